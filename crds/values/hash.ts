@@ -1,0 +1,29 @@
+/** The one hash from which subject tokens, slots and shards are derived; pure but for node:crypto, never fails. */
+import { createHash } from "node:crypto";
+
+const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
+
+/**
+ * Token of `text` for NATS subjects and names: the first 65 bits of its SHA-256 in base32 (13 characters, a–z and
+ * 2–7). Raw tenant or domain text never stands in a subject (design.md: subjects are visible to every NATS user).
+ */
+export function hashToken(text: string): string {
+  const digest = createHash("sha256").update(text).digest();
+  let bits = 0;
+  let value = 0;
+  let token = "";
+  for (let index = 0; token.length < 13; index++) {
+    value = ((value << 8) | (digest[index] ?? 0)) & 0xffff;
+    bits += 8;
+    while (bits >= 5 && token.length < 13) {
+      bits -= 5;
+      token += alphabet[(value >> bits) & 31];
+    }
+  }
+  return token;
+}
+
+/** First 32 bits of the SHA-256 of `text`, unsigned: shards, slots and rendezvous weights are taken from it. */
+export function hash32(text: string): number {
+  return createHash("sha256").update(text).digest().readUInt32BE(0);
+}

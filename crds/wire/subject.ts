@@ -1,0 +1,63 @@
+/** Names of streams, buckets and subjects of one pool; the only place that builds or takes apart a subject. Pure. */
+import { hash32, hashToken } from "#crds/values/hash.ts";
+
+/** Site token of a parent entry: a message for several sites that its shard's owner still has to split (design.md §3). */
+export const parentSite = "_parent";
+
+/** Every JetStream name of the pool `namespace/name`, from its token. `shard` counts from 0. */
+export interface PoolNames {
+  readonly token: string;
+  readonly bucket: string;
+  readonly eventStream: string;
+  readonly bodyStream: string;
+  shardStream(shard: number): string;
+  /** Subjects that the stream of `shard` stores. */
+  shardSubjects(shard: number): string[];
+  entrySubject(shard: number, tenant: string, site: string): string;
+  /** Filter that matches the entries of a shard, or only those of a tenant. */
+  entryFilter(shard: number, tenant?: string): string;
+  stateSubject(shard: number, seq: number): string;
+  stateFilter(shard: number): string;
+  leaseSubject(shard: number): string;
+  bodySubject(id: string, chunk: number): string;
+  bodyFilter(id: string): string;
+  /** `minute` is the number of minutes since 1970. */
+  eventSubject(minute: number): string;
+  /** Requests that every pod of the pool answers (scatter and gather). */
+  peerSubject(pod?: string): string;
+}
+
+/** @example poolNames("mail/shared").shardStream(3) === "MB_<13 characters>_3" */
+export function poolNames(pool: string): PoolNames {
+  const token = hashToken(pool);
+  const root = `mb.${token}`;
+  return {
+    token,
+    bucket: `MB_${token}`,
+    eventStream: `MB_${token}_EV`,
+    bodyStream: `MB_${token}_BODY`,
+    shardStream: (shard) => `MB_${token}_${shard}`,
+    shardSubjects: (shard) => [`${root}.${shard}.q.>`, `${root}.${shard}.s.*`, `${root}.${shard}.lease`],
+    entrySubject: (shard, tenant, site) =>
+      `${root}.${shard}.q.${hashToken(tenant)}.${site === parentSite ? parentSite : hashToken(site)}`,
+    entryFilter: (shard, tenant) =>
+      tenant === undefined ? `${root}.${shard}.q.>` : `${root}.${shard}.q.${hashToken(tenant)}.>`,
+    stateSubject: (shard, seq) => `${root}.${shard}.s.${seq}`,
+    stateFilter: (shard) => `${root}.${shard}.s.*`,
+    leaseSubject: (shard) => `${root}.${shard}.lease`,
+    bodySubject: (id, chunk) => `${root}.body.${id}.${chunk}`,
+    bodyFilter: (id) => `${root}.body.${id}.*`,
+    eventSubject: (minute) => `${root}.ev.${minute}`,
+    peerSubject: (pod) => (pod === undefined ? `${root}.peer` : `${root}.peer.${hashToken(pod)}`),
+  };
+}
+
+/** Shard of a site's slice: hash(site, slice) mod K (design.md §3). `shards` is the pool's K, at least 1. */
+export function shardOf(site: string, slice: number, shards: number): number {
+  return hash32(`${site}#${slice}`) % shards;
+}
+
+/** Shard of a parent entry, from the message's id. */
+export function parentShardOf(id: string, shards: number): number {
+  return hash32(id) % shards;
+}

@@ -1,0 +1,25 @@
+/** SMTP replies, ours and theirs: code, enhanced code (RFC 3463) and text. Pure; never fails. */
+
+export interface Reply {
+  /** 200–599. */
+  readonly code: number;
+  /** `2.0.0`; "" when a peer sent none. */
+  readonly enhanced: string;
+  /** One line or several joined by LF; of a peer: without codes, at most 1,024 characters. */
+  readonly text: string;
+}
+
+/** @example reply(250, "2.1.0", "sender ok") */
+export function reply(code: number, enhanced: string, text: string): Reply {
+  return { code, enhanced, text };
+}
+
+/** Bytes for the wire: every line carries the code, and the enhanced code where there is one (RFC 2034). */
+export function formatReply({ code, enhanced, text }: Reply): string {
+  const prefix = enhanced === "" ? "" : `${enhanced} `;
+  if (!text.includes("\n")) return `${code} ${prefix}${text}\r\n`;
+  const lines = text.split("\n");
+  return lines
+    .map((line, index) => `${code}${index === lines.length - 1 ? " " : "-"}${prefix}${line}\r\n`)
+    .join("");
+}
