@@ -1,0 +1,162 @@
+/**
+ * Request and reply over one inbox subscription and one deadline sweep: no promise, timer or subscription per request.
+ * A request whose connection broke is answered "disconnected" at once: its reply can no longer come.
+ */
+import type { Msg, NatsConnection } from "@nats-io/transport-node";
+import type { Log } from "#mta-pod/runtime/log.ts";
+import { asMsgHdrs, type HeaderBlock } from "./headers.ts";
+import type { Cancel, Timers } from "./timers.ts";
+
+export interface Call {
+  readonly subject: string;
+  readonly payload: Uint8Array | string;
+  readonly headers?: HeaderBlock | undefined;
+  readonly timeoutMs: number;
+}
+
+/** "none" = unknown whether the request was carried out (but for "no-responders" and "unsendable": it was not). */
+export type Answer =
+  | { readonly kind: "answer"; readonly message: Msg }
+  | {
+      readonly kind: "none";
+      readonly reason: "timeout" | "disconnected" | "no-responders" | "closed" | "unsendable";
+    };
+
+export interface RequestInbox {
+  /** `done` is called exactly once, never before this returns. */
+  request(call: Call, done: (answer: Answer) => void): void;
+  pending(): number;
+  /** Answers everything pending; while paused, requests are answered "disconnected" without being sent. */
+  pause(): void;
+  resume(): void;
+  close(): void;
+}
+
+export interface InboxOptions {
+  readonly nc: NatsConnection;
+  readonly inbox: string;
+  readonly timers: Timers;
+  readonly monotonic: () => number;
+  readonly log: Log;
+}
+
+interface Pending {
+  readonly call: Call;
+  readonly deadline: number;
+  readonly done: (answer: Answer) => void;
+}
+
+/** How late a deadline may be noticed. */
+const sweepMs = 100;
+/** Requests wait for the end of the loop's turn to share one write, but never with more bytes than this. */
+const batchBytes = 128 * 1024;
+
+/** Subscribes to `inbox.*`; everything after that is driven by replies, `pause`, `resume` and the sweep. */
+export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxOptions): RequestInbox {
+  const pending = new Map<number, Pending>();
+  let unsent: number[] = [];
+  let unsentBytes = 0;
+  let flushing = false;
+  let lastId = 0;
+  let state: "open" | "paused" | "closed" = "open";
+  let stopSweep: Cancel | undefined;
+
+  const settle = (id: number, answer: Answer): void => {
+    const entry = pending.get(id);
+    if (entry === undefined) return;
+    pending.delete(id);
+    if (pending.size === 0) {
+      stopSweep?.();
+      stopSweep = undefined;
+    }
+    try {
+      entry.done(answer);
+    } catch (error) {
+      // nats-core ends its reader when a callback throws: the connection would go silent for ever.
+      log.error("reply failed", { subject: entry.call.subject, error: String(error) });
+    }
+  };
+
+  const settleAll = (reason: "disconnected" | "closed"): void => {
+    // A copy: whoever is answered may ask again at once.
+    for (const id of Array.from(pending.keys())) settle(id, { kind: "none", reason });
+  };
+
+  const sweep = (): void => {
+    const now = monotonic();
+    for (const [id, entry] of pending)
+      if (now >= entry.deadline) settle(id, { kind: "none", reason: "timeout" });
+  };
+
+  const send = (id: number): void => {
+    const call = pending.get(id)?.call;
+    if (call === undefined) return;
+    try {
+      const reply = `${inbox}.${id}`;
+      nc.publish(
+        call.subject,
+        call.payload,
+        call.headers === undefined ? { reply } : { reply, headers: asMsgHdrs(call.headers) },
+      );
+    } catch (error) {
+      log.warn("request not sendable", { subject: call.subject, error: String(error) });
+      settle(id, { kind: "none", reason: nc.isClosed() ? "closed" : "unsendable" });
+    }
+  };
+
+  const flush = (): void => {
+    const ids = unsent;
+    unsent = [];
+    unsentBytes = 0;
+    for (const id of ids) send(id);
+  };
+
+  const subscription = nc.subscribe(`${inbox}.*`, {
+    callback: (error, message) => {
+      if (error !== null) return;
+      const id = Number(message.subject.slice(inbox.length + 1));
+      const unheard = message.data.length === 0 && message.headers?.code === 503;
+      settle(id, unheard ? { kind: "none", reason: "no-responders" } : { kind: "answer", message });
+    },
+  });
+
+  return {
+    request(call, done) {
+      const id = ++lastId;
+      pending.set(id, { call, deadline: monotonic() + call.timeoutMs, done });
+      stopSweep ??= timers.every(sweepMs, sweep);
+      if (state !== "open") {
+        const reason = state === "closed" ? "closed" : "disconnected";
+        setImmediate(() => settle(id, { kind: "none", reason }));
+        return;
+      }
+      unsent.push(id);
+      unsentBytes += call.payload.length;
+      if (unsentBytes >= batchBytes) flush();
+      else if (!flushing) {
+        flushing = true;
+        setImmediate(() => {
+          flushing = false;
+          flush();
+        });
+      }
+    },
+    pending: () => pending.size,
+    pause() {
+      if (state === "open") state = "paused";
+      unsent = [];
+      unsentBytes = 0;
+      settleAll("disconnected");
+    },
+    resume() {
+      if (state === "paused") state = "open";
+    },
+    close() {
+      if (state === "closed") return;
+      state = "closed";
+      unsent = [];
+      subscription.unsubscribe();
+      settleAll("closed");
+    },
+  };
+}
