@@ -1,0 +1,186 @@
+/** Every metric of a pod, declared once with its prose (interface.md §5); label values are bounded. Never throws after start. */
+import type { Clock } from "#mta-pod/runtime/clock.ts";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { createSeriesBound } from "./series.ts";
+
+/** Bounds of decisions.md 20: busiest tenants and sites by name, the rest "other". */
+export const tenantSeries = 500;
+export const providerSeries = 50;
+
+export interface QueueCounts {
+  readonly ready: number;
+  readonly waiting: number;
+  readonly suspended: number;
+  /** When the oldest was accepted, ms since 1970. */
+  readonly oldest: number;
+}
+
+/** What gauges read when they are scraped. */
+export interface MetricsSources {
+  readonly clock: Clock;
+  queued(): ReadonlyMap<string, QueueCounts>;
+  connections(): Iterable<{ readonly provider: string; readonly source: string; readonly open: number }>;
+  shardsOwned(): number;
+  generation(): number;
+}
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** Makes the registry and its metrics; `sources` is only called while a scrape runs. */
+export function createMetrics(sources: MetricsSources) {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
+    new Counter<L>({ name, help, labelNames, registers });
+  const counters = {
+    received: counter("mailboat_messages_received_total", "Messages accepted with a 250.", [
+      "tenant",
+      "stream",
+    ]),
+    recipients: counter("mailboat_recipients_total", "Recipients that came to their end, by outcome.", [
+      "tenant",
+      "stream",
+      "provider",
+      "outcome",
+    ]),
+    deferrals: counter("mailboat_deferrals_total", "Attempts after which a recipient stayed open.", [
+      "tenant",
+      "provider",
+      "class",
+    ]),
+    rejections: counter("mailboat_rejections_total", "Refusals at the front door, by reason.", [
+      "tenant",
+      "reason",
+    ]),
+    attempts: counter("mailboat_attempts_total", "Transactions tried, by what became of them.", [
+      "provider",
+      "source",
+      "result",
+    ]),
+    configErrors: counter(
+      "mailboat_config_errors_total",
+      "Configurations refused; the last good one runs on.",
+      [],
+    ),
+    possibleDuplicates: counter(
+      "mailboat_possible_duplicates_total",
+      "Entries that were between the first byte of DATA and the acknowledged delete when their outcome became unknown.",
+      [],
+    ),
+    eventsDropped: counter(
+      "mailboat_events_dropped_total",
+      "Event records given up because JetStream was away.",
+      [],
+    ),
+  };
+  const delivery = new Histogram({
+    name: "mailboat_delivery_seconds",
+    help: "From the 250 given to the client to the 250 of the recipient's host.",
+    labelNames: ["tenant", "stream"] as const,
+    buckets: [0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800, 7200, 28800, 86400],
+    registers,
+  });
+  const spool = new Histogram({
+    name: "mailboat_spool_seconds",
+    help: "Round trips to JetStream, by operation.",
+    labelNames: ["op"] as const,
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2, 5, 10, 60],
+    registers,
+  });
+  declareGauges(registry, sources);
+  const bound = bounds(sources.clock, counters, delivery);
+  return { registry, ...counters, delivery, spool, tenantLabel: bound.tenant, providerLabel: bound.provider };
+}
+
+function bounds(clock: Clock, counters: Record<string, Counter>, delivery: Histogram<"tenant" | "stream">) {
+  const forget = (label: string) => (name: string) => {
+    for (const metric of [...Object.values(counters), delivery]) {
+      const values = (metric as unknown as { hashMap: Record<string, { labels: Record<string, string> }> })
+        .hashMap;
+      for (const { labels } of Object.values(values)) if (labels[label] === name) metric.remove(labels);
+    }
+  };
+  return {
+    tenant: createSeriesBound(tenantSeries, clock, forget("tenant")).label,
+    provider: createSeriesBound(providerSeries, clock, forget("provider")).label,
+  };
+}
+
+function declareGauges(registry: Registry, sources: MetricsSources): void {
+  const registers = [registry];
+  const sums = () => {
+    const byTenant = new Map<string, QueueCounts>();
+    const top = [...sources.queued()].sort((a, b) => total(b[1]) - total(a[1]));
+    for (const [index, [tenant, counts]] of top.entries()) {
+      const label = index < tenantSeries ? tenant : "other";
+      byTenant.set(label, add(byTenant.get(label), counts));
+    }
+    return byTenant;
+  };
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  new Gauge({
+    name: "mailboat_queued_messages",
+    help: "Entries queued in the shards this pod owns, by what they wait for.",
+    labelNames: ["tenant", "state"] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const [tenant, counts] of sums())
+        for (const state of ["ready", "waiting", "suspended"] as const)
+          this.set({ tenant, state }, counts[state]);
+    },
+  });
+  new Gauge({
+    name: "mailboat_queue_oldest_seconds",
+    help: "Age of the oldest entry queued in the shards this pod owns.",
+    labelNames: ["tenant"] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const [tenant, { oldest }] of sums())
+        if (oldest > 0) this.set({ tenant }, Math.max(0, (sources.clock.now() - oldest) / 1000));
+    },
+  });
+  new Gauge({
+    name: "mailboat_connections",
+    help: "Connections open to recipients' hosts.",
+    labelNames: ["provider", "source"] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const { provider, source, open } of sources.connections()) this.inc({ provider, source }, open);
+    },
+  });
+  gauge("mailboat_sendable_backlog", "Entries that could leave now if limits allowed it.", () => {
+    let ready = 0;
+    for (const counts of sources.queued().values()) ready += counts.ready;
+    return ready;
+  });
+  gauge("mailboat_shards_owned", "Shards whose lease this pod holds.", () => sources.shardsOwned());
+  gauge("mailboat_config_generation", "Generation of the configuration this pod runs.", () =>
+    sources.generation(),
+  );
+}
+
+function total(counts: QueueCounts): number {
+  return counts.ready + counts.waiting + counts.suspended;
+}
+
+function add(sum: QueueCounts | undefined, more: QueueCounts): QueueCounts {
+  if (sum === undefined) return more;
+  return {
+    ready: sum.ready + more.ready,
+    waiting: sum.waiting + more.waiting,
+    suspended: sum.suspended + more.suspended,
+    oldest: Math.min(sum.oldest || more.oldest, more.oldest || sum.oldest),
+  };
+}
