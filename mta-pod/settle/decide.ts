@@ -1,0 +1,232 @@
+/** What becomes of each recipient after an attempt, and of the entry: by reply code, never by text. Pure; never fails. */
+import type { Random } from "#mta-pod/runtime/clock.ts";
+import type { Reply } from "#mta-pod/smtp/reply.ts";
+import { reply } from "#mta-pod/smtp/reply.ts";
+import type { Fault, TransactionResult } from "#mta-pod/smtp/transaction.ts";
+import { classifyFault, classifyReply } from "./classify.ts";
+import type { OutcomeClass } from "./reply-rules.ts";
+import { nextDelay } from "./retry.ts";
+import type { RetryPolicy } from "./retry.ts";
+
+export interface DecideInput {
+  /** All recipients of the envelope. */
+  readonly to: readonly string[];
+  /** Indexes into `to` that this attempt was for, ascending. */
+  readonly open: readonly number[];
+  /** Attempts made before this one. */
+  readonly attempt: number;
+  readonly receivedAt: number;
+  readonly expiresAt: number;
+  /** Reverse path, "" = the null sender: nobody is told. */
+  readonly from: string;
+  /** Its replies are parallel to `open`. */
+  readonly result: TransactionResult;
+  readonly policy: RetryPolicy;
+  readonly now: number;
+  readonly random: Random;
+}
+
+export interface RecipientOutcome {
+  /** Into the envelope's recipients. */
+  readonly index: number;
+  readonly outcome: "delivered" | "deferred" | "bounced" | "expired";
+  readonly class: OutcomeClass;
+  /** The peer's reply, or null where none was given. */
+  readonly reply: Reply | null;
+  /** One line for people; at most 512 characters. */
+  readonly text: string;
+}
+
+/** `unreachable`: charge the site. `throttled`: the peer wants less. `neutral`: says nothing about the site. */
+export type Feedback = "good" | "throttled" | "unreachable" | "neutral";
+
+export type Next =
+  /** Every recipient is settled: delete the entry. */
+  | { readonly kind: "done" }
+  | {
+      readonly kind: "defer";
+      readonly due: number;
+      /** Attempts made, this one included. */
+      readonly attempt: number;
+      readonly open: readonly number[];
+      readonly last: string;
+    }
+  /** Nothing was tried at mail level (the site, or our fence): the lane waits, no state record is written. */
+  | { readonly kind: "requeue"; readonly reason: OutcomeClass; readonly text: string };
+
+export interface Decision {
+  /** One per open recipient in the order of `open`; none for a requeue. */
+  readonly recipients: readonly RecipientOutcome[];
+  readonly next: Next;
+  /** Recipients a DSN must speak of. */
+  readonly notify: readonly number[];
+  readonly feedback: Feedback;
+  /** The dot was sent and no reply came: the peer may have taken the mail. */
+  readonly possibleDuplicate: boolean;
+}
+
+const maxText = 512;
+
+/** @example describeReply(reply(550, "5.1.1", "No such user")) === "550 5.1.1 No such user" */
+export function describeReply({ code, enhanced, text }: Reply): string {
+  const line = `${code} ${enhanced === "" ? "" : `${enhanced} `}${text.replaceAll("\n", " ")}`;
+  return line.slice(0, maxText);
+}
+
+/** Decides by RFC 5321 4.2.1: the first digit of the code is the outcome, whatever the text says. */
+export function decide(input: DecideInput): Decision {
+  const { result } = input;
+  if (result.kind === "answered") {
+    const recipients = input.open.map((index, at) => outcomeOfReply(index, result.replies[at]));
+    return settled(input, recipients, { feedback: feedbackOf(recipients), possibleDuplicate: false });
+  }
+  return decideFault(input, result.fault, result.replies);
+}
+
+/** Outcome of an entry whose time ran out without an attempt; `last` is what its last attempt left. */
+export function expire(input: {
+  readonly open: readonly number[];
+  readonly from: string;
+  readonly last: string;
+}): Decision {
+  const text = input.last === "" ? "could not be delivered in time" : input.last;
+  const recipients = input.open.map((index) => expired(index, null, text));
+  return {
+    recipients,
+    next: { kind: "done" },
+    notify: input.from === "" ? [] : input.open,
+    feedback: "neutral",
+    possibleDuplicate: false,
+  };
+}
+
+function decideFault(input: DecideInput, fault: Fault, replies: readonly (Reply | undefined)[]): Decision {
+  // A fenced owner owns nothing any more: whatever it knows, the next owner has to find out for itself.
+  if (fault.kind === "fenced") return requeue(fault, "neutral");
+  const rest = outcomeOfFault(fault);
+  const recipients = input.open.map((index, at) => {
+    const own = replies[at];
+    return own === undefined ? { ...rest, index } : outcomeOfReply(index, own);
+  });
+  if (fault.kind === "unsupported")
+    return settled(input, recipients, { feedback: "neutral", possibleDuplicate: false });
+  if (isBeforeMail(fault)) {
+    // Charge the site, not the message: RFC 5321 4.5.4.1 wants unreachable hosts remembered.
+    if (input.now < input.expiresAt) return requeue(fault, "unreachable");
+    return settled(input, recipients, { feedback: "unreachable", possibleDuplicate: false });
+  }
+  return settled(input, recipients, {
+    feedback: fault.kind === "protocol" && fault.reply === undefined ? "neutral" : "throttled",
+    // With a reply (421 to the dot) the peer said that it did not take the mail (RFC 1047 is about silence).
+    possibleDuplicate: fault.stage === "final" && fault.reply === undefined,
+  });
+}
+
+function isBeforeMail(fault: Fault): boolean {
+  switch (fault.stage) {
+    case "connect":
+    case "greeting":
+    case "ehlo":
+    case "tls":
+      return true;
+    case "mail":
+    case "rcpt":
+    case "data":
+    case "body":
+    case "final":
+      return false;
+    default:
+      return fault.stage satisfies never;
+  }
+}
+
+function outcomeOfReply(index: number, given: Reply | undefined): RecipientOutcome {
+  if (given === undefined)
+    return {
+      index,
+      outcome: "deferred",
+      class: "protocol",
+      reply: null,
+      text: "no reply for this recipient",
+    };
+  const shared = { index, class: classifyReply(given), reply: given, text: describeReply(given) };
+  if (given.code >= 200 && given.code < 300) return { ...shared, outcome: "delivered" };
+  if (given.code >= 500 && given.code < 600) return { ...shared, outcome: "bounced" };
+  // Also what no server may say here (1xx, 3xx, 6xx): neither taken nor refused, so it is tried again.
+  return { ...shared, outcome: "deferred" };
+}
+
+/** What a fault means for the recipients that have no reply of their own; the index is the caller's. */
+function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
+  const text = fault.text.slice(0, maxText);
+  const shared = { class: classifyFault(fault), reply: fault.reply ?? null, text };
+  if (fault.kind === "unsupported")
+    return { ...shared, outcome: "bounced", reply: fault.reply ?? unsupportedReply(text) };
+  const code = fault.reply?.code ?? 0;
+  // A refusal while connecting is about us and the host; only from MAIL on is it about this mail.
+  const refused = !isBeforeMail(fault) && code >= 500 && code < 600;
+  return { ...shared, outcome: refused ? "bounced" : "deferred" };
+}
+
+function unsupportedReply(text: string): Reply {
+  const upper = text.toUpperCase();
+  if (upper.includes("SMTPUTF8")) return reply(553, "5.6.7", text);
+  if (upper.includes("8BITMIME")) return reply(554, "5.6.3", text);
+  if (upper.includes("SIZE")) return reply(552, "5.3.4", text);
+  return reply(554, "5.6.1", text);
+}
+
+function expired(index: number, given: Reply | null, text: string): RecipientOutcome {
+  return { index, outcome: "expired", class: "expired", reply: given, text };
+}
+
+function requeue(fault: Fault, feedback: Feedback): Decision {
+  const text = fault.text.slice(0, maxText);
+  return {
+    recipients: [],
+    next: { kind: "requeue", reason: classifyFault(fault), text },
+    notify: [],
+    feedback,
+    possibleDuplicate: false,
+  };
+}
+
+function settled(
+  input: DecideInput,
+  tried: readonly RecipientOutcome[],
+  facts: Pick<Decision, "feedback" | "possibleDuplicate">,
+): Decision {
+  const isOver = input.now >= input.expiresAt;
+  const recipients = tried.map((one) =>
+    one.outcome === "deferred" && isOver ? expired(one.index, one.reply, one.text) : one,
+  );
+  const failed = recipients.filter((one) => one.outcome === "bounced" || one.outcome === "expired");
+  const notify = input.from === "" ? [] : failed.map((one) => one.index);
+  const deferred = recipients.filter((one) => one.outcome === "deferred");
+  const [first] = deferred;
+  if (first === undefined) return { recipients, next: { kind: "done" }, notify, ...facts };
+  const due = input.now + nextDelay(input.attempt, input.policy, input.random);
+  return {
+    recipients,
+    next: {
+      kind: "defer",
+      // The last try falls on the expiry itself, so that no time is left unused and none is waited in vain.
+      due: Math.min(due, input.expiresAt),
+      attempt: input.attempt + 1,
+      open: deferred.map((one) => one.index),
+      last: first.text,
+    },
+    notify,
+    ...facts,
+  };
+}
+
+function feedbackOf(recipients: readonly RecipientOutcome[]): Feedback {
+  // 421 closes the connection, whoever else was served before it (RFC 5321 3.8).
+  if (recipients.some((one) => one.reply?.code === 421)) return "throttled";
+  if (recipients.some((one) => one.outcome === "delivered")) return "good";
+  const slowed = recipients.some(
+    (one) => one.class === "rate-limited" || (one.class === "reputation" && one.outcome === "deferred"),
+  );
+  return slowed ? "throttled" : "neutral";
+}
