@@ -1,0 +1,63 @@
+/** Condition types and reasons as closed lists, and the status schema that all kinds share. Pure. */
+import { z } from "zod";
+import { described, keyedList } from "./fields.ts";
+
+/** Reconciling and Stalled are there only while True (kstatus). */
+export const conditionTypes = [
+  "Accepted",
+  "ResolvedRefs",
+  "Programmed",
+  "Ready",
+  "Reconciling",
+  "Stalled",
+] as const;
+export type ConditionType = (typeof conditionTypes)[number];
+
+/** Each reason with what it means; documentation lists this table. */
+export const reasons = {
+  Accepted: "The resource is valid and part of the compiled configuration.",
+  Invalid: "The resource contradicts itself in a way that the schema cannot see.",
+  DomainConflict: "A sender domain belongs to an older tenant of the pool and was left out.",
+  UsernameConflict: "A login belongs to an older credential of the pool and was left out.",
+  ConfigTooLarge: "Its part of the compiled configuration is over the size limit.",
+  RefNotPermitted: "It refers to a pool of another namespace.",
+  ResolvedRefs: "Everything that it refers to was found.",
+  PoolNotFound: "The SendingPool does not exist or was not accepted.",
+  TrafficShapeNotFound: "A TrafficShape does not exist.",
+  TenantNotFound: "A tenant that is trusted by address does not exist or is not in this pool.",
+  SecretNotFound: "A Secret does not exist; what needs it was left out.",
+  SecretKeyNotFound: "A Secret lacks a key; what needs it was left out.",
+  SecretInvalid: "A Secret's value cannot be used; what needs it was left out.",
+} as const;
+export type Reason = keyof typeof reasons;
+
+/** A condition as the compiler decides it; whoever writes it adds the time of its last change. */
+export interface Condition {
+  readonly type: ConditionType;
+  readonly status: "True" | "False" | "Unknown";
+  readonly reason: Reason;
+  readonly message: string;
+}
+
+export const maxConditionMessage = 1024;
+
+export const conditionsSchema = described(
+  "What is known about the resource, by type.",
+  keyedList(
+    z.strictObject({
+      type: z.enum(conditionTypes),
+      status: z.enum(["True", "False", "Unknown"]),
+      reason: z.string().max(128),
+      message: z.string().max(maxConditionMessage),
+      observedGeneration: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
+      lastTransitionTime: z.string().max(64),
+    }),
+    "type",
+    16,
+  ),
+);
+
+export const observedGeneration = described(
+  "Generation of the spec that this status speaks of.",
+  z.int().min(0).max(Number.MAX_SAFE_INTEGER),
+);

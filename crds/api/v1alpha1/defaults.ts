@@ -1,0 +1,41 @@
+/** Every default in one table; descriptions of fields, the schemas and the compiler take them from here. Pure. */
+
+/**
+ * Stored with the object by the API server: what a reader of the object needs to see. Changing one changes only new objects.
+ */
+export const storedDefaults = {
+  state: "Active",
+  weight: 1,
+  replicas: 1,
+  streamClass: "transactional",
+  dkimKey: "tls.key",
+  dkimAlgorithm: "Auto",
+  credentialType: "Password",
+  egressMode: "PodNetwork",
+  queueReplicas: 3,
+  queueShards: 8,
+  sourceWeight: 100,
+  routePort: 25,
+} as const;
+
+/** Applied by the compiler: tuning, which a release may improve for everybody. Durations as users write them. */
+export const compiledDefaults = {
+  recipientsPerMessage: 100,
+  messageSizeBytes: 26_214_400,
+  /** Per (source, site). */
+  connections: 10,
+  connectTimeout: "60s",
+  /** RFC 5321 4.5.3.2.1 asks for 5 minutes; a host that needs one is as good as away, and the next MX is waiting. */
+  bannerTimeout: "60s",
+  /** RFC 5321 4.5.3.2.2, 3: MAIL and RCPT. */
+  commandTimeout: "5m",
+  dataTimeout: "10m",
+  /** RFC 5321 4.5.3.2.6: giving up early after the dot sends the mail twice. */
+  finalTimeout: "10m",
+  tlsMode: "Opportunistic",
+  retryFirst: "10m",
+  retryMax: "4h",
+  retryMaxAge: "72h",
+  maxBytesPerShard: 2_147_483_648,
+  drainTimeoutSeconds: 600,
+} as const;

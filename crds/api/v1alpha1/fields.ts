@@ -1,0 +1,145 @@
+/** Building blocks of the resources' schemas: bounded texts, keyed lists and rules that exist in CEL and here alike. Pure. */
+import { isIP } from "node:net";
+import { z } from "zod";
+import { domainPattern, maxDomainLength } from "#crds/values/domain.ts";
+import { durationPattern, maxDurationLength, parseDuration } from "#crds/values/duration.ts";
+import { maxRateLength, ratePattern } from "#crds/values/rate.ts";
+
+/** A rule as the API server checks it (`rule`, in CEL) and as we do offline. Without `holds`: only the server can know (oldSelf). */
+export interface FieldRule<Value> {
+  readonly rule: string;
+  /** What is expected, as a noun phrase: the text of both checks. */
+  readonly expected: string;
+  holds?(value: Value): boolean;
+}
+
+/** `schema` with the rules, and with what was already said about it. */
+export function withRules<Schema extends z.ZodType>(
+  schema: Schema,
+  rules: readonly FieldRule<z.output<Schema>>[],
+): Schema {
+  const meta = schema.meta() ?? {};
+  let ruled = schema;
+  for (const { expected, holds } of rules)
+    if (holds !== undefined) ruled = ruled.refine((value) => holds(value), { error: expected });
+  const validations = rules.map(({ rule, expected }) => ({ rule, message: `expected ${expected}` }));
+  return ruled.meta({ ...meta, "x-kubernetes-validations": validations });
+}
+
+/** A list whose items are told apart by the field `key`; the order is kept. */
+export function keyedList<Item extends z.ZodObject>(item: Item, key: string, max: number): z.ZodArray<Item> {
+  const isUnique = (items: readonly object[]): boolean =>
+    new Set(items.map((one) => String(Reflect.get(one, key)))).size === items.length;
+  return z
+    .array(item)
+    .max(max)
+    .refine(isUnique, { error: `items with a different ${key} each` })
+    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key] });
+}
+
+/** A list of different texts. */
+export function textSet(item: z.ZodString, max: number): z.ZodArray<z.ZodString> {
+  const isUnique = (items: readonly string[]): boolean => new Set(items).size === items.length;
+  return z
+    .array(item)
+    .max(max)
+    .refine(isUnique, { error: "different items" })
+    .meta({ "x-kubernetes-list-type": "set" });
+}
+
+/** A list that is only ever replaced as a whole, in its order. */
+export function orderedList<Item extends z.ZodType>(item: Item, max: number): z.ZodArray<Item> {
+  return z.array(item).max(max).meta({ "x-kubernetes-list-type": "atomic" });
+}
+
+function patterned(pattern: string, max: number, expected: string): z.ZodString {
+  return z.string().max(max).regex(new RegExp(pattern), { error: expected });
+}
+
+/** Name of a thing inside a resource: a DNS label. */
+export const itemName = patterned(
+  "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+  63,
+  "a name of lower-case letters, digits and inner hyphens",
+);
+
+/** Name of another resource. */
+export const objectName = patterned(
+  "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
+  253,
+  "the name of a resource: lower-case letters, digits, inner hyphens and dots",
+);
+
+export const namespaceName = itemName;
+
+export const domain = patterned(domainPattern, maxDomainLength, "a domain name as A-labels in lower case");
+
+/** With at least two labels. */
+export const fullDomain = patterned(
+  domainPattern.replace(/[*]\$$/, "+$"),
+  maxDomainLength,
+  "a full domain name (two labels or more) as A-labels in lower case",
+);
+
+const bareDomainPattern = domainPattern.slice(1, -1);
+
+export const domainMatch = patterned(
+  `^([*]|([*][.])?${bareDomainPattern})$`,
+  maxDomainLength + 2,
+  'a domain name as A-labels in lower case, "*.name" for those below it, or "*" for every one',
+);
+
+export const hostSuffix = patterned(
+  `^[.]?${bareDomainPattern}$`,
+  maxDomainLength + 1,
+  "a host name in lower case, or a suffix with a leading dot",
+);
+
+/** A host name or an address. */
+export const host = patterned("^[A-Za-z0-9_.:-]+$", maxDomainLength, "a host name or an IP address");
+
+export const port = z.int().min(1).max(65_535);
+
+const bareRate = patterned(ratePattern, maxRateLength, "a rate <count>/<s|m|h|d>, such as 30/s");
+export const rate = bareRate;
+
+/** A duration within bounds, both as users write them. */
+export function duration(least: string, most: string): z.ZodString {
+  const text = patterned(durationPattern, maxDurationLength, "a duration in h, m, s and ms, such as 1h30m");
+  const limits = { least: parseDuration(least) ?? 0, most: parseDuration(most) ?? 0 };
+  return withRules(text, [
+    {
+      rule: `duration(self) >= duration('${least}') && duration(self) <= duration('${most}')`,
+      expected: `a duration from ${least} to ${most}`,
+      holds: (value) => {
+        const ms = parseDuration(value);
+        // Malformed: the pattern has said so.
+        return ms === undefined || (ms >= limits.least && ms <= limits.most);
+      },
+    },
+  ]);
+}
+
+export const ipAddress = withRules(z.string().max(45), [
+  {
+    rule: "isIP(self)",
+    expected: "an IP address",
+    holds: (value) => isIP(value) > 0 && !value.includes("%"),
+  },
+]);
+
+export const cidr = withRules(z.string().max(43), [
+  { rule: "isCIDR(self)", expected: "an address range such as 10.0.0.0/8 or fd00::/8", holds: isCidr },
+]);
+
+function isCidr(text: string): boolean {
+  const [, address = "", bits = ""] = /^([0-9A-Fa-f.:]+)\/(0|[1-9][0-9]{0,2})$/.exec(text) ?? [];
+  const family = isIP(address);
+  const mapped = family === 6 && address.includes(".");
+  return family > 0 && !mapped && Number(bits) <= (family === 4 ? 32 : 128);
+}
+
+/** @example describe("What it is.", schema): the description shown by `kubectl explain` and the field table. */
+export function described<Schema extends z.ZodType>(description: string, schema: Schema): Schema {
+  return schema.meta({ ...schema.meta(), description });
+}

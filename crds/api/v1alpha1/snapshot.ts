@@ -1,0 +1,27 @@
+/** What the compiler may see: the parsed resources and Secrets, in canonical order, each with where it came from. */
+import type { Metadata } from "./metadata.ts";
+import type { SendingPoolSpec } from "./sending-pool.ts";
+import type { TenantSpec } from "./tenant.ts";
+import type { TrafficShapeSpec } from "./traffic-shape.ts";
+
+export interface Resource<Spec> {
+  /** For issues: `FILE[doc N] Kind namespace/name`, or without the file what the API server holds. */
+  readonly source: string;
+  readonly metadata: Metadata;
+  readonly spec: Spec;
+}
+
+export interface SecretResource {
+  readonly source: string;
+  readonly metadata: Metadata;
+  /** Decoded values by key. Never print one. */
+  readonly data: ReadonlyMap<string, Uint8Array>;
+}
+
+/** Sorted by namespace, then name; two of a kind never share both. */
+export interface Snapshot {
+  readonly pools: readonly Resource<SendingPoolSpec>[];
+  readonly shapes: readonly Resource<TrafficShapeSpec>[];
+  readonly tenants: readonly Resource<TenantSpec>[];
+  readonly secrets: readonly SecretResource[];
+}

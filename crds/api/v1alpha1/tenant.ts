@@ -1,0 +1,167 @@
+/** Tenant: whose mail it is: its domains and keys, its logins, its limits. Schema, type and defaults; pure. */
+import { z } from "zod";
+import { conditionsSchema, observedGeneration } from "./conditions.ts";
+import { compiledDefaults, storedDefaults } from "./defaults.ts";
+import {
+  described,
+  duration,
+  fullDomain,
+  itemName,
+  keyedList,
+  namespaceName,
+  objectName,
+  rate,
+  withRules,
+} from "./fields.ts";
+
+const secretName = described("Name of a Secret in the tenant's namespace.", objectName);
+
+const secretKey = z
+  .string()
+  .max(253)
+  .regex(/^[A-Za-z0-9._-]+$/, { error: "the key of a Secret: letters, digits, dots, hyphens, underscores" });
+
+const dkim = z.strictObject({
+  selector: described(
+    "Selector under the domain's `_domainkey`.",
+    z
+      .string()
+      .max(63)
+      .regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, { error: "a DKIM selector in lower case" }),
+  ),
+  secretRef: described(
+    "Where the private key is: PEM or DER (PKCS #8, PKCS #1), or a raw ed25519 seed in base64.",
+    z.strictObject({
+      name: secretName,
+      key: described("Key of the Secret.", secretKey.default(storedDefaults.dkimKey)),
+    }),
+  ),
+  algorithm: described(
+    "Auto: rsa-sha256 or ed25519-sha256, as the key says.",
+    z.enum(["Auto"]).default(storedDefaults.dkimAlgorithm),
+  ),
+});
+
+const tenantDomain = z.strictObject({
+  name: described("A sender domain; MAIL FROM and From must be in one of them.", fullDomain),
+  dkim: described(
+    "Signatures that mail from this domain gets, one each.",
+    keyedList(dkim, "selector", 4),
+  ).optional(),
+  returnPath: described("Domain of the envelope sender in place of the client's.", fullDomain).optional(),
+});
+
+const credential = z.strictObject({
+  name: described("Name of the credential, in metrics and logs.", itemName),
+  type: described("How it is proved.", z.enum(["Password"]).default(storedDefaults.credentialType)),
+  secretRef: described(
+    "A Secret with the keys `username` and `password`.",
+    z.strictObject({ name: secretName }),
+  ),
+  stream: described("Stream of the mail that comes with this login.", itemName).optional(),
+});
+
+const quantity = z.int().min(1).max(1_000_000_000_000);
+
+const limits = withRules(
+  z.strictObject({
+    messageRate: described("Accepted messages per unit of time; above it 451.", rate).optional(),
+    burst: described(
+      "Messages above the rate that may come at once.",
+      z.int().min(1).max(100_000_000),
+    ).optional(),
+    messagesPerDay: described("Accepted messages per UTC day; above it 452.", quantity).optional(),
+    recipientsPerMessage: described(
+      `Recipients of one message; ${compiledDefaults.recipientsPerMessage} unless set.`,
+      z.int().min(1).max(10_000),
+    ).optional(),
+    messageSizeBytes: described(
+      `Size of one message; ${compiledDefaults.messageSizeBytes} unless set.`,
+      z.int().min(1024).max(1_073_741_824),
+    ).optional(),
+    queuedMessages: described("Messages in the queue; above it 452.", quantity).optional(),
+  }),
+  [
+    {
+      rule: "!has(self.burst) || has(self.messageRate)",
+      expected: "burst only together with messageRate",
+      holds: (value) => value.burst === undefined || value.messageRate !== undefined,
+    },
+  ],
+);
+
+const stream = z.strictObject({
+  name: described("Name of the stream, as in `X-Mailboat-Stream`.", itemName),
+  class: described(
+    "transactional goes before bulk; bulk keeps a floor.",
+    z.enum(["transactional", "bulk"]).default(storedDefaults.streamClass),
+  ),
+});
+
+export const tenantSpecSchema = withRules(
+  z.strictObject({
+    poolRef: described(
+      "The SendingPool that sends the mail.",
+      z.strictObject({
+        name: described("Name of the pool.", objectName),
+        namespace: described(
+          "Namespace of the pool: so far only the tenant's own.",
+          namespaceName,
+        ).optional(),
+      }),
+    ),
+    state: described(
+      "Active; Hold accepts mail and keeps it; Reject refuses new mail and sends what is queued.",
+      z.enum(["Active", "Hold", "Reject"]).default(storedDefaults.state),
+    ),
+    domains: described("Sender domains.", keyedList(tenantDomain, "name", 64).min(1)),
+    credentials: described("Logins of the tenant's clients.", keyedList(credential, "name", 32)).optional(),
+    limits: described("What the tenant may hand in.", limits).optional(),
+    weight: described(
+      "Share of a contended site, relative to other tenants.",
+      z.int().min(1).max(1000).default(storedDefaults.weight),
+    ),
+    streams: described("Kinds of mail; `default` is always there.", keyedList(stream, "name", 8)).optional(),
+    retry: described(
+      "How long mail that is deferred is tried.",
+      z.strictObject({
+        maxAge: described(
+          "Age at which an undelivered message is returned; else the pool's.",
+          duration("1m", "168h"),
+        ).optional(),
+      }),
+    ).optional(),
+  }),
+  [
+    {
+      rule: "!has(self.credentials) || self.credentials.all(c, !has(c.stream) || c.stream == 'default' || (has(self.streams) && self.streams.exists(s, s.name == c.stream)))",
+      expected: "each credential's stream among spec.streams",
+      holds: (spec) => {
+        const names = new Set(["default", ...(spec.streams ?? []).map(({ name }) => name)]);
+        return (spec.credentials ?? []).every(({ stream }) => stream === undefined || names.has(stream));
+      },
+    },
+  ],
+);
+
+export const tenantStatusSchema = z.strictObject({
+  observedGeneration: observedGeneration.optional(),
+  conditions: conditionsSchema.optional(),
+  domainCount: described("Domains that are compiled.", z.int().min(0).max(64)).optional(),
+  programmed: described("Pods that run this, of those that should: n/m.", z.string().max(16)).optional(),
+  domains: described(
+    "The domains, each with what became of it.",
+    keyedList(
+      z.strictObject({
+        name: fullDomain,
+        dkimReady: described("Mail from it is signed.", z.boolean()),
+        reason: described("Why not, or why it was left out.", z.string().max(128)).optional(),
+      }),
+      "name",
+      64,
+    ),
+  ).optional(),
+});
+
+export type TenantSpec = z.infer<typeof tenantSpecSchema>;
+export type TenantStatus = z.infer<typeof tenantStatusSchema>;
