@@ -1,0 +1,259 @@
+/**
+ * An ordered feed of a stream: every message in sequence, none twice, whatever happens to the server meanwhile. It is a
+ * push consumer that we watch ourselves (continuity of its sequence, heartbeats) and make again behind the last message
+ * seen. Never throws; a server that is away is waited for until `close()`.
+ *
+ * Why not the library's ordered consumer: it pulls (a request per batch), builds a JsMsg per message, and after a change
+ * of leader stays silent for tens of seconds. A push consumer also tells by its heartbeats what it has passed over.
+ */
+import { createInbox, type Msg, type Subscription } from "@nats-io/transport-node";
+import { callApi } from "./api.ts";
+import type { Spool } from "./connection.ts";
+import { type Delivery, parseDelivery } from "./delivery.ts";
+
+export type FeedStart =
+  | { readonly kind: "sequence"; readonly seq: number }
+  /** The newest message of each subject, then all that follow; after an interruption those again. */
+  | { readonly kind: "last-per-subject" };
+
+export interface FeedOptions {
+  readonly spool: Spool;
+  readonly stream: string;
+  readonly filter: string;
+  readonly start: FeedStart;
+  readonly headersOnly: boolean;
+  readonly handlers: FeedHandlers;
+}
+
+export interface FeedHandlers {
+  onMessage(seq: number, message: Msg, stamp: Delivery): void;
+  /** Everything that was stored is given; may be said again after later messages. */
+  onCaughtUp(): void;
+  /** Nothing up to `seq` will come any more. */
+  onPassed?(seq: number): void;
+  /** The consumer was made again after an interruption. */
+  onRestarted?(): void;
+  /** The stream holds other messages under sequences already given: it was made anew or lost its tail. Closes the feed. */
+  onRegressed?(): void;
+}
+
+export interface Feed {
+  /** Sequence of the last message given. */
+  position(): number;
+  close(): void;
+}
+
+const heartbeatMs = 500;
+/** Without a sign of life for so long the consumer is made again. */
+const silentMs = 1_500;
+const createTimeoutMs = 3_000;
+const firstRetryMs = 100;
+const lastRetryMs = 2_000;
+const inactiveThresholdMs = 30_000;
+const nsPerMs = 1_000_000;
+
+export function openFeed(options: FeedOptions): Feed {
+  const feed = new OrderedFeed(options);
+  feed.begin();
+  return feed;
+}
+
+interface Session {
+  readonly name: string;
+  readonly deliver: string;
+  readonly subscription: Subscription;
+  /** Consumer sequence of the last message received. */
+  received: number;
+  heardAt: number;
+  /** Found silent at the last look; a second look goes by first, since timers run before sockets after a long turn. */
+  suspect: boolean;
+}
+
+class OrderedFeed implements Feed {
+  readonly #options: FeedOptions;
+  readonly #inbox = createInbox();
+  readonly #stops: (() => void)[] = [];
+  #session: Session | undefined;
+  #sessions = 0;
+  #position: number;
+  #failures = 0;
+  #cancelRetry: (() => void) | undefined;
+  #closed = false;
+
+  constructor(options: FeedOptions) {
+    this.#options = options;
+    this.#position = options.start.kind === "sequence" ? options.start.seq - 1 : 0;
+  }
+
+  begin(): void {
+    const { spool } = this.#options;
+    this.#stops.push(
+      spool.timers.every(heartbeatMs, () => this.#look()),
+      spool.onReconnect(() => this.#restart("reconnected")),
+    );
+    this.#open();
+  }
+
+  position(): number {
+    return this.#position;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const stop of this.#stops) stop();
+    this.#cancelRetry?.();
+    this.#drop();
+  }
+
+  #drop(): void {
+    const session = this.#session;
+    this.#session = undefined;
+    if (session === undefined) return;
+    const { spool, stream } = this.#options;
+    session.subscription.unsubscribe();
+    // Only tidiness: the server drops it by itself when nobody listens.
+    spool.request(
+      {
+        subject: `$JS.API.CONSUMER.DELETE.${stream}.${session.name}`,
+        payload: "",
+        timeoutMs: createTimeoutMs,
+      },
+      () => {},
+    );
+  }
+
+  #restart(why: string): void {
+    if (this.#closed) return;
+    const { spool, stream } = this.#options;
+    spool.options.log.debug("feed restarts", { stream, why, position: this.#position });
+    this.#cancelRetry?.();
+    this.#drop();
+    this.#open();
+  }
+
+  #open(): void {
+    const { spool, stream } = this.#options;
+    const number = ++this.#sessions;
+    const deliver = `${this.#inbox}.${number}`;
+    const name = `mb-${deliver.slice(deliver.indexOf(".") + 1).replaceAll(".", "-")}`;
+    const subscription = spool.nc.subscribe(deliver, {
+      callback: (error, message) => {
+        if (error !== null || this.#session !== session) return;
+        try {
+          this.#receive(session, message);
+        } catch (thrown) {
+          // nats-core ends its reader when a callback throws: the connection would go silent for ever.
+          spool.options.log.error("feed handler failed", { stream, error: String(thrown) });
+        }
+      },
+    });
+    const heardAt = spool.options.clock.monotonic();
+    const session: Session = { name, deliver, subscription, received: 0, heardAt, suspect: false };
+    this.#session = session;
+    void this.#create(session, number);
+  }
+
+  async #create(session: Session, number: number): Promise<void> {
+    const { spool, stream, handlers } = this.#options;
+    const result = await callApi(spool, {
+      subject: `CONSUMER.CREATE.${stream}.${session.name}`,
+      body: { stream_name: stream, config: this.#config(session) },
+      timeoutMs: createTimeoutMs,
+    });
+    if (this.#session !== session) return;
+    if (result.kind !== "ok") {
+      if (this.#failures++ % 10 === 0)
+        spool.options.log.warn("feed not created", { stream, error: result.text });
+      this.#drop();
+      const delay = Math.min(firstRetryMs * 2 ** Math.min(this.#failures, 10), lastRetryMs);
+      this.#cancelRetry = spool.timers.after(delay, () => this.#restart("creation failed"));
+      return;
+    }
+    this.#failures = 0;
+    session.heardAt = spool.options.clock.monotonic();
+    if (number > 1) handlers.onRestarted?.();
+    if (result.value["num_pending"] === 0 && session.received === 0 && this.#session === session)
+      handlers.onCaughtUp();
+  }
+
+  #config(session: Session): object {
+    const { filter, start, headersOnly } = this.#options;
+    const from =
+      start.kind === "sequence"
+        ? { deliver_policy: "by_start_sequence", opt_start_seq: Math.max(1, this.#position + 1) }
+        : { deliver_policy: "last_per_subject" };
+    return {
+      name: session.name,
+      deliver_subject: session.deliver,
+      filter_subject: filter,
+      ...from,
+      ack_policy: "none",
+      max_deliver: 1,
+      replay_policy: "instant",
+      flow_control: true,
+      idle_heartbeat: heartbeatMs * nsPerMs,
+      inactive_threshold: inactiveThresholdMs * nsPerMs,
+      mem_storage: true,
+      num_replicas: 1,
+      headers_only: headersOnly,
+    };
+  }
+
+  /** Looks for a sign of life. */
+  #look(): void {
+    const { spool } = this.#options;
+    const session = this.#session;
+    if (session === undefined || !spool.connected()) return;
+    if (spool.options.clock.monotonic() - session.heardAt < silentMs) session.suspect = false;
+    else if (session.suspect) this.#restart("silent");
+    else session.suspect = true;
+  }
+
+  #receive(session: Session, message: Msg): void {
+    const { spool, start, handlers } = this.#options;
+    session.heardAt = spool.options.clock.monotonic();
+    if (message.subject === session.deliver) {
+      this.#control(session, message);
+      return;
+    }
+    const delivery = parseDelivery(message.reply ?? "");
+    if (delivery === undefined || delivery.consumerSeq !== session.received + 1) {
+      this.#restart("gap");
+      return;
+    }
+    session.received = delivery.consumerSeq;
+    const { seq } = delivery;
+    if (start.kind === "sequence" && seq <= this.#position) {
+      this.close();
+      handlers.onRegressed?.();
+      return;
+    }
+    this.#position = Math.max(this.#position, seq);
+    handlers.onMessage(seq, message, delivery);
+    if (delivery.pending === 0 && this.#session === session) handlers.onCaughtUp();
+  }
+
+  /** Flow control wants an answer; a heartbeat says how far the consumer has come. */
+  #control(session: Session, message: Msg): void {
+    const { spool, handlers } = this.#options;
+    const headers = message.headers;
+    if (headers === undefined) return;
+    if (message.reply !== undefined && message.reply !== "") {
+      spool.nc.publish(message.reply);
+      return;
+    }
+    const stalled = headers.get("Nats-Consumer-Stalled");
+    if (stalled !== "") spool.nc.publish(stalled);
+    const last = headers.get("Nats-Last-Consumer");
+    if (last === "") return;
+    if (Number(last) !== session.received) {
+      this.#restart("missed");
+      return;
+    }
+    if (stalled !== "") return;
+    handlers.onPassed?.(Number(headers.get("Nats-Last-Stream")));
+    // A consumer beats only when it has nothing to send.
+    handlers.onCaughtUp();
+  }
+}

@@ -1,0 +1,294 @@
+/**
+ * Feeds a shard's index: at take-over the state records, then the entries from old to new while new arrivals are given
+ * at once, and from then on every entry that is stored. Each entry is given once. It never throws; a server that is away
+ * is waited for. When the stream turns out to be another than the one that was indexed, it says so and starts again.
+ */
+import type { Msg } from "@nats-io/transport-node";
+import type { Issue } from "#crds/values/issue.ts";
+import { decodeEnvelope, type Envelope, envelopeHeader, retryHeader } from "#crds/wire/envelope.ts";
+import { decodeState, type StateRecord } from "#crds/wire/state-record.ts";
+import { pause, type Spool } from "./connection.ts";
+import { type Feed, openFeed } from "./feed.ts";
+import { createLocalNotes } from "./local-notes.ts";
+import { deleteMessage, readStreamState, type StreamState } from "./stream-state.ts";
+
+export interface ReaderHandlers {
+  /** What is known of a deferred entry, before the entry itself is given. */
+  onState(entrySeq: number, stateSeq: number, record: StateRecord): void;
+  /** `retry` = a repeated publish, whose first copy may have been settled already. */
+  onEntry(seq: number, envelope: Envelope, retry: boolean): void;
+  /** Stored, but not to be understood: parked by the index, never bounced or deleted. */
+  onDamaged(seq: number, issues: readonly Issue[]): void;
+  /** Everything stored at take-over is given; `count` entries of it. */
+  onIndexed(count: number): void;
+  /** The sequences given so far mean nothing any more: forget them, all comes again. */
+  onReset(reason: string): void;
+  /** For the integrity check; without it only the stream's identity is checked. */
+  indexSize?(): IndexSize;
+}
+
+export interface IndexSize {
+  /** Entries and state records the index believes to be stored. */
+  readonly entries: number;
+  readonly states: number;
+  /** Deletes and writes under way, by which the count may differ. */
+  readonly uncertain: number;
+}
+
+export interface ReaderOptions {
+  readonly spool: Spool;
+  readonly shard: number;
+  readonly leaseSeq: number;
+  readonly handlers: ReaderHandlers;
+  /** Default 1 minute. */
+  readonly checkEveryMs?: number;
+}
+
+export interface ShardReader {
+  /**
+   * Said right after this process stored `seq` itself: true = the caller indexes it now and the reader will not give
+   * it; false = the reader has given it or will.
+   */
+  noteLocal(seq: number): boolean;
+  close(): void;
+}
+
+const retryMs = 200;
+const defaultCheckMs = 60_000;
+/** Orphans removed at a time. */
+const removing = 32;
+
+export function openShard(options: ReaderOptions): ShardReader {
+  const reader = new Reader(options);
+  reader.begin();
+  return reader;
+}
+
+/** One reading of the stream, from take-over to reset or close. */
+interface Run {
+  readonly ended: AbortController;
+  readonly created: string;
+  /** The last sequence at take-over: up to it the scan gives entries, behind it the tail. */
+  readonly boundary: number;
+  tail: Feed | undefined;
+  /** Nothing up to here will come any more from the tail. */
+  passed: number;
+  indexed: boolean;
+  lastDifference: number;
+}
+
+class Reader implements ShardReader {
+  readonly #options: ReaderOptions;
+  readonly #spool: Spool;
+  readonly #stream: string;
+  readonly #notes = createLocalNotes();
+  #run: Run | undefined;
+  #stopChecks: (() => void) | undefined;
+  #closed = false;
+
+  constructor(options: ReaderOptions) {
+    this.#options = options;
+    this.#spool = options.spool;
+    this.#stream = options.spool.names.shardStream(options.shard);
+  }
+
+  begin(): void {
+    const every = this.#options.checkEveryMs ?? defaultCheckMs;
+    this.#stopChecks = this.#spool.timers.every(every, () => void this.#check(true));
+    void this.#takeOver();
+  }
+
+  noteLocal(seq: number): boolean {
+    const run = this.#run;
+    if (run === undefined || seq <= run.boundary) return false;
+    if (run.tail !== undefined && seq <= run.tail.position()) return false;
+    this.#notes.add(seq);
+    return true;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#stopChecks?.();
+    this.#endRun();
+  }
+
+  #endRun(): void {
+    this.#run?.ended.abort();
+    this.#run = undefined;
+    this.#notes.clear();
+  }
+
+  #reset(run: Run, reason: string): void {
+    if (this.#run !== run) return;
+    this.#spool.options.log.warn("index reset", { stream: this.#stream, reason });
+    this.#endRun();
+    this.#options.handlers.onReset(reason);
+    if (!this.#closed) void this.#takeOver();
+  }
+
+  async #takeOver(): Promise<void> {
+    const found = await this.#firstLook();
+    if (found === undefined || this.#closed) return;
+    const run: Run = {
+      ended: new AbortController(),
+      created: found.created,
+      boundary: found.lastSeq,
+      tail: undefined,
+      passed: found.lastSeq,
+      indexed: false,
+      lastDifference: 0,
+    };
+    this.#run = run;
+    const waiting = await this.#readStates(run);
+    if (this.#run !== run) return;
+    run.tail = this.#openTail(run);
+    const count = found.messages === 0 ? 0 : await this.#scan(run, waiting);
+    if (this.#run !== run) return;
+    run.indexed = true;
+    this.#options.handlers.onIndexed(count);
+    await this.#removeOrphans(run, waiting);
+  }
+
+  async #firstLook(): Promise<StreamState | undefined> {
+    while (!this.#closed && !this.#spool.closing.aborted) {
+      const state = await readStreamState(this.#spool, this.#stream);
+      // A stream that ends before our epoch lost it; the next write will be fenced and ownership starts over.
+      if (state !== undefined && state.lastSeq >= this.#options.leaseSeq) return state;
+      await pause(this.#spool.timers, retryMs, this.#spool.closing);
+    }
+    return undefined;
+  }
+
+  /** Resolves to the state records by entry, once all are given. */
+  #readStates(run: Run): Promise<Map<number, number>> {
+    const { handlers, shard } = this.#options;
+    const waiting = new Map<number, number>();
+    return this.#readToEnd(run, this.#spool.names.stateFilter(shard), (seq, message) => {
+      const entrySeq = Number(message.subject.slice(message.subject.lastIndexOf(".") + 1));
+      const record = decodeState(message.string());
+      if (record.ok) handlers.onState(entrySeq, seq, record.value);
+      else
+        this.#spool.options.log.error("state damaged", {
+          stream: this.#stream,
+          seq,
+          issue: record.issues[0],
+        });
+      // An unreadable record is kept as long as its entry is: a later release may read it.
+      waiting.set(entrySeq, seq);
+      return true;
+    }).then(() => waiting);
+  }
+
+  /** Gives the entries up to the boundary; takes the state of each from `waiting`. Resolves to their number. */
+  async #scan(run: Run, waiting: Map<number, number>): Promise<number> {
+    let count = 0;
+    await this.#readToEnd(run, this.#spool.names.entryFilter(this.#options.shard), (seq, message) => {
+      if (seq > run.boundary) return false;
+      waiting.delete(seq);
+      count++;
+      this.#give(seq, message);
+      return true;
+    });
+    return count;
+  }
+
+  /** Reads what matches `filter` until `take` says false or nothing is left; also ends with the run. */
+  #readToEnd(run: Run, filter: string, take: (seq: number, message: Msg) => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        feed?.close();
+        run.ended.signal.removeEventListener("abort", end);
+        resolve();
+      };
+      run.ended.signal.addEventListener("abort", end, { once: true });
+      const feed: Feed = openFeed({
+        spool: this.#spool,
+        stream: this.#stream,
+        filter,
+        start: { kind: "sequence", seq: 1 },
+        headersOnly: filter === this.#spool.names.entryFilter(this.#options.shard),
+        handlers: {
+          onMessage: (seq, message) => {
+            if (!take(seq, message)) end();
+          },
+          onCaughtUp: end,
+          onRestarted: () => void this.#check(false),
+          onRegressed: () => this.#reset(run, "sequences went back"),
+        },
+      });
+    });
+  }
+
+  #openTail(run: Run): Feed {
+    const notes = this.#notes;
+    const tail = openFeed({
+      spool: this.#spool,
+      stream: this.#stream,
+      filter: this.#spool.names.entryFilter(this.#options.shard),
+      start: { kind: "sequence", seq: run.boundary + 1 },
+      headersOnly: true,
+      handlers: {
+        onMessage: (seq, message) => {
+          run.passed = Math.max(run.passed, seq);
+          if (!notes.pass(seq)) this.#give(seq, message);
+        },
+        onCaughtUp: () => {},
+        onPassed: (seq) => {
+          run.passed = Math.max(run.passed, seq);
+          notes.pass(seq);
+        },
+        onRestarted: () => void this.#check(false),
+        onRegressed: () => this.#reset(run, "sequences went back"),
+      },
+    });
+    run.ended.signal.addEventListener("abort", () => tail.close(), { once: true });
+    return tail;
+  }
+
+  #give(seq: number, message: Msg): void {
+    const { handlers } = this.#options;
+    const headers = message.headers;
+    const text = headers?.get(envelopeHeader) ?? "";
+    const envelope = decodeEnvelope(text);
+    if (envelope.ok) handlers.onEntry(seq, envelope.value, headers?.has(retryHeader) === true);
+    else handlers.onDamaged(seq, envelope.issues);
+  }
+
+  async #removeOrphans(run: Run, waiting: ReadonlyMap<number, number>): Promise<void> {
+    const orphans: number[] = [];
+    // State of an entry behind the boundary is ours and young: its entry comes by the tail.
+    for (const [entrySeq, stateSeq] of waiting) if (entrySeq <= run.boundary) orphans.push(stateSeq);
+    if (orphans.length > 0)
+      this.#spool.options.log.info("orphan states", { stream: this.#stream, count: orphans.length });
+    for (let from = 0; from < orphans.length && this.#run === run; from += removing)
+      await Promise.all(
+        orphans
+          .slice(from, from + removing)
+          .map((stateSeq) => deleteMessage(this.#spool, this.#stream, stateSeq)),
+      );
+  }
+
+  /** Is it still the stream that was indexed? With `counting`, does it also hold as much as the index? */
+  async #check(counting: boolean): Promise<void> {
+    const run = this.#run;
+    if (run === undefined) return;
+    const state = await readStreamState(this.#spool, this.#stream);
+    if (state === undefined || this.#run !== run) return;
+    if (state.created !== run.created) this.#reset(run, "the stream was made anew");
+    else if (state.lastSeq < Math.max(run.boundary, run.tail?.position() ?? 0))
+      this.#reset(run, "the stream lost its end");
+    else if (counting && run.indexed) this.#compare(run, state);
+  }
+
+  #compare(run: Run, state: StreamState): void {
+    const size = this.#options.handlers.indexSize?.();
+    // Only a quiet stream can be compared: the count and the index must speak of the same last sequence.
+    if (size === undefined || state.lastSeq !== run.passed) return;
+    const epochs = this.#options.leaseSeq > 0 ? 1 : 0;
+    const difference = state.messages - epochs - size.entries - size.states;
+    const differs = Math.abs(difference) > size.uncertain;
+    if (differs && run.lastDifference !== 0)
+      this.#reset(run, `${state.messages} messages stored, ${size.entries} + ${size.states} indexed`);
+    else run.lastDifference = differs ? difference : 0;
+  }
+}
