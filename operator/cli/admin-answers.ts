@@ -1,0 +1,102 @@
+/** The admin port's answers as the commands read them: unknown fields are kept out, missing ones are an error that names them. */
+import { z } from "zod";
+import { eventTypes } from "#crds/wire/event.ts";
+import { CommandError } from "./command-io.ts";
+
+const time = z.number();
+
+export const queueEntrySchema = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  stream: z.string(),
+  class: z.string(),
+  site: z.string(),
+  from: z.string(),
+  to: z.array(z.string()),
+  size: z.number(),
+  receivedAt: time,
+  expiresAt: time,
+  attempt: z.number(),
+  state: z.string(),
+  /** Next attempt, ms since 1970; 0 or absent = as soon as its lane allows. */
+  due: time.nullish(),
+  shard: z.number(),
+  pod: z.string(),
+});
+
+export const queueSchema = z.object({
+  entries: z.array(queueEntrySchema),
+  /** There are more than were asked for. */
+  truncated: z.boolean(),
+});
+
+const eventSchema = z.object({
+  time,
+  type: z.enum(eventTypes),
+  to: z.array(z.string()).optional(),
+  site: z.string().optional(),
+  mx: z.string().optional(),
+  attempt: z.number().optional(),
+  code: z.number().optional(),
+  enhanced: z.string().optional(),
+  text: z.string().optional(),
+  class: z.string().optional(),
+  rule: z.string().optional(),
+  nextAttempt: time.optional(),
+  seconds: z.number().optional(),
+  tls: z.string().optional(),
+  pod: z.string(),
+});
+
+export const messageSchema = z.object({
+  id: z.string(),
+  events: z.array(eventSchema),
+  entries: z.array(queueEntrySchema),
+  /** The limit or rule that holds it back now. */
+  binding: z.string().nullish(),
+  nextAttempt: time.nullish(),
+  /** The search stopped at its time bound. */
+  truncated: z.boolean().optional(),
+});
+
+export const topSchema = z.object({
+  tenants: z.array(
+    z.object({
+      tenant: z.string(),
+      ready: z.number(),
+      waiting: z.number(),
+      suspended: z.number(),
+      oldestSeconds: z.number().nullish(),
+      receivedPerSecond: z.number(),
+      deliveredPerSecond: z.number(),
+    }),
+  ),
+  sites: z.array(
+    z.object({
+      site: z.string(),
+      queued: z.number(),
+      open: z.number(),
+      window: z.number().nullish(),
+      binding: z.string().nullish(),
+      backoffUntil: time.nullish(),
+    }),
+  ),
+});
+
+export const affectedSchema = z.object({ affected: z.number() });
+
+export type QueueEntry = z.infer<typeof queueEntrySchema>;
+export type MessageAnswer = z.infer<typeof messageSchema>;
+export type EventAnswer = z.infer<typeof eventSchema>;
+export type TopAnswer = z.infer<typeof topSchema>;
+
+/** @throws CommandError when the server speaks another language than this program */
+export function readAnswer<Answer>(schema: z.ZodType<Answer>, value: unknown): Answer {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const where = issue?.path.join(".") ?? "";
+  throw new CommandError(
+    `Cannot read the server's answer at "${where}": ${issue?.message ?? "unknown trouble"} (another version?)`,
+  );
+}

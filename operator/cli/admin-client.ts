@@ -1,0 +1,123 @@
+/** Finds the admin port of a running Mailboat and asks it. Fails with CommandError: nothing running, refused, not found. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { type Endpoint, firstPool, parseEndpoint } from "#operator/local/endpoint.ts";
+import { CommandError, messageOf } from "./command-io.ts";
+
+export interface ServerOptions {
+  readonly url?: string;
+  readonly state: string;
+  readonly tokenFile?: string;
+  readonly pool?: string;
+}
+
+export interface AdminClient {
+  get(path: string, query?: Readonly<Record<string, string | undefined>>): Promise<unknown>;
+  post(path: string, body: unknown): Promise<unknown>;
+}
+
+const requestTimeoutMs = 15_000;
+
+/** Options by which a command finds the server. */
+export function addServerOptions(command: Command): Command {
+  return command
+    .option("--url <url>", "admin address, such as http://127.0.0.1:8026 (default: what local mode wrote)")
+    .option(
+      "--token-file <file>",
+      "file with the admin token (default: local mode's; or MAILBOAT_ADMIN_TOKEN)",
+    )
+    .option("--state <dir>", "state folder of local mode", ".mailboat")
+    .option("--pool <name>", "pool to ask when local mode runs several (namespace/name)");
+}
+
+/** @throws CommandError when no local mode has written one there */
+export async function readEndpoint(state: string): Promise<Endpoint> {
+  const file = join(state, "endpoint.json");
+  const text = await readFile(file, "utf8").catch(() => undefined);
+  const endpoint = text === undefined ? undefined : parseEndpoint(text);
+  if (endpoint !== undefined) return endpoint;
+  const got = text === undefined ? "no such file" : "something else";
+  throw new CommandError(
+    `Cannot find a running Mailboat: expected ${file} of a running "mailboat local" (or --url), got ${got}`,
+  );
+}
+
+export async function connectAdmin(options: ServerOptions): Promise<AdminClient> {
+  const endpoint = options.url === undefined ? await readEndpoint(options.state) : undefined;
+  const token = await readToken(options, endpoint);
+  const base = options.url ?? `http://${adminOf(endpoint, options.pool)}`;
+  if (!URL.canParse(base))
+    throw new CommandError(`Cannot use --url: expected http://HOST:PORT, got "${base}"`, 2);
+  return {
+    get(path, query = {}) {
+      const url = new URL(path, base);
+      for (const [name, value] of Object.entries(query))
+        if (value !== undefined) url.searchParams.set(name, value);
+      return ask(url, { method: "GET", token });
+    },
+    post: (path, body) => ask(new URL(path, base), { method: "POST", token, body: JSON.stringify(body) }),
+  };
+}
+
+function adminOf(endpoint: Endpoint | undefined, pool: string | undefined): string {
+  if (endpoint === undefined) return "";
+  if (pool === undefined) return firstPool(endpoint).admin;
+  const found = endpoint.pools.filter(({ pool: name }) => name === pool || name.endsWith(`/${pool}`));
+  if (found.length === 1 && found[0] !== undefined) return found[0].admin;
+  const names = endpoint.pools.map(({ pool: name }) => name).join(", ");
+  throw new CommandError(`Cannot choose the pool: expected one of ${names}, got "${pool}"`);
+}
+
+async function readToken(options: ServerOptions, endpoint: Endpoint | undefined): Promise<string> {
+  const file = options.tokenFile ?? endpoint?.adminTokenFile;
+  if (file === undefined) return process.env["MAILBOAT_ADMIN_TOKEN"] ?? "";
+  try {
+    return (await readFile(file, "utf8")).trim();
+  } catch (error) {
+    throw new CommandError(`Cannot read the admin token: expected a file, got ${messageOf(error)}`);
+  }
+}
+
+async function ask(
+  url: URL,
+  { method, token, body }: { method: string; token: string; body?: string },
+): Promise<unknown> {
+  const headers: Record<string, string> = { authorization: `Bearer ${token}` };
+  if (body !== undefined) headers["content-type"] = "application/json";
+  const init = {
+    method,
+    headers,
+    signal: AbortSignal.timeout(requestTimeoutMs),
+    ...(body === undefined ? {} : { body }),
+  };
+  let response: Response;
+  try {
+    response = await fetch(url, init);
+  } catch (error) {
+    throw new CommandError(
+      `Cannot reach ${url.origin}: expected a running Mailboat, got ${messageOf(error)}`,
+    );
+  }
+  const text = await response.text();
+  if (!response.ok) throw new CommandError(refusalText(url, response.status, text));
+  return text === "" ? {} : parseJson(text, url);
+}
+
+function parseJson(text: string, url: URL): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new CommandError(
+      `Cannot read the answer of ${url.origin}: expected JSON, got "${text.slice(0, 60)}"`,
+    );
+  }
+}
+
+/** The server's own words when it sent some. */
+function refusalText(url: URL, status: number, text: string): string {
+  if (status === 401 || status === 403)
+    return `Cannot use ${url.origin}: expected its admin token (--token-file), got one that it refuses`;
+  const said = /"(?:error|message)":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1];
+  return `Cannot get ${url.pathname}: expected an answer, got ${status}${said === undefined ? "" : ` (${said})`}`;
+}

@@ -1,0 +1,8 @@
+/** Entry of the `mailboat` program: runs the command line of this process and ends with its exit code. */
+import { runCommandLine } from "./program.ts";
+
+process.exitCode = await runCommandLine(process.argv.slice(2), {
+  print: (line) => void process.stdout.write(`${line}\n`),
+  complain: (line) => void process.stderr.write(`${line}\n`),
+  isTerminal: process.stdout.isTTY,
+});

@@ -1,0 +1,68 @@
+/** `mailboat top`: tenants and sites by what is queued, with rates and binding limits; renewed every few seconds in a terminal. */
+import { setTimeout as delay } from "node:timers/promises";
+import type { Command } from "commander";
+import { readAnswer, topSchema, type TopAnswer } from "./admin-answers.ts";
+import { addServerOptions, connectAdmin, type ServerOptions } from "./admin-client.ts";
+import { wholeNumber, type CommandIo } from "./command-io.ts";
+import { formatAge, formatTable } from "./table.ts";
+
+interface TopOptions extends ServerOptions {
+  readonly once?: boolean;
+  readonly interval: string;
+  readonly json?: boolean;
+}
+
+/** Rows of each table; a screen is not endless. */
+const maxRows = 20;
+const clearScreen = "\u001b[2J\u001b[H";
+
+export function addTopCommand(program: Command, io: CommandIo): void {
+  addServerOptions(program.command("top"))
+    .description("Show tenants and sites: rates, queued, oldest, binding limits; live in a terminal")
+    .option("--interval <seconds>", "time between two looks", "2")
+    .option("--once", "look once (as when the output is no terminal)")
+    .option("--json", "print one look as JSON")
+    .action((options: TopOptions) => top(options, io));
+}
+
+async function top(options: TopOptions, io: CommandIo): Promise<void> {
+  const seconds = wholeNumber("--interval", options.interval, { min: 1, max: 3600 });
+  const admin = await connectAdmin(options);
+  const live = io.isTerminal && options.once !== true && options.json !== true;
+  for (;;) {
+    const answer = await admin.get("/v1/top");
+    if (options.json === true) return io.print(JSON.stringify(answer));
+    const lines = screen(readAnswer(topSchema, answer), Date.now());
+    io.print(`${live ? clearScreen : ""}${lines.join("\n")}`);
+    if (!live) return;
+    await delay(seconds * 1000);
+  }
+}
+
+/** The lines for a person; `now` in ms since 1970. */
+export function screen({ tenants, sites }: TopAnswer, now: number): string[] {
+  const busiestTenants = [...tenants]
+    .sort((a, b) => b.ready + b.waiting + b.suspended - (a.ready + a.waiting + a.suspended))
+    .slice(0, maxRows);
+  const busiestSites = [...sites].sort((a, b) => b.queued - a.queued).slice(0, maxRows);
+  const tenantRows = busiestTenants.map((row) => [
+    row.tenant,
+    String(row.ready),
+    String(row.waiting),
+    String(row.suspended),
+    row.oldestSeconds ? formatAge(row.oldestSeconds * 1000) : "-",
+    row.receivedPerSecond.toFixed(1),
+    row.deliveredPerSecond.toFixed(1),
+  ]);
+  const siteRows = busiestSites.map((row) => {
+    const backoff = (row.backoffUntil ?? 0) - now;
+    const binding =
+      backoff > 0 ? `${row.binding ?? "backoff"} (${formatAge(backoff)})` : (row.binding ?? "-");
+    return [row.site, String(row.queued), String(row.open), String(row.window ?? "-"), binding];
+  });
+  return [
+    ...formatTable(["TENANT", "READY", "WAITING", "SUSPENDED", "OLDEST", "IN/S", "OUT/S"], tenantRows),
+    "",
+    ...formatTable(["SITE", "QUEUED", "OPEN", "WINDOW", "BINDING"], siteRows),
+  ];
+}

@@ -1,0 +1,27 @@
+/** The tenants' logins as local mode writes them down (STATE/credentials.json, 0600) for `mailboat send`. Parsing never throws. */
+import { z } from "zod";
+
+const loginSchema = z.object({
+  tenant: z.string(),
+  username: z.string(),
+  password: z.string(),
+  /** An address the tenant may send from, when it has a domain. */
+  from: z.string().optional(),
+});
+
+export interface Login {
+  readonly tenant: string;
+  readonly username: string;
+  readonly password: string;
+  readonly from: string | undefined;
+}
+
+/** In the order of the tenants; empty when the text is something else. */
+export function parseCredentials(text: string): Login[] {
+  try {
+    const result = z.array(loginSchema).safeParse(JSON.parse(text));
+    return result.success ? result.data.map((login) => ({ ...login, from: login.from })) : [];
+  } catch {
+    return [];
+  }
+}
