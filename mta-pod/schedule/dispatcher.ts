@@ -1,0 +1,163 @@
+/**
+ * Runnable sites, dispatches under way, and the next step. Pure, never fails.
+ *
+ * A site with work stands in the ring of runnable sites, which take turns. One that may not run leaves the ring: for
+ * the heap of wake times when time alone frees it, else until an event does. So no call looks at all sites, and a
+ * slow site costs the others nothing.
+ */
+import type { Random } from "#mta-pod/runtime/clock.ts";
+import { noSlot } from "./entry-table.ts";
+import { applyFeedback, type Flight } from "./feedback.ts";
+import { Queue } from "./queue.ts";
+import { Registry } from "./registry.ts";
+import { Ring } from "./ring.ts";
+import type { SiteState } from "./site-state.ts";
+import { TimerHeap } from "./timer-heap.ts";
+import { tuning } from "./tuning.ts";
+import type { FinishResult, SchedulerOptions, SourceWeight, Step } from "./types.ts";
+
+const never = Number.POSITIVE_INFINITY;
+
+export class Dispatcher {
+  readonly registry = new Registry();
+  readonly queue: Queue;
+  sources: readonly SourceWeight[];
+  /** The latest time told: for calls that bring none. */
+  now = 0;
+  readonly #random: Random;
+  readonly #flights = new Map<number, Flight>();
+  readonly #runnable = new Ring<SiteState>();
+  readonly #blocked = new TimerHeap<SiteState>();
+  #isDispatchFirst = false;
+
+  constructor(options: SchedulerOptions) {
+    this.#random = options.random;
+    this.sources = options.sources;
+    this.queue = new Queue(this.registry, (site) => this.poke(site));
+  }
+
+  /** A clock that was set back takes pauses and rates with it, else they would hold for as long as it went back. */
+  tell(now: number): void {
+    const step = now - this.now;
+    this.now = now;
+    if (step > -tuning.clockStepMs) return;
+    for (const site of this.registry.sites.values()) site.shift(step);
+    for (const flight of this.#flights.values()) flight.startedAt += step;
+    this.#blocked.shift(step);
+  }
+
+  /** Something happened at the site: it may be able to run. */
+  poke(site: SiteState): void {
+    this.#blocked.remove(site);
+    if (site.hasWork) this.#runnable.push(site);
+  }
+
+  next(now: number): Step {
+    this.#keepHouse(now);
+    for (;;) {
+      const step = this.#step(now);
+      if (step !== undefined) return step;
+      if (this.#runnable.length > 0) continue;
+      const wakeAt = Math.min(
+        this.queue.nextWakeAt(),
+        this.#blocked.peek()?.at ?? never,
+        this.registry.suspendedUntil,
+      );
+      if (wakeAt === never) return { kind: "idle" };
+      const ms = Math.ceil(wakeAt - now);
+      if (ms > 0) return { kind: "sleep", ms: Math.min(tuning.maxSleepMs, ms) };
+    }
+  }
+
+  finish(handle: number, result: FinishResult, now: number): void {
+    const flight = this.#flights.get(handle);
+    if (flight === undefined) return;
+    this.#flights.delete(handle);
+    flight.link.end(result.connection);
+    applyFeedback(flight, result.feedback, { now, random: this.#random });
+    if (this.queue.table.slotOf(handle) !== noSlot) flight.after?.();
+    this.poke(flight.site);
+  }
+
+  /** Does it when the dispatch has ended: an entry must not be dispatched again while its last one holds a connection. */
+  afterFlight(handle: number, act: () => void): void {
+    const flight = this.#flights.get(handle);
+    if (flight === undefined) act();
+    else flight.after = act;
+  }
+
+  holdBeforeMail(handle: number, now: number): number {
+    return this.#flights.get(handle)?.link.mails.reserve(now) ?? 0;
+  }
+
+  #keepHouse(now: number): void {
+    const forgotten = this.registry.sweep(now);
+    if (forgotten !== undefined) this.queue.forget(forgotten);
+    if (this.registry.suspendedUntil <= now) this.queue.toggle(this.registry.endSuspensions(now));
+  }
+
+  /** Expiries and dispatches take turns, so that a wave of the one does not hold up the other. */
+  #step(now: number): Step | undefined {
+    const isDispatchFirst = this.#isDispatchFirst;
+    this.#isDispatchFirst = false;
+    if (isDispatchFirst) return this.#dispatch(now) ?? this.#wakeEntries(now);
+    return this.#wakeEntries(now) ?? this.#dispatch(now);
+  }
+
+  #wakeEntries(now: number): Step | undefined {
+    for (let count = 0; count < tuning.wakesPerCall; count++) {
+      const slot = this.queue.wake(now);
+      if (slot === undefined) return undefined;
+      if (slot !== noSlot) return this.#expire(slot);
+    }
+    return undefined;
+  }
+
+  #expire(slot: number): Step {
+    this.queue.toInflight(slot);
+    this.#isDispatchFirst = true;
+    const { lane } = this.queue.laneOf(slot);
+    return {
+      kind: "expire",
+      handle: this.queue.table.handleOf(slot),
+      entry: this.queue.table.entryAt(slot),
+      lane,
+    };
+  }
+
+  #dispatch(now: number): Step | undefined {
+    for (let site = this.#blocked.peek(); site !== undefined && site.at <= now; site = this.#blocked.peek())
+      this.poke(site);
+    for (let site = this.#runnable.head; site !== null; site = this.#runnable.head) {
+      this.#runnable.remove(site);
+      const step = this.#dispatchFrom(site, now);
+      if (step !== undefined) {
+        this.#runnable.push(site);
+        return step;
+      }
+    }
+    return undefined;
+  }
+
+  #dispatchFrom(site: SiteState, now: number): Step | undefined {
+    const lane = site.peekLane();
+    if (lane === null) return undefined;
+    const link = site.openLink(this.sources, now);
+    if (link === undefined) {
+      if (site.wakeAt !== Number.POSITIVE_INFINITY) this.#blocked.set(site, site.wakeAt);
+      return undefined;
+    }
+    const slot = lane.ready.head;
+    if (this.queue.table.expiresAt(slot) <= now) return this.#expire(slot);
+    site.chargeLane(lane);
+    this.queue.toInflight(slot);
+    const connection = site.start(link, now);
+    const handle = this.queue.table.handleOf(slot);
+    this.#flights.set(handle, { site, link, startedAt: now, after: null });
+    const entry = this.queue.table.entryAt(slot);
+    return {
+      kind: "dispatch",
+      dispatch: { handle, entry, lane: lane.lane, source: link.source, connection },
+    };
+  }
+}

@@ -1,0 +1,46 @@
+/** What the end of a dispatch teaches about its site and link: windows, pauses, backoff. Pure, never fails. */
+import type { Random } from "#mta-pod/runtime/clock.ts";
+import type { Link } from "./link.ts";
+import type { SiteState } from "./site-state.ts";
+import type { Feedback } from "./types.ts";
+
+/** A dispatch under way; kept until `finish`, whatever becomes of its entry. */
+export interface Flight {
+  readonly site: SiteState;
+  readonly link: Link;
+  startedAt: number;
+  /** What was asked for the entry before `finish`. */
+  after: (() => void) | null;
+}
+
+export interface Chance {
+  readonly now: number;
+  readonly random: Random;
+}
+
+/** To be called after the link's `end`. */
+export function applyFeedback(flight: Flight, feedback: Feedback, { now, random }: Chance): void {
+  const { site, link, startedAt } = flight;
+  switch (feedback) {
+    case "good":
+      site.lastGoodAt = now;
+      site.backoff.reset();
+      if (startedAt >= link.pause.setAt) link.pause.reset();
+      link.window.good(link.busy + 1);
+      return;
+    case "throttled":
+      if (link.pause.strike(startedAt, now, random)) link.window.halve();
+      return;
+    case "unreachable":
+      link.window.bad();
+      // While others get through, the site is alive: this source, or this many connections, are the trouble.
+      if (site.lastGoodAt >= startedAt) link.pause.strike(startedAt, now, random);
+      else if (site.backoff.strike(startedAt, now, random))
+        for (const each of site.links.values()) each.window.restart(1);
+      return;
+    case "neutral":
+      return;
+    default:
+      return feedback satisfies never;
+  }
+}

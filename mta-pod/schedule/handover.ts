@@ -1,0 +1,30 @@
+/** What one owner of a shard tells the next about a site's connections and spent rates (decisions.md 12). Pure. */
+import type { SiteState } from "./site-state.ts";
+import type { SiteHandover } from "./types.ts";
+
+export function handOver(site: SiteState): SiteHandover {
+  const sources = [...site.links.values()].map((link) => ({
+    source: link.source,
+    open: link.open,
+    window: link.window.size,
+    pausedUntil: link.pause.until,
+    nextMessageAt: Math.max(link.dispatches.nextAt, link.mails.nextAt),
+    nextConnectionAt: link.connects.nextAt,
+  }));
+  return { site: site.id, backoffUntil: site.backoff.until, sources };
+}
+
+/** Takes the stricter of both sides' knowledge: a record that comes late must not loosen anything. */
+export function takeOver(site: SiteState, handover: SiteHandover, until: number): void {
+  site.backoff.until = Math.max(site.backoff.until, handover.backoffUntil);
+  for (const spent of handover.sources) {
+    const link = site.linkOf(spent.source);
+    link.former = Math.max(0, spent.open);
+    link.formerUntil = until;
+    link.window.restart(spent.window);
+    link.pause.until = Math.max(link.pause.until, spent.pausedUntil);
+    link.dispatches.nextAt = Math.max(link.dispatches.nextAt, spent.nextMessageAt);
+    link.mails.nextAt = Math.max(link.mails.nextAt, spent.nextMessageAt);
+    link.connects.nextAt = Math.max(link.connects.nextAt, spent.nextConnectionAt);
+  }
+}

@@ -1,0 +1,106 @@
+/** One (source, site): its connections, window, rates and pause. Pure, never fails. */
+import { Backoff } from "./backoff.ts";
+import { Pace } from "./pace.ts";
+import { tuning } from "./tuning.ts";
+import type { Binding, SiteLimits } from "./types.ts";
+import { Window } from "./window.ts";
+
+const never = Number.POSITIVE_INFINITY;
+
+export class Link {
+  readonly source: string;
+  readonly window: Window;
+  readonly pause = new Backoff(tuning.pause);
+  /** When transactions may be dispatched, and when they may be sent (`holdBeforeMail`). */
+  readonly dispatches = new Pace();
+  readonly mails = new Pace();
+  readonly connects = new Pace();
+  /** Connections there are or are being made; `busy` of them carry a dispatch. */
+  open = 0;
+  busy = 0;
+  /** Connections a former owner may still have open. */
+  former = 0;
+  formerUntil = 0;
+  /** After `isOpen` said no: why, and until when at the least (Infinity = until something happens). */
+  binding: Binding = "connections";
+  wakeAt = never;
+  /** Its place in the weighted choice among sources: the lowest is next. */
+  turn = 0;
+  weight = 1;
+
+  constructor(source: string, limits: SiteLimits) {
+    this.source = source;
+    this.window = new Window(limits.connections);
+    this.setLimits(limits);
+  }
+
+  setLimits(limits: SiteLimits): void {
+    this.window.setLimit(limits.connections);
+    this.dispatches.setRate(limits.messagesPerSecond);
+    this.mails.setRate(limits.messagesPerSecond);
+    this.connects.setRate(limits.connectionsPerSecond);
+  }
+
+  /** May a dispatch start now? */
+  isOpen(now: number): boolean {
+    if (this.former > 0 && this.formerUntil <= now) this.former = 0;
+    if (this.pause.until > now) return this.#refuse("backoff", this.pause.until);
+    if (this.busy + this.former >= this.window.size) return this.#refuse("connections", this.#formerEnd());
+    if (!this.dispatches.isOpen(now)) return this.#refuse("messageRate", this.dispatches.nextAt);
+    if (this.open > this.busy) return true;
+    if (this.open + this.former >= this.window.size) return this.#refuse("connections", this.#formerEnd());
+    if (!this.connects.isOpen(now)) return this.#refuse("connectionRate", this.connects.nextAt);
+    return true;
+  }
+
+  /** Starts the dispatch that `isOpen` allowed. */
+  start(now: number): "reuse" | "open" {
+    this.dispatches.charge(now);
+    const connection = this.open > this.busy ? "reuse" : "open";
+    this.busy++;
+    if (connection === "open") {
+      this.open++;
+      this.connects.charge(now);
+    }
+    return connection;
+  }
+
+  end(connection: "kept" | "closed"): void {
+    this.busy = Math.max(0, this.busy - 1);
+    if (connection === "closed") this.open = Math.max(0, this.open - 1);
+  }
+
+  idleClosed(): void {
+    if (this.open > this.busy) this.open--;
+  }
+
+  /** Idle connections too many, after limits or the window went down. */
+  surplus(): number {
+    return Math.max(0, Math.min(this.open - this.busy, this.open + this.former - this.window.size));
+  }
+
+  /** Nothing would be forgotten with it. */
+  isAtRest(now: number): boolean {
+    const paced = Math.max(this.dispatches.nextAt, this.mails.nextAt, this.connects.nextAt);
+    const isFormerGone = this.former === 0 || this.formerUntil <= now;
+    return this.open === 0 && isFormerGone && this.pause.until <= now && paced <= now;
+  }
+
+  shift(byMs: number): void {
+    this.pause.shift(byMs);
+    this.dispatches.nextAt += byMs;
+    this.mails.nextAt += byMs;
+    this.connects.nextAt += byMs;
+    this.formerUntil += byMs;
+  }
+
+  #formerEnd(): number {
+    return this.former > 0 ? this.formerUntil : never;
+  }
+
+  #refuse(binding: Binding, wakeAt: number): boolean {
+    this.binding = binding;
+    this.wakeAt = wakeAt;
+    return false;
+  }
+}

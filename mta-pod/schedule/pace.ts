@@ -1,0 +1,38 @@
+/** Even spacing at 97 % of a rate, without bursts; pure, never fails. */
+import { tuning } from "./tuning.ts";
+
+/**
+ * N per second become one every 1 / 0.97 N s, so no half-open sliding second (nor longer period) holds more than N.
+ * A late timer may be made good, but only while (1000 + catch-up) / interval + 1 ≤ N still holds with half to spare:
+ * without it a rate of 1,000/s would halve on timers of 1 ms; below 35/s there is none.
+ */
+export class Pace {
+  nextAt = 0;
+  #intervalMs = 0;
+  #catchUpMs = 0;
+
+  /** Undefined = no limit. What was charged already keeps counting, at the new distance. */
+  setRate(perSecond: number | undefined): void {
+    const interval = perSecond === undefined ? 0 : 1000 / (tuning.pacedShare * perSecond);
+    this.nextAt += interval - this.#intervalMs;
+    this.#intervalMs = interval;
+    const spare = perSecond === undefined ? 0 : (1000 - 1000 / perSecond) / tuning.pacedShare - 1000;
+    this.#catchUpMs = Math.min(tuning.catchUpMs, Math.max(0, spare / 2));
+  }
+
+  isOpen(now: number): boolean {
+    return this.nextAt <= now;
+  }
+
+  charge(now: number): void {
+    if (this.#intervalMs > 0) this.nextAt = Math.max(this.nextAt, now - this.#catchUpMs) + this.#intervalMs;
+  }
+
+  /** Books the next free moment and answers how long it is until then, in ms. */
+  reserve(now: number): number {
+    if (this.#intervalMs === 0) return 0;
+    const at = Math.max(this.nextAt, now - this.#catchUpMs);
+    this.nextAt = at + this.#intervalMs;
+    return Math.max(0, Math.ceil(at - now));
+  }
+}

@@ -1,0 +1,72 @@
+/** What `why`, `top` and metrics are told of sites and tenants. Reads only. */
+import type { EntryTable } from "./entry-table.ts";
+import { noSlot } from "./entry-table.ts";
+import type { TenantState } from "./lane-state.ts";
+import type { SiteState } from "./site-state.ts";
+import type { Binding, QueueCounts, SiteReport, SourceWeight, TenantCounts } from "./types.ts";
+
+export const unknownSite: SiteReport = {
+  window: 0,
+  open: 0,
+  idle: 0,
+  busy: 0,
+  backoffUntil: 0,
+  queued: 0,
+  binding: "unresolved",
+};
+
+export function reportSite(site: SiteState, sources: readonly SourceWeight[], now: number): SiteReport {
+  let window = 0;
+  let open = 0;
+  let busy = 0;
+  for (const source of sources) window += site.linkOf(source.name).window.size;
+  for (const link of site.links.values()) {
+    open += link.open;
+    busy += link.busy;
+  }
+  let queued = 0;
+  let hasParked = false;
+  for (const lanes of [site.lanes.transactional, site.lanes.bulk])
+    for (const lane of lanes.values()) {
+      queued += lane.entries;
+      hasParked ||= lane.parked && lane.ready.length > 0;
+    }
+  const backoffUntil = Math.max(0, site.backoff.until);
+  const binding = bindingOf(site, { sources, now, hasParked });
+  return { window, open, idle: open - busy, busy, backoffUntil, queued, binding };
+}
+
+interface Circumstances {
+  readonly sources: readonly SourceWeight[];
+  readonly now: number;
+  readonly hasParked: boolean;
+}
+
+function bindingOf(site: SiteState, { sources, now, hasParked }: Circumstances): Binding | null {
+  const isOpen = site.openLink(sources, now) !== undefined;
+  if (!isOpen && (site.binding === "unresolved" || site.binding === "backoff")) return site.binding;
+  if (!site.hasWork) return hasParked ? "suspended" : null;
+  return isOpen ? null : site.binding;
+}
+
+/** One tenant's counts are kept; only `oldest` looks, at two heads a lane. */
+export function countQueue(tenants: ReadonlyMap<string, TenantState>, table: EntryTable): QueueCounts {
+  const counts = new Map<string, TenantCounts>();
+  const total = { ready: 0, waiting: 0, suspended: 0, inflight: 0, oldest: 0 };
+  for (const tenant of tenants.values()) {
+    const { ready, waiting, suspended, inflight } = tenant;
+    if (tenant.lanes.size === 0) continue;
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const lane of tenant.lanes)
+      for (const head of [lane.ready.head, lane.away.head])
+        if (head !== noSlot) oldest = Math.min(oldest, table.receivedAt(head));
+    if (oldest === Number.POSITIVE_INFINITY) continue;
+    counts.set(tenant.id, { ready, waiting, suspended, inflight, oldest });
+    total.ready += ready;
+    total.waiting += waiting;
+    total.suspended += suspended;
+    total.inflight += inflight;
+    total.oldest = total.oldest === 0 ? oldest : Math.min(total.oldest, oldest);
+  }
+  return { tenants: counts, total };
+}

@@ -1,0 +1,211 @@
+/** The pod's scheduler: index, fairness and limits behind one interface. Pure: time and chance come in, steps go out. */
+import { Dispatcher } from "./dispatcher.ts";
+import { noSlot, slotStates } from "./entry-table.ts";
+import { handOver, takeOver } from "./handover.ts";
+import type { Queue } from "./queue.ts";
+import type { Registry } from "./registry.ts";
+import { countQueue, reportSite, unknownSite } from "./report.ts";
+import type {
+  Entry,
+  FinishResult,
+  Lane,
+  ListedEntry,
+  QueueCounts,
+  Scheduler,
+  SchedulerOptions,
+  Selector,
+  SiteConfig,
+  SiteHandover,
+  SiteReport,
+  SourceWeight,
+  Step,
+  TenantPolicy,
+} from "./types.ts";
+
+/** Worked example: `add` an entry, `setSite` and `setTenants` its site and tenant, then call `next` until it sleeps. */
+export function createScheduler(options: SchedulerOptions): Scheduler {
+  return new PodScheduler(options);
+}
+
+class PodScheduler implements Scheduler {
+  readonly #dispatcher: Dispatcher;
+  readonly #queue: Queue;
+  readonly #registry: Registry;
+
+  constructor(options: SchedulerOptions) {
+    this.#dispatcher = new Dispatcher(options);
+    this.#queue = this.#dispatcher.queue;
+    this.#registry = this.#dispatcher.registry;
+  }
+
+  add(lane: Lane, entry: Entry, now: number): number {
+    this.#dispatcher.tell(now);
+    const state = this.#registry.laneOf(lane);
+    const slot = this.#queue.table.take(entry, state.id);
+    if (entry.due > now) this.#queue.toWaiting(slot, entry.due, now);
+    else this.#queue.toReady(slot, "tail");
+    return this.#queue.table.handleOf(slot);
+  }
+
+  settle(handle: number): void {
+    const slot = this.#queue.table.slotOf(handle);
+    if (slot !== noSlot) this.#queue.remove(slot, this.#dispatcher.now);
+  }
+
+  defer(handle: number, due: number, attempt: number, now: number): void {
+    this.#dispatcher.tell(now);
+    const slot = this.#queue.table.slotOf(handle);
+    if (slot === noSlot) return;
+    this.#queue.table.setAttempt(slot, attempt);
+    this.#dispatcher.afterFlight(handle, () => {
+      if (due > this.#dispatcher.now) this.#queue.toWaiting(slot, due, this.#dispatcher.now);
+      else this.#queue.toReady(slot, "tail");
+    });
+  }
+
+  requeue(handle: number, now: number): void {
+    this.#dispatcher.tell(now);
+    const slot = this.#queue.table.slotOf(handle);
+    if (slot === noSlot) return;
+    const state = this.#queue.table.stateOf(slot);
+    if (state === slotStates.waiting) this.#queue.toReady(slot, "tail");
+    else if (state === slotStates.inflight)
+      this.#dispatcher.afterFlight(handle, () => this.#queue.toReady(slot, "head"));
+  }
+
+  finish(handle: number, result: FinishResult, now: number): void {
+    this.#dispatcher.tell(now);
+    this.#dispatcher.finish(handle, result, now);
+  }
+
+  connectionClosed(site: string, source: string, now: number): void {
+    this.#dispatcher.tell(now);
+    const state = this.#registry.sites.get(site);
+    if (state === undefined) return;
+    state.links.get(source)?.idleClosed();
+    this.#dispatcher.poke(state);
+  }
+
+  next(now: number): Step {
+    this.#dispatcher.tell(now);
+    return this.#dispatcher.next(now);
+  }
+
+  holdBeforeMail(handle: number, now: number): number {
+    this.#dispatcher.tell(now);
+    return this.#dispatcher.holdBeforeMail(handle, now);
+  }
+
+  surplus(site: string, source: string): number {
+    return this.#registry.sites.get(site)?.links.get(source)?.surplus() ?? 0;
+  }
+
+  knowsSite(site: string): boolean {
+    return this.#registry.sites.get(site)?.isKnown ?? false;
+  }
+
+  setSite(site: string, config: SiteConfig, now: number): void {
+    this.#dispatcher.tell(now);
+    const state = this.#registry.siteOf(site);
+    state.configure(config);
+    this.#registry.noteUnused(state, now);
+    this.#dispatcher.poke(state);
+  }
+
+  setTenants(tenants: ReadonlyMap<string, TenantPolicy>, now: number): void {
+    this.#dispatcher.tell(now);
+    this.#queue.toggle(this.#registry.setTenants(tenants));
+  }
+
+  setSources(sources: readonly SourceWeight[], now: number): void {
+    this.#dispatcher.tell(now);
+    this.#dispatcher.sources = sources;
+    for (const site of this.#registry.sites.values()) this.#dispatcher.poke(site);
+  }
+
+  suspend(selector: Selector, until: number | null, now: number): void {
+    this.#dispatcher.tell(now);
+    this.#queue.toggle(this.#registry.suspend(selector, until));
+  }
+
+  resume(selector: Selector, now: number): void {
+    this.#dispatcher.tell(now);
+    this.#queue.toggle(this.#registry.resume(selector));
+  }
+
+  dropShard(shard: number): void {
+    const { table } = this.#queue;
+    for (let slot = 0; slot < table.used; slot++)
+      if (table.stateOf(slot) !== slotStates.free && table.shardOf(slot) === shard)
+        this.#queue.remove(slot, this.#dispatcher.now);
+  }
+
+  relane(handle: number, lane: Lane, now: number): void {
+    this.#dispatcher.tell(now);
+    const slot = this.#queue.table.slotOf(handle);
+    if (slot !== noSlot) this.#queue.relane(slot, this.#registry.laneOf(lane), now);
+  }
+
+  entryOf(handle: number): Omit<ListedEntry, "handle"> | undefined {
+    const slot = this.#queue.table.slotOf(handle);
+    return slot === noSlot ? undefined : this.#listed(slot);
+  }
+
+  list(filter: Selector, limit: number): readonly ListedEntry[] {
+    const listed: ListedEntry[] = [];
+    for (const lane of this.#registry.lanesOf(filter))
+      for (const { head } of [lane.ready, lane.away])
+        for (let slot = head; slot !== noSlot; slot = this.#queue.table.nextOf(slot)) {
+          if (listed.length >= limit) return listed;
+          listed.push(this.#listed(slot));
+        }
+    return listed;
+  }
+
+  sites(): Iterable<string> {
+    return this.#registry.sites.keys();
+  }
+
+  siteState(site: string): SiteReport {
+    const state = this.#registry.sites.get(site);
+    return state === undefined
+      ? unknownSite
+      : reportSite(state, this.#dispatcher.sources, this.#dispatcher.now);
+  }
+
+  counts(): QueueCounts {
+    return countQueue(this.#registry.tenants, this.#queue.table);
+  }
+
+  snapshot(site: string): SiteHandover | undefined {
+    const state = this.#registry.sites.get(site);
+    return state === undefined ? undefined : handOver(state);
+  }
+
+  restore(handover: SiteHandover, until: number, now: number): void {
+    this.#dispatcher.tell(now);
+    const site = this.#registry.siteOf(handover.site);
+    takeOver(site, handover, until);
+    this.#registry.noteUnused(site, now);
+    this.#dispatcher.poke(site);
+  }
+
+  forgetFormer(site: string, now: number): void {
+    this.#dispatcher.tell(now);
+    const state = this.#registry.sites.get(site);
+    if (state === undefined) return;
+    for (const link of state.links.values()) link.former = 0;
+    this.#dispatcher.poke(state);
+  }
+
+  #listed(slot: number): ListedEntry {
+    const { table } = this.#queue;
+    const { lane } = this.#queue.laneOf(slot);
+    return {
+      handle: table.handleOf(slot),
+      entry: table.entryAt(slot),
+      lane,
+      state: this.#queue.stateOf(slot),
+    };
+  }
+}

@@ -1,0 +1,134 @@
+/** One site: its links, its two classes of lanes, its backoff; which link and which lane come next. Pure. */
+import { Backoff } from "./backoff.ts";
+import type { Sweepable } from "./broom.ts";
+import { FairQueue } from "./fair-queue.ts";
+import type { LaneState } from "./lane-state.ts";
+import { Link } from "./link.ts";
+import type { Ring, RingItem } from "./ring.ts";
+import type { Timed } from "./timer-heap.ts";
+import { tuning } from "./tuning.ts";
+import type { Binding, SiteConfig, SiteLimits, SourceWeight } from "./types.ts";
+
+/** For a site whose resolution failed before anything was known of it: one connection asks again. */
+const probeLimits: SiteLimits = { connections: 1 };
+const never = Number.POSITIVE_INFINITY;
+
+export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
+  readonly id: string;
+  readonly lanes: { readonly transactional: Map<string, LaneState>; readonly bulk: Map<string, LaneState> };
+  readonly transactional = new FairQueue();
+  readonly bulk = new FairQueue();
+  readonly links = new Map<string, Link>();
+  readonly backoff = new Backoff(tuning.backoff);
+  /** Set at least once. */
+  isKnown = false;
+  /** When the last good transaction ended. */
+  lastGoodAt = Number.NEGATIVE_INFINITY;
+  emptySince = never;
+  ring: Ring<SiteState> | null = null;
+  ringNext: SiteState | null = null;
+  ringPrevious: SiteState | null = null;
+  at = 0;
+  heapIndex = -1;
+  /** After `openLink` said no: why, and until when at the least. */
+  binding: Binding = "unresolved";
+  wakeAt = never;
+  /** Infinity = unresolved; else lanes run from this time on. */
+  #resolvedFrom = never;
+  #limits: SiteLimits = probeLimits;
+  #sinceBulk = 0;
+  #turn = 0;
+
+  constructor(id: string) {
+    this.id = id;
+    this.lanes = { transactional: new Map(), bulk: new Map() };
+  }
+
+  configure(config: SiteConfig): void {
+    this.isKnown = true;
+    if (config === "unresolved") this.#resolvedFrom = never;
+    else if ("retryAt" in config) this.#resolvedFrom = config.retryAt;
+    else {
+      this.#resolvedFrom = 0;
+      this.#limits = config.limits;
+      for (const link of this.links.values()) link.setLimits(config.limits);
+    }
+  }
+
+  get laneCount(): number {
+    return this.lanes.transactional.size + this.lanes.bulk.size;
+  }
+
+  get hasWork(): boolean {
+    return !this.transactional.isEmpty || !this.bulk.isEmpty;
+  }
+
+  linkOf(source: string): Link {
+    let link = this.links.get(source);
+    if (link === undefined) {
+      link = new Link(source, this.#limits);
+      this.links.set(source, link);
+    }
+    return link;
+  }
+
+  /**
+   * Weighted round robin over the sources that may start now: the one that is furthest behind its share. undefined =
+   * none may; `binding` and `wakeAt` then say why. Changes nothing until `start`.
+   */
+  openLink(sources: readonly SourceWeight[], now: number): Link | undefined {
+    if (this.#resolvedFrom > now) return this.#refuse("unresolved", this.#resolvedFrom);
+    if (this.backoff.until > now) return this.#refuse("backoff", this.backoff.until);
+    this.#refuse("connections", never);
+    let best: Link | undefined;
+    for (const source of sources) {
+      const link = this.linkOf(source.name);
+      link.weight = source.weight;
+      if (link.isOpen(now)) {
+        if (best === undefined || link.turn < best.turn) best = link;
+      } else if (link.wakeAt <= this.wakeAt) this.#refuse(link.binding, link.wakeAt);
+    }
+    return best;
+  }
+
+  /** Starts a dispatch on a link that may; a link that could not for a while gets no turns back. */
+  start(link: Link, now: number): "reuse" | "open" {
+    this.#turn = Math.max(this.#turn, link.turn);
+    link.turn = this.#turn + 1 / link.weight;
+    return link.start(now);
+  }
+
+  /** The lane whose turn it is: transactional first, but one turn in ten to bulk while it has work. */
+  peekLane(): LaneState | null {
+    const first = this.transactional.peek();
+    const second = this.bulk.peek();
+    if (first === null || second === null) return first ?? second;
+    return this.#sinceBulk >= tuning.bulkEvery - 1 ? second : first;
+  }
+
+  /** Takes the turn that `peekLane` showed. */
+  chargeLane(lane: LaneState): void {
+    this[lane.lane.class].charge(lane);
+    this.#sinceBulk = lane.lane.class === "bulk" || this.bulk.isEmpty ? 0 : this.#sinceBulk + 1;
+  }
+
+  /** Nothing would be forgotten with it. */
+  isAtRest(now: number): boolean {
+    if (this.laneCount > 0 || this.backoff.until > now) return false;
+    for (const link of this.links.values()) if (!link.isAtRest(now)) return false;
+    return true;
+  }
+
+  shift(byMs: number): void {
+    this.backoff.shift(byMs);
+    this.lastGoodAt += byMs;
+    if (this.#resolvedFrom > 0) this.#resolvedFrom += byMs;
+    for (const link of this.links.values()) link.shift(byMs);
+  }
+
+  #refuse(binding: Binding, wakeAt: number): undefined {
+    this.binding = binding;
+    this.wakeAt = wakeAt;
+    return undefined;
+  }
+}

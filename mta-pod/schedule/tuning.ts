@@ -1,0 +1,25 @@
+/** Every constant of the scheduler, in one table, with its reason. */
+export const tuning = {
+  /** Postfix's initial_destination_concurrency; also how far a window may run ahead of what is used. */
+  initialWindow: 5,
+  /** Shapes' rates are paced at this share (decisions.md 3): what the network bunches stays within the limit. */
+  pacedShare: 0.97,
+  /** Late timers may be made good by this much, within what the 3 % above leave (see pace.ts). */
+  catchUpMs: 4,
+  /** Pause of a (source, site) that was throttled: doubles from first to max. */
+  pause: { firstMs: 1000, maxMs: 60_000 },
+  /** Backoff of a site that could not be reached: doubles from first to max. */
+  backoff: { firstMs: 5000, maxMs: 600_000 },
+  /** Pauses are multiplied by 1 − jitter … 1 + jitter. */
+  jitter: 0.2,
+  /** Of ten dispatches of a site whose bulk has work, bulk gets one at least. */
+  bulkEvery: 10,
+  /** Heap entries that one call of `next` moves, so that a due wave does not stall the event loop. */
+  wakesPerCall: 64,
+  /** An empty lane, and with its last lane a site at rest, is forgotten after this. */
+  forgetAfterMs: 60_000,
+  /** Node's timers overflow at 2^31 ms; an hour is as good. */
+  maxSleepMs: 3_600_000,
+  /** A clock that went back by more than this was set; less is noise that only makes pacing wait. */
+  clockStepMs: 1000,
+} as const;

@@ -1,0 +1,190 @@
+/** The scheduler's vocabulary: what it is told, what it answers. Types only. */
+import type { Random } from "#mta-pod/runtime/clock.ts";
+
+/** What one source may do at one site (decisions.md 2); rates are even, without bursts (decisions.md 3). */
+export interface SiteLimits {
+  readonly connections: number;
+  readonly messagesPerSecond?: number;
+  readonly connectionsPerSecond?: number;
+}
+
+/** What the index keeps of a stored message. Times are ms since 1970. */
+export interface Entry {
+  readonly shard: number;
+  readonly seq: number;
+  readonly idHash: number;
+  readonly size: number;
+  readonly receivedAt: number;
+  readonly expiresAt: number;
+  /** 0 = at once. Of a waiting entry: when it is looked at next, its expiry included. */
+  readonly due: number;
+  /** Attempts made so far. */
+  readonly attempt: number;
+}
+
+export interface Lane {
+  readonly site: string;
+  readonly tenant: string;
+  readonly class: "transactional" | "bulk";
+}
+
+export interface SourceWeight {
+  readonly name: string;
+  readonly weight: number;
+}
+
+/** A dispatch of kind "reuse" must use an idle connection of that (source, site); only "open" may open one. */
+export interface Dispatch {
+  readonly handle: number;
+  readonly entry: Entry;
+  readonly lane: Lane;
+  readonly source: string;
+  readonly connection: "reuse" | "open";
+}
+
+export type Step =
+  | { readonly kind: "dispatch"; readonly dispatch: Dispatch }
+  | { readonly kind: "expire"; readonly handle: number; readonly entry: Entry; readonly lane: Lane }
+  | { readonly kind: "sleep"; readonly ms: number }
+  | { readonly kind: "idle" };
+
+/**
+ * good: a transaction ended well. throttled: 421, or a 4xx that speaks of rate. unreachable: no connection could be
+ * made. neutral: a refusal of this mail, or a reason of our own; says nothing about the site.
+ */
+export type Feedback = "good" | "throttled" | "unreachable" | "neutral";
+
+export interface FinishResult {
+  readonly feedback: Feedback;
+  readonly connection: "kept" | "closed";
+}
+
+export type SiteConfig = { readonly limits: SiteLimits } | "unresolved" | { readonly retryAt: number };
+
+export interface TenantPolicy {
+  readonly weight: number;
+  readonly held: boolean;
+}
+
+/** Both absent = everything. */
+export interface Selector {
+  readonly tenant?: string;
+  readonly site?: string;
+}
+
+export type EntryState = "ready" | "waiting" | "suspended" | "inflight";
+
+export interface ListedEntry {
+  readonly handle: number;
+  readonly entry: Entry;
+  readonly lane: Lane;
+  readonly state: EntryState;
+}
+
+export type Binding =
+  | "connections"
+  | "messageRate"
+  | "connectionRate"
+  | "backoff"
+  | "suspended"
+  | "unresolved";
+
+export interface SiteReport {
+  /** Concurrency allowed at this moment, over all sources. */
+  readonly window: number;
+  readonly open: number;
+  readonly idle: number;
+  readonly busy: number;
+  readonly backoffUntil: number;
+  readonly queued: number;
+  /** What holds the site's ready mail back now; null = nothing. */
+  readonly binding: Binding | null;
+}
+
+export interface TenantCounts {
+  readonly ready: number;
+  /** Deferred, or sent for a later time. */
+  readonly waiting: number;
+  /** Ready, but held or suspended. */
+  readonly suspended: number;
+  readonly inflight: number;
+  /** `receivedAt` of the oldest entry, judged by the heads of its lanes; 0 = none. */
+  readonly oldest: number;
+}
+
+export interface QueueCounts {
+  readonly tenants: ReadonlyMap<string, TenantCounts>;
+  readonly total: TenantCounts;
+}
+
+/** What a releasing owner tells its successor about one site (decisions.md 12). */
+export interface SiteHandover {
+  readonly site: string;
+  readonly backoffUntil: number;
+  readonly sources: readonly {
+    readonly source: string;
+    readonly open: number;
+    readonly window: number;
+    readonly pausedUntil: number;
+    readonly nextMessageAt: number;
+    readonly nextConnectionAt: number;
+  }[];
+}
+
+export interface SchedulerOptions {
+  readonly random: Random;
+  readonly sources: readonly SourceWeight[];
+}
+
+/**
+ * One pod's queue index and dispatcher. `now` is ms since 1970 and should be steady (wall time at the start plus
+ * monotonic time since): a backward jump is made good, a forward jump may cost one message of pacing.
+ * A handle whose entry is gone is harmless everywhere.
+ */
+export interface Scheduler {
+  /** Throws RangeError for a shard above 255 or beyond 67 million entries. */
+  add(lane: Lane, entry: Entry, now: number): number;
+  /** Gone for good: delivered, bounced, moved, purged. */
+  settle(handle: number): void;
+  /** Waits until `due`; called before `finish`, it takes effect at `finish`. */
+  defer(handle: number, due: number, attempt: number, now: number): void;
+  /** Ends a dispatch's hold on its connection, also when the entry is gone. The second call does nothing. */
+  finish(handle: number, result: FinishResult, now: number): void;
+  /** Back to the head of its lane, no attempt counted; a waiting entry becomes ready, at the tail. */
+  requeue(handle: number, now: number): void;
+  /** An idle connection went away. A connection's end is told once: here, or by `finish`. */
+  connectionClosed(site: string, source: string, now: number): void;
+  next(now: number): Step;
+  /**
+   * Ms to hold a dispatch back before its MAIL, so that the message rate holds at the peer although connecting
+   * took its time; books the moment, so ask once per transaction. 0 when the site has no message rate.
+   */
+  holdBeforeMail(handle: number, now: number): number;
+  /** Idle connections of (source, site) above what limits and window allow: close that many. */
+  surplus(site: string, source: string): number;
+  /** False for a site never set, or forgotten since it had no mail for a minute. */
+  knowsSite(site: string): boolean;
+  /**
+   * "unresolved": its lanes wait. `retryAt`: they wait until then, and then run on the last known limits, else on
+   * one connection: whoever gets the dispatch resolves again.
+   */
+  setSite(site: string, config: SiteConfig, now: number): void;
+  /** A tenant that is not in the map is held, never dropped; expiry runs on. */
+  setTenants(tenants: ReadonlyMap<string, TenantPolicy>, now: number): void;
+  setSources(sources: readonly SourceWeight[], now: number): void;
+  suspend(selector: Selector, until: number | null, now: number): void;
+  /** Lifts every suspension within the selector. */
+  resume(selector: Selector, now: number): void;
+  /** Ownership lost: forgets the shard's entries; connections of those in flight stay counted until `finish`. */
+  dropShard(shard: number): void;
+  relane(handle: number, lane: Lane, now: number): void;
+  entryOf(handle: number): Omit<ListedEntry, "handle"> | undefined;
+  list(filter: Selector, limit: number): readonly ListedEntry[];
+  sites(): Iterable<string>;
+  siteState(site: string): SiteReport;
+  counts(): QueueCounts;
+  snapshot(site: string): SiteHandover | undefined;
+  /** The former owner's open connections count until `until`, or until `forgetFormer`. */
+  restore(handover: SiteHandover, until: number, now: number): void;
+  forgetFormer(site: string, now: number): void;
+}
