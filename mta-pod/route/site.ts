@@ -1,0 +1,85 @@
+/** The site of a recipient domain: its name, its hosts, its rule. Pure; never fails. */
+import { isIP } from "node:net";
+import type { Rule } from "#crds/pod-config/schema.ts";
+import { hashToken } from "#crds/values/hash.ts";
+import { isCatchAll, routeName } from "./match.ts";
+import type { Ruleset } from "./match.ts";
+import type { MxRecord } from "./resolver.ts";
+
+export interface Hop {
+  /** Lower case; an address only for a smart host or an address literal. */
+  readonly host: string;
+  readonly port: number;
+  readonly preference: number;
+}
+
+export interface SiteRoute {
+  /** Two domains with one id have one rule: limits hang on the id. */
+  readonly id: string;
+  /** The rule's, else the label: for metrics. */
+  readonly provider: string;
+  /** For people: the most preferred host. */
+  readonly label: string;
+  readonly rule: Rule | null;
+  /** Most preferred first, equals by name, so that the list of a domain is the same each time. */
+  readonly hops: readonly Hop[];
+}
+
+const smtpPort = 25;
+/** Hosts of one domain that are looked at; RFC 5321 5.1 wants at least two tried. */
+const maxHops = 20;
+
+/** MX hosts in use order: sorted, each once, real host names only, at most 20. A hostile zone can say anything. */
+export function mxHops(records: readonly MxRecord[]): readonly Hop[] {
+  const sorted = records
+    .filter(({ host }) => isHostName(host))
+    .sort((left, right) => left.preference - right.preference || (left.host < right.host ? -1 : 1));
+  const hosts = new Map<string, Hop>();
+  for (const { host, preference } of sorted)
+    if (!hosts.has(host) && hosts.size < maxHops) hosts.set(host, { host, port: smtpPort, preference });
+  return [...hosts.values()];
+}
+
+/** The hops of a domain that is its own host: no MX (RFC 5321 5.1) or an address literal. */
+export function singleHop(host: string): readonly Hop[] {
+  return [{ host, port: smtpPort, preference: 0 }];
+}
+
+/**
+ * Hosts by which `mxSuffixes` are compared: those that mail goes to first. A backup host at a provider does not make a
+ * domain one of that provider's, or anybody could put slow hosts of their own into a provider's site.
+ */
+export function preferredHosts(hops: readonly Hop[]): readonly string[] {
+  const [best] = hops;
+  return hops.filter((hop) => hop.preference === best?.preference).map((hop) => hop.host);
+}
+
+/** @example siteOf(rules, null, mxHops([{ host: "mx.a.example", preference: 10 }])).id === "mx:" + 13 characters */
+export function siteOf(rules: Ruleset, rule: Rule | null, mx: readonly Hop[]): SiteRoute {
+  const hops = rule !== null && rule.routes.length > 0 ? routeHops(rule) : mx;
+  const label = hops[0]?.host ?? "";
+  return { id: siteId(rules, rule, hops), provider: rule?.provider ?? label, label, rule, hops };
+}
+
+function routeHops(rule: Rule): readonly Hop[] {
+  return rule.routes.map(({ host, port }, preference) => ({ host: host.toLowerCase(), port, preference }));
+}
+
+function siteId(rules: Ruleset, rule: Rule | null, hops: readonly Hop[]): string {
+  // A provider is known by its MX hosts: whoever is served by them is one site, however many hosts that are.
+  if (rule !== null && rule.match.mxSuffixes.length > 0) return rule.name;
+  const route = rule === null ? undefined : routeName(rule);
+  if (rule !== null && route !== undefined) return rules.ownsRoute(rule) ? route : `${route}#${rule.name}`;
+  const names = hops.map((hop) => hop.host).sort();
+  // A rule for some domains only has a site of its own: other domains of these hosts have other limits. A rule for
+  // all of them needs none: it is then the only one that can lead here without a name.
+  if (rule !== null && !isCatchAll(rule)) names.push(`#${rule.name}`);
+  return `mx:${hashToken(names.join(","))}`;
+}
+
+const hostName = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
+
+function isHostName(host: string): boolean {
+  // RFC 5321 5.1: an MX names a host; an address in its place is a mistake that is not guessed at.
+  return host.length <= 253 && hostName.test(host) && isIP(host) === 0;
+}
