@@ -1,0 +1,195 @@
+/** Snapshot → configuration of each pool, status of each resource, issues. Pure; throws only when its own output does not parse. */
+import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
+import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
+import type { Resource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
+import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
+import { digestOf } from "#crds/pod-config/encode.ts";
+import { parseKeySlot, parseManifest, parseTenantSlot } from "#crds/pod-config/parse.ts";
+import type { KeySlot, Manifest, TenantSlot } from "#crds/pod-config/schema.ts";
+import { formatIssue } from "#crds/values/issue.ts";
+import type { Parsed } from "#crds/values/issue.ts";
+import { compilePoolBase } from "./pools.ts";
+import type { ManifestBase, PoolBase } from "./pools.ts";
+import type { CompileIssue, Problem, ResourceStatus } from "./problems.ts";
+import { issuesOf, refusal, statusOf, unresolved } from "./problems.ts";
+import type { Secrets } from "./secrets.ts";
+import { slotsOf } from "./slots.ts";
+import { compareText, compileTenants, tenantFields } from "./tenants.ts";
+import type { CompiledTenant } from "./tenants.ts";
+
+export interface CompileOptions {
+  /** Goes into the manifests; the digests do not depend on it. */
+  readonly generation: number;
+}
+
+export interface CompiledPool {
+  /** `namespace/name`. */
+  readonly pool: string;
+  readonly manifest: Manifest;
+  /** By two-digit slot. */
+  readonly tenantSlots: Map<string, TenantSlot>;
+  /** By three-digit slot. */
+  readonly keySlots: Map<string, KeySlot>;
+}
+
+export interface Compiled {
+  /** Pools that can run; the pods of one that is missing here keep what they have. */
+  readonly pools: readonly CompiledPool[];
+  readonly statuses: readonly ResourceStatus[];
+  readonly issues: readonly CompileIssue[];
+}
+
+interface Verdict {
+  readonly status: ResourceStatus;
+  readonly issues: readonly CompileIssue[];
+}
+
+export function compile(snapshot: Snapshot, options: CompileOptions): Compiled {
+  const shapes = new Map(snapshot.shapes.map((shape) => [identityOf(shape.metadata), shape]));
+  const secrets = new Map(snapshot.secrets.map((secret) => [identityOf(secret.metadata), secret]));
+  const bases = new Map(
+    snapshot.pools.map((pool) => [identityOf(pool.metadata), compilePoolBase(pool, shapes)]),
+  );
+  const pools: CompiledPool[] = [];
+  const verdicts: Verdict[] = [];
+  const tenantVerdicts: Verdict[] = [];
+  const tenants = Map.groupBy(snapshot.tenants, poolOf);
+  for (const [id, poolBase] of bases) {
+    const members = poolBase.base === undefined ? [] : (tenants.get(id) ?? []).filter(isPermitted);
+    const { compiled, verdict, tenantVerdicts: own } = compilePool(poolBase, { members, secrets, options });
+    if (compiled !== undefined) pools.push(compiled);
+    verdicts.push(verdict);
+    tenantVerdicts.push(...own);
+  }
+  tenantVerdicts.push(...snapshot.tenants.flatMap((tenant) => homeless(tenant, bases)));
+  tenantVerdicts.sort((a, b) => compareText(identityOf(a.status), identityOf(b.status)));
+  const all = [...verdicts, ...shapeVerdicts(snapshot), ...tenantVerdicts];
+  return {
+    pools: pools.sort((a, b) => compareText(a.pool, b.pool)),
+    statuses: all.map(({ status }) => status),
+    issues: all.flatMap(({ issues }) => issues),
+  };
+}
+
+function poolOf({ metadata, spec }: Resource<TenantSpec>): string {
+  return `${spec.poolRef.namespace ?? metadata.namespace}/${spec.poolRef.name}`;
+}
+
+function isPermitted({ metadata, spec }: Resource<TenantSpec>): boolean {
+  return (spec.poolRef.namespace ?? metadata.namespace) === metadata.namespace;
+}
+
+/** The verdict on a tenant that no pool took. */
+function homeless(tenant: Resource<TenantSpec>, bases: ReadonlyMap<string, PoolBase>): Verdict[] {
+  const id = poolOf(tenant);
+  const pool = bases.get(id);
+  if (!isPermitted(tenant)) {
+    const expected = `a pool of the namespace ${tenant.metadata.namespace}`;
+    const issue = { where: "spec.poolRef.namespace", expected, got: `the pool ${id}` };
+    return [tenantVerdict(tenant, { problems: [refusal("RefNotPermitted", issue)], fields: {} })];
+  }
+  if (pool?.base !== undefined) return [];
+  const got = pool === undefined ? "no such SendingPool" : "one that could not be compiled";
+  const issue = { where: "spec.poolRef", expected: `the SendingPool ${id}`, got };
+  return [tenantVerdict(tenant, { problems: [unresolved("PoolNotFound", issue)], fields: {} })];
+}
+
+interface PoolInput {
+  readonly members: readonly Resource<TenantSpec>[];
+  readonly secrets: Secrets;
+  readonly options: CompileOptions;
+}
+
+interface PoolOutput {
+  readonly compiled?: CompiledPool;
+  readonly verdict: Verdict;
+  readonly tenantVerdicts: readonly Verdict[];
+}
+
+function compilePool({ pool, base, problems }: PoolBase, input: PoolInput): PoolOutput {
+  if (base === undefined) return { verdict: poolVerdict(pool, { problems, fields: {} }), tenantVerdicts: [] };
+  const tenants = compileTenants(input.members, input.secrets);
+  const { tenantSlots, keySlots, tooLarge } = slotsOf(tenants);
+  const kept = tenants.filter(({ config }) => !tooLarge.has(config.id));
+  const trusted = trustOf(pool, kept);
+  const slots = Object.fromEntries([...tenantSlots].map(([slot, value]) => [slot, digestOf(value)]));
+  const manifest = manifestOf({ ...base, trust: trusted.trust, slots }, input.options.generation);
+  const compiled = checked({ pool: base.pool, manifest, tenantSlots, keySlots });
+  const config = { generation: manifest.generation, digest: manifest.digest };
+  const fields = { tenants: kept.length, config };
+  return {
+    compiled,
+    verdict: poolVerdict(pool, { problems: trusted.problems, fields }),
+    tenantVerdicts: tenants.map((tenant) => verdictOf(tenant, tooLarge)),
+  };
+}
+
+function verdictOf(compiled: CompiledTenant, tooLarge: ReadonlySet<string>): Verdict {
+  const { tenant, config, problems } = compiled;
+  if (!tooLarge.has(config.id)) return tenantVerdict(tenant, { problems, fields: tenantFields(compiled) });
+  const expected = "room in its slot of the configuration (700 KiB)";
+  const issue = { where: "spec", expected, got: "a slot that older tenants fill" };
+  return tenantVerdict(tenant, { problems: [refusal("ConfigTooLarge", issue), ...problems], fields: {} });
+}
+
+/** Trust in a tenant that is not there is left out: fewer are let in, never more. */
+function trustOf(pool: Resource<SendingPoolSpec>, tenants: readonly CompiledTenant[]) {
+  const known = new Set(tenants.map(({ config }) => config.id));
+  const trust: Manifest["trust"] = [];
+  const problems: Problem[] = [];
+  for (const [index, listener] of (pool.spec.listeners ?? []).entries())
+    for (const [at, { cidr, tenantRef }] of (listener.trust ?? []).entries()) {
+      const tenant = `${pool.metadata.namespace}/${tenantRef.name}`;
+      const where = `spec.listeners[${index}].trust[${at}].tenantRef`;
+      const issue = { where, expected: `the tenant ${tenant} in this pool`, got: "no such tenant" };
+      if (known.has(tenant)) trust.push({ cidr, tenant });
+      else problems.push(unresolved("TenantNotFound", issue));
+    }
+  return { trust: trust.sort((a, b) => compareText(a.cidr, b.cidr)), problems };
+}
+
+function manifestOf(content: ManifestBase & Pick<Manifest, "trust" | "slots">, generation: number): Manifest {
+  return { ...content, generation, digest: digestOf(content) };
+}
+
+/** What the operator can write, the pod can read: the same parser, before anything is written. */
+function checked(compiled: CompiledPool): CompiledPool {
+  expectParsed(parseManifest(compiled.manifest), compiled.pool);
+  for (const slot of compiled.tenantSlots.values()) expectParsed(parseTenantSlot(slot), compiled.pool);
+  for (const slot of compiled.keySlots.values()) expectParsed(parseKeySlot(slot), compiled.pool);
+  return compiled;
+}
+
+function expectParsed(parsed: Parsed<unknown>, pool: string): void {
+  if (parsed.ok) return;
+  const texts = parsed.issues.map(formatIssue).join("; ");
+  throw new Error(`Cannot compile pool ${pool}: expected output that a pod can read, got ${texts}`);
+}
+
+interface Finding {
+  readonly problems: readonly Problem[];
+  readonly fields: object;
+}
+
+function poolVerdict(pool: Resource<SendingPoolSpec>, finding: Finding): Verdict {
+  const status = statusOf("SendingPool", pool.metadata, finding);
+  return { status, issues: issuesOf(pool.source, finding.problems) };
+}
+
+function tenantVerdict(tenant: Resource<TenantSpec>, finding: Finding): Verdict {
+  const status = statusOf("Tenant", tenant.metadata, finding);
+  return { status, issues: issuesOf(tenant.source, finding.problems) };
+}
+
+function shapeVerdicts({ shapes, pools }: Snapshot): Verdict[] {
+  return shapes.map((shape) => {
+    const { namespace, name } = shape.metadata;
+    const users = pools.filter(
+      (pool) =>
+        pool.metadata.namespace === namespace &&
+        (pool.spec.trafficShapeRefs ?? []).some((ref) => ref.name === name),
+    );
+    const fields = { ruleCount: shape.spec.rules.length, pools: users.length };
+    return { status: statusOf("TrafficShape", shape.metadata, { problems: [], fields }), issues: [] };
+  });
+}

@@ -1,0 +1,23 @@
+/** A compiled pool → the files of its pods, by name: what ConfigMaps, Secrets and local mode's folders hold. Pure. */
+import { gzipSync } from "node:zlib";
+import { canonicalJson } from "#crds/pod-config/encode.ts";
+import { manifestFile, slotFile } from "#crds/pod-config/slots.ts";
+import type { CompiledPool } from "./compile.ts";
+
+export interface PoolFiles {
+  /** The manifest and the tenant slots. */
+  readonly config: Map<string, Buffer>;
+  /** The key slots: secret. */
+  readonly keys: Map<string, Buffer>;
+}
+
+/** Same configuration, same bytes. Write keys before slots and slots before the manifest. */
+export function poolFiles(compiled: CompiledPool): PoolFiles {
+  const config = packed(compiled.tenantSlots);
+  config.set(manifestFile, Buffer.from(canonicalJson(compiled.manifest)));
+  return { config, keys: packed(compiled.keySlots) };
+}
+
+function packed(slots: ReadonlyMap<string, unknown>): Map<string, Buffer> {
+  return new Map([...slots].map(([slot, value]) => [slotFile(slot), gzipSync(canonicalJson(value))]));
+}

@@ -1,0 +1,57 @@
+/** A private key as users keep it → PKCS #8 DER, for DKIM. Pure but for node:crypto; refuses in words that never quote the key. */
+import { createPrivateKey } from "node:crypto";
+import type { KeyObject } from "node:crypto";
+
+export type KeyMaterial =
+  | { readonly ok: true; readonly algorithm: "rsa" | "ed25519"; readonly der: string }
+  | { readonly ok: false; readonly got: string };
+
+export const expectedKey = "an rsa key of 1024 to 4096 bits or an ed25519 key, unencrypted, in PEM or DER";
+
+/** RFC 8410: PKCS #8 around the 32 bytes of an ed25519 seed. */
+const seedPrefix = Buffer.from("302e020100300506032b657004220420", "hex");
+
+/** RFC 8301 3.2 forbids less than 1024; above 4096 verifiers stop, and a signature costs as much as ten. */
+const rsaBits = { min: 1024, max: 4096 };
+
+export function readKeyMaterial(bytes: Uint8Array): KeyMaterial {
+  const value = Buffer.from(bytes);
+  if (value.length === 0) return { ok: false, got: "an empty value" };
+  const text = value.length <= 65_536 ? value.toString("latin1") : "";
+  if (/ENCRYPTED/.test(text)) return { ok: false, got: "an encrypted key" };
+  const key = text.includes("-----BEGIN")
+    ? keyOf(() => createPrivateKey(text))
+    : keyOfBytes(value, text.trim());
+  return key === undefined ? { ok: false, got: "something else" } : materialOf(key);
+}
+
+function materialOf(key: KeyObject): KeyMaterial {
+  const algorithm = key.asymmetricKeyType;
+  if (algorithm !== "rsa" && algorithm !== "ed25519")
+    return { ok: false, got: `a key of type ${algorithm ?? "unknown"}` };
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  if (algorithm === "rsa" && (bits < rsaBits.min || bits > rsaBits.max))
+    return { ok: false, got: `an rsa key of ${bits} bits` };
+  const der = key.export({ type: "pkcs8", format: "der" });
+  return { ok: true, algorithm, der: der.toString("base64") };
+}
+
+function keyOfBytes(value: Buffer, text: string): KeyObject | undefined {
+  const seed =
+    value.length === 32 ? value : /^[A-Za-z0-9+/]{43}=$/.test(text) ? Buffer.from(text, "base64") : null;
+  if (seed !== null) return keyOfDer(Buffer.concat([seedPrefix, seed]), "pkcs8");
+  return keyOfDer(value, "pkcs8") ?? keyOfDer(value, "pkcs1");
+}
+
+function keyOfDer(key: Buffer, type: "pkcs8" | "pkcs1"): KeyObject | undefined {
+  return keyOf(() => createPrivateKey({ key, format: "der", type }));
+}
+
+function keyOf(create: () => KeyObject): KeyObject | undefined {
+  try {
+    return create();
+  } catch {
+    // OpenSSL's words ("DECODER routines::unsupported") help nobody.
+    return undefined;
+  }
+}

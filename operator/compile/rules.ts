@@ -1,0 +1,90 @@
+/** A TrafficShape's rule as written → the rule a pod runs: units, defaults, providers by their hosts. Pure, never fails. */
+import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
+import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
+import { providerSuffixes } from "#crds/api/v1alpha1/providers.ts";
+import type { Resource } from "#crds/api/v1alpha1/snapshot.ts";
+import type { TrafficRule, TrafficShapeSpec } from "#crds/api/v1alpha1/traffic-shape.ts";
+import type { Rule } from "#crds/pod-config/schema.ts";
+import { parseDuration } from "#crds/values/duration.ts";
+import { parseRate } from "#crds/values/rate.ts";
+
+export function compileShape(shape: Resource<TrafficShapeSpec>): Rule[] {
+  return shape.spec.rules.map((rule) => compileRule(identityOf(shape.metadata), rule));
+}
+
+function compileRule(shape: string, rule: TrafficRule): Rule {
+  const { match, limits = {} } = rule;
+  return {
+    name: `${shape}/${rule.name}`,
+    provider: match.provider ?? rule.name,
+    match: {
+      domains: sortedSet(match.domains ?? []),
+      mxSuffixes: sortedSet([
+        ...(match.mxSuffixes ?? []),
+        ...(match.provider === undefined ? [] : providerSuffixes[match.provider]),
+      ]),
+    },
+    limits: {
+      connections: limits.connections ?? compiledDefaults.connections,
+      ...optional("messagesPerConnection", limits.messagesPerConnection),
+      ...optional("messagesPerSecond", perSecond(limits.messageRate)),
+      ...optional("connectionsPerSecond", perSecond(limits.connectionRate)),
+    },
+    timeouts: timeoutsOf(rule),
+    tls: { mode: rule.tls?.mode ?? compiledDefaults.tlsMode },
+    retry: retryOf(rule),
+    routes: (rule.routes ?? []).map(({ host, port }) => ({ host: host.toLowerCase(), port })),
+  };
+}
+
+function timeoutsOf({ timeouts = {} }: TrafficRule): Rule["timeouts"] {
+  return {
+    connectMs: milliseconds(timeouts.connect ?? compiledDefaults.connectTimeout),
+    bannerMs: milliseconds(timeouts.banner ?? compiledDefaults.bannerTimeout),
+    commandMs: milliseconds(timeouts.command ?? compiledDefaults.commandTimeout),
+    dataMs: milliseconds(timeouts.data ?? compiledDefaults.dataTimeout),
+    finalMs: milliseconds(timeouts.final ?? compiledDefaults.finalTimeout),
+  };
+}
+
+/** A rule that sets only one of first and max moves the other's default out of its way. */
+function retryOf({ retry = {} }: TrafficRule): Rule["retry"] {
+  const first = retry.first === undefined ? undefined : milliseconds(retry.first);
+  const max = retry.max === undefined ? undefined : milliseconds(retry.max);
+  const age = retry.maxAge === undefined ? undefined : milliseconds(retry.maxAge);
+  const firstMs = first ?? lesser(milliseconds(compiledDefaults.retryFirst), max);
+  const maxMs = max ?? greater(milliseconds(compiledDefaults.retryMax), first);
+  return { ...optional("firstMs", firstMs), ...optional("maxMs", maxMs), ...optional("maxAgeMs", age) };
+}
+
+function lesser(byDefault: number, max: number | undefined): number | undefined {
+  return max === undefined ? undefined : Math.min(byDefault, max);
+}
+
+function greater(byDefault: number, first: number | undefined): number | undefined {
+  return first === undefined ? undefined : Math.max(byDefault, first);
+}
+
+/** `{}` for undefined: what is not set is absent. */
+export function optional<Name extends string, Value>(
+  name: Name,
+  value: Value | undefined,
+): { [field in Name]?: Value } {
+  // A computed key is typed as any string: the assertion says what the line before it builds.
+  return value === undefined ? {} : ({ [name]: value } as { [field in Name]: Value });
+}
+
+/** The schema has checked the text; anything else is a bug. */
+export function milliseconds(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === undefined) throw new RangeError(`Cannot compile a duration: expected e.g. "90s", got "${text}"`);
+  return ms;
+}
+
+export function perSecond(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : parseRate(text);
+}
+
+export function sortedSet(texts: readonly string[]): string[] {
+  return [...new Set(texts)].sort();
+}

@@ -1,0 +1,96 @@
+/** Compiled tenants → slots of the pod's files; who does not fit is left out, newest first. Pure. */
+import { gzipSync } from "node:zlib";
+import { canonicalJson } from "#crds/pod-config/encode.ts";
+import { podConfigVersion } from "#crds/pod-config/schema.ts";
+import type { KeySlot, TenantSlot } from "#crds/pod-config/schema.ts";
+import { keySlotOf, maxFileBytes, maxSlotTextBytes, tenantSlotOf } from "#crds/pod-config/slots.ts";
+import type { CompiledTenant } from "./tenants.ts";
+import { compareText } from "./tenants.ts";
+
+export interface Slots {
+  readonly tenantSlots: Map<string, TenantSlot>;
+  readonly keySlots: Map<string, KeySlot>;
+  /** Identities of the tenants that found no room. */
+  readonly tooLarge: ReadonlySet<string>;
+}
+
+/** `tenants` oldest first. */
+export function slotsOf(tenants: readonly CompiledTenant[]): Slots {
+  const tooLarge = new Set<string>();
+  for (const members of bySlot(tenants, tenantSlotOf).values())
+    for (const one of members.slice(roomFor(members, tenantSlotText))) tooLarge.add(one.config.id);
+  const accepted = tenants.filter(({ config }) => !tooLarge.has(config.id));
+  for (const members of bySlot(accepted, keySlotOf).values())
+    for (const one of members.slice(roomFor(members, keySlotText))) tooLarge.add(one.config.id);
+  const kept = accepted.filter(({ config }) => !tooLarge.has(config.id));
+  return {
+    tenantSlots: mapOf(bySlot(kept, tenantSlotOf), tenantSlotOfMembers),
+    keySlots: mapOf(bySlot(kept.filter(hasKeys), keySlotOf), keySlotOfMembers),
+    tooLarge,
+  };
+}
+
+function hasKeys({ credentials, dkim }: CompiledTenant): boolean {
+  return credentials.length + dkim.length > 0;
+}
+
+function bySlot(
+  tenants: readonly CompiledTenant[],
+  slotOf: (tenantId: string) => string,
+): Map<string, CompiledTenant[]> {
+  return Map.groupBy(tenants, ({ config }) => slotOf(config.id));
+}
+
+function mapOf<Slot>(
+  groups: ReadonlyMap<string, CompiledTenant[]>,
+  slot: (members: readonly CompiledTenant[]) => Slot,
+): Map<string, Slot> {
+  const sorted = [...groups].sort(([a], [b]) => compareText(a, b));
+  return new Map(sorted.map(([name, members]) => [name, slot(members)]));
+}
+
+/** How many of the oldest members fit; the whole slot nearly always, so that is tried first and without compressing. */
+function roomFor(
+  members: readonly CompiledTenant[],
+  textOf: (members: readonly CompiledTenant[]) => string,
+): number {
+  const fits = (count: number): boolean => {
+    const text = textOf(members.slice(0, count));
+    const bytes = Buffer.byteLength(text);
+    return bytes <= maxFileBytes || (bytes <= maxSlotTextBytes && gzipSync(text).length <= maxFileBytes);
+  };
+  let [most, tooMany] = [0, members.length + 1];
+  if (fits(members.length)) return members.length;
+  while (tooMany - most > 1) {
+    const middle = Math.floor((most + tooMany) / 2);
+    if (fits(middle)) most = middle;
+    else tooMany = middle;
+  }
+  return most;
+}
+
+function tenantSlotOfMembers(members: readonly CompiledTenant[]): TenantSlot {
+  const tenants = members.map(({ config }) => config).sort((a, b) => compareText(a.id, b.id));
+  return { version: podConfigVersion, tenants };
+}
+
+function keySlotOfMembers(members: readonly CompiledTenant[]): KeySlot {
+  const credentials = members.flatMap((member) => member.credentials);
+  const dkim = members.flatMap((member) => member.dkim);
+  credentials.sort((a, b) => compareText(a.tenant, b.tenant) || compareText(a.credential, b.credential));
+  dkim.sort(
+    (a, b) =>
+      compareText(a.tenant, b.tenant) ||
+      compareText(a.domain, b.domain) ||
+      compareText(a.selector, b.selector),
+  );
+  return { version: podConfigVersion, credentials, dkim };
+}
+
+function tenantSlotText(members: readonly CompiledTenant[]): string {
+  return canonicalJson(tenantSlotOfMembers(members));
+}
+
+function keySlotText(members: readonly CompiledTenant[]): string {
+  return canonicalJson(keySlotOfMembers(members));
+}

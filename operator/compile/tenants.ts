@@ -1,0 +1,161 @@
+/** A pool's tenants → their configuration and keys, oldest first: who came earlier keeps a domain or a login. Pure. */
+import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
+import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
+import type { Resource } from "#crds/api/v1alpha1/snapshot.ts";
+import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
+import type { CredentialKey, DkimKey, TenantConfig } from "#crds/pod-config/schema.ts";
+import type { Problem } from "./problems.ts";
+import { refusal } from "./problems.ts";
+import { milliseconds, optional, perSecond } from "./rules.ts";
+import { dkimKeyOf, loginOf } from "./secrets.ts";
+import type { Secrets } from "./secrets.ts";
+
+export interface CompiledTenant {
+  readonly tenant: Resource<TenantSpec>;
+  readonly config: TenantConfig;
+  readonly credentials: readonly CredentialKey[];
+  readonly dkim: readonly DkimKey[];
+  readonly problems: readonly Problem[];
+}
+
+/** Who has what in a pool: owner by domain and by username. */
+interface Claims {
+  readonly domains: Map<string, string>;
+  readonly usernames: Map<string, string>;
+}
+
+/** Order of decisions.md 1: creation time, then name. */
+export function bySeniority(a: Resource<TenantSpec>, b: Resource<TenantSpec>): number {
+  const left = [a.metadata.creationTimestamp ?? "", identityOf(a.metadata)] as const;
+  const right = [b.metadata.creationTimestamp ?? "", identityOf(b.metadata)] as const;
+  return compareText(left[0], right[0]) || compareText(left[1], right[1]);
+}
+
+export function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+export function compileTenants(tenants: readonly Resource<TenantSpec>[], secrets: Secrets): CompiledTenant[] {
+  const claims: Claims = { domains: new Map(), usernames: new Map() };
+  return [...tenants].sort(bySeniority).map((tenant) => compileTenant(tenant, secrets, claims));
+}
+
+function compileTenant(tenant: Resource<TenantSpec>, secrets: Secrets, claims: Claims): CompiledTenant {
+  const { spec } = tenant;
+  const problems: Problem[] = [];
+  const domains = domainsOf(tenant, secrets, { claims, problems });
+  const logins = loginsOf(tenant, secrets, { claims, problems });
+  const streams = (spec.streams ?? []).map((stream) => ({ name: stream.name, class: stream.class }));
+  if (!streams.some(({ name }) => name === "default"))
+    streams.push({ name: "default", class: "transactional" });
+  const config: TenantConfig = {
+    id: identityOf(tenant.metadata),
+    state: spec.state,
+    weight: spec.weight,
+    domains: domains.configs.sort((a, b) => compareText(a.name, b.name)),
+    credentials: logins.configs.sort((a, b) => compareText(a.name, b.name)),
+    limits: limitsOf(spec),
+    streams: streams.sort((a, b) => compareText(a.name, b.name)),
+    retry: spec.retry?.maxAge === undefined ? {} : { maxAgeMs: milliseconds(spec.retry.maxAge) },
+  };
+  return { tenant, config, credentials: logins.keys, dkim: domains.keys, problems };
+}
+
+function limitsOf({ limits = {} }: TenantSpec): TenantConfig["limits"] {
+  return {
+    ...optional("messagesPerSecond", perSecond(limits.messageRate)),
+    ...optional("burst", limits.burst),
+    ...optional("messagesPerDay", limits.messagesPerDay),
+    recipientsPerMessage: limits.recipientsPerMessage ?? compiledDefaults.recipientsPerMessage,
+    messageSizeBytes: limits.messageSizeBytes ?? compiledDefaults.messageSizeBytes,
+    ...optional("queuedMessages", limits.queuedMessages),
+  };
+}
+
+interface Compiling {
+  readonly claims: Claims;
+  readonly problems: Problem[];
+}
+
+function domainsOf(tenant: Resource<TenantSpec>, secrets: Secrets, { claims, problems }: Compiling) {
+  const id = identityOf(tenant.metadata);
+  const configs: TenantConfig["domains"] = [];
+  const keys: DkimKey[] = [];
+  for (const [index, domain] of tenant.spec.domains.entries()) {
+    const where = `spec.domains[${index}]`;
+    const owner = claims.domains.get(domain.name);
+    if (owner !== undefined) {
+      const issue = {
+        where: `${where}.name`,
+        expected: "a domain that no older tenant has",
+        got: taken(domain.name, owner),
+      };
+      problems.push(refusal("DomainConflict", issue));
+      continue;
+    }
+    claims.domains.set(domain.name, id);
+    const selectors: { selector: string }[] = [];
+    for (const [at, { selector, secretRef }] of (domain.dkim ?? []).entries()) {
+      const ref = {
+        namespace: tenant.metadata.namespace,
+        ...secretRef,
+        where: `${where}.dkim[${at}].secretRef`,
+      };
+      const key = dkimKeyOf(secrets, ref, { tenant: id, domain: domain.name, selector });
+      if (!key.ok) {
+        problems.push(key.problem);
+        continue;
+      }
+      keys.push(key.value);
+      selectors.push({ selector });
+    }
+    selectors.sort((a, b) => compareText(a.selector, b.selector));
+    configs.push({ name: domain.name, ...optional("returnPath", domain.returnPath), dkim: selectors });
+  }
+  return { configs, keys };
+}
+
+function loginsOf(tenant: Resource<TenantSpec>, secrets: Secrets, { claims, problems }: Compiling) {
+  const id = identityOf(tenant.metadata);
+  const configs: TenantConfig["credentials"] = [];
+  const keys: CredentialKey[] = [];
+  for (const [index, { name, secretRef, stream }] of (tenant.spec.credentials ?? []).entries()) {
+    const where = `spec.credentials[${index}].secretRef`;
+    const ref = { namespace: tenant.metadata.namespace, name: secretRef.name, where };
+    const login = loginOf(secrets, ref, { tenant: id, credential: name });
+    if (!login.ok) {
+      problems.push(login.problem);
+      continue;
+    }
+    const owner = claims.usernames.get(login.value.username);
+    if (owner !== undefined) {
+      // Not the name itself: it comes out of a Secret, and conditions are read by more people than Secrets are.
+      const issue = {
+        where,
+        expected: "a username that no older credential has",
+        got: `one that ${owner} has`,
+      };
+      problems.push(refusal("UsernameConflict", issue));
+      continue;
+    }
+    claims.usernames.set(login.value.username, `${id} (${name})`);
+    keys.push(login.value);
+    configs.push({ name, ...optional("stream", stream) });
+  }
+  return { configs, keys };
+}
+
+function taken(domain: string, owner: string): string {
+  return `"${domain}", which ${owner} has`;
+}
+
+/** What the tenant's status says besides conditions. */
+export function tenantFields({ tenant, config, problems }: CompiledTenant): object {
+  const compiled = new Map(config.domains.map((domain) => [domain.name, domain]));
+  const domains = tenant.spec.domains.map(({ name }, index) => {
+    const problem = problems.find(({ where }) => where.startsWith(`spec.domains[${index}].`));
+    const dkimReady = (compiled.get(name)?.dkim.length ?? 0) > 0;
+    return { name, dkimReady, ...optional("reason", problem?.reason) };
+  });
+  return { domainCount: config.domains.length, domains };
+}
