@@ -51,6 +51,8 @@ export function streamConfigs(names: PoolNames, options: SpoolOptions): StreamCo
     name: names.bodyStream,
     subjects: [names.bodyFilter("*")],
     description: `mailboat bodies of ${options.pool}`,
+    // A chunk that is stored again takes the place of its former self.
+    max_msgs_per_subject: 1,
     max_age: (options.bodyMaxAgeMs ?? defaultBodyAgeMs) * nsPerMs,
     max_bytes: options.maxBytesPerShard,
     discard: "new",
@@ -153,7 +155,14 @@ async function adjust(spool: Spool, wanted: StreamConfig, existing: unknown): Pr
   const names = Object.keys(changes);
   if (names.length === 0) return { kind: "ok", value: {} };
   spool.options.log.info("stream grows", { stream: wanted.name, changes });
-  return callApi(spool, { subject: `STREAM.UPDATE.${wanted.name}`, body: { ...existing, ...changes } });
+  const result = await callApi(spool, {
+    subject: `STREAM.UPDATE.${wanted.name}`,
+    body: { ...existing, ...changes },
+  });
+  if (!isFinal(result)) return result;
+  // No room to grow: what is there goes on as it is, since a pod that does not start would be worse.
+  spool.options.log.error("stream cannot grow", { stream: wanted.name, changes, result });
+  return { kind: "ok", value: {} };
 }
 
 /** -1 and 0 mean "no limit" to the server, which is never too small. */

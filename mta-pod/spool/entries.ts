@@ -1,0 +1,96 @@
+/** Reads stored entries back for an attempt and deletes them when they are done. Never throws. */
+import { decodeEnvelope, type Envelope, envelopeHeader } from "#crds/wire/envelope.ts";
+import type { Issue } from "#crds/values/issue.ts";
+import { readBody, removeBody } from "./bodies.ts";
+import type { Spool } from "./connection.ts";
+import { createDeletions, type Deletion, type Removed } from "./deletions.ts";
+import { direct } from "./direct-get.ts";
+
+export type Fetched =
+  | {
+      readonly kind: "entry";
+      readonly subject: string;
+      readonly envelope: Envelope;
+      readonly body: Buffer;
+    }
+  /** No message at that sequence, confirmed by the leader, or one that is not an entry. */
+  | { readonly kind: "gone" }
+  /** Not readable by this release, or its body is not complete: park it with an alarm, never bounce it. */
+  | { readonly kind: "damaged"; readonly issues: readonly Issue[] }
+  | { readonly kind: "unavailable"; readonly text: string };
+
+export interface Entries {
+  /** The caller compares the envelope's id with its index: sequences can be used again (design.md §3). */
+  fetch(shard: number, seq: number): Promise<Fetched>;
+  /**
+   * Repeated until acknowledged or the spool closes. With `id` (the envelope's) a repeat after a lost connection first
+   * makes sure that the entry is still that one.
+   */
+  remove(shard: number, seq: number, done: (removed: Removed) => void, id?: string): void;
+  /** For an entry with `bodyChunks` > 0 that is no parent's child, after its removal. False = left to max_age. */
+  removeBody(id: string): Promise<boolean>;
+  /** Removals not acknowledged yet: open in the sense of decisions.md 14. */
+  removing(): number;
+  close(): void;
+}
+
+export function createEntries(spool: Spool): Entries {
+  const deletions = createDeletions(spool);
+  const isSame = async (shard: number, seq: number, id: string): Promise<"same" | "other" | "unknown"> => {
+    const read = await readEnvelope(spool, shard, seq);
+    if (read.kind === "unavailable") return "unknown";
+    return read.kind === "read" && read.envelope.id === id ? "same" : "other";
+  };
+  return {
+    fetch: (shard, seq) => fetchEntry(spool, shard, seq),
+    remove(shard, seq, done, id) {
+      const stream = spool.names.shardStream(shard);
+      const deletion: Deletion =
+        id === undefined ? { stream, seq } : { stream, seq, verify: () => isSame(shard, seq, id) };
+      deletions.remove(deletion, done);
+    },
+    removeBody: (id) => removeBody(spool, id),
+    removing: deletions.pending,
+    close: deletions.close,
+  };
+}
+
+type Read =
+  | { readonly kind: "read"; readonly subject: string; readonly envelope: Envelope; readonly payload: Buffer }
+  | Exclude<Fetched, { readonly kind: "entry" }>;
+
+async function readEnvelope(spool: Spool, shard: number, seq: number): Promise<Read> {
+  const read = await direct(spool, spool.names.shardStream(shard), { seq });
+  if (read.kind !== "message") return read;
+  const prefix = spool.names.entryFilter(shard).slice(0, -1);
+  if (!read.subject.startsWith(prefix)) return { kind: "gone" };
+  const envelope = decodeEnvelope(read.header(envelopeHeader));
+  if (!envelope.ok) return { kind: "damaged", issues: envelope.issues };
+  return { kind: "read", subject: read.subject, envelope: envelope.value, payload: read.data };
+}
+
+async function fetchEntry(spool: Spool, shard: number, seq: number): Promise<Fetched> {
+  const read = await readEnvelope(spool, shard, seq);
+  if (read.kind !== "read") return read;
+  const { subject, envelope, payload } = read;
+  const { id, bodyChunks: chunks, size } = envelope;
+  if (chunks === 0) {
+    if (payload.length === size) return { kind: "entry", subject, envelope, body: payload };
+    return damaged(`${size} bytes`, `${payload.length}`);
+  }
+  const body = await readBody(spool, { id, chunks, size });
+  switch (body.kind) {
+    case "body":
+      return { kind: "entry", subject, envelope, body: body.body };
+    case "damaged":
+      return damaged(`${size} bytes`, body.got);
+    case "unavailable":
+      return body;
+    default:
+      return body satisfies never;
+  }
+}
+
+function damaged(expected: string, got: string): Fetched {
+  return { kind: "damaged", issues: [{ where: "body", expected, got }] };
+}

@@ -1,0 +1,168 @@
+/**
+ * Stores accepted mail: a large body first, then the entry; "stored" means acknowledged by JetStream, and only that
+ * stands behind a 250. Everything else is a refusal that the client may repeat; nothing is ever lost silently.
+ */
+import { type Envelope, encodeEnvelope, envelopeHeader } from "#crds/wire/envelope.ts";
+import { storeBody } from "./bodies.ts";
+import { pause, type Spool } from "./connection.ts";
+import { createFullness } from "./fullness.ts";
+import { maxHeaderBytes } from "./headers.ts";
+import { createOutbox, type Put } from "./outbox.ts";
+
+export interface Entry {
+  readonly shard: number;
+  /** With `bodyChunks` > 0 the body is in the body stream already (children, moves) and `body` is not stored. */
+  readonly envelope: Envelope;
+  readonly body: Buffer;
+  /** The Nats-Msg-Id; default the envelope's id. */
+  readonly messageId?: string | undefined;
+}
+
+export type Stored =
+  /** `bodyChunks` is what the stored envelope says. */
+  | {
+      readonly kind: "stored";
+      readonly seq: number;
+      readonly duplicate: boolean;
+      readonly bodyChunks: number;
+    }
+  | {
+      readonly kind: "refused";
+      readonly reason: Refusal;
+    };
+
+/** "oversized": the recipients do not fit one entry (see `envelopeFits`); the others pass with time. */
+export type Refusal = "full" | "unavailable" | "overloaded" | "oversized";
+
+export interface Publisher {
+  /** `done` is called exactly once, always later. */
+  store(entry: Entry, done: (stored: Stored) => void): void;
+  /** Entries not answered yet. */
+  inFlight(): number;
+  /** Waits for the answers of what is in flight, `graceMs` (default 10 s) at most; the rest is refused. */
+  close(graceMs?: number): Promise<void>;
+}
+
+export interface PublisherLimits {
+  /** Default 4,096. */
+  readonly maxInFlight?: number;
+  /** Bytes of bodies and envelopes in flight; default 64 MB. */
+  readonly maxInFlightBytes?: number;
+  /** Default 60 s: outlasts a leader election (4–9 s) and a restart, and stays inside the duplicate window. */
+  readonly giveUpMs?: number;
+}
+
+/** decisions.md 11: entries up to this are one message; more goes to the body stream. */
+const maxInlineBytes = 1_000_000;
+/** Left of the server's max_payload for headers and their growth on moves. */
+const payloadReserve = 64 * 1024;
+const assumedMaxPayload = 1024 * 1024;
+/** Room for the headers beside the envelope: Nats-Msg-Id, Mb-Retry and the framing. */
+const otherHeaderBytes = 1_024;
+/** What the server adds to a record, and the subject. */
+const recordBytes = 128;
+const closePollMs = 20;
+
+/** False when the envelope (its recipients, that is) is too long for the headers of one message. */
+export function envelopeFits(envelope: Envelope): boolean {
+  return fits(encodeEnvelope(envelope));
+}
+
+function fits(encoded: string): boolean {
+  // No character of UTF-16 takes more than 3 bytes of UTF-8: the exact count is needed only for the largest.
+  const most = maxHeaderBytes - otherHeaderBytes;
+  return encoded.length * 3 <= most || Buffer.byteLength(encoded) <= most;
+}
+
+export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Publisher {
+  const { maxInFlight = 4_096, maxInFlightBytes = 64_000_000, giveUpMs = 60_000 } = limits;
+  const outbox = createOutbox(spool);
+  const fullness = createFullness(spool);
+  let inFlight = 0;
+  let inFlightBytes = 0;
+  let closed = false;
+
+  const publish = (entry: Entry, encoded: string, done: (stored: Stored) => void): void => {
+    const { shard, envelope, body, messageId = envelope.id } = entry;
+    outbox.put(
+      {
+        subject: spool.names.entrySubject(shard, envelope.tenant, envelope.site),
+        headers: [
+          ["Nats-Msg-Id", messageId],
+          [envelopeHeader, encoded],
+        ],
+        payload: envelope.bodyChunks > 0 ? "" : body,
+        giveUpMs,
+      },
+      (put) => done(storedBy(put, envelope.bodyChunks)),
+    );
+  };
+
+  const storeBoth = (entry: Entry, done: (stored: Stored) => void): void => {
+    storeBody({ spool, outbox, id: entry.envelope.id, body: entry.body }, (stored) => {
+      if (stored.kind !== "stored") return done(storedBy(stored, 0));
+      const envelope = { ...entry.envelope, bodyChunks: stored.chunks };
+      return publish({ ...entry, envelope }, encodeEnvelope(envelope), done);
+    });
+  };
+
+  return {
+    store(entry, done) {
+      const { envelope, body, shard } = entry;
+      const encoded = encodeEnvelope(envelope);
+      const bytes = body.length + encoded.length;
+      const isInline = envelope.bodyChunks > 0 || bytes <= inlineLimit(spool);
+      const refuse = (reason: Refusal): void => {
+        setImmediate(done, { kind: "refused", reason });
+      };
+      if (closed) return refuse("unavailable");
+      if (!fits(encoded)) return refuse("oversized");
+      if (inFlight >= maxInFlight || inFlightBytes + bytes > maxInFlightBytes) return refuse("overloaded");
+      const { names } = spool;
+      if (!fullness.take(names.shardStream(shard), recordBytes + (isInline ? bytes : encoded.length)))
+        return refuse("full");
+      if (!isInline && !fullness.take(names.bodyStream, body.length)) return refuse("full");
+      inFlight++;
+      inFlightBytes += bytes;
+      const answer = (stored: Stored): void => {
+        inFlight--;
+        inFlightBytes -= bytes;
+        done(stored);
+      };
+      if (isInline) publish(entry, encoded, answer);
+      else storeBoth(entry, answer);
+      return undefined;
+    },
+    inFlight: () => inFlight,
+    async close(graceMs = 10_000) {
+      closed = true;
+      fullness.close();
+      const until = spool.options.clock.monotonic() + graceMs;
+      const isOver = (): boolean =>
+        inFlight === 0 || spool.closing.aborted || spool.options.clock.monotonic() >= until;
+      while (!isOver()) await pause(spool.timers, closePollMs, spool.closing);
+      outbox.close();
+    },
+  };
+}
+
+function storedBy(put: Put, bodyChunks: number): Stored {
+  switch (put.kind) {
+    case "stored":
+      return { kind: "stored", seq: put.seq, duplicate: put.duplicate, bodyChunks };
+    case "full":
+      return { kind: "refused", reason: "full" };
+    case "unavailable":
+    // Entries are published without an expectation, so nothing of ours fences them.
+    case "fenced":
+      return { kind: "refused", reason: "unavailable" };
+    default:
+      return put satisfies never;
+  }
+}
+
+function inlineLimit(spool: Spool): number {
+  // Unknown for the moments between a disconnect and the next greeting: then the protocol's default is safe.
+  const maxPayload = spool.nc.info?.max_payload ?? assumedMaxPayload;
+  return Math.max(0, Math.min(maxInlineBytes, maxPayload - payloadReserve));
+}

@@ -1,0 +1,87 @@
+/**
+ * Writes state records of deferred entries, fenced by the shard's lease: the server refuses a former owner's. A write
+ * replaces the entry's last one in the same step, so repeating it is harmless. Never throws.
+ */
+import { encodeState, type StateRecord } from "#crds/wire/state-record.ts";
+import type { Spool } from "./connection.ts";
+import { createDeletions, type Removed } from "./deletions.ts";
+import { direct } from "./direct-get.ts";
+import { createOutbox, type Put } from "./outbox.ts";
+
+export type Written =
+  | { readonly kind: "written"; readonly stateSeq: number }
+  /** Somebody else has the shard: drop it. */
+  | { readonly kind: "fenced" }
+  /** Not acknowledged, or no room: keep it in memory, do not retry the mail early, write again. */
+  | { readonly kind: "unavailable"; readonly text: string };
+
+export interface StateWrite {
+  readonly record: StateRecord;
+  /** Sequence of the shard's lease message that this owner wrote. */
+  readonly leaseSeq: number;
+}
+
+export interface States {
+  /** `seq` is the entry's. */
+  write(shard: number, seq: number, write: StateWrite): Promise<Written>;
+  /** By the record's own sequence, after its entry is gone. Repeated until acknowledged or the spool closes. */
+  remove(shard: number, stateSeq: number, done?: (removed: Removed) => void): void;
+  close(): void;
+}
+
+/** The caller writes again anyway; it should not hold its shard's hand-over for longer. */
+const giveUpMs = 10_000;
+
+export function createStates(spool: Spool): States {
+  const outbox = createOutbox(spool);
+  const deletions = createDeletions(spool);
+  const { names } = spool;
+
+  const isState = async (shard: number, stateSeq: number): Promise<"same" | "other" | "unknown"> => {
+    const read = await direct(spool, names.shardStream(shard), { seq: stateSeq });
+    if (read.kind === "unavailable") return "unknown";
+    const prefix = names.stateFilter(shard).slice(0, -1);
+    return read.kind === "message" && read.subject.startsWith(prefix) ? "same" : "other";
+  };
+
+  return {
+    write: (shard, seq, { record, leaseSeq }) =>
+      new Promise((resolve) => {
+        outbox.put(
+          {
+            subject: names.stateSubject(shard, seq),
+            headers: [
+              ["Nats-Rollup", "sub"],
+              ["Nats-Expected-Last-Subject-Sequence", String(leaseSeq)],
+              ["Nats-Expected-Last-Subject-Sequence-Subject", names.leaseSubject(shard)],
+            ],
+            payload: encodeState(record),
+            giveUpMs,
+          },
+          (put) => resolve(writtenBy(put)),
+        );
+      }),
+    remove(shard, stateSeq, done = () => {}) {
+      const verify = (): Promise<"same" | "other" | "unknown"> => isState(shard, stateSeq);
+      deletions.remove({ stream: names.shardStream(shard), seq: stateSeq, verify }, done);
+    },
+    close() {
+      outbox.close();
+      deletions.close();
+    },
+  };
+}
+
+function writtenBy(put: Put): Written {
+  switch (put.kind) {
+    case "stored":
+      return { kind: "written", stateSeq: put.seq };
+    case "fenced":
+      return { kind: "fenced" };
+    case "full":
+    case "unavailable":
+      return { kind: "unavailable", text: put.text };
+    default:
+      return put satisfies never;
+  }
+}
