@@ -1,0 +1,215 @@
+/** A socket that speaks replies in and bytes out, in clear or in TLS; every way it can end is one `lost`. */
+import { connect, isIP, type Socket } from "node:net";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import type { FaultKind, Target } from "../smtp/transaction.ts";
+import { totalLength } from "./body.ts";
+import { ReplyParser } from "./reply-parser.ts";
+import type { TlsPolicy } from "./tls-policy.ts";
+
+export interface WireEvents {
+  connected(): void;
+  secured(tls: string): void;
+  reply(code: number, text: string): void;
+  /** All replies that came together are reported; `more` = the beginning of another one is there. */
+  read(more: boolean): void;
+  /** The peer took what was written so far. */
+  progress(): void;
+  /** At most once, never after `destroy`. */
+  lost(kind: FaultKind, text: string): void;
+  /** Once and last: the socket is gone. */
+  closed(): void;
+}
+
+/** Below this a message goes out in one buffer of its own: one copy costs less than three entries of a vector. */
+const oneWriteBytes = 65_536;
+/** What is given to the socket at once of a longer one: a peer that takes it shows progress, and memory stays flat. */
+const windowBytes = 262_144;
+
+export class Wire {
+  #events: WireEvents;
+  readonly #target: Target;
+  readonly #parser: ReplyParser;
+  #socket: Socket;
+  #connected = false;
+  #ended = false;
+  #drained: (() => void) | undefined;
+
+  constructor(target: Target, localAddress: string | undefined, events: WireEvents) {
+    this.#events = events;
+    this.#target = target;
+    this.#parser = new ReplyParser((code, text) => {
+      if (!this.#ended) this.#events.reply(code, text);
+    });
+    const from = localAddress === undefined ? {} : { localAddress };
+    this.#socket = connect({ host: target.address, port: target.port, noDelay: true, ...from });
+    this.#socket.on("connect", () => {
+      this.#connected = true;
+      if (!this.#ended) this.#events.connected();
+    });
+    this.#listen(this.#socket);
+  }
+
+  /** Somebody else listens from now on, also within the event that is being reported. */
+  handTo(events: WireEvents): void {
+    this.#events = events;
+  }
+
+  get localAddress(): string {
+    return this.#socket.localAddress ?? "";
+  }
+
+  /** Takes over the socket. What the peer sent in clear until now is dropped (RFC 3207 §6: response injection). */
+  startTls(policy: TlsPolicy): void {
+    const { host, port } = this.#target;
+    const raw = this.#socket;
+    raw.removeAllListeners();
+    // Errors of the lower socket come through the upper one as well.
+    raw.on("error", () => {});
+    this.#parser.reset();
+    const session = policy.session(host, port);
+    const secure = connectTls({
+      socket: raw,
+      secureContext: policy.context(),
+      // Opportunistic TLS protects from listeners, not from impostors: MX host names come from an unsigned DNS.
+      rejectUnauthorized: false,
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      ...(session === undefined ? {} : { session }),
+    });
+    secure.on("secureConnect", () => {
+      if (!this.#ended) this.#events.secured(describe(secure));
+    });
+    secure.on("session", (ticket) => policy.keepSession(host, port, ticket));
+    this.#socket = secure;
+    this.#listen(secure);
+  }
+
+  write(text: string): void {
+    this.#socket.write(text, "utf8");
+  }
+
+  /**
+   * Writes `lead` and the parts. `mayFinish` is asked right before the write that holds the last byte; a no leaves the
+   * message without its end, and the caller has to destroy the wire. `written` is called after that write, at once or later.
+   */
+  writeMessage(lead: string, parts: readonly Buffer[], end: { mayFinish(): boolean; written(): void }): void {
+    const size = totalLength(parts);
+    if (size > oneWriteBytes) {
+      if (lead !== "") this.write(lead);
+      this.#writeWindow(slices(parts), end);
+      return;
+    }
+    if (!end.mayFinish()) return;
+    const leadLength = Buffer.byteLength(lead, "utf8");
+    const whole = Buffer.allocUnsafe(leadLength + size);
+    whole.write(lead, 0, "utf8");
+    let at = leadLength;
+    for (const part of parts) {
+      whole.set(part, at);
+      at += part.length;
+    }
+    this.#socket.write(whole);
+    end.written();
+  }
+
+  destroy(): void {
+    this.#ended = true;
+    this.#drained = undefined;
+    this.#socket.destroy();
+  }
+
+  #writeWindow(rest: Slices, end: { mayFinish(): boolean; written(): void }): void {
+    for (;;) {
+      if (this.#ended) return;
+      const window = rest.next(windowBytes);
+      if (rest.empty && !end.mayFinish()) return;
+      let flows = true;
+      this.#socket.cork();
+      for (const part of window) flows = this.#socket.write(part);
+      this.#socket.uncork();
+      if (rest.empty) return end.written();
+      if (!flows) {
+        this.#drained = () => this.#writeWindow(rest, end);
+        return;
+      }
+      this.#events.progress();
+    }
+  }
+
+  #listen(socket: Socket): void {
+    socket.on("data", (chunk: Buffer) => this.#data(chunk));
+    socket.on("drain", () => {
+      const resume = this.#drained;
+      this.#drained = undefined;
+      if (this.#ended || resume === undefined) return;
+      this.#events.progress();
+      resume();
+    });
+    // Without waiting for our own writes to drain: a peer that has finished reads nothing any more.
+    socket.on("end", () => this.#lose("closed", "the peer closed the connection"));
+    socket.on("error", (error: NodeJS.ErrnoException) => this.#lose(this.#kindOf(error), textOf(error)));
+    socket.on("close", () => {
+      this.#lose("closed", "the connection is closed");
+      this.#events.closed();
+    });
+  }
+
+  #data(chunk: Buffer): void {
+    if (this.#ended) return;
+    const problem = this.#parser.push(chunk);
+    if (problem !== undefined) return this.#lose("protocol", problem);
+    if (!this.#ended) this.#events.read(this.#parser.begun);
+  }
+
+  #lose(kind: FaultKind, text: string): void {
+    if (this.#ended) return;
+    this.destroy();
+    this.#events.lost(kind, text);
+  }
+
+  #kindOf(error: NodeJS.ErrnoException): FaultKind {
+    if (!this.#connected) return "network";
+    if (error.code?.startsWith("ERR_SSL") || error.code?.startsWith("ERR_TLS")) return "tls";
+    return error.code === "ECONNRESET" || error.code === "EPIPE" ? "closed" : "network";
+  }
+}
+
+function describe(socket: TLSSocket): string {
+  const cipher = socket.getCipher();
+  return `${socket.getProtocol() ?? "TLS"} ${cipher.standardName ?? cipher.name}`;
+}
+
+function textOf(error: NodeJS.ErrnoException): string {
+  return error.message === "" ? (error.code ?? error.name) : error.message;
+}
+
+interface Slices {
+  readonly empty: boolean;
+  next(bytes: number): Buffer[];
+}
+
+/** Hands out the parts in order, at most so many bytes at a time, without copying. */
+function slices(parts: readonly Buffer[]): Slices {
+  let index = 0;
+  let offset = 0;
+  return {
+    get empty() {
+      return index >= parts.length;
+    },
+    next(bytes) {
+      const taken: Buffer[] = [];
+      let room = bytes;
+      while (room > 0) {
+        const part = parts[index];
+        if (part === undefined) break;
+        const slice = part.subarray(offset, offset + room);
+        taken.push(slice);
+        room -= slice.length;
+        offset += slice.length;
+        if (offset < part.length) break;
+        index++;
+        offset = 0;
+      }
+      return taken;
+    },
+  };
+}
