@@ -20,7 +20,7 @@ export class Backoff {
 
   /** Answers false for a failure of something begun before the last strike: ten parallel failures are one. */
   strike(startedAt: number, now: number, random: Random): boolean {
-    if (this.#strikes > 0 && startedAt < this.setAt) return false;
+    if (this.#strikes > 0 && startedAt <= this.setAt) return false;
     if (now - this.until > this.#times.maxMs) this.#strikes = 0;
     const plain = Math.min(this.#times.maxMs, this.#times.firstMs * 2 ** Math.min(this.#strikes, 30));
     this.#strikes++;

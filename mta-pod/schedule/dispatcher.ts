@@ -58,11 +58,7 @@ export class Dispatcher {
       const step = this.#step(now);
       if (step !== undefined) return step;
       if (this.#runnable.length > 0) continue;
-      const wakeAt = Math.min(
-        this.queue.nextWakeAt(),
-        this.#blocked.peek()?.at ?? never,
-        this.registry.suspendedUntil,
-      );
+      const wakeAt = Math.min(this.queue.nextWakeAt(), this.#nextFreedAt(), this.registry.suspendedUntil);
       if (wakeAt === never) return { kind: "idle" };
       const ms = Math.ceil(wakeAt - now);
       if (ms > 0) return { kind: "sleep", ms: Math.min(tuning.maxSleepMs, ms) };
@@ -88,6 +84,13 @@ export class Dispatcher {
 
   holdBeforeMail(handle: number, now: number): number {
     return this.#flights.get(handle)?.link.mails.reserve(now) ?? 0;
+  }
+
+  /** When time frees the next site that still has work. */
+  #nextFreedAt(): number {
+    let site = this.#blocked.peek();
+    for (; site !== undefined && !site.hasWork; site = this.#blocked.peek()) this.#blocked.remove(site);
+    return site?.at ?? never;
   }
 
   #keepHouse(now: number): void {

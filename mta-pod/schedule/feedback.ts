@@ -25,7 +25,7 @@ export function applyFeedback(flight: Flight, feedback: Feedback, { now, random 
     case "good":
       site.lastGoodAt = now;
       site.backoff.reset();
-      if (startedAt >= link.pause.setAt) link.pause.reset();
+      if (startedAt > link.pause.setAt) link.pause.reset();
       link.window.good(link.busy + 1);
       return;
     case "throttled":

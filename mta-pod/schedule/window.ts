@@ -6,50 +6,53 @@ import { tuning } from "./tuning.ts";
  * single failure at a limiter is felt at once and a lone bad host behind a balancer costs no more than it is worth.
  */
 export class Window {
-  size: number;
   #limit: number;
+  /** What the site has shown that it bears; the limit may be below it for a while. */
+  #proven: number = tuning.initialWindow;
   #success = 0;
   #failure = 0;
 
   constructor(limit: number) {
     this.#limit = wholeLimit(limit);
-    this.size = Math.min(tuning.initialWindow, this.#limit);
+  }
+
+  get size(): number {
+    return Math.min(this.#proven, this.#limit);
   }
 
   setLimit(limit: number): void {
     this.#limit = wholeLimit(limit);
-    this.size = Math.min(this.size, this.#limit);
   }
 
   /** A window that is not used does not grow: it would say nothing about what the site bears. */
   good(busy: number): void {
-    if (this.size >= this.#limit || this.size >= busy + tuning.initialWindow) return;
-    const feedback = 1 / this.size;
-    this.#success += feedback;
-    if (this.#success + feedback / 2 < 1) return;
-    this.size++;
+    const { size } = this;
+    if (size >= this.#limit || size >= busy + tuning.initialWindow) return;
+    this.#success += 1 / size;
+    if (this.#success + 0.5 / size < 1) return;
+    this.#proven = size + 1;
     this.#success = 0;
     this.#failure = 0;
   }
 
   bad(): void {
-    const feedback = 1 / this.size;
-    this.#failure -= feedback;
-    if (this.#failure - feedback / 2 >= 0) return;
-    this.size = Math.max(1, this.size - 1);
+    const { size } = this;
+    this.#failure -= 1 / size;
+    if (this.#failure - 0.5 / size >= 0) return;
+    this.#proven = Math.max(1, size - 1);
     this.#failure += 1;
     this.#success = 0;
   }
 
   /** The site said "too much": half of it. */
   halve(): void {
-    this.size = Math.max(1, this.size >> 1);
+    this.#proven = Math.max(1, this.size >> 1);
     this.#success = 0;
   }
 
   /** As after an outage, or as handed over: from `size` on. */
   restart(size: number): void {
-    this.size = Math.min(this.#limit, Math.max(1, size));
+    this.#proven = wholeLimit(size);
     this.#success = 0;
     this.#failure = 0;
   }

@@ -1,0 +1,143 @@
+/** A simulated world for the scheduler: a clock that jumps to the next event, peers that take their time. */
+import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
+import type {
+  Dispatch,
+  Entry,
+  FinishResult,
+  Lane,
+  Scheduler,
+  SiteLimits,
+  SourceWeight,
+  Step,
+} from "#mta-pod/schedule/types.ts";
+
+export const start = 1_700_000_000_000;
+export const day = 86_400_000;
+
+export interface Sent {
+  readonly at: number;
+  readonly dispatch: Dispatch;
+}
+
+export interface Peer {
+  /** How long a dispatch takes, ms. */
+  takes: (dispatch: Dispatch) => number;
+  ends: (dispatch: Dispatch) => FinishResult;
+}
+
+export class World {
+  now = start;
+  readonly scheduler: Scheduler;
+  readonly sent: Sent[] = [];
+  readonly expired: { at: number; handle: number; entry: Entry }[] = [];
+  readonly peer: Peer = { takes: () => 10, ends: () => ({ feedback: "good", connection: "kept" }) };
+  #seq = 0;
+  #running: { until: number; dispatch: Dispatch }[] = [];
+
+  constructor(sources: readonly SourceWeight[] = [{ name: "default", weight: 1 }]) {
+    this.scheduler = createScheduler({ random: () => 0.5, sources });
+  }
+
+  site(id: string, limits: SiteLimits): void {
+    this.scheduler.setSite(id, { limits }, this.now);
+  }
+
+  tenants(weights: Record<string, number>): void {
+    const policies = Object.entries(weights).map(([id, weight]) => [id, { weight, held: false }] as const);
+    this.scheduler.setTenants(new Map(policies), this.now);
+  }
+
+  add(lane: Partial<Lane>, entry: Partial<Entry> = {}): number {
+    return this.scheduler.add(
+      { site: "s", tenant: "a", class: "transactional", ...lane },
+      {
+        shard: 0,
+        seq: ++this.#seq,
+        idHash: this.#seq,
+        size: 1000,
+        receivedAt: this.now,
+        expiresAt: this.now + day,
+        due: 0,
+        attempt: 0,
+        ...entry,
+      },
+      this.now,
+    );
+  }
+
+  next(): Step {
+    return this.scheduler.next(this.now);
+  }
+
+  /** The next step, which must be a dispatch. */
+  dispatch(): Dispatch {
+    const step = this.next();
+    if (step.kind !== "dispatch") throw new Error(`expected a dispatch, got ${JSON.stringify(step)}`);
+    return step.dispatch;
+  }
+
+  end(
+    dispatch: Dispatch,
+    feedback: FinishResult["feedback"] = "good",
+    connection: FinishResult["connection"] = "kept",
+  ) {
+    this.scheduler.finish(dispatch.handle, { feedback, connection }, this.now);
+  }
+
+  done(dispatch: Dispatch): void {
+    this.end(dispatch);
+    this.scheduler.settle(dispatch.handle);
+  }
+
+  /** Lets the peers work for `ms`, each good dispatch settled at its end, a bad one put back. */
+  run(ms: number): void {
+    const end = this.now + ms;
+    for (;;) {
+      const step = this.next();
+      if (step.kind === "dispatch") this.#begin(step.dispatch);
+      else if (step.kind === "expire") {
+        this.expired.push({ at: this.now, handle: step.handle, entry: step.entry });
+        this.scheduler.settle(step.handle);
+      } else {
+        const sleepEnd = step.kind === "sleep" ? this.now + step.ms : Number.POSITIVE_INFINITY;
+        const at = Math.min(sleepEnd, this.#running[0]?.until ?? Number.POSITIVE_INFINITY);
+        if (at > end) break;
+        this.now = at;
+        this.#finishDue();
+      }
+    }
+    this.now = end;
+  }
+
+  get running(): number {
+    return this.#running.length;
+  }
+
+  #begin(dispatch: Dispatch): void {
+    this.sent.push({ at: this.now, dispatch });
+    this.#running.push({ until: this.now + this.peer.takes(dispatch), dispatch });
+    this.#running.sort((one, other) => one.until - other.until);
+  }
+
+  #finishDue(): void {
+    while ((this.#running[0]?.until ?? Number.POSITIVE_INFINITY) <= this.now) {
+      const dispatch = this.#running.shift()?.dispatch;
+      if (dispatch === undefined) return;
+      const result = this.peer.ends(dispatch);
+      this.scheduler.finish(dispatch.handle, result, this.now);
+      if (result.feedback === "good") this.scheduler.settle(dispatch.handle);
+      else this.scheduler.requeue(dispatch.handle, this.now);
+    }
+  }
+}
+
+/** The most events in any half-open window of `spanMs`. */
+export function mostWithin(times: readonly number[], spanMs: number): number {
+  let most = 0;
+  let first = 0;
+  times.forEach((at, index) => {
+    while (at - (times[first] ?? 0) >= spanMs) first++;
+    most = Math.max(most, index - first + 1);
+  });
+  return most;
+}
