@@ -18,13 +18,15 @@ export interface LeaseRecord extends Identity {
   readonly handOver?: unknown;
 }
 
+export type MemberState = "joining" | "live" | "leaving" | "gone";
+
 export interface MemberRecord extends Identity {
   /** ms since 1970, by the pod's own clock. */
   readonly startedAt: number;
   /** Counts heartbeats: the value must change for the pod to be seen alive. */
   readonly beats: number;
-  /** "leaving" takes no shards any more, "gone" has ended (or a witness says so). */
-  readonly state: "live" | "leaving" | "gone";
+  /** "joining" takes no shards yet, "leaving" none any more, "gone" has ended (or a witness says so). */
+  readonly state: MemberState;
   /** What else a pod tells its peers (generation, addresses, queued messages): JSON of the corridor's making. */
   readonly payload: Readonly<Record<string, unknown>>;
 }
@@ -73,6 +75,6 @@ export function decodeMember(text: string): MemberRecord | undefined {
   if (typeof pod !== "string" || typeof incarnation !== "string" || typeof startedAt !== "number")
     return undefined;
   if (typeof beats !== "number" || typeof payload !== "object" || payload === null) return undefined;
-  if (state !== "live" && state !== "leaving" && state !== "gone") return undefined;
+  if (state !== "joining" && state !== "live" && state !== "leaving" && state !== "gone") return undefined;
   return { pod, incarnation, startedAt, beats, state, payload: payload as Fields };
 }

@@ -10,7 +10,7 @@ import { decodeState, type StateRecord } from "#crds/wire/state-record.ts";
 import { pause, type Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
 import { createLocalNotes } from "./local-notes.ts";
-import { deleteMessage, readStreamState, type StreamState } from "./stream-state.ts";
+import { countMessages, deleteMessage, readStreamState, type StreamState } from "./stream-state.ts";
 
 export interface ReaderHandlers {
   /** What is known of a deferred entry, before the entry itself is given. */
@@ -23,16 +23,11 @@ export interface ReaderHandlers {
   onIndexed(count: number): void;
   /** The sequences given so far mean nothing any more: forget them, all comes again. */
   onReset(reason: string): void;
-  /** For the integrity check; without it only the stream's identity is checked. */
-  indexSize?(): IndexSize;
-}
-
-export interface IndexSize {
-  /** Entries and state records the index believes to be stored. */
-  readonly entries: number;
-  readonly states: number;
-  /** Deletes and writes under way, by which the count may differ. */
-  readonly uncertain: number;
+  /**
+   * How many entries the index believes to be stored, those being attempted included: for the integrity check.
+   * Without it only the stream's identity is checked.
+   */
+  indexSize?(): number;
 }
 
 export interface ReaderOptions {
@@ -277,18 +272,20 @@ class Reader implements ShardReader {
     if (state.created !== run.created) this.#reset(run, "the stream was made anew");
     else if (state.lastSeq < Math.max(run.boundary, run.tail?.position() ?? 0))
       this.#reset(run, "the stream lost its end");
-    else if (counting && run.indexed) this.#compare(run, state);
+    else if (counting && run.indexed) await this.#compare(run, state);
   }
 
-  #compare(run: Run, state: StreamState): void {
-    const size = this.#options.handlers.indexSize?.();
-    // Only a quiet stream can be compared: the count and the index must speak of the same last sequence.
-    if (size === undefined || state.lastSeq !== run.passed) return;
-    const epochs = this.#options.leaseSeq > 0 ? 1 : 0;
-    const difference = state.messages - epochs - size.entries - size.states;
-    const differs = Math.abs(difference) > size.uncertain;
-    if (differs && run.lastDifference !== 0)
-      this.#reset(run, `${state.messages} messages stored, ${size.entries} + ${size.states} indexed`);
-    else run.lastDifference = differs ? difference : 0;
+  /** Entries stored against entries indexed, of a stream where nothing moves: the same difference twice is real. */
+  async #compare(run: Run, state: StreamState): Promise<void> {
+    const { handlers, shard } = this.#options;
+    const before = handlers.indexSize?.();
+    if (before === undefined || state.lastSeq !== run.passed) return;
+    const stored = await countMessages(this.#spool, this.#stream, this.#spool.names.entryFilter(shard));
+    if (this.#run !== run || stored === undefined) return;
+    const isStill = handlers.indexSize?.() === before && run.passed === state.lastSeq;
+    const difference = isStill ? stored - before : 0;
+    if (difference !== 0 && difference === run.lastDifference)
+      this.#reset(run, `${stored} entries stored, ${before} indexed`);
+    else run.lastDifference = difference;
   }
 }

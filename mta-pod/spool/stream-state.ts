@@ -1,4 +1,5 @@
 /** Small questions to a stream: its state, deleting one message. Never throws; undefined or false = no answer. */
+import { createInbox } from "@nats-io/transport-node";
 import { callApi, isRecord } from "./api.ts";
 import type { Spool } from "./connection.ts";
 
@@ -19,6 +20,32 @@ export async function readStreamState(spool: Spool, stream: string): Promise<Str
   if (typeof messages !== "number" || typeof firstSeq !== "number" || typeof lastSeq !== "number")
     return undefined;
   return { created, messages, firstSeq, lastSeq };
+}
+
+/** How many messages match `filter`: what a consumer made for the question would have to deliver. */
+export async function countMessages(
+  spool: Spool,
+  stream: string,
+  filter: string,
+): Promise<number | undefined> {
+  const name = `mb-count-${createInbox().split(".").at(-1) ?? ""}`;
+  const config = {
+    name,
+    filter_subject: filter,
+    deliver_policy: "all",
+    ack_policy: "none",
+    mem_storage: true,
+    num_replicas: 1,
+    inactive_threshold: 5_000_000_000,
+  };
+  const result = await callApi(spool, {
+    subject: `CONSUMER.CREATE.${stream}.${name}`,
+    body: { stream_name: stream, config },
+  });
+  if (result.kind !== "ok") return undefined;
+  await callApi(spool, { subject: `CONSUMER.DELETE.${stream}.${name}` });
+  const count = result.value["num_pending"];
+  return typeof count === "number" ? count : undefined;
 }
 
 /** Not erased, only removed: overwriting would cost the server a write per message. True also when it was gone. */

@@ -1,0 +1,55 @@
+/** Which pods of the pool are alive, by their heartbeats and our own monotonic clock. Pure data; never fails. */
+import type { Identity, MemberRecord } from "./lease-record.ts";
+
+export interface Member extends Identity {
+  readonly startedAt: number;
+  /** "joining" and "leaving" answer questions but should not be given shards. */
+  readonly state: "joining" | "live" | "leaving";
+  readonly payload: Readonly<Record<string, unknown>>;
+  readonly isSelf: boolean;
+}
+
+export interface MemberTable {
+  /** A member key as the watch shows it; undefined = deleted, expired or unreadable. */
+  observe(key: string, revision: number, { record, mono, isNews }: Observed): void;
+  /** The others that are alive. */
+  others(mono: number): Member[];
+}
+
+export interface Observed {
+  readonly record: MemberRecord | undefined;
+  readonly mono: number;
+  /** Written while we watched, so its pod lives; what was there before we came may be of the dead. */
+  readonly isNews: boolean;
+}
+
+interface Entry {
+  readonly record: MemberRecord;
+  readonly revision: number;
+  readonly changedAt: number;
+  readonly isProven: boolean;
+}
+
+export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
+  const entries = new Map<string, Entry>();
+  return {
+    observe(key, revision, { record, mono, isNews }) {
+      if (record === undefined || record.pod === self.pod) {
+        entries.delete(key);
+        return;
+      }
+      const known = entries.get(key);
+      if (known !== undefined && revision <= known.revision) return;
+      entries.set(key, { record, revision, changedAt: mono, isProven: isNews || known !== undefined });
+    },
+    others(mono) {
+      const members: Member[] = [];
+      for (const { record, changedAt, isProven } of entries.values()) {
+        if (!isProven || mono - changedAt >= ttlMs || record.state === "gone") continue;
+        const { pod, incarnation, startedAt, state, payload } = record;
+        members.push({ pod, incarnation, startedAt, state, payload, isSelf: false });
+      }
+      return members;
+    },
+  };
+}
