@@ -1,0 +1,54 @@
+/** What a front (SMTP or HTTP) tells the rest of the pod about mail handed in, and what it asks. Types only. */
+import type { Reply } from "./reply.ts";
+
+export interface Login {
+  /** `namespace/name`. */
+  readonly tenant: string;
+  readonly credential: string;
+  /** The tenant's stream this credential is bound to, null = not bound. */
+  readonly stream: string | null;
+}
+
+export type ListenerName = "smtp" | "submission" | "submissions" | "http";
+
+export interface SessionFacts {
+  readonly id: string;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly listener: ListenerName;
+  /** The client's EHLO or HELO argument, "" before it; untrusted, printable ASCII of at most 255 characters. */
+  readonly helo: string;
+  readonly protocol: "SMTP" | "ESMTP" | "ESMTPS" | "ESMTPA" | "ESMTPSA";
+  /** "TLSv1.3 TLS_AES_256_GCM_SHA384", "" in clear. */
+  readonly tls: string;
+  readonly login: Login | null;
+}
+
+export interface Inbound {
+  /** Reverse path without brackets. */
+  readonly from: string;
+  readonly to: readonly string[];
+  /** Unstuffed, every line ended by CRLF, no NUL, no trace header added. */
+  readonly body: Buffer;
+  /** Bytes above 127 occur in the body, whatever BODY= said. */
+  readonly eightBit: boolean;
+  readonly smtpUtf8: boolean;
+  readonly session: SessionFacts;
+}
+
+export type Authenticated =
+  | { readonly ok: true; readonly login: Login }
+  | { readonly ok: false; readonly reply: Reply };
+
+export interface InboundHooks {
+  /** A rejection of the promise is answered 454 4.7.0. */
+  authenticate(session: SessionFacts, username: string, password: string): Promise<Authenticated>;
+  /** The login a remote address has without AUTH (`listeners[].trust`), asked at EHLO and HELO. */
+  trusted(remoteAddress: string): Login | null;
+  /** null accepts; `size` is the declared SIZE=, 0 when none was. */
+  mail(session: SessionFacts, from: string, size: number): Reply | null;
+  /** null accepts; `to` holds the recipients accepted before `next`. */
+  recipient(session: SessionFacts, from: string, to: readonly string[], next: string): Reply | null;
+  /** `answer` is called exactly once, now or later; further calls are ignored. */
+  message(inbound: Inbound, answer: (reply: Reply) => void): void;
+}
