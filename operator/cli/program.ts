@@ -1,11 +1,13 @@
 /** The command line: puts the commands together, runs one, and turns failures into exit codes (0 done, 1 no, 2 wrong usage). */
 import { Command, CommanderError } from "commander";
 import { CommandError, messageOf, type CommandIo } from "./command-io.ts";
+import { addLocalCommand } from "./local.ts";
 import { addPodCommand } from "./pod.ts";
 import { addProviderCommand } from "./provider.ts";
 import { addQueueCommands } from "./queue.ts";
 import { addSendCommand } from "./send.ts";
 import { addTopCommand } from "./top.ts";
+import { addValidateCommand } from "./validate-command.ts";
 import { addWhyCommand } from "./why.ts";
 
 export function createProgram(io: CommandIo): Command {
@@ -22,7 +24,9 @@ export function createProgram(io: CommandIo): Command {
       "\nExit codes: 0 done, 1 the answer is no (invalid, not found, not ready), 2 wrong usage.",
     );
   const add = [
+    addLocalCommand,
     addPodCommand,
+    addValidateCommand,
     addSendCommand,
     addQueueCommands,
     addWhyCommand,

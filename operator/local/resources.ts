@@ -1,0 +1,70 @@
+/** The resources local mode runs: read from files, fitted to one machine, compiled. Never throws: what is wrong is an issue. */
+import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
+import type { Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
+import type { Issue } from "#crds/values/issue.ts";
+import { compile, type CompiledPool } from "#operator/compile/compile.ts";
+import { readResources } from "#operator/gather/folder.ts";
+import type { Login } from "./credentials.ts";
+
+export interface LocalResources {
+  /** In the order of their ports. */
+  readonly pools: readonly CompiledPool[];
+  readonly logins: readonly Login[];
+  /** Documents that could not be read at all: what they said before must stay in force. */
+  readonly unreadable: readonly Issue[];
+  /** What the compiler left out, as the operator would. */
+  readonly refused: readonly Issue[];
+}
+
+export interface LocalSettings {
+  /** URLs of the NATS servers that take the place of `spec.queue.servers`. */
+  readonly nats: string;
+  /** Local mode's own server is alone: streams have one copy. */
+  readonly singleServer: boolean;
+  readonly pods: number | undefined;
+  readonly generation: number;
+}
+
+export function loadResources(files: readonly string[], settings: LocalSettings): LocalResources {
+  const gathered = readResources(files);
+  const snapshot = fitted(gathered.snapshot, settings);
+  const compiled = compile(snapshot, { generation: settings.generation });
+  return {
+    pools: compiled.pools,
+    logins: loginsOf(snapshot),
+    unreadable: gathered.issues,
+    refused: compiled.issues,
+  };
+}
+
+function fitted(snapshot: Snapshot, { nats, singleServer, pods }: LocalSettings): Snapshot {
+  const pools = snapshot.pools.map((pool) => {
+    const copies: SendingPoolSpec["queue"]["replicas"] = singleServer ? 1 : pool.spec.queue.replicas;
+    const queue = { ...pool.spec.queue, servers: [nats], replicas: copies };
+    return { ...pool, spec: { ...pool.spec, queue, replicas: pods ?? pool.spec.replicas } };
+  });
+  return { ...snapshot, pools };
+}
+
+/** Every login that has a username and a password, with an address it may send from. */
+export function loginsOf(snapshot: Snapshot): Login[] {
+  const decoder = new TextDecoder();
+  return snapshot.tenants.flatMap(({ metadata, spec }) =>
+    (spec.credentials ?? []).flatMap(({ secretRef }) => {
+      const secret = snapshot.secrets.find(
+        (one) => one.metadata.namespace === metadata.namespace && one.metadata.name === secretRef.name,
+      );
+      const [username, password] = ["username", "password"].map((key) => secret?.data.get(key));
+      if (username === undefined || password === undefined) return [];
+      const [domain] = spec.domains;
+      return [
+        {
+          tenant: `${metadata.namespace}/${metadata.name}`,
+          username: decoder.decode(username),
+          password: decoder.decode(password),
+          from: domain === undefined ? undefined : `test@${domain.name}`,
+        },
+      ];
+    }),
+  );
+}
