@@ -43,9 +43,14 @@ function issuesOf(issue: ZodIssue, schema: z.ZodType, input: unknown): Issue[] {
       got: `the unknown field ${JSON.stringify(key)}`,
     }));
   }
-  return [
-    { where: pathText(issue.path), expected: expectedBy(issue), got: describe(valueAt(input, issue.path)) },
-  ];
+  const where = pathText(issue.path);
+  return [{ where, expected: expectedBy(issue), got: gotBy(issue) ?? describe(valueAt(input, issue.path)) }];
+}
+
+/** What one of our own rules found. */
+function gotBy(issue: ZodIssue): string | undefined {
+  const got: unknown = issue.code === "custom" ? issue.params?.["got"] : undefined;
+  return typeof got === "string" ? got : undefined;
 }
 
 function expectedBy(issue: ZodIssue): string {

@@ -18,9 +18,10 @@ export interface CompiledTenant {
   readonly problems: readonly Problem[];
 }
 
-/** Who has what in a pool: owner by domain and by username. */
+/** Who has what in a pool: owner by sender domain, first user of a return path, owner by username. */
 interface Claims {
   readonly domains: Map<string, string>;
+  readonly returnPaths: Map<string, string>;
   readonly usernames: Map<string, string>;
 }
 
@@ -36,7 +37,7 @@ export function compareText(a: string, b: string): number {
 }
 
 export function compileTenants(tenants: readonly Resource<TenantSpec>[], secrets: Secrets): CompiledTenant[] {
-  const claims: Claims = { domains: new Map(), usernames: new Map() };
+  const claims: Claims = { domains: new Map(), returnPaths: new Map(), usernames: new Map() };
   return [...tenants].sort(bySeniority).map((tenant) => compileTenant(tenant, secrets, claims));
 }
 
@@ -81,19 +82,10 @@ function domainsOf(tenant: Resource<TenantSpec>, secrets: Secrets, { claims, pro
   const id = identityOf(tenant.metadata);
   const configs: TenantConfig["domains"] = [];
   const keys: DkimKey[] = [];
+  const owned = claimDomains(tenant, { claims, problems });
   for (const [index, domain] of tenant.spec.domains.entries()) {
+    if (!owned.has(domain.name)) continue;
     const where = `spec.domains[${index}]`;
-    const owner = claims.domains.get(domain.name);
-    if (owner !== undefined) {
-      const issue = {
-        where: `${where}.name`,
-        expected: "a domain that no older tenant has",
-        got: taken(domain.name, owner),
-      };
-      problems.push(refusal("DomainConflict", issue));
-      continue;
-    }
-    claims.domains.set(domain.name, id);
     const selectors: { selector: string }[] = [];
     for (const [at, { selector, secretRef }] of (domain.dkim ?? []).entries()) {
       const ref = {
@@ -110,9 +102,45 @@ function domainsOf(tenant: Resource<TenantSpec>, secrets: Secrets, { claims, pro
       selectors.push({ selector });
     }
     selectors.sort((a, b) => compareText(a.selector, b.selector));
-    configs.push({ name: domain.name, ...optional("returnPath", domain.returnPath), dkim: selectors });
+    const returnPath = returnPathOf(domain.returnPath, { id, where, claims, problems });
+    configs.push({ name: domain.name, ...optional("returnPath", returnPath), dkim: selectors });
   }
   return { configs, keys };
+}
+
+/** The domains that are this tenant's: all of them before any return path, which may name one. */
+function claimDomains(tenant: Resource<TenantSpec>, { claims, problems }: Compiling): Set<string> {
+  const id = identityOf(tenant.metadata);
+  const owned = new Set<string>();
+  for (const [index, { name }] of tenant.spec.domains.entries()) {
+    const owner = claims.domains.get(name) ?? claims.returnPaths.get(name);
+    if (owner === undefined) {
+      claims.domains.set(name, id);
+      owned.add(name);
+      continue;
+    }
+    const expected = "a domain that no older tenant has";
+    const issue = { where: `spec.domains[${index}].name`, expected, got: `"${name}", which ${owner} has` };
+    problems.push(refusal("DomainConflict", issue));
+  }
+  return owned;
+}
+
+/** MAIL FROM may be in it: several tenants may share one, but never a sender domain of somebody else. */
+function returnPathOf(
+  returnPath: string | undefined,
+  { id, where, claims, problems }: Compiling & { readonly id: string; readonly where: string },
+): string | undefined {
+  if (returnPath === undefined) return undefined;
+  const owner = claims.domains.get(returnPath);
+  if (owner === undefined || owner === id) {
+    if (owner === undefined && !claims.returnPaths.has(returnPath)) claims.returnPaths.set(returnPath, id);
+    return returnPath;
+  }
+  const expected = "a domain that is no older tenant's";
+  const issue = { where: `${where}.returnPath`, expected, got: `"${returnPath}", which ${owner} has` };
+  problems.push(refusal("DomainConflict", issue));
+  return undefined;
 }
 
 function loginsOf(tenant: Resource<TenantSpec>, secrets: Secrets, { claims, problems }: Compiling) {
@@ -143,10 +171,6 @@ function loginsOf(tenant: Resource<TenantSpec>, secrets: Secrets, { claims, prob
     configs.push({ name, ...optional("stream", stream) });
   }
   return { configs, keys };
-}
-
-function taken(domain: string, owner: string): string {
-  return `"${domain}", which ${owner} has`;
 }
 
 /** What the tenant's status says besides conditions. */

@@ -5,12 +5,13 @@ import { domainPattern, maxDomainLength } from "#crds/values/domain.ts";
 import { durationPattern, maxDurationLength, parseDuration } from "#crds/values/duration.ts";
 import { maxRateLength, ratePattern } from "#crds/values/rate.ts";
 
-/** A rule as the API server checks it (`rule`, in CEL) and as we do offline. Without `holds`: only the server can know (oldSelf). */
+/** A rule as the API server checks it (`rule`, in CEL) and as we do offline. Without `fault`: only the server can know (oldSelf). */
 export interface FieldRule<Value> {
   readonly rule: string;
   /** What is expected, as a noun phrase: the text of both checks. */
   readonly expected: string;
-  holds?(value: Value): boolean;
+  /** What there is in place of what is expected; undefined when the rule holds. */
+  fault?(value: Value): string | undefined;
 }
 
 /** `schema` with the rules, and with what was already said about it. */
@@ -20,30 +21,45 @@ export function withRules<Schema extends z.ZodType>(
 ): Schema {
   const meta = schema.meta() ?? {};
   let ruled = schema;
-  for (const { expected, holds } of rules)
-    if (holds !== undefined) ruled = ruled.refine((value) => holds(value), { error: expected });
+  for (const { expected, fault } of rules)
+    if (fault !== undefined) ruled = ruled.check(faultCheck(expected, fault));
   const validations = rules.map(({ rule, expected }) => ({ rule, message: `expected ${expected}` }));
   return ruled.meta({ ...meta, "x-kubernetes-validations": validations });
 }
 
+/** Adds what was found to zod's issue, for `got`. */
+function faultCheck<Value>(
+  expected: string,
+  fault: (value: Value) => string | undefined,
+): z.core.CheckFn<Value> {
+  return ({ value, issues }) => {
+    const got = fault(value);
+    if (got !== undefined)
+      issues.push({ code: "custom", message: expected, input: value, params: { got }, continue: true });
+  };
+}
+
+function firstRepeated(texts: readonly string[]): string | undefined {
+  const repeated = texts.find((text, index) => texts.indexOf(text) !== index);
+  return repeated === undefined ? undefined : `${JSON.stringify(repeated)} more than once`;
+}
+
 /** A list whose items are told apart by the field `key`; the order is kept. */
 export function keyedList<Item extends z.ZodObject>(item: Item, key: string, max: number): z.ZodArray<Item> {
-  const isUnique = (items: readonly object[]): boolean =>
-    new Set(items.map((one) => String(Reflect.get(one, key)))).size === items.length;
+  const keyOf = (one: object): string => String(Reflect.get(one, key));
   return z
     .array(item)
     .max(max)
-    .refine(isUnique, { error: `items with a different ${key} each` })
+    .check(faultCheck(`items with a different ${key} each`, (items) => firstRepeated(items.map(keyOf))))
     .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key] });
 }
 
 /** A list of different texts. */
 export function textSet(item: z.ZodString, max: number): z.ZodArray<z.ZodString> {
-  const isUnique = (items: readonly string[]): boolean => new Set(items).size === items.length;
   return z
     .array(item)
     .max(max)
-    .refine(isUnique, { error: "different items" })
+    .check(faultCheck("different items", firstRepeated))
     .meta({ "x-kubernetes-list-type": "set" });
 }
 
@@ -111,10 +127,11 @@ export function duration(least: string, most: string): z.ZodString {
     {
       rule: `duration(self) >= duration('${least}') && duration(self) <= duration('${most}')`,
       expected: `a duration from ${least} to ${most}`,
-      holds: (value) => {
+      fault: (value) => {
         const ms = parseDuration(value);
         // Malformed: the pattern has said so.
-        return ms === undefined || (ms >= limits.least && ms <= limits.most);
+        const isWithin = ms === undefined || (ms >= limits.least && ms <= limits.most);
+        return isWithin ? undefined : JSON.stringify(value);
       },
     },
   ]);
@@ -124,12 +141,16 @@ export const ipAddress = withRules(z.string().max(45), [
   {
     rule: "isIP(self)",
     expected: "an IP address",
-    holds: (value) => isIP(value) > 0 && !value.includes("%"),
+    fault: (value) => (isIP(value) > 0 && !value.includes("%") ? undefined : JSON.stringify(value)),
   },
 ]);
 
 export const cidr = withRules(z.string().max(43), [
-  { rule: "isCIDR(self)", expected: "an address range such as 10.0.0.0/8 or fd00::/8", holds: isCidr },
+  {
+    rule: "isCIDR(self)",
+    expected: "an address range such as 10.0.0.0/8 or fd00::/8",
+    fault: (value) => (isCidr(value) ? undefined : JSON.stringify(value)),
+  },
 ]);
 
 function isCidr(text: string): boolean {

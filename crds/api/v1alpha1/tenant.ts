@@ -48,7 +48,7 @@ const tenantDomain = z.strictObject({
     "Signatures that mail from this domain gets, one each.",
     keyedList(dkim, "selector", 4),
   ).optional(),
-  returnPath: described("Domain of the envelope sender in place of the client's.", fullDomain).optional(),
+  returnPath: described("A domain for bounces that MAIL FROM may have besides.", fullDomain).optional(),
 });
 
 const credential = z.strictObject({
@@ -85,7 +85,8 @@ const limits = withRules(
     {
       rule: "!has(self.burst) || has(self.messageRate)",
       expected: "burst only together with messageRate",
-      holds: (value) => value.burst === undefined || value.messageRate !== undefined,
+      fault: (value) =>
+        value.burst === undefined || value.messageRate !== undefined ? undefined : "burst alone",
     },
   ],
 );
@@ -136,9 +137,10 @@ export const tenantSpecSchema = withRules(
     {
       rule: "!has(self.credentials) || self.credentials.all(c, !has(c.stream) || c.stream == 'default' || (has(self.streams) && self.streams.exists(s, s.name == c.stream)))",
       expected: "each credential's stream among spec.streams",
-      holds: (spec) => {
+      fault: (spec) => {
         const names = new Set(["default", ...(spec.streams ?? []).map(({ name }) => name)]);
-        return (spec.credentials ?? []).every(({ stream }) => stream === undefined || names.has(stream));
+        const lost = spec.credentials?.find(({ stream }) => stream !== undefined && !names.has(stream));
+        return lost === undefined ? undefined : `"${lost.stream}" of the credential "${lost.name}"`;
       },
     },
   ],

@@ -35,8 +35,8 @@ const match = withRules(
     {
       rule: "has(self.domains) || has(self.mxSuffixes) || has(self.provider)",
       expected: "at least one of domains, mxSuffixes and provider",
-      holds: (value) =>
-        value.domains !== undefined || value.mxSuffixes !== undefined || value.provider !== undefined,
+      fault: ({ domains, mxSuffixes, provider }) =>
+        domains === undefined && mxSuffixes === undefined && provider === undefined ? "none" : undefined,
     },
   ],
 );
@@ -84,10 +84,11 @@ const retry = withRules(
     {
       rule: "!has(self.first) || !has(self.max) || duration(self.first) <= duration(self.max)",
       expected: "first no longer than max",
-      holds: (value) =>
-        value.first === undefined ||
-        value.max === undefined ||
-        (parseDuration(value.first) ?? 0) <= (parseDuration(value.max) ?? Number.POSITIVE_INFINITY),
+      fault: ({ first, max }) => {
+        const [firstMs, maxMs] = [first, max].map((text) => parseDuration(text ?? ""));
+        const isLonger = firstMs !== undefined && maxMs !== undefined && firstMs > maxMs;
+        return isLonger ? `${first} and ${max}` : undefined;
+      },
     },
   ],
 );
