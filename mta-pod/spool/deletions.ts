@@ -130,6 +130,19 @@ export function createDeletions(spool: Spool): Deletions {
   };
   const forget = spool.onReconnect(() => wake(() => true));
 
+  const close = (): void => {
+    closed = true;
+    forget();
+    stopSweep?.();
+    stopSweep = undefined;
+    const left = [...paused, ...queue.slice(head)];
+    paused.clear();
+    queue = [];
+    head = 0;
+    for (const waiting of left) finish(waiting, "unavailable");
+  };
+  spool.closing.addEventListener("abort", close, { once: true });
+
   return {
     remove(deletion, done) {
       pending++;
@@ -142,17 +155,7 @@ export function createDeletions(spool: Spool): Deletions {
       advance();
     },
     pending: () => pending,
-    close() {
-      closed = true;
-      forget();
-      stopSweep?.();
-      stopSweep = undefined;
-      const left = [...paused, ...queue.slice(head)];
-      paused.clear();
-      queue = [];
-      head = 0;
-      for (const waiting of left) finish(waiting, "unavailable");
-    },
+    close,
   };
 }
 

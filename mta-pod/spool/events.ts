@@ -111,8 +111,14 @@ export function createEventLog(spool: Spool, limits: EventLimits = {}): EventLog
     while (!isOver() && !spool.closing.aborted) await pause(spool.timers, pollMs, spool.closing);
   };
 
+  spool.closing.addEventListener("abort", () => cancelLinger?.(), { once: true });
+
   return {
     append(event) {
+      if (spool.closing.aborted) {
+        dropped++;
+        return;
+      }
       const bytes = sizeOf(event);
       const minute = Math.floor(event.time / 60_000);
       if (open !== undefined && (open.bytes + bytes > maxBatchBytes || open.minute !== minute)) seal();

@@ -54,6 +54,8 @@ export function createFullness(spool: Spool): Fullness {
     }
   });
 
+  spool.closing.addEventListener("abort", cancel, { once: true });
+
   return {
     take(stream, bytes) {
       let level = levels.get(stream);

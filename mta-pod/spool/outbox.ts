@@ -135,6 +135,16 @@ export function createOutbox(spool: Spool): Outbox {
   const sweep = (): void => resend((sending) => now() >= sending.repeatAt);
   const forget = spool.onReconnect(() => resend(() => true));
 
+  const close = (): void => {
+    closed = true;
+    forget();
+    for (const sending of Array.from(waiting)) finish(sending, { kind: "unavailable", text: "closed" });
+    waiting.clear();
+    stopSweep?.();
+    stopSweep = undefined;
+  };
+  spool.closing.addEventListener("abort", close, { once: true });
+
   return {
     put(outgoing, done) {
       const deadline = now() + outgoing.giveUpMs;
@@ -143,24 +153,17 @@ export function createOutbox(spool: Spool): Outbox {
       send(sending);
     },
     pending: () => pending,
-    close() {
-      closed = true;
-      forget();
-      for (const sending of Array.from(waiting)) finish(sending, { kind: "unavailable", text: "closed" });
-      waiting.clear();
-      stopSweep?.();
-      stopSweep = undefined;
-    },
+    close,
   };
 }
 
-/** `{"stream":"MB_…","seq":12}`; read by position, since JSON.parse of every acknowledgement is 5 % of a publish. */
+/** `{"stream":"MB_…","seq":12}`, with `"duplicate": true` only where it is; read by position, since JSON.parse of every acknowledgement is 5 % of a publish. */
 export function parsePut(data: Uint8Array): Put | { readonly kind: "passing"; readonly text: string } {
   const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("latin1");
   const at = text.indexOf('"seq":');
   if (at >= 0 && !text.includes('"error"')) {
     const seq = Number.parseInt(text.slice(at + 6), 10);
-    if (seq > 0) return { kind: "stored", seq, duplicate: text.includes('"duplicate":true', at) };
+    if (seq > 0) return { kind: "stored", seq, duplicate: text.includes('"duplicate"', at) };
   }
   const result = parseApi(data);
   if (result.kind !== "refused") return { kind: "passing", text: "not an acknowledgement" };

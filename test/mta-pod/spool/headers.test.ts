@@ -1,0 +1,26 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { asMsgHdrs, headerBlock } from "#mta-pod/spool/headers.ts";
+
+test("headerBlock() writes NATS's header block in UTF-8", () => {
+  const { bytes } = headerBlock([
+    ["Nats-Msg-Id", "a"],
+    ["Mb-Envelope", '["grüße@пример.рф"]'],
+  ]);
+  assert.equal(
+    Buffer.from(bytes).toString("utf8"),
+    'NATS/1.0\r\nNats-Msg-Id: a\r\nMb-Envelope: ["grüße@пример.рф"]\r\n\r\n',
+  );
+});
+
+for (const value of ["a\r\nX: y", "a\n", "\r", "a\0"])
+  test(`headerBlock() refuses ${JSON.stringify(value)}: it would start another header`, () => {
+    assert.throws(() => headerBlock([["Mb-Envelope", value]]), RangeError);
+  });
+
+test("asMsgHdrs() gives nats-core the very bytes, without a copy", () => {
+  const block = headerBlock([["A", "b"]]);
+  const headers: object = asMsgHdrs(block);
+  assert.ok("encode" in headers && typeof headers.encode === "function");
+  assert.equal(headers.encode(), block.bytes);
+});
