@@ -47,9 +47,9 @@ export class Link {
     if (this.pause.until > now) return this.#refuse("backoff", this.pause.until);
     if (this.busy + this.former >= this.window.size) return this.#refuse("connections", this.#formerEnd());
     if (!this.dispatches.isOpen(now)) return this.#refuse("messageRate", this.dispatches.nextAt);
-    if (this.open > this.busy) return true;
-    if (this.open + this.former >= this.window.size) return this.#refuse("connections", this.#formerEnd());
-    if (!this.connects.isOpen(now)) return this.#refuse("connectionRate", this.connects.nextAt);
+    // From here on the window has room for one more, idle or new.
+    if (this.open === this.busy && !this.connects.isOpen(now))
+      return this.#refuse("connectionRate", this.connects.nextAt);
     return true;
   }
 

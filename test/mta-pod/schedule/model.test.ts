@@ -75,7 +75,10 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       wait: fc.nat(20_000),
     }),
   },
-  { weight: 4, arbitrary: fc.record({ kind: fc.constant("elapse" as const), ms: fc.nat(3000) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({ kind: fc.constant("elapse" as const), ms: fc.oneof(fc.nat(300), fc.nat(3000)) }),
+  },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -210,8 +213,10 @@ class Model {
       );
     if (!of.early) end();
     this.#then(dispatch.handle, of);
-    if (of.early) end();
-    if (of.early) end();
+    if (!of.early) return;
+    this.step();
+    end();
+    end();
   }
 
   #finishExpiry(of: Extract<Action, { kind: "finish" }>): void {
@@ -269,8 +274,13 @@ class Model {
             this.now,
           );
         return undefined;
-      default:
+      case "idleClosed":
+      case "relane":
+      case "dropShard":
+      case "purge":
         return this.#applyRare(of);
+      default:
+        return of satisfies never;
     }
   }
 
