@@ -143,7 +143,7 @@ function hopsOf(domain: string, answer: Cached<MxRecord>["answer"]): Hops {
       // RFC 5321 5.1: without MX the domain is its own host; whether it has an address shows in targets().
       return answer.isName
         ? { kind: "hops", hops: singleHop(domain) }
-        : { kind: "refused", reply: reply(550, "5.1.2", `the domain ${domain} does not exist`) };
+        : { kind: "refused", reply: reply(550, "5.1.2", `no such domain: ${domain}`) };
     case "found":
       return hopsOfRecords(domain, answer.records);
     default:

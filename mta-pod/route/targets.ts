@@ -37,8 +37,10 @@ export async function resolveTargets(site: SiteRoute, options: TargetOptions): P
   const found = await Promise.all(order.map((hop) => addressesOf(hop, options)));
   const targets = new Map<string, Target>();
   for (const one of found)
-    for (const target of one.kind === "addresses" ? one.targets : [])
-      if (targets.size < maxTargets) targets.set(`${target.address} ${target.port}`, target);
+    for (const target of one.kind === "addresses" ? one.targets : []) {
+      const key = `${target.address} ${target.port}`;
+      if (targets.size < maxTargets && !targets.has(key)) targets.set(key, target);
+    }
   if (targets.size > 0) return { kind: "targets", targets: [...targets.values()] };
   const failed = found.find((one) => one.kind === "failed");
   if (failed !== undefined) return { kind: "unknown", text: failed.text };

@@ -1,7 +1,7 @@
 /** What a reply or fault is about: one word of a closed list, for metrics, events and pace; never decides an outcome. Pure. */
 import type { Reply } from "#mta-pod/smtp/reply.ts";
 import type { Fault } from "#mta-pod/smtp/transaction.ts";
-import { codeRules, enhancedRules, textRules } from "./reply-rules.ts";
+import { codeRules, enhancedRules, policyTexts, textRules } from "./reply-rules.ts";
 import type { OutcomeClass } from "./reply-rules.ts";
 
 /** Bytes of a peer's text that are looked at: a peer must not buy our time with a long reply. */
@@ -19,7 +19,10 @@ export function classifyReply(reply: Reply): OutcomeClass {
   const byText = textRules.find((rule) => rule.texts.some((part) => text.includes(part)));
   if (byText !== undefined) return byText.class;
   const detail = reply.enhanced.slice(reply.enhanced.indexOf(".") + 1);
-  return enhancedRules.get(detail) ?? codeRules.get(reply.code) ?? "other";
+  const byDetail = enhancedRules.get(detail);
+  if (byDetail !== undefined) return byDetail;
+  if (policyTexts.some((part) => text.includes(part))) return "policy";
+  return codeRules.get(reply.code) ?? "other";
 }
 
 /** The class of a fault; one that carries a reply is classed by that reply. */

@@ -100,6 +100,21 @@ export function expire(input: {
   };
 }
 
+/** Outcome of an entry that is returned without an attempt, by `reply` (a 5xx of our own). */
+export function refuse(input: {
+  readonly open: readonly number[];
+  readonly from: string;
+  readonly reply: Reply;
+}): Decision {
+  return {
+    recipients: input.open.map((index) => outcomeOfReply(index, input.reply)),
+    next: { kind: "done" },
+    notify: input.from === "" ? [] : input.open,
+    feedback: "neutral",
+    possibleDuplicate: false,
+  };
+}
+
 function decideFault(input: DecideInput, fault: Fault, replies: readonly (Reply | undefined)[]): Decision {
   // A fenced owner owns nothing any more: whatever it knows, the next owner has to find out for itself.
   if (fault.kind === "fenced") return requeue(fault, "neutral");

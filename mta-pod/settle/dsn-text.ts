@@ -2,13 +2,15 @@
 
 /** Of one value; RFC 5322 2.1.1 bounds a line at 998 octets and a character of UTF-8 has up to 4. */
 const maxValue = 960;
+/** Of a host name or an address in `cleanText`: more than either may have. */
+export const maxName = 320;
 const foldAt = 76;
 const maxHeaderBytes = 32 * 1024;
 const maxLineBytes = 998;
 
 /** One line of printable text: what breaks lines or hides becomes a space or "?", other than ASCII only with `utf8`. */
-export function cleanText(text: string, utf8: boolean): string {
-  const bounded = text.slice(0, maxValue).toWellFormed();
+export function cleanText(text: string, utf8: boolean, maxLength = maxValue): string {
+  const bounded = text.slice(0, maxLength).toWellFormed();
   // eslint-disable-next-line no-control-regex
   const printable = bounded.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]+/g, " ");
   // eslint-disable-next-line no-control-regex
@@ -32,8 +34,8 @@ export function foldField(name: string, value: string, indent?: string): string 
   return [...lines, line].join("\r\n");
 }
 
-/** More than an address may have, so that none is torn; in UTF-8 still within a line. */
-const maxWord = 320;
+/** No address is torn; in UTF-8 it is still within a line. */
+const maxWord = maxName;
 
 function chopped(word: string): string[] {
   const pieces = [word.slice(0, maxWord).toWellFormed()];

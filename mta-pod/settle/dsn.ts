@@ -4,7 +4,7 @@ import type { Random } from "#mta-pod/runtime/clock.ts";
 import type { RecipientOutcome } from "./decide.ts";
 import { describeReply } from "./decide.ts";
 import { mailDate } from "./mail-date.ts";
-import { cleanText, foldField, originalHeader } from "./dsn-text.ts";
+import { cleanText, foldField, maxName, originalHeader } from "./dsn-text.ts";
 
 export interface DsnInput {
   /** Host name that From, Message-ID and Reporting-MTA speak of. */
@@ -55,12 +55,12 @@ function hex(random: Random): string {
 }
 
 function messageHeader({ reportingMta, envelope, outcomes, now }: DsnInput): string[] {
-  const host = cleanText(reportingMta, false);
+  const host = cleanText(reportingMta, false, maxName);
   const id = cleanText(envelope.id, false);
   return [
     `Date: ${mailDate(now)}`,
     `From: Mail Delivery System <MAILER-DAEMON@${host}>`,
-    foldField("To", `<${cleanText(envelope.from, envelope.smtpUtf8)}>`),
+    foldField("To", `<${cleanText(envelope.from, envelope.smtpUtf8, maxName)}>`),
     "Subject: Undelivered mail returned to sender",
     `Message-ID: <${id}.${outcomes[0]?.index ?? 0}.dsn@${host}>`,
     // RFC 3834: nobody's vacation program is to answer this.
@@ -71,16 +71,16 @@ function messageHeader({ reportingMta, envelope, outcomes, now }: DsnInput): str
 
 function explanation({ reportingMta, envelope, outcomes, remoteMta, now }: DsnInput): string {
   const utf8 = envelope.smtpUtf8;
-  const said = remoteMta === undefined ? "Reason:" : `${cleanText(remoteMta, utf8)} said:`;
+  const said = remoteMta === undefined ? "Reason:" : `${cleanText(remoteMta, utf8, maxName)} said:`;
   const recipients = outcomes.flatMap((one) => [
-    `<${cleanText(envelope.to[one.index] ?? "", utf8)}>: ${headline(one)}`,
+    `<${cleanText(envelope.to[one.index] ?? "", utf8, maxName)}>: ${headline(one)}`,
     ...foldField(`    ${one.reply === null ? "Reason:" : said}`, cleanText(one.text, utf8), "        ").split(
       "\r\n",
     ),
     "",
   ]);
   return [
-    `This is the mail system at ${cleanText(reportingMta, utf8)}.`,
+    `This is the mail system at ${cleanText(reportingMta, utf8, maxName)}.`,
     "",
     "Your message could not be delivered to the recipients below, and no further",
     "attempt will be made. Other recipients of the message are not affected.",
@@ -101,12 +101,12 @@ function headline({ outcome }: RecipientOutcome): string {
 function deliveryStatus({ reportingMta, envelope, outcomes, remoteMta, now }: DsnInput): string {
   const utf8 = envelope.smtpUtf8;
   const fields = [
-    foldField("Reporting-MTA", `dns; ${cleanText(reportingMta, utf8)}`),
+    foldField("Reporting-MTA", `dns; ${cleanText(reportingMta, utf8, maxName)}`),
     `X-Mailboat-Id: ${cleanText(envelope.id, utf8)}`,
     `Arrival-Date: ${mailDate(envelope.receivedAt)}`,
   ];
   const groups = outcomes.map((one) => {
-    const address = cleanText(envelope.to[one.index] ?? "", utf8);
+    const address = cleanText(envelope.to[one.index] ?? "", utf8, maxName);
     // RFC 6533 3: only an address that needs it has the type utf-8.
     const type = isAscii(address) ? "rfc822" : "utf-8";
     return [
@@ -115,7 +115,7 @@ function deliveryStatus({ reportingMta, envelope, outcomes, remoteMta, now }: Ds
       `Status: ${statusOf(one)}`,
       ...(remoteMta === undefined || one.reply === null
         ? []
-        : [foldField("Remote-MTA", `dns; ${cleanText(remoteMta, utf8)}`)]),
+        : [foldField("Remote-MTA", `dns; ${cleanText(remoteMta, utf8, maxName)}`)]),
       foldField("Diagnostic-Code", diagnostic(one, utf8)),
       `Last-Attempt-Date: ${mailDate(now)}`,
     ].join("\r\n");

@@ -142,6 +142,19 @@ export const textRules: readonly TextRule[] = [
     ],
   },
   {
+    class: "dns",
+    texts: [
+      "domain of sender address",
+      "sender address rejected: domain not found",
+      "cannot resolve",
+      "name service error",
+    ],
+  },
+  {
+    class: "bad-domain",
+    texts: ["no such domain", "unknown domain", "domain does not exist", "domain not found", "null mx"],
+  },
+  {
     class: "no-such-user",
     texts: [
       "no such user",
@@ -198,11 +211,14 @@ export const textRules: readonly TextRule[] = [
     ],
   },
   { class: "tls", texts: ["starttls", "encryption required", "tls required", "must use tls"] },
-  {
-    class: "dns",
-    texts: ["domain not found", "domain of sender address", "cannot resolve", "name service error"],
-  },
-  { class: "policy", texts: ["policy", "relay access denied", "relaying denied", "relay not permitted"] },
+];
+
+/** Words that are in every second refusal: they say something only where the enhanced code does not. */
+export const policyTexts: readonly string[] = [
+  "policy",
+  "relay access denied",
+  "relaying denied",
+  "relay not permitted",
 ];
 
 /** Subject and detail of an enhanced code (RFC 3463), without its class. Ambiguous ones are left to the text. */

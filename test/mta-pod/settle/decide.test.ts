@@ -1,0 +1,330 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { decide, describeReply, expire } from "#mta-pod/settle/decide.ts";
+import type { DecideInput, Decision } from "#mta-pod/settle/decide.ts";
+import { outcomeClasses } from "#mta-pod/settle/reply-rules.ts";
+import { nextDelay } from "#mta-pod/settle/retry.ts";
+import { reply } from "#mta-pod/smtp/reply.ts";
+import type { Reply } from "#mta-pod/smtp/reply.ts";
+import type { Fault, FaultKind, Stage } from "#mta-pod/smtp/transaction.ts";
+
+const now = 1_000_000_000;
+const hour = 3_600_000;
+const policy = { firstMs: 600_000, maxMs: 4 * hour };
+
+function decided(result: DecideInput["result"], rest: Partial<DecideInput> = {}): Decision {
+  const open = rest.open ?? result.replies.map((_, index) => index);
+  return decide({
+    to: open.map((index) => `r${index}@x.example`),
+    open,
+    attempt: 0,
+    receivedAt: now - hour,
+    expiresAt: now + 24 * hour,
+    from: "a@b.example",
+    result,
+    policy,
+    now,
+    random: () => 0.5,
+    ...rest,
+  });
+}
+
+const answered = (...replies: Reply[]) => ({ kind: "answered", replies }) as const;
+const fault = (stage: Stage, kind: FaultKind, given?: Reply): Fault => ({
+  stage,
+  kind,
+  text: `${kind} at ${stage}`,
+  ...(given === undefined ? {} : { reply: given }),
+});
+const faulty = (trouble: Fault, ...replies: (Reply | undefined)[]) =>
+  ({ kind: "fault", fault: trouble, replies: replies.length === 0 ? [undefined] : replies }) as const;
+
+const byCode: readonly [number, string][] = [
+  [250, "delivered"],
+  [251, "delivered"],
+  [299, "delivered"],
+  [421, "deferred"],
+  [450, "deferred"],
+  [451, "deferred"],
+  [452, "deferred"],
+  [499, "deferred"],
+  [500, "bounced"],
+  [550, "bounced"],
+  [552, "bounced"],
+  [556, "bounced"],
+  [599, "bounced"],
+  [0, "deferred"],
+  [199, "deferred"],
+  [354, "deferred"],
+  [600, "deferred"],
+  [999, "deferred"],
+];
+for (const [code, outcome] of byCode)
+  test(`decide() makes ${code} ${outcome}, whatever the text says`, () => {
+    for (const text of ["", "user unknown", "greylisted, try again", "250 ok"])
+      assert.equal(decided(answered(reply(code, "", text))).recipients[0]?.outcome, outcome);
+  });
+
+test("decide() settles each recipient by its own reply and keeps only the deferred ones open", () => {
+  const decision = decided(
+    answered(
+      reply(250, "2.0.0", "ok"),
+      reply(550, "5.1.1", "no"),
+      reply(450, "4.2.0", "later"),
+      reply(452, "4.5.3", "too many"),
+    ),
+    { open: [1, 3, 4, 7], attempt: 2 },
+  );
+  assert.deepEqual(
+    decision.recipients.map((one) => [one.index, one.outcome]),
+    [
+      [1, "delivered"],
+      [3, "bounced"],
+      [4, "deferred"],
+      [7, "deferred"],
+    ],
+  );
+  assert.deepEqual(decision.next, {
+    kind: "defer",
+    due: now + 4 * policy.firstMs,
+    attempt: 3,
+    open: [4, 7],
+    last: "450 4.2.0 later",
+  });
+  assert.deepEqual(decision.notify, [3]);
+  assert.equal(decision.feedback, "good");
+  assert.equal(decision.possibleDuplicate, false);
+});
+
+test("decide() is done when nobody is left, and tells nobody about a null sender's mail", () => {
+  const bounce = answered(reply(550, "5.1.1", "no"));
+  assert.deepEqual(decided(bounce).next, { kind: "done" });
+  assert.deepEqual(decided(bounce).notify, [0]);
+  assert.deepEqual(decided(bounce, { from: "" }).notify, []);
+  assert.equal(decided(bounce, { from: "" }).recipients[0]?.outcome, "bounced");
+});
+
+test("decide() never takes more than was said: a missing reply defers", () => {
+  const decision = decided(answered(reply(250, "", "ok")), { open: [0, 1] });
+  assert.equal(decision.recipients[1]?.outcome, "deferred");
+  assert.equal(decision.recipients[1]?.class, "protocol");
+});
+
+for (const kind of ["timeout", "closed", "network", "protocol", "tls"] as const)
+  test(`decide() defers after the dot (${kind}), never bounces, and counts a possible duplicate`, () => {
+    const decision = decided(faulty(fault("final", kind)));
+    assert.equal(decision.recipients[0]?.outcome, "deferred");
+    assert.equal(decision.next.kind, "defer");
+    assert.equal(decision.possibleDuplicate, true);
+  });
+
+test("decide() after the dot keeps what RCPT said of those that were refused", () => {
+  const decision = decided(faulty(fault("final", "closed"), reply(550, "5.1.1", "no"), undefined));
+  assert.deepEqual(
+    decision.recipients.map(({ outcome }) => outcome),
+    ["bounced", "deferred"],
+  );
+  assert.equal(decision.possibleDuplicate, true);
+});
+
+test("decide() takes a reply to the dot that ended the connection as an answer", () => {
+  const decision = decided(faulty(fault("final", "closed", reply(421, "4.3.2", "shutting down"))));
+  assert.equal(decision.recipients[0]?.outcome, "deferred");
+  assert.equal(decision.possibleDuplicate, false);
+  assert.equal(decision.feedback, "throttled");
+});
+
+for (const stage of ["connect", "greeting", "ehlo", "tls"] as const)
+  test(`decide() gives the entry back when the site failed at ${stage}, even with a 5xx`, () => {
+    for (const given of [undefined, reply(421, "", "busy"), reply(554, "5.7.1", "go away")]) {
+      const decision = decided(faulty(fault(stage, "refused", given)));
+      assert.equal(decision.next.kind, "requeue");
+      assert.equal(decision.feedback, "unreachable");
+      assert.deepEqual(decision.recipients, []);
+      assert.deepEqual(decision.notify, []);
+    }
+  });
+
+test("decide() expires an entry whose site failed when its time is over", () => {
+  const decision = decided(faulty(fault("connect", "timeout")), { expiresAt: now });
+  assert.equal(decision.recipients[0]?.outcome, "expired");
+  assert.deepEqual(decision.next, { kind: "done" });
+  assert.deepEqual(decision.notify, [0]);
+  assert.equal(decision.feedback, "unreachable");
+});
+
+for (const stage of ["mail", "rcpt", "data", "body"] as const)
+  test(`decide() defers and slows down when the connection failed at ${stage}`, () => {
+    for (const kind of ["timeout", "closed", "network"] as const) {
+      const decision = decided(faulty(fault(stage, kind)));
+      assert.equal(decision.next.kind, "defer");
+      assert.equal(decision.feedback, "throttled");
+      assert.equal(decision.possibleDuplicate, false);
+    }
+  });
+
+test("decide() bounces what the peer cannot take", () => {
+  const replied = decided(faulty(fault("mail", "unsupported", reply(553, "5.6.7", "no SMTPUTF8"))));
+  assert.equal(replied.recipients[0]?.outcome, "bounced");
+  assert.equal(replied.recipients[0]?.reply?.enhanced, "5.6.7");
+  const bare = decided(faulty({ stage: "ehlo", kind: "unsupported", text: "8BITMIME is not offered" }));
+  assert.equal(bare.recipients[0]?.reply?.enhanced, "5.6.3");
+  assert.deepEqual(bare.notify, [0]);
+});
+
+test("decide() of a fenced owner settles nothing, not even what has expired or was refused", () => {
+  const decision = decided(faulty(fault("body", "fenced"), reply(550, "", "no"), undefined), {
+    expiresAt: now - 1,
+  });
+  assert.equal(decision.next.kind, "requeue");
+  assert.equal(decision.feedback, "neutral");
+  assert.deepEqual(decision.recipients, []);
+});
+
+test("decide() puts the last try on the expiry, and expires what is deferred then", () => {
+  const later = reply(450, "4.2.0", "later");
+  const before = decided(answered(later), { expiresAt: now + 1000 });
+  assert.equal(before.next.kind === "defer" && before.next.due, now + 1000);
+  const over = decided(answered(later, reply(250, "", "ok")), { expiresAt: now });
+  assert.deepEqual(
+    over.recipients.map(({ outcome }) => outcome),
+    ["expired", "delivered"],
+  );
+  assert.deepEqual(over.next, { kind: "done" });
+  assert.deepEqual(over.notify, [0]);
+  assert.equal(over.recipients[0]?.text, "450 4.2.0 later");
+});
+
+const feedbacks: readonly [string, Reply[], string][] = [
+  ["a delivery", [reply(250, "", "ok")], "good"],
+  ["a delivery beside a full mailbox", [reply(452, "4.2.2", "full"), reply(250, "", "ok")], "good"],
+  ["an unknown user", [reply(550, "5.1.1", "no such user")], "neutral"],
+  ["greylisting", [reply(451, "4.7.1", "Greylisted")], "neutral"],
+  ["421", [reply(250, "", "ok"), reply(421, "", "bye")], "throttled"],
+  ["a rate limit", [reply(450, "4.7.28", "unusual rate")], "throttled"],
+  ["a rate limit that bounces", [reply(550, "", "Connection frequency limited")], "throttled"],
+  ["a bad reputation that defers", [reply(451, "4.7.0", "low reputation of the IP")], "throttled"],
+  ["a block that bounces", [reply(550, "5.7.1", "blocked using zen.spamhaus.org")], "neutral"],
+];
+for (const [what, replies, feedback] of feedbacks)
+  test(`decide() reports ${what} as ${feedback}`, () => {
+    assert.equal(decided(answered(...replies)).feedback, feedback);
+  });
+
+test("expire() expires every open recipient and tells the sender, if there is one", () => {
+  const decision = expire({ open: [2, 5], from: "a@b.example", last: "450 later" });
+  assert.deepEqual(
+    decision.recipients.map((one) => [one.index, one.outcome, one.text]),
+    [
+      [2, "expired", "450 later"],
+      [5, "expired", "450 later"],
+    ],
+  );
+  assert.deepEqual(decision.notify, [2, 5]);
+  assert.deepEqual(expire({ open: [0], from: "", last: "" }).notify, []);
+});
+
+test("describeReply() is one bounded line", () => {
+  assert.equal(describeReply(reply(550, "5.1.1", "no\nuser")), "550 5.1.1 no user");
+  assert.equal(describeReply(reply(550, "", "x".repeat(2000))).length, 512);
+});
+
+const anyReply = fc.record({
+  code: fc.integer({ min: 0, max: 999 }),
+  enhanced: fc.string(),
+  text: fc.string(),
+});
+const stages: Stage[] = ["connect", "greeting", "ehlo", "tls", "mail", "rcpt", "data", "body", "final"];
+const kinds: FaultKind[] = [
+  "refused",
+  "timeout",
+  "closed",
+  "network",
+  "tls",
+  "protocol",
+  "unsupported",
+  "fenced",
+];
+const anyFault = fc.record({
+  stage: fc.constantFrom(...stages),
+  kind: fc.constantFrom(...kinds),
+  text: fc.string(),
+  reply: fc.option(anyReply, { nil: undefined }),
+});
+const anyResult = fc
+  .array(fc.option(anyReply, { nil: undefined }), { minLength: 1, maxLength: 5 })
+  .chain((replies) =>
+    fc.oneof(
+      fc.constant({ kind: "answered" as const, replies: replies.map((one) => one ?? reply(250, "", "ok")) }),
+      anyFault.map(({ reply: given, ...rest }) => ({
+        kind: "fault" as const,
+        replies,
+        fault: given === undefined ? rest : { ...rest, reply: given },
+      })),
+    ),
+  );
+
+test("decide() loses no recipient: each is settled, open again, or given back with all others", () => {
+  fc.assert(
+    fc.property(anyResult, fc.integer({ min: -5, max: 5 }), fc.nat(40), (result, left, attempt) => {
+      const open = result.replies.map((_, index) => index * 2);
+      const expiresAt = now + left * hour;
+      const decision = decided(result, { open, expiresAt, attempt });
+      if (decision.next.kind === "requeue") {
+        assert.deepEqual(decision.recipients, []);
+        return;
+      }
+      assert.deepEqual(
+        decision.recipients.map(({ index }) => index),
+        open,
+      );
+      const deferred = decision.recipients
+        .filter(({ outcome }) => outcome === "deferred")
+        .map(({ index }) => index);
+      assert.deepEqual(decision.next.kind === "defer" ? decision.next.open : [], deferred);
+      if (decision.next.kind === "defer") {
+        assert.ok(decision.next.due > now && decision.next.due <= expiresAt);
+        assert.equal(decision.next.attempt, attempt + 1);
+      }
+      for (const one of decision.recipients) {
+        assert.ok(outcomeClasses.includes(one.class));
+        assert.ok(one.text.length <= 512);
+        if (one.outcome === "delivered") assert.equal(Math.floor((one.reply?.code ?? 0) / 100), 2);
+      }
+      const failed = decision.recipients.filter(
+        ({ outcome }) => outcome === "bounced" || outcome === "expired",
+      );
+      assert.deepEqual(
+        decision.notify,
+        failed.map(({ index }) => index),
+      );
+    }),
+  );
+});
+
+test("nextDelay() doubles until the cap", () => {
+  const delays = [0, 1, 2, 3, 4, 5, 50, 5000].map((attempts) => nextDelay(attempts, policy, () => 0.5));
+  assert.deepEqual(
+    delays,
+    [10, 20, 40, 80, 160, 240, 240, 240].map((minutes) => minutes * 60_000),
+  );
+});
+
+test("nextDelay() varies by 15 % and never exceeds the cap", () => {
+  assert.equal(
+    nextDelay(0, policy, () => 0),
+    510_000,
+  );
+  fc.assert(
+    fc.property(
+      fc.nat(100),
+      fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+      (attempts, draw) => {
+        const delay = nextDelay(attempts, policy, () => draw);
+        const middle = Math.min(policy.firstMs * 2 ** attempts, policy.maxMs);
+        assert.ok(delay >= middle * 0.85 - 1 && delay <= Math.min(middle * 1.15 + 1, policy.maxMs));
+      },
+    ),
+  );
+});
