@@ -34,13 +34,18 @@ export function structuralSchema(schema: z.ZodType, where: string): JsonSchema {
   return normalize(json, where);
 }
 
-/** A pattern's flags would be lost in the text of it. */
-function refuseFlags(schema: z.core.$ZodType, where: string): void {
-  const patterns: unknown = schema._zod.bag["patterns"];
-  if (!(patterns instanceof Set)) return;
-  for (const pattern of patterns as Set<unknown>)
+/** A pattern's flags would be lost in the text of it; they are in no public place, so each step is checked. */
+function refuseFlags(schema: unknown, where: string): void {
+  const checks = property(property(property(schema, "_zod"), "def"), "checks");
+  for (const check of Array.isArray(checks) ? (checks as unknown[]) : []) {
+    const pattern = property(property(property(check, "_zod"), "def"), "pattern");
     if (pattern instanceof RegExp && pattern.flags !== "")
       throw new TypeError(`Cannot write ${where}: expected a pattern without flags, got ${String(pattern)}`);
+  }
+}
+
+function property(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
 }
 
 function normalize(input: unknown, where: string): JsonSchema {

@@ -1,0 +1,240 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { RE2JS } from "re2js";
+import { parse as parseYaml } from "yaml";
+import { customResourceDefinition } from "#crds/api/custom-resource-definition.ts";
+import { structuralSchema } from "#crds/api/structural.ts";
+import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
+import { kinds, sendingPoolSchema, tenantSchema, trafficShapeSchema } from "#crds/api/v1alpha1/kinds.ts";
+import { providerNames, providerSuffixes } from "#crds/api/v1alpha1/providers.ts";
+import { driftedFiles } from "#crds/generate.ts";
+import { parseDuration } from "#crds/values/duration.ts";
+import { formatIssue } from "#crds/values/issue.ts";
+import { parseBy } from "#crds/values/zod-issue.ts";
+import { z } from "zod";
+
+const head = { apiVersion: "mailboat.dev/v1alpha1", metadata: { name: "x" } };
+
+function issuesIn(kind: "SendingPool" | "TrafficShape" | "Tenant", spec: string): string[] {
+  const schemas = { SendingPool: sendingPoolSchema, TrafficShape: trafficShapeSchema, Tenant: tenantSchema };
+  const parsed = parseBy(schemas[kind], { ...head, kind, spec: parseYaml(spec) as unknown });
+  return parsed.ok ? [] : parsed.issues.map(formatIssue);
+}
+
+const tenant = (rest: string): string => `{poolRef: {name: p}, domains: [{name: a.example}], ${rest}}`;
+const pool = (rest: string): string =>
+  `{hostname: out.example.net, queue: {servers: ["nats://n:4222"]}, ${rest}}`;
+const shape = (rest: string): string => `{rules: [{name: r, match: {domains: [a.example]}, ${rest}}]}`;
+
+const accepted: ["SendingPool" | "TrafficShape" | "Tenant", string][] = [
+  ["Tenant", tenant("")],
+  ["Tenant", tenant("limits: {messageRate: 100/s, burst: 500}")],
+  ["Tenant", tenant("retry: {maxAge: 168h}")],
+  ["Tenant", tenant("streams: [{name: n}], credentials: [{name: a, secretRef: {name: s}, stream: n}]")],
+  ["Tenant", tenant("credentials: [{name: a, secretRef: {name: s}, stream: default}]")],
+  ["Tenant", "{poolRef: {name: p}, domains: [{name: xn--bcher-kva.example}, {name: a_b.example}]}"],
+  ["SendingPool", pool("")],
+  ["SendingPool", pool("replicas: 0, drain: {timeoutSeconds: 7200}")],
+  ["SendingPool", pool('egress: {allowDestinations: [10.0.0.1/8, "::/0", "fd00::/8"]}')],
+  [
+    "SendingPool",
+    pool('egress: {sources: [{name: a, address: "2001:db8::1"}, {name: b, address: 192.0.2.1}]}'),
+  ],
+  ["SendingPool", pool("listeners: [{name: smtp, trust: [{cidr: 10.0.0.0/8, tenantRef: {name: t}}]}]")],
+  ["TrafficShape", shape("")],
+  ["TrafficShape", '{rules: [{name: r, match: {domains: ["*", "*.a.example", b]}}]}'],
+  ["TrafficShape", "{rules: [{name: r, match: {mxSuffixes: [.a.example, mx.b.example]}}]}"],
+  ["TrafficShape", shape("retry: {first: 1s, max: 48h, maxAge: 1m}")],
+  ["TrafficShape", shape('routes: [{host: "2001:db8::1"}, {host: relay, port: 65535}]')],
+];
+test("the schemas accept what is permitted", () => {
+  for (const [kind, spec] of accepted) assert.deepEqual(issuesIn(kind, spec), [], spec);
+});
+
+const refused: ["SendingPool" | "TrafficShape" | "Tenant", string, string][] = [
+  ["Tenant", "{domains: [{name: a.example}]}", "spec.poolRef: expected an object, got nothing"],
+  ["Tenant", "{poolRef: {name: p}, domains: []}", "spec.domains: expected at least 1 items, got a list of 0"],
+  [
+    "Tenant",
+    "{poolRef: {name: p}, domains: [{name: com}]}",
+    "spec.domains[0].name: expected a full domain name",
+  ],
+  ["Tenant", "{poolRef: {name: p}, domains: [{name: bücher.example}]}", "spec.domains[0].name: expected"],
+  ["Tenant", tenant("state: Paused"), 'spec.state: expected one of "Active", "Hold", "Reject", got "Paused"'],
+  ["Tenant", tenant("weight: 0"), "spec.weight: expected at least 1, got 0"],
+  ["Tenant", tenant("weight: 1.5"), "spec.weight: expected a whole number, got 1.5"],
+  ["Tenant", tenant("limits: {burst: 5}"), "spec.limits: expected burst only together with messageRate"],
+  [
+    "Tenant",
+    tenant("limits: {messageRate: 0/s}"),
+    "spec.limits.messageRate: expected a rate <count>/<s|m|h|d>",
+  ],
+  [
+    "Tenant",
+    tenant("retry: {maxAge: 8760h}"),
+    'spec.retry.maxAge: expected a duration from 1m to 168h, got "8760h"',
+  ],
+  ["Tenant", tenant("retry: {maxAge: 3d}"), "spec.retry.maxAge: expected a duration in h, m, s and ms"],
+  [
+    "Tenant",
+    tenant("credentials: [{name: a, type: ApiKey, secretRef: {name: s}}]"),
+    'credentials[0].type: expected "Password"',
+  ],
+  [
+    "Tenant",
+    tenant("credentials: [{name: a, secretRef: {name: s}, stream: n}]"),
+    "spec: expected each credential's stream",
+  ],
+  [
+    "Tenant",
+    tenant("deletionPolicy: Drain"),
+    "spec.deletionPolicy: expected one of the fields poolRef, state",
+  ],
+  [
+    "Tenant",
+    "{poolRef: {name: p}, domains: [{name: a.example}, {name: a.example}]}",
+    'spec.domains: expected items with a different name each, got "a.example" more than once',
+  ],
+  ["SendingPool", "{hostname: out.example.net}", "spec.queue: expected an object, got nothing"],
+  [
+    "SendingPool",
+    "{hostname: out.example.net, queue: {servers: []}}",
+    "spec.queue.servers: expected at least 1 items",
+  ],
+  [
+    "SendingPool",
+    '{hostname: out.example.net, queue: {servers: ["nats://user:pw@n:4222"]}}',
+    "spec.queue.servers[0]: expected a server's URL",
+  ],
+  [
+    "SendingPool",
+    '{hostname: o.example, queue: {servers: ["nats://n"], replicas: 2}}',
+    "spec.queue.replicas: expected one of 1, 3, got 2",
+  ],
+  [
+    "SendingPool",
+    '{hostname: o.example, queue: {servers: ["nats://n"], shards: 65}}',
+    "spec.queue.shards: expected at most 64, got 65",
+  ],
+  [
+    "SendingPool",
+    pool("egress: {mode: HostNetwork}"),
+    'spec.egress.mode: expected "PodNetwork", got "HostNetwork"',
+  ],
+  [
+    "SendingPool",
+    pool("egress: {allowDestinations: [10.0.0.0]}"),
+    "spec.egress.allowDestinations[0]: expected an address range",
+  ],
+  [
+    "SendingPool",
+    pool("egress: {allowDestinations: [10.0.0.0/33]}"),
+    "spec.egress.allowDestinations[0]: expected an address range",
+  ],
+  [
+    "SendingPool",
+    pool("egress: {sources: [{name: a, address: 300.1.1.1}]}"),
+    "spec.egress.sources[0].address: expected an IP address",
+  ],
+  ["SendingPool", pool("listeners: [{name: submission}]"), 'spec.listeners[0].name: expected "smtp"'],
+  ["SendingPool", pool("autoscaling: {}"), "spec.autoscaling: expected one of the fields replicas, hostname"],
+  ["TrafficShape", "{rules: []}", "spec.rules: expected at least 1 items"],
+  [
+    "TrafficShape",
+    "{rules: [{name: r, match: {}}]}",
+    "spec.rules[0].match: expected at least one of domains, mxSuffixes and provider",
+  ],
+  [
+    "TrafficShape",
+    "{rules: [{name: r, match: {domains: [a.*.example]}}]}",
+    "spec.rules[0].match.domains[0]: expected",
+  ],
+  [
+    "TrafficShape",
+    "{rules: [{name: r, match: {domains: [a, a]}}]}",
+    'domains: expected different items, got "a" more than once',
+  ],
+  [
+    "TrafficShape",
+    "{rules: [{name: r, match: {provider: Hotmail}}]}",
+    "spec.rules[0].match.provider: expected one of",
+  ],
+  [
+    "TrafficShape",
+    shape("retry: {first: 2h, max: 1h}"),
+    "spec.rules[0].retry: expected first no longer than max, got 2h and 1h",
+  ],
+  [
+    "TrafficShape",
+    shape("timeouts: {connect: 1h}"),
+    "spec.rules[0].timeouts.connect: expected a duration from 1s to 30m",
+  ],
+  ["TrafficShape", shape("tls: {mode: Dane}"), "spec.rules[0].tls.mode: expected one of"],
+  ["TrafficShape", shape("automation: []"), "spec.rules[0].automation: expected one of the fields"],
+  [
+    "TrafficShape",
+    shape('routes: [{host: "a b"}]'),
+    "spec.rules[0].routes[0].host: expected a host name or an IP address",
+  ],
+];
+test("the schemas refuse the rest, and say where, what they expected and what was there", () => {
+  for (const [kind, spec, text] of refused) {
+    const issues = issuesIn(kind, spec);
+    assert.ok(
+      issues.some((issue) => issue.includes(text)),
+      `${spec}\nexpected ${text}\ngot ${issues.join("\n")}`,
+    );
+  }
+});
+
+test("the manifests and tables in crds/ are what the schemas say", () => {
+  assert.deepEqual(driftedFiles(`${import.meta.dirname}/../../../crds`), []);
+});
+
+test("every pattern of the manifests is one that RE2 reads", () => {
+  const patterns: string[] = [];
+  JSON.stringify(kinds.map(customResourceDefinition), (key, value: unknown) => {
+    if (key === "pattern") patterns.push(String(value));
+    return value;
+  });
+  assert.ok(patterns.length > 20);
+  for (const pattern of patterns) RE2JS.compile(pattern);
+});
+
+test("structuralSchema() throws on what an API server would refuse or misread", () => {
+  const text = z.string().max(9);
+  const wrong: [string, z.ZodType, RegExp][] = [
+    ["no maxLength", z.string(), /maxLength/],
+    ["no maxItems", z.array(text), /maxItems/],
+    ["a union", z.union([text, z.int().min(0).max(1)]), /anyOf/],
+    ["a record", z.record(text, text), /propertyNames|additionalProperties/],
+    ["flags of a pattern", text.regex(/a/i), /without flags/],
+    ["lookahead", text.regex(/a(?=b)/), /RE2/],
+    ["lookbehind", text.regex(/(?<!a)b/), /RE2/],
+    ["a back-reference", text.regex(/(a)\1/), /RE2/],
+    ["anything", z.unknown(), /type/],
+    [
+      "a reference",
+      z.strictObject({
+        get self() {
+          return z.array(z.lazy(() => z.strictObject({ a: text }))).max(2);
+        },
+        loop: z.lazy((): z.ZodType => loop),
+      }),
+      /\$ref|maximum|expected/,
+    ],
+  ];
+  for (const [name, schema, message] of wrong)
+    assert.throws(() => structuralSchema(z.strictObject({ field: schema }), "Kind.spec"), message, name);
+});
+
+const loop: z.ZodType = z.strictObject({ inner: z.lazy((): z.ZodType => loop).optional() });
+
+test("defaults are within the bounds of their fields", () => {
+  for (const [name, value] of Object.entries(compiledDefaults))
+    if (/Timeout$|^retry/.test(name)) assert.notEqual(parseDuration(String(value)), undefined, name);
+});
+
+test("every provider that has hosts can be named, and the other way round", () => {
+  assert.deepEqual([...providerNames].sort(), Object.keys(providerSuffixes).sort());
+});
