@@ -8,6 +8,7 @@
 import type { Random } from "#mta-pod/runtime/clock.ts";
 import { noSlot } from "./entry-table.ts";
 import { applyFeedback, type Flight } from "./feedback.ts";
+import { HeldTimes } from "./held-times.ts";
 import { Queue } from "./queue.ts";
 import { Registry } from "./registry.ts";
 import { Ring } from "./ring.ts";
@@ -21,6 +22,7 @@ const never = Number.POSITIVE_INFINITY;
 export class Dispatcher {
   readonly registry = new Registry();
   readonly queue: Queue;
+  readonly held = new HeldTimes();
   sources: readonly SourceWeight[];
   /** The latest time told: for calls that bring none. */
   now = 0;
@@ -49,6 +51,8 @@ export class Dispatcher {
   /** Something happened at the site: it may be able to run. */
   poke(site: SiteState): void {
     this.#blocked.remove(site);
+    if (site.heldFrom > 0) this.held.add(site.id, site.heldBy, Math.max(0, this.now - site.heldFrom));
+    site.heldFrom = 0;
     if (site.hasWork) this.#runnable.push(site);
   }
 
@@ -61,7 +65,8 @@ export class Dispatcher {
       const wakeAt = Math.min(this.queue.nextWakeAt(), this.#nextFreedAt(), this.registry.suspendedUntil);
       if (wakeAt === never) return { kind: "idle" };
       const ms = Math.ceil(wakeAt - now);
-      if (ms > 0) return { kind: "sleep", ms: Math.min(tuning.maxSleepMs, ms) };
+      if (ms <= 0) continue;
+      return { kind: "sleep", ms: ms < tuning.maxSleepMs ? ms : tuning.maxSleepMs };
     }
   }
 
@@ -147,6 +152,8 @@ export class Dispatcher {
     if (lane === null) return undefined;
     const link = site.openLink(this.sources, now);
     if (link === undefined) {
+      site.heldFrom = now;
+      site.heldBy = site.binding;
       if (site.wakeAt !== Number.POSITIVE_INFINITY) this.#blocked.set(site, site.wakeAt);
       return undefined;
     }

@@ -40,6 +40,8 @@ export class EntryTable {
   take(entry: Entry, lane: number): number {
     if (entry.shard > 255)
       throw new RangeError(`Cannot index an entry: expected shard ≤ 255, got ${entry.shard}`);
+    if (!(entry.expiresAt >= 0 && entry.receivedAt >= 0 && entry.due >= 0))
+      throw new RangeError(`Cannot index an entry: expected times, got ${JSON.stringify(entry)}`);
     const slot = this.#takeSlot();
     this.#seq[slot] = entry.seq;
     this.#receivedAt[slot] = entry.receivedAt;

@@ -1,4 +1,4 @@
-/** Even spacing at 97 % of a rate, without bursts; pure, never fails. */
+/** Even spacing at 97 % of a rate, without bursts; pure. Throws RangeError for a rate that is not above 0. */
 import { tuning } from "./tuning.ts";
 
 /**
@@ -13,6 +13,8 @@ export class Pace {
 
   /** Undefined = no limit. What was charged already keeps counting, at the new distance. */
   setRate(perSecond: number | undefined): void {
+    if (perSecond !== undefined && !(perSecond > 0))
+      throw new RangeError(`Cannot pace: expected a rate above 0, got ${perSecond}`);
     const interval = perSecond === undefined ? 0 : 1000 / (tuning.pacedShare * perSecond);
     this.nextAt += interval - this.#intervalMs;
     this.#intervalMs = interval;

@@ -94,7 +94,10 @@ export class Registry {
   suspend(selector: Selector, until: number | null): LaneState[] {
     const isSame = (other: Selector) => covers(selector, other) && covers(other, selector);
     this.#suspensions = this.#suspensions.filter((suspension) => !isSame(suspension.selector));
-    this.#suspensions.push({ selector, until: until ?? Number.POSITIVE_INFINITY });
+    this.#suspensions.push({
+      selector,
+      until: until !== null && until <= Number.MAX_VALUE ? until : Number.POSITIVE_INFINITY,
+    });
     return this.#suspensionsChanged(selector);
   }
 

@@ -8,6 +8,7 @@ import { countQueue, reportSite, unknownSite } from "./report.ts";
 import type {
   Entry,
   FinishResult,
+  HeldTime,
   Lane,
   ListedEntry,
   QueueCounts,
@@ -171,6 +172,10 @@ class PodScheduler implements Scheduler {
     return state === undefined
       ? unknownSite
       : reportSite(state, this.#dispatcher.sources, this.#dispatcher.now);
+  }
+
+  takeHeldTimes(): readonly HeldTime[] {
+    return this.#dispatcher.held.take();
   }
 
   counts(): QueueCounts {

@@ -33,6 +33,9 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
   /** After `openLink` said no: why, and until when at the least. */
   binding: Binding = "unresolved";
   wakeAt = never;
+  /** Held back since, and by what, as the metric counts it; 0 = not. */
+  heldFrom = 0;
+  heldBy: Binding = "unresolved";
   /** Infinity = unresolved; else lanes run from this time on. */
   #resolvedFrom = never;
   #limits: SiteLimits = probeLimits;
@@ -122,6 +125,7 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
   shift(byMs: number): void {
     this.backoff.shift(byMs);
     this.lastGoodAt += byMs;
+    if (this.heldFrom > 0) this.heldFrom += byMs;
     if (this.#resolvedFrom > 0) this.#resolvedFrom += byMs;
     for (const link of this.links.values()) link.shift(byMs);
   }

@@ -18,6 +18,8 @@ export const tuning = {
   wakesPerCall: 64,
   /** An empty lane, and with its last lane a site at rest, is forgotten after this. */
   forgetAfterMs: 60_000,
+  /** Sites whose held-back time is kept apart between two askings; the rest is "other". */
+  heldSites: 1000,
   /** Node's timers overflow at 2^31 ms; an hour is as good. */
   maxSleepMs: 3_600_000,
   /** A clock that went back by more than this was set; less is noise that only makes pacing wait. */

@@ -101,6 +101,13 @@ export interface SiteReport {
   readonly binding: Binding | null;
 }
 
+/** Time that a site's ready mail was held back by one limit; site "other" = the many. */
+export interface HeldTime {
+  readonly site: string;
+  readonly binding: Binding;
+  readonly ms: number;
+}
+
 export interface TenantCounts {
   readonly ready: number;
   /** Deferred, or sent for a later time. */
@@ -142,7 +149,7 @@ export interface SchedulerOptions {
  * A handle whose entry is gone is harmless everywhere.
  */
 export interface Scheduler {
-  /** Throws RangeError for a shard above 255 or beyond 67 million entries. */
+  /** Throws RangeError for a shard above 255, a time that is no number, or beyond 67 million entries. */
   add(lane: Lane, entry: Entry, now: number): number;
   /** Gone for good: delivered, bounced, moved, purged. */
   settle(handle: number): void;
@@ -166,7 +173,7 @@ export interface Scheduler {
   knowsSite(site: string): boolean;
   /**
    * "unresolved": its lanes wait. `retryAt`: they wait until then, and then run on the last known limits, else on
-   * one connection: whoever gets the dispatch resolves again.
+   * one connection: whoever gets the dispatch resolves again. Throws RangeError for a rate that is not above 0.
    */
   setSite(site: string, config: SiteConfig, now: number): void;
   /** A tenant that is not in the map is held, never dropped; expiry runs on. */
@@ -182,6 +189,8 @@ export interface Scheduler {
   list(filter: Selector, limit: number): readonly ListedEntry[];
   sites(): Iterable<string>;
   siteState(site: string): SiteReport;
+  /** What was held back since the last call; a hold is told when it ends or is looked at again. */
+  takeHeldTimes(): readonly HeldTime[];
   counts(): QueueCounts;
   snapshot(site: string): SiteHandover | undefined;
   /** The former owner's open connections count until `until`, or until `forgetFormer`. */

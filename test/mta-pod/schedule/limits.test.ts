@@ -222,3 +222,32 @@ test("a clock that is set back does not freeze pauses and rates", () => {
   assert.deepEqual(world.next(), { kind: "sleep", ms: 5000 });
   assert.ok(world.now < start);
 });
+
+test("the time a site was held back is told once, by what held it", () => {
+  const world = filled(10, { connections: 1 });
+  const first = world.dispatch();
+  world.next();
+  world.now += 300;
+  world.end(first, "throttled", "closed");
+  world.scheduler.settle(first.handle);
+  world.next();
+  world.now += 1000;
+  world.dispatch();
+  assert.deepEqual(world.scheduler.takeHeldTimes(), [
+    { site: "s", binding: "connections", ms: 300 },
+    { site: "s", binding: "backoff", ms: 1000 },
+  ]);
+  assert.deepEqual(world.scheduler.takeHeldTimes(), []);
+});
+
+test("numbers that are none are refused, or mean the strictest", () => {
+  const world = filled(1, { connections: Number.NaN });
+  world.dispatch();
+  for (const rate of [0, -1, Number.NaN])
+    assert.throws(() => world.site("s", { connections: 1, messagesPerSecond: rate }), RangeError);
+  for (const broken of [{ expiresAt: Number.NaN }, { due: Number.NaN }, { receivedAt: -1 }])
+    assert.throws(() => world.add({}, broken), RangeError);
+  world.scheduler.suspend({}, Number.NaN, world.now);
+  world.add({});
+  assert.equal(world.next().kind, "sleep");
+});
