@@ -44,7 +44,7 @@ function stepOutside(state: LeaseState, input: LeaseInput, context: Context): St
   const { phase } = state;
   switch (input.kind) {
     case "seen":
-      return stay(isLagging(state.seen, input.revision) ? state : observe(state, input, context.at.mono));
+      return stay(isLagging(state.seen, input.revision) ? state : look(state, input, context));
     case "tick":
       return prepare(state, input, context);
     case "read":
@@ -77,6 +77,14 @@ function stepOutside(state: LeaseState, input: LeaseInput, context: Context): St
 /** A watch that was set up anew, on another replica, may be behind what was read or written here. */
 function isLagging(seen: Seen | undefined, revision: number): boolean {
   return seen !== undefined && revision < seen.revision;
+}
+
+/** What is decided about one write does not hold for the next: a claim that was being prepared on it is dropped. */
+function look(state: LeaseState, found: LeaseInput & { kind: "seen" }, { at }: Context): LeaseState {
+  const next = observe(state, found, at.mono);
+  const { kind } = state.phase;
+  const isPreparing = kind === "confirming" || kind === "reading-epoch";
+  return next !== state && isPreparing ? { ...next, phase: { kind: "outside" } } : next;
 }
 
 function prepare(state: LeaseState, input: LeaseInput & { kind: "tick" }, context: Context): Step {
