@@ -191,11 +191,9 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
   const { limits, retry } = tenant.config;
   if (limits.queuedMessages !== undefined && usage.queued >= limits.queuedMessages)
     return refuse("queue-full", `${limits.queuedMessages} messages are queued, try again later`);
-  if (limits.messagesPerDay !== undefined && usage.dayCount >= limits.messagesPerDay * usage.share)
-    return refuse(
-      "quota",
-      `the quota of ${limits.messagesPerDay} messages per day is used up until 00:00 UTC`,
-    );
+  const quota = limits.messagesPerDay;
+  if (quota !== undefined && usage.dayCount >= shareOf(quota, usage.share))
+    return refuse("quota", `the quota of ${quota} messages per day is used up until 00:00 UTC`);
   const bucket = usage.bucket ?? fullBucket;
   const accepted = {
     ok: true,
@@ -214,4 +212,9 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
     "rate",
     `over the rate of ${limits.messagesPerSecond} messages per second, try again in ${seconds} s`,
   );
+}
+
+/** Rounded down, so that the parts never make more than the whole; but a pod with nothing would refuse for no reason. */
+function shareOf(limit: number, share: number): number {
+  return Math.max(1, Math.floor(limit * share));
 }

@@ -1,0 +1,299 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { TenantConfig } from "#crds/pod-config/schema.ts";
+import { createAdmission } from "#mta-pod/admit/admission.ts";
+import type { MessageFacts, Usage } from "#mta-pod/admit/admission.ts";
+import type { Bucket } from "#mta-pod/admit/bucket.ts";
+import { rejectionReasons } from "#mta-pod/admit/refusal.ts";
+import type { Refusal, RejectionReason } from "#mta-pod/admit/refusal.ts";
+import { configOf, tenantOf } from "./pod-config.ts";
+
+const login = { tenant: "mail/acme", credential: "app", stream: null };
+const now = 1_800_000_000_000;
+const unused: Usage = { bucket: undefined, dayCount: 0, queued: 0, share: 1 };
+const facts: MessageFacts = {
+  from: "news@acme.example",
+  to: ["x@y.example"],
+  headerFrom: ["news@acme.example"],
+  size: 500,
+  streamHeader: null,
+};
+
+type Answer = { readonly ok: true } | Refusal;
+
+function assertRefused(answer: Answer, reason: RejectionReason, code: number, enhanced: string): void {
+  assert.ok(!answer.ok, "was accepted");
+  assert.deepEqual([answer.reason, answer.reply.code, answer.reply.enhanced], [reason, code, enhanced]);
+  assert.match(answer.reply.text, /^[\x20-\x7e]{10,200}$/);
+}
+
+const admissionOf = (changes: Partial<TenantConfig> = {}) => createAdmission(configOf(tenantOf(changes)));
+const limited = (limits: Partial<TenantConfig["limits"]>) =>
+  admissionOf({ limits: { ...tenantOf().limits, ...limits } });
+
+test("login() gives the tenant, the credential and its stream", () => {
+  const admission = admissionOf();
+  assert.deepEqual(admission.login("acme-app", "secret"), { ok: true, login });
+  assert.deepEqual(admission.login("acme-letters", "Пароль"), {
+    ok: true,
+    login: { tenant: "mail/acme", credential: "letters", stream: "newsletter" },
+  });
+});
+
+const wrong: readonly [string, string, string][] = [
+  ["a wrong password", "acme-app", "Secret"],
+  ["an empty password", "acme-app", ""],
+  ["an unknown name", "nobody", "secret"],
+  ["another case of the name", "ACME-APP", "secret"],
+  ["no name", "", ""],
+  ["a credential that was removed from its tenant", "acme-old", "old"],
+  ["a property that every object has", "__proto__", "secret"],
+];
+for (const [what, username, password] of wrong)
+  test(`login() refuses ${what} with 535, and says no more than that`, () => {
+    const answer = admissionOf().login(username, password);
+    assertRefused(answer, "bad-credentials", 535, "5.7.8");
+    assert.deepEqual(answer, admissionOf().login("somebody", "else"));
+  });
+
+test("login() of a tenant that is not known any more is refused", () => {
+  assertRefused(
+    createAdmission({ ...configOf(), tenants: new Map() }).login("acme-app", "secret"),
+    "bad-credentials",
+    535,
+    "5.7.8",
+  );
+});
+
+test("login() survives a key that is no MAC", () => {
+  const config = configOf();
+  const credentials = config.credentials.map((key) => ({ ...key, passwordMac: "zz" }));
+  assert.equal(createAdmission({ ...config, credentials }).login("acme-app", "secret").ok, false);
+});
+
+test("trusted() goes by the address, in either form, and by nothing else", () => {
+  const trust = [
+    { cidr: "10.1.0.0/16", tenant: "mail/acme" },
+    { cidr: "fd00::/8", tenant: "mail/other" },
+    { cidr: "nonsense", tenant: "mail/acme" },
+  ];
+  const admission = createAdmission(configOf(tenantOf(), trust));
+  for (const address of ["10.1.2.3", "::ffff:10.1.2.3"])
+    assert.deepEqual(admission.trusted(address), {
+      tenant: "mail/acme",
+      credential: "trust:10.1.0.0/16",
+      stream: null,
+    });
+  assert.equal(admission.trusted("fd00::1")?.tenant, "mail/other");
+  for (const address of ["10.2.0.1", "127.0.0.1", "::1", "", "10.1.2.3.4"])
+    assert.equal(admission.trusted(address), null);
+});
+
+for (const from of [
+  "a@acme.example",
+  "a@ACME.Example",
+  "x@bounces.acme.example",
+  "j@bücher.example",
+  '"a@b"@acme.example',
+])
+  test(`mail() takes ${from}`, () => {
+    assert.deepEqual(admissionOf().mail(login, from, 0), { ok: true });
+  });
+
+const senders: readonly [string, RejectionReason][] = [
+  ["", "null-sender"],
+  ["a@other.example", "sender-domain"],
+  ["a@sub.acme.example", "sender-domain"],
+  ["a@acme.example.evil.example", "sender-domain"],
+  ["a@evilacme.example", "sender-domain"],
+  ["a@acme.example@other.example", "sender-domain"],
+  ["@acme.example", "sender-domain"],
+  ["postmaster", "sender-domain"],
+  ["a@[127.0.0.1]", "sender-domain"],
+  ["a@x\r\n250 ok", "sender-domain"],
+  [`a@${"x".repeat(300)}`, "sender-domain"],
+];
+for (const [from, reason] of senders)
+  test(`mail() refuses ${JSON.stringify(from.slice(0, 40))} as ${reason}`, () => {
+    assertRefused(admissionOf().mail(login, from, 0), reason, 550, "5.7.1");
+  });
+
+test("mail() names the domain that is not the tenant's", () => {
+  const answer = admissionOf().mail(login, "a@Other.example", 0);
+  assert.match(answer.ok ? "" : answer.reply.text, /"other\.example"/);
+});
+
+test("mail() refuses a tenant in state Reject, takes one on Hold, and asks an unknown one to come again", () => {
+  assertRefused(admissionOf({ state: "Reject" }).mail(login, facts.from, 0), "tenant-rejected", 550, "5.7.1");
+  assert.equal(admissionOf({ state: "Hold" }).mail(login, facts.from, 0).ok, true);
+  const unknown = { ...login, tenant: "mail/unknown" };
+  assertRefused(admissionOf().mail(unknown, facts.from, 0), "unknown-tenant", 451, "4.3.0");
+  assertRefused(admissionOf().recipient(unknown, [], "a@b.example"), "unknown-tenant", 451, "4.3.0");
+  assertRefused(admissionOf().message(unknown, facts, unused, now), "unknown-tenant", 451, "4.3.0");
+});
+
+test("mail() compares the declared size with the tenant's limit", () => {
+  assert.equal(admissionOf().mail(login, facts.from, 1000).ok, true);
+  assertRefused(admissionOf().mail(login, facts.from, 1001), "too-large", 552, "5.3.4");
+  assert.equal(admissionOf().maxMessageBytes(login), 1000);
+  assert.equal(admissionOf().maxMessageBytes({ ...login, tenant: "x/y" }), 0);
+});
+
+for (const to of [
+  "a@b.example",
+  "a@bücher.example",
+  "a@[192.0.2.1]",
+  "a@[IPv6:2001:db8::1]",
+  '"a b"@b.example',
+])
+  test(`recipient() takes ${to}`, () => {
+    assert.deepEqual(admissionOf().recipient(login, [], to), { ok: true });
+  });
+
+for (const to of [
+  "",
+  "postmaster",
+  "a@localhost",
+  "a@",
+  "@b.example",
+  "a@b..example",
+  "a@[nonsense]",
+  "a@1.2.3.4",
+  "a@b.example\r\n",
+])
+  test(`recipient() refuses ${JSON.stringify(to)}`, () => {
+    assertRefused(admissionOf().recipient(login, [], to), "bad-recipient", 550, "5.1.3");
+  });
+
+test("recipient() takes as many as the tenant may have, and asks for another message for the rest", () => {
+  const admission = admissionOf();
+  assert.equal(admission.recipient(login, ["1@b.example", "2@b.example"], "3@b.example").ok, true);
+  const full = ["1@b.example", "2@b.example", "3@b.example"];
+  assertRefused(admission.recipient(login, full, "4@b.example"), "too-many-recipients", 452, "4.5.3");
+});
+
+test("message() gives the stream, its class, the expiry and the next bucket", () => {
+  assert.deepEqual(admissionOf().message(login, facts, unused, now), {
+    ok: true,
+    stream: "default",
+    class: "transactional",
+    expiresAt: now + 72_000,
+    bucket: { tat: 0 },
+  });
+  const own = admissionOf({ retry: { maxAgeMs: 5000 } }).message(login, facts, unused, now);
+  assert.equal(own.ok && own.expiresAt, now + 5000);
+});
+
+test("message() takes the credential's stream before the header's, and refuses one that the tenant has not", () => {
+  const admission = admissionOf();
+  const named = admission.message(login, { ...facts, streamHeader: "newsletter" }, unused, now);
+  assert.equal(named.ok && named.class, "bulk");
+  const fixed = admission.message(
+    { ...login, stream: "newsletter" },
+    { ...facts, streamHeader: "default" },
+    unused,
+    now,
+  );
+  assert.equal(fixed.ok && fixed.stream, "newsletter");
+  for (const streamHeader of ["gone", "", "a\r\nb", "__proto__"])
+    assertRefused(
+      admission.message(login, { ...facts, streamHeader }, unused, now),
+      "unknown-stream",
+      550,
+      "5.7.1",
+    );
+});
+
+const headers: readonly [string, readonly string[]][] = [
+  ["none", []],
+  ["two", ["a@acme.example", "b@acme.example"]],
+  ["a foreign one", ["a@other.example"]],
+  ["one of a subdomain", ["a@sub.acme.example"]],
+  ["one of the return path, which is for the envelope only", ["a@bounces.acme.example"]],
+  ["one without a domain", ["acme.example"]],
+  ["an empty one", [""]],
+];
+for (const [what, headerFrom] of headers)
+  test(`message() refuses a From header with ${what}`, () => {
+    assertRefused(
+      admissionOf().message(login, { ...facts, headerFrom }, unused, now),
+      "from-header",
+      550,
+      "5.7.1",
+    );
+  });
+
+test("message() repeats the checks of the envelope, for front doors that have no MAIL and RCPT", () => {
+  const admission = admissionOf();
+  const checks: [Partial<MessageFacts>, RejectionReason, number, string][] = [
+    [{ from: "a@other.example" }, "sender-domain", 550, "5.7.1"],
+    [{ from: "" }, "null-sender", 550, "5.7.1"],
+    [{ to: ["a@b.example", "nobody"] }, "bad-recipient", 550, "5.1.3"],
+    [
+      { to: Array.from({ length: 4 }, (_, index) => `${index}@b.example`) },
+      "too-many-recipients",
+      452,
+      "4.5.3",
+    ],
+    [{ size: 1001 }, "too-large", 552, "5.3.4"],
+  ];
+  for (const [change, reason, code, enhanced] of checks)
+    assertRefused(admission.message(login, { ...facts, ...change }, unused, now), reason, code, enhanced);
+  assertRefused(
+    admissionOf({ state: "Reject" }).message(login, facts, unused, now),
+    "tenant-rejected",
+    550,
+    "5.7.1",
+  );
+});
+
+test("message() holds a tenant to its queue and its day", () => {
+  const admission = limited({ queuedMessages: 10, messagesPerDay: 100 });
+  assert.equal(admission.message(login, facts, { ...unused, queued: 9, dayCount: 99 }, now).ok, true);
+  assertRefused(admission.message(login, facts, { ...unused, queued: 10 }, now), "queue-full", 452, "4.3.1");
+  assertRefused(admission.message(login, facts, { ...unused, dayCount: 100 }, now), "quota", 452, "4.3.1");
+});
+
+test("message() holds a pod to its share of the day, rounded down but never nothing", () => {
+  const admission = limited({ messagesPerDay: 100 });
+  assert.equal(admission.message(login, facts, { ...unused, share: 1 / 3, dayCount: 32 }, now).ok, true);
+  assert.equal(admission.message(login, facts, { ...unused, share: 1 / 3, dayCount: 33 }, now).ok, false);
+  assert.equal(limited({ messagesPerDay: 1 }).message(login, facts, { ...unused, share: 0.1 }, now).ok, true);
+});
+
+/** Messages that are let through when one is tried every `everyMs`, with the bucket carried along. */
+function admitted(
+  limits: Partial<TenantConfig["limits"]>,
+  share: number,
+  times: { count: number; everyMs: number },
+): number {
+  const admission = limited(limits);
+  let bucket: Bucket | undefined;
+  let taken = 0;
+  for (let index = 0; index < times.count; index++) {
+    const answer = admission.message(login, facts, { ...unused, bucket, share }, now + index * times.everyMs);
+    if (answer.ok) {
+      bucket = answer.bucket;
+      taken++;
+    } else assertRefused(answer, "rate", 451, "4.7.1");
+  }
+  return taken;
+}
+
+test("message() lets the burst through at once and then the rate, each by the pod's share", () => {
+  const limits = { messagesPerSecond: 10, burst: 50 };
+  assert.equal(admitted(limits, 1, { count: 200, everyMs: 0 }), 50);
+  assert.equal(admitted(limits, 0.5, { count: 200, everyMs: 0 }), 25);
+  // 10 s: the burst and 10/s.
+  assert.equal(admitted(limits, 1, { count: 1001, everyMs: 10 }), 150);
+  assert.equal(admitted(limits, 0.5, { count: 1001, everyMs: 10 }), 75);
+});
+
+test("message() without a burst lets one second's worth through, one message at least", () => {
+  assert.equal(admitted({ messagesPerSecond: 10 }, 1, { count: 100, everyMs: 0 }), 10);
+  assert.equal(admitted({ messagesPerSecond: 0.01 }, 0.1, { count: 100, everyMs: 0 }), 1);
+});
+
+test("the reasons are a closed list without repetition", () => {
+  assert.equal(new Set(rejectionReasons).size, rejectionReasons.length);
+});
