@@ -125,3 +125,42 @@ test("an entry that was put back before others does not delay their expiry", () 
     [1000, 9000],
   );
 });
+
+test("an entry from another lane, put back before others, does not delay their expiry", () => {
+  const world = new World();
+  world.tenants({ a: 1 });
+  world.site("s", { connections: 1 });
+  world.add({}, { expiresAt: start + 9000 });
+  const dispatch = world.dispatch();
+  world.add({ site: "t" }, { expiresAt: start + 1000 });
+  world.add({ site: "t" }, { expiresAt: start + 2000 });
+  world.scheduler.relane(dispatch.handle, { ...dispatch.lane, site: "t" }, world.now);
+  world.end(dispatch, "neutral");
+  world.scheduler.requeue(dispatch.handle, world.now);
+  world.run(10_000);
+  assert.deepEqual(
+    world.expired.map(({ at }) => at - start),
+    [1000, 2000, 9000],
+  );
+});
+
+test("an entry that expired in flight and is put back behind another expires at once", () => {
+  const world = new World();
+  world.tenants({ a: 1 });
+  world.site("s", { connections: 2 });
+  world.add({}, { expiresAt: start + 9000 });
+  world.add({}, { expiresAt: start + 1000 });
+  const [late, early] = [world.dispatch(), world.dispatch()];
+  world.scheduler.suspend({}, null, world.now);
+  world.now += 1500;
+  assert.equal(world.next().kind, "idle");
+  for (const dispatch of [early, late]) {
+    world.end(dispatch, "neutral");
+    world.scheduler.requeue(dispatch.handle, world.now);
+  }
+  world.run(100);
+  assert.deepEqual(
+    world.expired.map(({ handle }) => handle),
+    [early.handle],
+  );
+});
