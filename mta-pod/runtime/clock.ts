@@ -14,3 +14,24 @@ export const systemClock: Clock = {
 
 /** 0 ≤ value < 1. */
 export type Random = () => number;
+
+/** Above this much difference the wall clock was set, not slewed. */
+const wallStepMs = 60_000;
+
+/**
+ * A clock whose `now` goes on by monotonic time from the first reading, so that a small step of the wall clock
+ * bunches no rate and skips no wait; a step of a minute or more is taken over, since due times are wall times.
+ */
+export function steadyClock(clock: Clock): Clock {
+  let offset = clock.now() - clock.monotonic();
+  return {
+    monotonic: () => clock.monotonic(),
+    now() {
+      const steady = clock.monotonic() + offset;
+      const wall = clock.now();
+      if (Math.abs(wall - steady) < wallStepMs) return steady;
+      offset = wall - clock.monotonic();
+      return wall;
+    },
+  };
+}

@@ -1,0 +1,252 @@
+/**
+ * CORRIDOR: one attempt at one entry: what is open → where it goes → signatures → connection → transaction → decision.
+ * Callbacks, not promises, where nothing has to be waited for: a burst through open connections costs no microtasks.
+ */
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { hostsKey, routingDomain } from "./intake.ts";
+import { type Outbound, siteKey } from "./outbound.ts";
+import { type Pod, record } from "./pod.ts";
+import type { Routed, SiteRoute } from "./route/router.ts";
+import type { Dispatch, FinishResult } from "./schedule/types.ts";
+import { attemptedOf, type Settlement } from "./settlement.ts";
+import { type Decision, decide } from "./settle/decide.ts";
+import type { Signers } from "./signers.ts";
+import { defaultMessagesPerConnection, type Sites, unused } from "./sites.ts";
+import type { Fault, Transaction, TransactionResult } from "./smtp/transaction.ts";
+import type { Connection } from "./smtp-out/connection.ts";
+import { sign } from "./smtp-out/dkim.ts";
+
+/** An entry in hand, with what its state record says. */
+export interface Loaded {
+  readonly envelope: Envelope;
+  readonly body: Buffer;
+  readonly open: readonly number[];
+  readonly stateSeq: number;
+  readonly leaseSeq: number;
+}
+
+export interface AttemptDeps {
+  readonly pod: Pod;
+  readonly outbound: Outbound;
+  readonly sites: Sites;
+  readonly settlement: Settlement;
+  signers(): Signers;
+  mayProceed(shard: number): boolean;
+}
+
+export type Attempts = ReturnType<typeof createAttempts>;
+
+const giveUpMs = 20;
+
+export function createAttempts(deps: AttemptDeps) {
+  const { pod, outbound, sites, settlement } = deps;
+  const { scheduler, router, clock } = pod;
+
+  /** Ends the attempt by a decision: frees the site's slot, then settles; `ended` when the entry is at rest. */
+  const conclude = (run: Run, result: TransactionResult, connection: FinishResult["connection"]) => {
+    const { dispatch, loaded } = run;
+    const decision = decisionOf(pod, run, result);
+    scheduler.finish(dispatch.handle, { feedback: decision.feedback, connection }, clock.now());
+    countAttempt(pod, run, result, decision);
+    const { envelope, body, stateSeq, leaseSeq } = loaded;
+    const rule = run.route?.rule?.name;
+    const provider = run.route?.provider ?? sites.providerOf(dispatch.lane.site);
+    const peer = run.connection?.facts;
+    const attempted = attemptedOf(dispatch, { envelope, body, stateSeq, leaseSeq, provider, rule, peer });
+    if (decision.possibleDuplicate) pod.metrics.possibleDuplicates.inc();
+    settlement.carryOut(attempted, decision, run.ended);
+  };
+
+  const fault = (run: Run, trouble: Fault, connection: FinishResult["connection"]) =>
+    conclude(
+      run,
+      { kind: "fault", fault: trouble, replies: run.loaded.open.map(() => undefined) },
+      connection,
+    );
+
+  /** Nothing was tried: the entry waits a moment, so that what is on its way (a close, a new owner) can arrive. */
+  const giveUp = (run: Run, connection: FinishResult["connection"]) => {
+    const { handle, entry } = run.dispatch;
+    const now = clock.now();
+    scheduler.defer(handle, now + giveUpMs, entry.attempt, now);
+    scheduler.finish(handle, { feedback: "neutral", connection }, now);
+    run.ended();
+  };
+
+  const transact = (run: Run, connection: Connection, pieces: readonly Buffer[]) => {
+    const { dispatch, loaded } = run;
+    run.connection = connection;
+    const { envelope } = loaded;
+    const transaction: Transaction = {
+      from: envelope.from,
+      to: loaded.open.map((index) => envelope.to[index] ?? ""),
+      message: pieces,
+      size: pieces.reduce((sum, piece) => sum + piece.length, 0),
+      eightBit: envelope.eightBit,
+      smtpUtf8: envelope.smtpUtf8,
+      mayProceed: () => deps.mayProceed(dispatch.entry.shard),
+    };
+    const free = outbound.use(dispatch.entry.shard, connection);
+    const send = () => {
+      if (!connection.idle) {
+        free();
+        return giveUp(run, "closed");
+      }
+      return connection.send(transaction, (result) => {
+        free();
+        const isWanted = scheduler.surplus(dispatch.lane.site, dispatch.source) === 0;
+        const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
+        const kept = outbound.keep(run.key, connection, isWanted ? limit : 0);
+        conclude(run, result, kept ? "kept" : "closed");
+      });
+    };
+    // Connecting took its time: the rate is held at the peer, so the pause comes right before MAIL.
+    const holdMs = scheduler.holdBeforeMail(dispatch.handle, clock.now());
+    if (holdMs <= 0) return send();
+    setTimeout(send, holdMs);
+    return undefined;
+  };
+
+  const connect = (run: Run, route: SiteRoute, pieces: readonly Buffer[]) => {
+    const { dispatch } = run;
+    if (dispatch.connection === "reuse") {
+      const idle = outbound.take(run.key);
+      if (idle !== undefined) return transact(run, idle, pieces);
+      // What is idle leads to another customer's hosts at the same site: one is given up, then a new one is due.
+      outbound.makeRoom(dispatch);
+      return giveUp(run, "kept");
+    }
+    void router.targets(route).then((resolved) => {
+      switch (resolved.kind) {
+        case "targets":
+          return outbound.open({
+            dispatch,
+            key: run.key,
+            route,
+            targets: resolved.targets,
+            ready: (connection) => transact(run, connection, pieces),
+            failed: (trouble) => fault(run, trouble, "closed"),
+          });
+        case "refused":
+          return conclude(run, answered(run, resolved.reply), "closed");
+        case "unknown":
+          return fault(run, { stage: "connect", kind: "network", text: resolved.text }, "closed");
+        default:
+          return resolved satisfies never;
+      }
+    });
+    return undefined;
+  };
+
+  const signed = (run: Run, route: SiteRoute) => {
+    const { envelope, body } = run.loaded;
+    const keys = deps.signers().keysFor(envelope.tenant, body);
+    if (keys.length === 0 || envelope.from === "") return connect(run, route, [body]);
+    void sign(body, keys, Math.floor(clock.now() / 1000)).then(
+      (signatures) => connect(run, route, [signatures, body]),
+      (error: unknown) => {
+        pod.log.error("signing failed", { id: envelope.id, error: String(error) });
+        fault(run, { stage: "data", kind: "protocol", text: "signing failed" }, unused(run.dispatch));
+      },
+    );
+    return undefined;
+  };
+
+  const routed = (run: Run, found: Routed) => {
+    const { dispatch, loaded } = run;
+    switch (found.kind) {
+      case "site":
+        if (found.site.id !== dispatch.lane.site) {
+          sites.rehome(dispatch, loaded, found.site);
+          return run.ended();
+        }
+        run.route = found.site;
+        run.key = `${siteKey(dispatch)}|${hostsKey(found.site)}`;
+        return signed(run, found.site);
+      case "refused":
+        return conclude(run, answered(run, found.reply), unused(dispatch));
+      case "unknown":
+        return conclude(run, unresolved(run, found.text), unused(dispatch));
+      default:
+        return found satisfies never;
+    }
+  };
+
+  return {
+    /** Runs one attempt; `ended` is called once, when the entry is deleted, deferred, requeued or moved. */
+    start(dispatch: Dispatch, loaded: Loaded, ended: () => void): void {
+      const run: Run = { dispatch, loaded, ended, key: "", route: undefined, connection: undefined };
+      if (!deps.mayProceed(dispatch.entry.shard)) return giveUp(run, unused(dispatch));
+      const domain = routingDomain(loaded.envelope.to[loaded.open[0] ?? 0] ?? "");
+      const known = router.peek(domain);
+      if (known !== undefined) return routed(run, known);
+      void router.route(domain).then((found) => routed(run, found));
+      return undefined;
+    },
+  };
+}
+
+interface Run {
+  readonly dispatch: Dispatch;
+  readonly loaded: Loaded;
+  readonly ended: () => void;
+  key: string;
+  route: SiteRoute | undefined;
+  connection: Connection | undefined;
+}
+
+function answered(run: Run, reply: Parameters<typeof replied>[1]): TransactionResult {
+  return replied(run.loaded.open.length, reply);
+}
+
+function replied(
+  count: number,
+  reply: Extract<TransactionResult, { kind: "answered" }>["replies"][number],
+): TransactionResult {
+  return { kind: "answered", replies: Array.from({ length: count }, () => reply) };
+}
+
+/** DNS trouble of one domain is that entry's, not the site's: 451 4.4.3 as RFC 3463 names it. */
+function unresolved(run: Run, text: string): TransactionResult {
+  return answered(run, { code: 451, enhanced: "4.4.3", text });
+}
+
+function decisionOf(pod: Pod, run: Run, result: TransactionResult): Decision {
+  const { envelope, open } = run.loaded;
+  const defaults = pod.config().manifest.retry;
+  const own = run.route?.rule?.retry;
+  return decide({
+    to: envelope.to,
+    open,
+    attempt: run.dispatch.entry.attempt,
+    receivedAt: envelope.receivedAt,
+    expiresAt: envelope.expiresAt,
+    from: envelope.from,
+    result,
+    policy: { firstMs: own?.firstMs ?? defaults.firstMs, maxMs: own?.maxMs ?? defaults.maxMs },
+    now: pod.clock.now(),
+    random: pod.random,
+  });
+}
+
+function countAttempt(pod: Pod, run: Run, result: TransactionResult, decision: Decision): void {
+  const provider = pod.metrics.providerLabel(run.route?.provider ?? run.dispatch.lane.site);
+  const outcome =
+    result.kind === "fault" ? result.fault.stage : (decision.recipients[0]?.outcome ?? "requeued");
+  pod.metrics.attempts.inc({ provider, source: run.dispatch.source, result: outcome });
+  if (decision.next.kind !== "requeue" || result.kind !== "fault") return;
+  const { envelope } = run.loaded;
+  const { site } = run.dispatch.lane;
+  record(pod, {
+    id: envelope.id,
+    type: "attempted",
+    tenant: envelope.tenant,
+    stream: envelope.stream,
+    site,
+    source: run.dispatch.source,
+    class: result.fault.kind,
+    text: `${result.fault.stage}: ${result.fault.text}`,
+    nextAttempt: pod.scheduler.siteState(site).backoffUntil,
+    ...(result.fault.target === undefined ? {} : { mx: result.fault.target.host }),
+  });
+}

@@ -1,0 +1,273 @@
+/**
+ * CORRIDOR: index → schedule → attempt → settle. Owns the loop that asks the scheduler what to do next, fetches what is
+ * not in memory, and knows what is in flight per shard. An entry ends deleted, deferred, moved, or another owner's.
+ */
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
+import { parentSite } from "#crds/wire/subject.ts";
+import type { Attempts, Loaded } from "./attempt.ts";
+import { routingDomain } from "./intake.ts";
+import { HotBodies } from "./hot-bodies.ts";
+import type { Pod } from "./pod.ts";
+import type { RecentIds } from "./recent-ids.ts";
+import type { Dispatch, Entry, Lane } from "./schedule/types.ts";
+import { type Decision, expire, refuse } from "./settle/decide.ts";
+import { attemptedOf, type Settlement } from "./settlement.ts";
+import { type Sites, unused } from "./sites.ts";
+import { reply } from "./smtp/reply.ts";
+
+/** Attempts under way in one pod: bounds bodies in memory, sockets and calls to JetStream together. */
+const maxInFlight = 2000;
+const maxInFlightBytes = 256 * 1024 * 1024;
+const unavailableRetryMs = 2000;
+/** An entry that cannot be read is looked at again this much later, with an alarm each time; never bounced. */
+const damagedRetryMs = 900_000;
+
+const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
+
+export interface DeliverDeps {
+  readonly pod: Pod;
+  readonly attempts: Attempts;
+  readonly sites: Sites;
+  readonly settlement: Settlement;
+  readonly recent: RecentIds;
+  /** A parent entry: its children are published, then it is deleted. */
+  splitParent(shard: number, seq: number): void;
+  leaseSeqOf(shard: number): number;
+  /** False while the shard is handed over: what runs ends, nothing new begins. */
+  mayBegin(shard: number): boolean;
+  /** The stored entry is not the indexed one: read the shard again from nothing. */
+  reindex(shard: number): void;
+}
+
+export type Deliver = ReturnType<typeof createDeliver>;
+
+export function createDeliver(deps: DeliverDeps) {
+  const { pod, attempts, sites, settlement } = deps;
+  const { scheduler, clock, log } = pod;
+  const hot = new HotBodies();
+  /** Sequences under way, by shard: a shard that is indexed again must not start what is still on its way. */
+  const inFlight = new Map<number, Set<number>>();
+  let running = 0;
+  let runningBytes = 0;
+  let pumping = false;
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+
+  const pump = (): void => {
+    if (pumping || stopped) return;
+    pumping = true;
+    clearTimeout(timer);
+    try {
+      while (running < maxInFlight && runningBytes < maxInFlightBytes) {
+        const step = scheduler.next(clock.now());
+        if (step.kind === "dispatch") begin(step.dispatch);
+        else if (step.kind === "expire") beginExpiry(step);
+        else {
+          if (step.kind === "sleep") timer = setTimeout(pump, Math.min(Math.ceil(step.ms), 60_000));
+          break;
+        }
+      }
+    } finally {
+      pumping = false;
+    }
+  };
+
+  const hold = (entry: Entry): (() => void) => {
+    running++;
+    runningBytes += entry.size;
+    const seqs = inFlight.get(entry.shard) ?? new Set();
+    inFlight.set(entry.shard, seqs.add(entry.seq));
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      running--;
+      runningBytes -= entry.size;
+      seqs.delete(entry.seq);
+      if (!pumping) pump();
+    };
+  };
+
+  const postpone = (dispatch: Dispatch, ms: number): void => {
+    scheduler.defer(dispatch.handle, clock.now() + ms, dispatch.entry.attempt, clock.now());
+    scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+  };
+
+  const attempt = (dispatch: Dispatch, loaded: Loaded, ended: () => void): void => {
+    if (!deps.recent.wasSettled(loaded.envelope)) return attempts.start(dispatch, loaded, ended);
+    const { shard, seq } = dispatch.entry;
+    log.info("repeat dropped", { id: loaded.envelope.id, shard, seq });
+    scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+    return pod.entries.remove(shard, seq, () => {
+      scheduler.settle(dispatch.handle);
+      ended();
+    });
+  };
+
+  const isUnderWay = ({ shard, seq }: Entry): boolean => inFlight.get(shard)?.has(seq) === true;
+
+  const begin = (dispatch: Dispatch): void => {
+    if (isUnderWay(dispatch.entry) || !deps.mayBegin(dispatch.entry.shard))
+      return postpone(dispatch, unavailableRetryMs);
+    const ended = hold(dispatch.entry);
+    const { shard, attempt: made } = dispatch.entry;
+    const held = hot.take(dispatch.handle);
+    if (held !== undefined && made === 0) {
+      const open = held.envelope.to.map((_, index) => index);
+      return attempt(dispatch, { ...held, open, stateSeq: 0, leaseSeq: deps.leaseSeqOf(shard) }, ended);
+    }
+    const retryLater = (ms: number) => {
+      postpone(dispatch, ms);
+      ended();
+    };
+    void load(dispatch.entry).then((loaded) => {
+      if (typeof loaded === "object") return attempt(dispatch, loaded, ended);
+      if (loaded === "unavailable") return retryLater(unavailableRetryMs);
+      if (loaded === "damaged") return retryLater(damagedRetryMs);
+      scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+      scheduler.settle(dispatch.handle);
+      if (loaded === "changed") deps.reindex(shard);
+      return ended();
+    });
+    return undefined;
+  };
+
+  const load = async (entry: Entry): Promise<Loaded | "gone" | "changed" | "damaged" | "unavailable"> => {
+    const { shard, seq } = entry;
+    const fetched = await pod.entries.fetch(shard, seq);
+    if (fetched.kind === "gone" || fetched.kind === "unavailable") return fetched.kind;
+    if (fetched.kind === "damaged") {
+      log.error("entry damaged", { shard, seq, issues: fetched.issues });
+      return "damaged";
+    }
+    const { envelope, body } = fetched;
+    if (idHashOf(envelope.id) !== entry.idHash) return "changed";
+    const all = envelope.to.map((_, index) => index);
+    const leaseSeq = deps.leaseSeqOf(shard);
+    if (entry.attempt === 0) return { envelope, body, open: all, stateSeq: 0, leaseSeq };
+    const state = await pod.states.read(shard, seq);
+    if (state.kind === "unavailable") return "unavailable";
+    if (state.kind === "none" || state.record.idHash !== entry.idHash)
+      return { envelope, body, open: all, stateSeq: 0, leaseSeq };
+    const open = state.record.open.filter((index) => index < all.length);
+    return { envelope, body, open: open.length === 0 ? all : open, stateSeq: state.stateSeq, leaseSeq };
+  };
+
+  /** Takes a queued entry that is not under way and hands it over with its hold; false = there is none that fits. */
+  const withQueued = async (
+    handle: number,
+    fits: (envelope: Envelope) => boolean,
+    act: Act,
+  ): Promise<boolean> => {
+    const queued = scheduler.entryOf(handle);
+    if (queued === undefined || queued.state === "inflight" || isUnderWay(queued.entry)) return false;
+    const ended = hold(queued.entry);
+    const loaded = await load(queued.entry);
+    // While it was read the scheduler may have begun with it.
+    const isStill = scheduler.entryOf(handle)?.state !== "inflight";
+    if (typeof loaded !== "object" || !isStill || !fits(loaded.envelope)) {
+      ended();
+      return false;
+    }
+    act({ handle, ...queued }, loaded, ended);
+    return true;
+  };
+
+  const settleWithout = (
+    step: Queued,
+    { loaded, decision }: { loaded: Loaded; decision: Decision },
+    ended: () => void,
+  ) => {
+    const { handle, entry, lane } = step;
+    hot.take(handle);
+    const { envelope, body, stateSeq, leaseSeq } = loaded;
+    const provider = sites.providerOf(lane.site);
+    const rest = { envelope, body, stateSeq, leaseSeq, provider, rule: undefined, peer: undefined };
+    const dispatch = { handle, entry, lane, source: "", connection: "reuse" } as const;
+    settlement.carryOut(attemptedOf(dispatch, rest), decision, ended);
+  };
+
+  const beginExpiry = (step: { handle: number; entry: Entry; lane: Lane }): void => {
+    if (isUnderWay(step.entry) || !deps.mayBegin(step.entry.shard)) {
+      scheduler.defer(step.handle, clock.now() + unavailableRetryMs, step.entry.attempt, clock.now());
+      return;
+    }
+    const ended = hold(step.entry);
+    const { handle, entry } = step;
+    void load(entry).then((loaded) => {
+      if (typeof loaded !== "object") {
+        if (loaded === "gone" || loaded === "changed") scheduler.settle(handle);
+        else scheduler.defer(handle, clock.now() + unavailableRetryMs, entry.attempt, clock.now());
+        return ended();
+      }
+      const { open, envelope } = loaded;
+      settleWithout(step, { loaded, decision: expire({ open, from: envelope.from, last: "" }) }, ended);
+      return undefined;
+    });
+  };
+
+  return {
+    pump,
+    /** Indexes one stored entry; `state` is its record when it was deferred before. */
+    add(at: { shard: number; seq: number }, envelope: Envelope, known: Known): void {
+      const { shard, seq } = at;
+      if (envelope.site === parentSite) return deps.splitParent(shard, seq);
+      const idHash = idHashOf(envelope.id);
+      const lane: Lane = { site: envelope.site, tenant: envelope.tenant, class: envelope.class };
+      const matching = known.state?.idHash === idHash ? known.state : undefined;
+      const entry: Entry = {
+        shard,
+        seq,
+        idHash,
+        size: envelope.size,
+        receivedAt: envelope.receivedAt,
+        expiresAt: envelope.expiresAt,
+        due: matching?.due ?? envelope.due,
+        attempt: matching?.attempt ?? envelope.attempt,
+      };
+      sites.ensure(lane, routingDomain(envelope.to[0] ?? ""));
+      const handle = scheduler.add(lane, entry, clock.now());
+      if (known.body !== undefined && entry.attempt === 0 && entry.due === 0)
+        hot.put(handle, envelope, known.body);
+      return undefined;
+    },
+    /** Makes a waiting entry ready, if it fits. */
+    retry: (handle: number, fits: (envelope: Envelope) => boolean): Promise<boolean> =>
+      withQueued(handle, fits, (_queued, _loaded, ended) => {
+        scheduler.requeue(handle, clock.now());
+        ended();
+      }),
+    /** Settles a queued entry as bounced by an operator, with a DSN. */
+    bounce: (handle: number, fits: (envelope: Envelope) => boolean): Promise<boolean> =>
+      withQueued(handle, fits, (queued, loaded, ended) => {
+        const decision = refuse({ open: loaded.open, from: loaded.envelope.from, reply: bouncedByOperator });
+        settleWithout(queued, { loaded, decision }, ended);
+      }),
+    /** The lease is gone: forgets the shard. What is in flight ends by itself, behind the fence. */
+    drop(shard: number): void {
+      scheduler.dropShard(shard);
+      pump();
+    },
+    inFlight: (shard: number): ReadonlySet<number> => inFlight.get(shard) ?? new Set(),
+    running: (): number => running,
+    stop(): void {
+      stopped = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+interface Queued {
+  readonly handle: number;
+  readonly entry: Entry;
+  readonly lane: Lane;
+}
+
+type Act = (queued: Queued, loaded: Loaded, ended: () => void) => void;
+
+export interface Known {
+  readonly state?: StateRecord | undefined;
+  /** The message, when this very pod stored it just now. */
+  readonly body?: Buffer;
+}

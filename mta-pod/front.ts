@@ -1,0 +1,130 @@
+/** Opens the front doors of a pod (SMTP, submission, submissions, HTTP, admin) and closes them in order. Rejects when a port is taken. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Admission } from "./admit/admission.ts";
+import type { Explain, QueueQuery } from "./explain.ts";
+import { startAdmin } from "./http-in/admin.ts";
+import { startInjection } from "./http-in/injection.ts";
+import type { PodOptions } from "./options.ts";
+import type { Clock } from "./runtime/clock.ts";
+import type { Log } from "./runtime/log.ts";
+import type { InboundHooks, Login } from "./smtp/inbound.ts";
+import { createBufferBudget } from "./smtp-in/buffer-budget.ts";
+import { type Listener, startListener } from "./smtp-in/listener.ts";
+import type { TlsMaterial } from "./smtp-in/options.ts";
+
+/** Bodies held by all sessions of a pod together; beyond it sockets are paused. */
+const maxBufferedBytes = 128 * 1024 * 1024;
+const maxConnections = 10_000;
+const maxConnectionsPerAddress = 2000;
+/** RFC 5321 4.5.3.2.7. */
+const idleMs = 300_000;
+/** What EHLO shows before a login names the tenant. */
+const defaultMessageBytes = 26_214_400;
+
+export interface FrontDeps {
+  readonly options: PodOptions;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly hostname: string;
+  readonly hooks: InboundHooks;
+  readonly explain: Explain;
+  admission(): Admission;
+  /** A witness knows that an incarnation of a pod is dead: its leases are freed. */
+  witness(pod: string, incarnation: string): Promise<unknown>;
+}
+
+export interface Front {
+  readonly ports: Readonly<Record<string, number>>;
+  connections(): number;
+  /** Takes no more; answers what is open within `graceMs`. */
+  close(graceMs: number): Promise<void>;
+}
+
+export async function openFront(deps: FrontDeps): Promise<Front> {
+  const { options, clock, log, hooks } = deps;
+  const { bind: host, ports, reusePort, local } = options;
+  const tls = readTls(options.tlsDir);
+  const budget = createBufferBudget(maxBufferedBytes);
+  const maxMessageBytes = (login: Login | null): number =>
+    login === null ? defaultMessageBytes : deps.admission().maxMessageBytes(login);
+  const smtp = (name: "smtp" | "submission" | "submissions", port: number): Promise<Listener> =>
+    startListener({
+      name,
+      host,
+      port,
+      reusePort,
+      tls,
+      implicitTls: name === "submissions",
+      hostname: deps.hostname,
+      maxMessageBytes,
+      maxConnections,
+      maxConnectionsPerAddress,
+      maxBufferedBytes,
+      idleMs,
+      plaintextAuthFrom: local ? "loopback" : "nobody",
+      hooks,
+      budget,
+      clock,
+      log,
+    });
+  const listeners = new Map<string, Listener>();
+  for (const name of ["smtp", "submission", "submissions"] as const) {
+    if (ports[name] < 0 || (name === "submissions" && tls === null)) continue;
+    listeners.set(name, await smtp(name, ports[name]));
+  }
+  const injection = ports.http < 0 ? undefined : await startInjection(injectionOptions(deps));
+  const token =
+    options.adminTokenFile === null ? undefined : readFileSync(options.adminTokenFile, "utf8").trim();
+  const admin = ports.admin < 0 || !token ? undefined : await startAdmin(adminOptions(deps, token));
+  const opened: Record<string, number> = {};
+  for (const [name, listener] of listeners) opened[name] = listener.port;
+  if (injection !== undefined) opened["http"] = injection.port;
+  if (admin !== undefined) opened["admin"] = admin.port;
+  return {
+    ports: opened,
+    connections: () => [...listeners.values()].reduce((sum, listener) => sum + listener.connections(), 0),
+    async close(graceMs) {
+      for (const listener of listeners.values()) listener.stopAccepting();
+      await Promise.all([
+        ...[...listeners.values()].map((listener) => listener.drain(graceMs)),
+        injection?.close(),
+        admin?.close(),
+      ]);
+    },
+  };
+}
+
+function readTls(dir: string | null): TlsMaterial | null {
+  return dir === null
+    ? null
+    : { key: readFileSync(join(dir, "tls.key")), cert: readFileSync(join(dir, "tls.crt")) };
+}
+
+function injectionOptions({ options, hooks, explain, hostname, log }: FrontDeps) {
+  return {
+    host: options.bind,
+    port: options.ports.http,
+    reusePort: options.reusePort,
+    hostname,
+    log,
+    hooks: { ...hooks, explain: (tenant: string, id: string) => explain.message(id, tenant) },
+  };
+}
+
+function adminOptions({ options, explain, witness, log }: FrontDeps, token: string) {
+  return {
+    host: options.bind,
+    port: options.ports.admin,
+    reusePort: options.reusePort,
+    token,
+    log,
+    hooks: {
+      queue: (query: QueueQuery) => explain.queue(query),
+      message: (id: string) => explain.message(id),
+      top: () => explain.top(),
+      act: (action: "retry" | "bounce", query: QueueQuery) => explain.act(action, query),
+      witness,
+    },
+  };
+}

@@ -1,0 +1,171 @@
+/**
+ * CORRIDOR: groups the recipients of a message by site and stores it: one entry for one site, one parent entry for
+ * several (design.md §3), so that one PubAck stands behind each 250. Serves the front doors and our own DSNs.
+ */
+import type { Envelope, PriorityClass } from "#crds/wire/envelope.ts";
+import { parentShardOf, parentSite, shardOf } from "#crds/wire/subject.ts";
+import type { Router, SiteRoute } from "./route/router.ts";
+import { domainOf } from "./smtp/address.ts";
+import type { Publisher, Stored } from "./spool/publisher.ts";
+
+/** How long intake waits for DNS; a domain unknown by then is its own provisional site. */
+const routeBoundMs = 2000;
+
+export interface Message {
+  readonly id: string;
+  readonly tenant: string;
+  readonly stream: string;
+  readonly class: PriorityClass;
+  readonly from: string;
+  readonly to: readonly string[];
+  readonly body: Buffer;
+  readonly eightBit: boolean;
+  readonly smtpUtf8: boolean;
+  readonly receivedAt: number;
+  readonly expiresAt: number;
+  readonly sendAt: number;
+}
+
+/** Recipients that can share transactions: one site, one set of hosts. */
+export interface Group {
+  readonly site: string;
+  readonly maxAgeMs: number | undefined;
+  readonly to: string[];
+  /** Index of the first recipient: names the child of a parent the same way each time it is made. */
+  readonly first: number;
+}
+
+export interface IntakeOptions {
+  readonly router: Router;
+  readonly publisher: Publisher;
+  readonly shards: number;
+  /** Told of each stored entry, so that an owner can index its own mail without waiting for the tail. */
+  stored(shard: number, seq: number, envelope: Envelope, body: Buffer): void;
+}
+
+export interface Intake {
+  /** Calls `done` once. `messageId` is the Nats-Msg-Id, default the message's id. */
+  put(message: Message, done: (stored: Stored) => void, messageId?: string): void;
+  /** Groups without storing: for the owner of a parent. Never rejects. */
+  group(to: readonly string[]): Promise<Group[]>;
+}
+
+export function createIntake(options: IntakeOptions): Intake {
+  const { router } = options;
+  const group = async (to: readonly string[]): Promise<Group[]> => {
+    const domains = [...new Set(to.map(routingDomain))];
+    const routes = new Map<string, SiteRoute | undefined>();
+    await Promise.all(domains.map(async (domain) => routes.set(domain, await routeWithin(router, domain))));
+    return groupsOf(to, (domain) => routes.get(domain));
+  };
+  const store = (
+    message: Message,
+    groups: readonly Group[],
+    messageId: string,
+    done: (s: Stored) => void,
+  ) => {
+    const [only] = groups;
+    const single = groups.length === 1 && only !== undefined ? only : undefined;
+    const site = single?.site ?? parentSite;
+    const shard = single ? shardCache(site, options.shards) : parentShardOf(message.id, options.shards);
+    const envelope = envelopeOf(message, site, single?.maxAgeMs);
+    options.publisher.store({ shard, envelope, body: message.body, messageId }, (stored) => {
+      if (stored.kind === "stored" && !stored.duplicate)
+        options.stored(shard, stored.seq, { ...envelope, bodyChunks: stored.bodyChunks }, message.body);
+      done(stored);
+    });
+  };
+  return {
+    group,
+    put(message, done, messageId = message.id) {
+      const known = groupsFromCache(router, message.to);
+      if (known !== undefined) return store(message, known, messageId, done);
+      void group(message.to).then((groups) => store(message, groups, messageId, done));
+      return undefined;
+    },
+  };
+}
+
+/** The stored envelope of `message` for `site`; a rule's own maxAge may shorten what the tenant was given. */
+export function envelopeOf(message: Message, site: string, maxAgeMs: number | undefined): Envelope {
+  const { body, ...facts } = message;
+  const expiresAt =
+    maxAgeMs === undefined ? message.expiresAt : Math.min(message.expiresAt, message.receivedAt + maxAgeMs);
+  return {
+    ...facts,
+    site,
+    expiresAt,
+    size: body.length,
+    bodyChunks: 0,
+    moves: 0,
+    attempt: 0,
+    due: message.sendAt,
+  };
+}
+
+/** What the router is asked for: the domain as it is compared, or an address literal as it stands. */
+export function routingDomain(address: string): string {
+  return domainOf(address) ?? address.slice(address.lastIndexOf("@") + 1).toLowerCase();
+}
+
+const shardOfSite = new Map<string, number>();
+const cachedSites = 10_000;
+
+/** `shardOf` costs a SHA-256; the busy sites of a pod are few. */
+export function shardCache(site: string, shards: number): number {
+  const key = `${shards}#${site}`;
+  const known = shardOfSite.get(key);
+  if (known !== undefined) return known;
+  if (shardOfSite.size >= cachedSites) shardOfSite.clear();
+  const shard = shardOf(site, 0, shards);
+  shardOfSite.set(key, shard);
+  return shard;
+}
+
+function groupsFromCache(router: Router, to: readonly string[]): Group[] | undefined {
+  for (const address of to) if (router.peek(routingDomain(address)) === undefined) return undefined;
+  return groupsOf(to, (domain) => {
+    const routed = router.peek(domain);
+    return routed?.kind === "site" ? routed.site : undefined;
+  });
+}
+
+async function routeWithin(router: Router, domain: string): Promise<SiteRoute | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const bound = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, routeBoundMs, undefined);
+  });
+  try {
+    const routed = await Promise.race([router.route(domain), bound]);
+    return routed?.kind === "site" ? routed.site : undefined;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A domain without a site (unknown as yet, or refused for good) is its own: the owner asks again and settles it. */
+function groupsOf(to: readonly string[], routeOf: (domain: string) => SiteRoute | undefined): Group[] {
+  const groups = new Map<string, Group>();
+  for (const [index, address] of to.entries()) {
+    const domain = routingDomain(address);
+    const route = routeOf(domain);
+    const key = route === undefined ? `?${domain}` : hostsKey(route);
+    const group = groups.get(key);
+    if (group !== undefined) group.to.push(address);
+    else
+      groups.set(key, {
+        site: route?.id ?? domain,
+        maxAgeMs: route?.rule?.retry.maxAgeMs,
+        to: [address],
+        first: index,
+      });
+  }
+  return [...groups.values()];
+}
+
+/** One site of a rule can have many host sets (every customer of a provider has its own): a transaction needs one. */
+export function hostsKey(route: SiteRoute): string {
+  let key = route.id;
+  for (const hop of route.hops) key += `|${hop.host}:${hop.port}`;
+  return key;
+}

@@ -1,0 +1,61 @@
+/** Composition root of `mailboat pod`: builds the rooms, hands them to the corridors, owns the order of start and shutdown. */
+import { randomBytes } from "node:crypto";
+import { hostname } from "node:os";
+import { type PodOptions, podUsage, readPodOptions, UsageError } from "./options.ts";
+import { startPod } from "./start.ts";
+import { createLog } from "./telemetry/pino-log.ts";
+
+async function main(args: readonly string[]): Promise<void> {
+  let options: PodOptions;
+  try {
+    options = readPodOptions(args, hostname());
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    process.stderr.write(`${error.message}\n${podUsage}\n`);
+    process.exitCode = 2;
+    return;
+  }
+  const incarnation = randomBytes(8).toString("hex");
+  const log = createLog(options.logLevel, { pod: options.name });
+  process.on("unhandledRejection", (error) =>
+    log.error("unhandled rejection", { error: String(error), stack: stackOf(error) }),
+  );
+  process.on("uncaughtException", (error) => {
+    // State in memory is not to be trusted any more; the queue is in JetStream, so ending loses nothing.
+    log.error("uncaught exception", { error: String(error), stack: error.stack });
+    setTimeout(() => process.exit(1), 50);
+  });
+  const stop = new AbortController();
+  const pod = await startPod({ options, log, incarnation, signal: stop.signal });
+  process.stdout.write(`${JSON.stringify({ ready: true, pod: options.name, incarnation, ...pod.ports })}\n`);
+  let stopping = false;
+  const shutdown = (reason: string): void => {
+    if (stopping) return;
+    stopping = true;
+    log.info("stopping", { reason });
+    stop.abort();
+    void pod.stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error("stop failed", { error: String(error) });
+        process.exit(1);
+      },
+    );
+  };
+  process.on("SIGTERM", () => shutdown("SIGTERM"));
+  process.on("SIGINT", () => shutdown("SIGINT"));
+  if (options.exitWithParent) {
+    process.stdin.on("end", () => shutdown("parent is gone"));
+    process.stdin.on("error", () => shutdown("parent is gone"));
+    process.stdin.resume();
+  }
+}
+
+function stackOf(error: unknown): string | undefined {
+  return error instanceof Error ? error.stack : undefined;
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+});

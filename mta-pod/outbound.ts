@@ -1,0 +1,105 @@
+/**
+ * CORRIDOR: the connections of a pod to recipients' hosts: opened for an attempt, kept for the next, and cut off when
+ * their shard is lost, unless the dot was sent: then the reply is awaited, since a second sending is worse (decisions.md 13).
+ */
+import type { Rule } from "#crds/pod-config/schema.ts";
+import type { Pod } from "./pod.ts";
+import type { SiteRoute } from "./route/router.ts";
+import type { Dispatch } from "./schedule/types.ts";
+import { type Connection, openConnection } from "./smtp-out/connection.ts";
+import { createPool } from "./smtp-out/pool.ts";
+import { createTlsPolicy } from "./smtp-out/tls-policy.ts";
+import type { Fault, Target } from "./smtp/transaction.ts";
+
+/** A connection waits this long for the next mail: by time, not by count, so that busy sites keep theirs. */
+const idleMs = 5000;
+
+/** Timeouts of a site without a rule (RFC 5321 4.5.3.2). */
+const defaultTimeouts: Rule["timeouts"] = {
+  connectMs: 60_000,
+  bannerMs: 300_000,
+  commandMs: 300_000,
+  dataMs: 180_000,
+  finalMs: 600_000,
+};
+
+export interface Outbound {
+  /** An idle connection to exactly these hosts. */
+  take(key: string): Connection | undefined;
+  /** False = it is over or no longer wanted, and is closed. */
+  keep(key: string, connection: Connection, limit: number): boolean;
+  /** Closes one idle connection of the dispatch's site to make room for another host's. */
+  makeRoom(dispatch: Dispatch): void;
+  open(order: OpenOrder): void;
+  /** A transaction of the shard uses `connection` until the returned function is called. */
+  use(shard: number, connection: Connection): () => void;
+  /** Aborts what is before its dot on the shard. */
+  abandon(shard: number): void;
+  destroyAll(): void;
+}
+
+export interface OpenOrder {
+  readonly dispatch: Dispatch;
+  readonly key: string;
+  readonly route: SiteRoute;
+  readonly targets: readonly Target[];
+  ready(connection: Connection): void;
+  failed(fault: Fault): void;
+}
+
+export function siteKey({ lane, source }: Dispatch): string {
+  return `${lane.site}|${source}`;
+}
+
+export function createOutbound(pod: Pod): Outbound {
+  const { clock, log, scheduler } = pod;
+  const pool = createPool({ clock, log, idleMs });
+  const tlsPolicy = createTlsPolicy({ clock });
+  const used = new Map<number, Set<Connection>>();
+  return {
+    take: (key) => pool.take(key),
+    keep(key, connection, limit) {
+      if (!connection.idle) return false;
+      if (connection.sent >= limit) {
+        connection.close();
+        return false;
+      }
+      pool.give(key, connection);
+      return true;
+    },
+    makeRoom: (dispatch) => void pool.closeOne(siteKey(dispatch)),
+    open({ dispatch, key, route, targets, ready, failed }) {
+      const { manifest } = pod.config();
+      const source = manifest.egress.sources.find(({ name }) => name === dispatch.source);
+      const connection = openConnection(
+        {
+          targets,
+          ehlo: source?.ehlo ?? manifest.hostname,
+          tls: route.rule?.tls.mode ?? "Opportunistic",
+          timeouts: route.rule?.timeouts ?? defaultTimeouts,
+          log,
+          ...(source?.address === undefined ? {} : { localAddress: source.address }),
+        },
+        {
+          ready: () => ready(connection),
+          failed,
+          closed: () => {
+            // Only the end of an idle one is told here: one in use is told of by its transaction's result.
+            if (pool.remove(key, connection))
+              scheduler.connectionClosed(dispatch.lane.site, dispatch.source, clock.now());
+          },
+        },
+        { clock, tlsPolicy },
+      );
+    },
+    use(shard, connection) {
+      const set = used.get(shard) ?? new Set();
+      used.set(shard, set.add(connection));
+      return () => void set.delete(connection);
+    },
+    abandon(shard) {
+      for (const connection of used.get(shard) ?? []) if (!connection.committed) connection.destroy();
+    },
+    destroyAll: () => pool.destroyAll(),
+  };
+}

@@ -1,0 +1,131 @@
+/**
+ * CORRIDOR: splits parent entries (messages for several sites): publishes a child per site, notes progress in the parent's
+ * state, then deletes the parent. A crash in between publishes again under the same ids, which the duplicate window drops.
+ */
+import { idHashOf } from "#crds/wire/state-record.ts";
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { envelopeOf, type Group, type Intake, shardCache } from "./intake.ts";
+import type { Pod } from "./pod.ts";
+
+/** Children published before progress is written down. */
+const batch = 64;
+const retryMs = 2000;
+
+export interface ParentsDeps {
+  readonly pod: Pod;
+  readonly intake: Intake;
+  readonly shards: number;
+  leaseSeqOf(shard: number): number;
+  owns(shard: number): boolean;
+  stored(shard: number, seq: number, envelope: Envelope, body: Buffer): void;
+}
+
+export interface Parents {
+  split(shard: number, seq: number): void;
+  /** Parents of the shard that are being split now. */
+  underWay(shard: number): number;
+}
+
+export function createParents(deps: ParentsDeps): Parents {
+  const { pod, intake } = deps;
+  const busy = new Map<string, number>();
+
+  const split = async (shard: number, seq: number): Promise<"done" | "later"> => {
+    const fetched = await pod.entries.fetch(shard, seq);
+    if (fetched.kind === "gone") return "done";
+    if (fetched.kind !== "entry") return "later";
+    const { envelope, body } = fetched;
+    const state = await pod.states.read(shard, seq);
+    if (state.kind === "unavailable") return "later";
+    const idHash = idHashOf(envelope.id);
+    const known = state.kind === "state" && state.record.idHash === idHash ? state : undefined;
+    const open = new Set(known?.record.open ?? envelope.to.map((_, index) => index));
+    const groups = await intake.group([...open].map((index) => envelope.to[index] ?? ""));
+    const indexed = indexesOf(envelope, groups);
+    let stateSeq = known?.stateSeq ?? 0;
+    for (let start = 0; start < indexed.length; start += batch) {
+      const some = indexed.slice(start, start + batch);
+      const results = await Promise.all(some.map((child) => publish(envelope, body, child)));
+      if (!results.every(Boolean)) return "later";
+      for (const { indexes } of some) for (const index of indexes) open.delete(index);
+      if (open.size === 0) break;
+      const record = { attempt: 0, due: 0, open: [...open], idHash, last: "" };
+      const written = await pod.states.write(shard, seq, { record, leaseSeq: deps.leaseSeqOf(shard) });
+      if (written.kind !== "written") return "later";
+      stateSeq = written.stateSeq;
+    }
+    return new Promise((resolve) => {
+      pod.entries.remove(shard, seq, () => {
+        if (stateSeq > 0) pod.states.remove(shard, stateSeq);
+        resolve("done");
+      });
+    });
+  };
+
+  const publish = (parent: Envelope, body: Buffer, child: Child): Promise<boolean> => {
+    const {
+      bodyChunks,
+      site: _site,
+      size: _size,
+      moves: _moves,
+      attempt: _attempt,
+      due: _due,
+      ...facts
+    } = parent;
+    const made = envelopeOf({ ...facts, to: child.group.to, body }, child.group.site, child.group.maxAgeMs);
+    const shard = shardCache(child.group.site, deps.shards);
+    const envelope = { ...made, bodyChunks, size: parent.size };
+    return new Promise((resolve) => {
+      const messageId = `${parent.id}:${child.indexes[0] ?? 0}`;
+      pod.publisher.store({ shard, envelope, body, messageId }, (stored) => {
+        if (stored.kind === "stored" && !stored.duplicate) deps.stored(shard, stored.seq, envelope, body);
+        resolve(stored.kind === "stored");
+      });
+    });
+  };
+
+  const attempt = (shard: number, seq: number): void => {
+    void split(shard, seq).then(
+      (result) => (result === "done" ? end(shard, seq) : again(shard, seq)),
+      (error: unknown) => {
+        pod.log.error("parent not split", { shard, seq, error: String(error) });
+        again(shard, seq);
+      },
+    );
+  };
+  const end = (shard: number, seq: number): void => {
+    busy.delete(`${shard}:${seq}`);
+  };
+  const again = (shard: number, seq: number): void => {
+    if (!deps.owns(shard)) return end(shard, seq);
+    setTimeout(() => (deps.owns(shard) ? attempt(shard, seq) : end(shard, seq)), retryMs);
+    return undefined;
+  };
+
+  return {
+    split(shard, seq) {
+      const key = `${shard}:${seq}`;
+      if (busy.has(key)) return;
+      busy.set(key, shard);
+      attempt(shard, seq);
+    },
+    underWay: (shard) => [...busy.values()].filter((of) => of === shard).length,
+  };
+}
+
+interface Child {
+  readonly group: Group;
+  /** Into the parent's recipients, ascending. */
+  readonly indexes: readonly number[];
+}
+
+/** The same address may stand in an envelope twice: each of its places goes to one child. */
+function indexesOf(envelope: Envelope, groups: readonly Group[]): Child[] {
+  const places = new Map<string, number[]>();
+  for (const [index, address] of envelope.to.entries())
+    places.set(address, [...(places.get(address) ?? []), index]);
+  return groups.map((group) => ({
+    group,
+    indexes: [...new Set(group.to.flatMap((address) => places.get(address) ?? []))].sort((a, b) => a - b),
+  }));
+}

@@ -1,0 +1,168 @@
+/**
+ * CORRIDOR: session → admit → route → spool → 250. Answers 250 only after JetStream's PubAck; trouble of our own is
+ * 4xx, never 5xx. What was refused is counted and recorded; what was accepted has an id that stands in every trace of it.
+ */
+import type { Admission, Usage } from "./admit/admission.ts";
+import { type Bucket, utcDay } from "./admit/bucket.ts";
+import type { Refusal } from "./admit/refusal.ts";
+import type { Intake } from "./intake.ts";
+import { type Pod, record } from "./pod.ts";
+import { fromAddresses, type HeaderField, headerFields } from "./smtp/header.ts";
+import type { Inbound, InboundHooks, Login, SessionFacts } from "./smtp/inbound.ts";
+import { type Reply, reply } from "./smtp/reply.ts";
+import { dateField, messageIdField, receivedField } from "./smtp/trace.ts";
+import type { Stored } from "./spool/publisher.ts";
+
+/** A header section larger than this is not looked into further: RFC 5322 has no limit, hostile clients do. */
+const headerBound = 256 * 1024;
+const streamField = "x-mailboat-stream";
+
+export interface ReceiveDeps {
+  readonly pod: Pod;
+  readonly intake: Intake;
+  admission(): Admission;
+  /** Entries of the tenant queued in the pool, as far as this pod knows. */
+  queued(tenant: string): number;
+  /** Pods that share the tenants' rates: each has its part, so that all together never exceed them. */
+  livePods(): number;
+}
+
+export function createReceive(deps: ReceiveDeps): InboundHooks {
+  const { pod } = deps;
+  const buckets = new Map<string, Bucket>();
+  const days = new Map<string, { day: number; count: number }>();
+
+  const refused = (
+    tenant: string,
+    { reply: answer, reason }: Refusal,
+    session: SessionFacts,
+    from = "",
+  ): Reply => {
+    pod.metrics.rejections.inc({ tenant: pod.metrics.tenantLabel(tenant), reason });
+    pod.log.info("rejected", { tenant, reason, from, session: session.id, remote: session.remoteAddress });
+    return answer;
+  };
+
+  const usageOf = (tenant: string, now: number): Usage => {
+    const day = days.get(tenant);
+    return {
+      bucket: buckets.get(tenant),
+      dayCount: day?.day === utcDay(now) ? day.count : 0,
+      queued: deps.queued(tenant),
+      share: 1 / Math.max(1, deps.livePods()),
+    };
+  };
+
+  const spend = (tenant: string, bucket: Bucket, now: number): void => {
+    buckets.set(tenant, bucket);
+    const day = days.get(tenant);
+    if (day?.day === utcDay(now)) day.count++;
+    else days.set(tenant, { day: utcDay(now), count: 1 });
+  };
+
+  return {
+    async authenticate(session, username, password) {
+      const verdict = deps.admission().login(username, password);
+      return verdict.ok ? verdict : { ok: false, reply: refused("unknown", verdict, session) };
+    },
+    trusted: (remoteAddress) => deps.admission().trusted(remoteAddress),
+    mail(session, from, size) {
+      if (session.login === null) return authenticationRequired;
+      const verdict = deps.admission().mail(session.login, from, size);
+      return verdict.ok ? null : refused(session.login.tenant, verdict, session, from);
+    },
+    recipient(session, from, to, next) {
+      if (session.login === null) return authenticationRequired;
+      const verdict = deps.admission().recipient(session.login, to, next);
+      return verdict.ok ? null : refused(session.login.tenant, verdict, session, from);
+    },
+    message(inbound, answer) {
+      const { session, from, to } = inbound;
+      const login: Login | null = session.login;
+      if (login === null) return answer(authenticationRequired);
+      const now = pod.clock.now();
+      const fields = headerFields(inbound.body, headerBound);
+      const facts = {
+        from,
+        to,
+        headerFrom: fields.filter(({ name }) => name === "from").flatMap(({ value }) => fromAddresses(value)),
+        size: inbound.body.length,
+        streamHeader: fields.find(({ name }) => name === streamField)?.value.trim() ?? null,
+      };
+      const verdict = deps.admission().message(login, facts, usageOf(login.tenant, now), now);
+      if (!verdict.ok) return answer(refused(login.tenant, verdict, session, from));
+      spend(login.tenant, verdict.bucket, now);
+      const id = pod.newId();
+      const message = {
+        id,
+        tenant: login.tenant,
+        stream: verdict.stream,
+        class: verdict.class,
+        from,
+        to,
+        body: stored(pod, inbound, { id, now, fields }),
+        eightBit: inbound.eightBit,
+        smtpUtf8: inbound.smtpUtf8,
+        receivedAt: now,
+        expiresAt: verdict.expiresAt,
+        sendAt: 0,
+      };
+      deps.intake.put(message, (result) => {
+        if (result.kind === "stored") accepted(pod, message, session);
+        answer(replyTo(result, id));
+      });
+      return undefined;
+    },
+  };
+}
+
+const authenticationRequired = reply(530, "5.7.0", "authentication required");
+
+function accepted(
+  pod: Pod,
+  message: { id: string; tenant: string; stream: string; from: string; to: readonly string[]; body: Buffer },
+  session: SessionFacts,
+): void {
+  const { id, tenant, stream, from, to, body } = message;
+  pod.metrics.received.inc({ tenant: pod.metrics.tenantLabel(tenant), stream });
+  record(pod, { id, type: "received", tenant, stream, from, to, size: body.length, tls: session.tls });
+}
+
+/** 452 tells a client that the space is missing, 451 that something else is: both mean "try again" (RFC 5321 4.2.3). */
+function replyTo(result: Stored, id: string): Reply {
+  if (result.kind === "stored") return reply(250, "2.0.0", `queued as ${id}`);
+  switch (result.reason) {
+    case "full":
+      return reply(452, "4.3.1", "the queue is full, try again later");
+    case "overloaded":
+      return reply(451, "4.3.2", "too busy, try again later");
+    case "unavailable":
+      return reply(451, "4.3.0", "the queue cannot be reached, try again later");
+    case "oversized":
+      return reply(452, "4.5.3", "too many recipients for one message, send the rest in another");
+    default:
+      return result.reason satisfies never;
+  }
+}
+
+/** The message as it is kept: our trace first, what a submission server adds, without what was meant for us only. */
+function stored(
+  pod: Pod,
+  inbound: Inbound,
+  { id, now, fields }: { id: string; now: number; fields: readonly HeaderField[] },
+): Buffer {
+  const { hostname } = pod.config().manifest;
+  const { helo, remoteAddress, protocol } = inbound.session;
+  let added = receivedField({ helo, remoteAddress, hostname, protocol, id, time: now });
+  if (!fields.some(({ name }) => name === "message-id")) added += messageIdField(id, hostname);
+  if (!fields.some(({ name }) => name === "date")) added += dateField(now);
+  const pieces: Buffer[] = [Buffer.from(added, "latin1")];
+  let kept = 0;
+  for (const { name, start, end } of fields) {
+    if (name !== streamField) continue;
+    pieces.push(inbound.body.subarray(kept, start));
+    kept = end;
+  }
+  pieces.push(inbound.body.subarray(kept));
+  return Buffer.concat(pieces);
+}

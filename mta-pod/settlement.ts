@@ -1,0 +1,188 @@
+/**
+ * CORRIDOR: makes a decision of settle true, in the order of design.md §3: DSN before delete, entry before its state,
+ * state acknowledged before the wait. What cannot be written is kept in memory and written again; nothing is retried early.
+ */
+import { hashToken } from "#crds/values/hash.ts";
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
+import type { Intake } from "./intake.ts";
+import { type Pod, record } from "./pod.ts";
+import type { RecentIds } from "./recent-ids.ts";
+import type { Dispatch } from "./schedule/types.ts";
+import { composeDsn } from "./settle/dsn.ts";
+import type { Decision, RecipientOutcome } from "./settle/decide.ts";
+import type { PeerFacts } from "./smtp/transaction.ts";
+
+const rewriteMs = 2000;
+
+/** One attempt's facts, as settlement needs them. */
+export interface Attempted {
+  readonly handle: number;
+  readonly shard: number;
+  readonly seq: number;
+  readonly leaseSeq: number;
+  /** Sequence of the state record this attempt began from, 0 = none. */
+  readonly stateSeq: number;
+  readonly envelope: Envelope;
+  readonly body: Buffer;
+  readonly provider: string;
+  readonly source: string;
+  readonly rule: string | undefined;
+  readonly peer: PeerFacts | undefined;
+}
+
+export interface Settlement {
+  /** `done` once the entry is deleted, or its state is stored, or its shard is gone. */
+  carryOut(attempted: Attempted, decision: Decision, done: () => void): void;
+}
+
+export interface SettlementDeps {
+  readonly pod: Pod;
+  readonly intake: Intake;
+  readonly recent: RecentIds;
+  owns(shard: number): boolean;
+  /** The server refused a write of this shard's: somebody else has its lease. */
+  fenced(shard: number): void;
+}
+
+export function createSettlement({ pod, intake, recent, owns, fenced }: SettlementDeps): Settlement {
+  const { scheduler, clock, entries, states } = pod;
+
+  const remove = (attempted: Attempted, done: () => void) => {
+    const { shard, seq, handle, stateSeq } = attempted;
+    entries.remove(shard, seq, () => {
+      scheduler.settle(handle);
+      recent.settled(attempted.envelope, clock.monotonic());
+      // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
+      if (stateSeq > 0) states.remove(shard, stateSeq);
+      done();
+    });
+  };
+
+  const writeState = (attempted: Attempted, stateRecord: StateRecord, done: () => void) => {
+    const { shard, seq, handle, leaseSeq } = attempted;
+    void states.write(shard, seq, { record: stateRecord, leaseSeq }).then((written) => {
+      if (written.kind === "unavailable" && owns(shard)) {
+        pod.log.warn("state not stored", { shard, seq, reason: written.text });
+        setTimeout(() => writeState(attempted, stateRecord, done), rewriteMs);
+        return;
+      }
+      // The new owner repeats what was open; the index goes with the lease.
+      if (written.kind === "fenced") fenced(shard);
+      if (written.kind === "written")
+        scheduler.defer(handle, stateRecord.due, stateRecord.attempt, clock.now());
+      done();
+    });
+  };
+
+  const notify = (attempted: Attempted, decision: Decision, done: () => void) => {
+    const { envelope } = attempted;
+    if (decision.notify.length === 0) return done();
+    const now = clock.now();
+    const body = composeDsn({
+      reportingMta: pod.config().manifest.hostname,
+      envelope,
+      original: attempted.body,
+      outcomes: decision.recipients.filter(({ index }) => decision.notify.includes(index)),
+      remoteMta: attempted.peer?.target.host,
+      now,
+      random: pod.random,
+    });
+    const id = pod.newId();
+    const message = {
+      id,
+      tenant: envelope.tenant,
+      stream: "default",
+      class: "transactional",
+      from: "",
+      to: [envelope.from],
+      body,
+      eightBit: envelope.smtpUtf8,
+      smtpUtf8: envelope.smtpUtf8,
+      receivedAt: now,
+      expiresAt: now + pod.config().manifest.retry.maxAgeMs,
+      sendAt: 0,
+    } as const;
+    const attempt = () =>
+      intake.put(
+        message,
+        (stored) => {
+          if (stored.kind === "stored") return done();
+          if (!owns(attempted.shard)) return done();
+          setTimeout(attempt, rewriteMs);
+          return undefined;
+        },
+        `dsn:${envelope.id}:${hashToken(envelope.site)}:${decision.notify[0] ?? 0}`,
+      );
+    attempt();
+    return undefined;
+  };
+
+  return {
+    carryOut(attempted, decision, done) {
+      for (const outcome of decision.recipients) report(pod, attempted, decision, outcome);
+      switch (decision.next.kind) {
+        case "done":
+          return notify(attempted, decision, () => remove(attempted, done));
+        case "defer": {
+          const { due, attempt, open, last } = decision.next;
+          const stateRecord = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last };
+          return notify(attempted, decision, () => writeState(attempted, stateRecord, done));
+        }
+        case "requeue":
+          scheduler.requeue(attempted.handle, clock.now());
+          return done();
+        default:
+          return decision.next satisfies never;
+      }
+    },
+  };
+}
+
+/** Metrics and the event of one recipient's outcome. */
+function report(pod: Pod, attempted: Attempted, decision: Decision, outcome: RecipientOutcome): void {
+  const { envelope, peer, provider } = attempted;
+  const tenant = pod.metrics.tenantLabel(envelope.tenant);
+  const label = pod.metrics.providerLabel(provider);
+  const seconds = (pod.clock.now() - envelope.receivedAt) / 1000;
+  if (outcome.outcome === "deferred")
+    pod.metrics.deferrals.inc({ tenant, provider: label, class: outcome.class });
+  else
+    pod.metrics.recipients.inc({
+      tenant,
+      stream: envelope.stream,
+      provider: label,
+      outcome: outcome.outcome,
+    });
+  if (outcome.outcome === "delivered")
+    pod.metrics.delivery.observe({ tenant, stream: envelope.stream }, seconds);
+  record(pod, {
+    id: envelope.id,
+    type: outcome.outcome,
+    tenant: envelope.tenant,
+    stream: envelope.stream,
+    from: envelope.from,
+    to: [envelope.to[outcome.index] ?? ""],
+    site: envelope.site,
+    provider,
+    source: attempted.source,
+    seconds,
+    text: outcome.text,
+    ...(outcome.outcome === "delivered" ? {} : { class: outcome.class }),
+    ...(outcome.reply === null ? {} : { code: outcome.reply.code, enhanced: outcome.reply.enhanced }),
+    ...(peer === undefined ? {} : { mx: peer.target.host, tls: peer.tls }),
+    ...(attempted.rule === undefined ? {} : { rule: attempted.rule }),
+    ...(decision.next.kind === "defer"
+      ? { nextAttempt: decision.next.due, attempt: decision.next.attempt }
+      : {}),
+  });
+}
+
+/** The facts that an attempt starts from. */
+export function attemptedOf(
+  dispatch: Dispatch,
+  rest: Omit<Attempted, "handle" | "shard" | "seq" | "source">,
+): Attempted {
+  const { handle, entry, source } = dispatch;
+  return { handle, shard: entry.shard, seq: entry.seq, source, ...rest };
+}

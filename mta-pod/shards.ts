@@ -1,0 +1,101 @@
+/**
+ * CORRIDOR: the shards this pod owns. Winning a lease opens the shard's reader, whose entries are indexed; losing it
+ * forgets them. Quiesces a shard before it is handed over. Knows nothing of mail.
+ */
+import type { Envelope } from "#crds/wire/envelope.ts";
+import type { StateRecord } from "#crds/wire/state-record.ts";
+import type { Deliver } from "./deliver.ts";
+import type { Log } from "./runtime/log.ts";
+import type { Spool } from "./spool/connection.ts";
+import { openShard, type ShardReader } from "./spool/shard-reader.ts";
+
+export interface Owned {
+  readonly leaseSeq: number;
+  readonly states: Map<number, StateRecord>;
+  reader: ShardReader;
+  indexed: boolean;
+}
+
+export interface ShardsDeps {
+  readonly spool: Spool;
+  readonly log: Log;
+  deliver(): Deliver;
+}
+
+export interface Shards {
+  owned(shard: number, leaseSeq: number): void;
+  lost(shard: number, reason: string): void;
+  /** This pod stored an entry: indexes it at once when it owns the shard, so that the tail need not bring it. */
+  stored(shard: number, seq: number, envelope: Envelope, body: Buffer): void;
+  reindex(shard: number): void;
+  leaseSeqOf(shard: number): number;
+  owns(shard: number): boolean;
+  isIndexed(): boolean;
+}
+
+export function createShards(deps: ShardsDeps): Shards {
+  const owned = new Map<number, Owned>();
+
+  const open = (shard: number, leaseSeq: number): void => {
+    const states = new Map<number, StateRecord>();
+    const startedAt = performance.now();
+    const current = (): boolean => owned.get(shard)?.states === states;
+    const reader = openShard({
+      spool: deps.spool,
+      shard,
+      leaseSeq,
+      handlers: {
+        onState: (seq, _stateSeq, record) => void states.set(seq, record),
+        onEntry: (seq, envelope) => {
+          if (!current()) return;
+          deps.deliver().add({ shard, seq }, envelope, { state: states.get(seq) });
+          deps.deliver().pump();
+        },
+        onDamaged: (seq, issues) => deps.log.error("entry damaged", { shard, seq, issues }),
+        onIndexed: (count) => {
+          const state = owned.get(shard);
+          if (state === undefined || !current()) return;
+          state.indexed = true;
+          states.clear();
+          deps.log.info("shard indexed", { shard, count, ms: Math.round(performance.now() - startedAt) });
+        },
+        onReset: () => {
+          if (!current()) return;
+          states.clear();
+          deps.deliver().drop(shard);
+        },
+      },
+    });
+    owned.set(shard, { leaseSeq, states, reader, indexed: false });
+  };
+
+  const close = (shard: number): void => {
+    owned.get(shard)?.reader.close();
+    owned.delete(shard);
+    deps.deliver().drop(shard);
+  };
+
+  return {
+    owned: open,
+    lost(shard, reason) {
+      deps.log.info("shard lost", { shard, reason });
+      close(shard);
+    },
+    stored(shard, seq, envelope, body) {
+      const state = owned.get(shard);
+      if (state?.reader.noteLocal(seq) !== true) return;
+      deps.deliver().add({ shard, seq }, envelope, { body });
+      deps.deliver().pump();
+    },
+    reindex(shard) {
+      const state = owned.get(shard);
+      if (state === undefined) return;
+      deps.log.error("index does not match the stream: reading it again", { shard });
+      close(shard);
+      open(shard, state.leaseSeq);
+    },
+    leaseSeqOf: (shard) => owned.get(shard)?.leaseSeq ?? 0,
+    owns: (shard) => owned.has(shard),
+    isIndexed: () => [...owned.values()].every(({ indexed }) => indexed),
+  };
+}

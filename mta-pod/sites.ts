@@ -1,0 +1,120 @@
+/**
+ * CORRIDOR: gives the scheduler what the router knows of each site (its limits), and takes entries to where they belong
+ * when a site turns out to be another one: another lane, or another shard by publish → ack → delete (design.md §3, Moves).
+ */
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { shardCache } from "./intake.ts";
+import type { Pod } from "./pod.ts";
+import type { SiteRoute } from "./route/router.ts";
+import type { Dispatch, Lane, SiteLimits } from "./schedule/types.ts";
+
+/** What a rule that is silent about them, or no rule, means; per (source, site). */
+export const defaultConnections = 10;
+export const defaultMessagesPerConnection = 100;
+const retryUnknownMs = 15_000;
+const maxMoves = 3;
+
+export interface Sites {
+  /** Makes sure the scheduler knows the site of an entry; asks the router when it does not. */
+  ensure(lane: Lane, domain: string): void;
+  /** An entry met another site than its lane's on the way out. `done` = its hold on the lane has ended. */
+  rehome(dispatch: Dispatch, found: { envelope: Envelope; body: Buffer }, route: SiteRoute): void;
+  /** Rules changed: ask again for the limits of every known site. */
+  refresh(): void;
+  providerOf(site: string): string;
+}
+
+export function limitsOf(route: SiteRoute): SiteLimits {
+  const limits = route.rule?.limits;
+  return {
+    connections: limits?.connections ?? defaultConnections,
+    ...(limits?.messagesPerSecond === undefined ? {} : { messagesPerSecond: limits.messagesPerSecond }),
+    ...(limits?.connectionsPerSecond === undefined
+      ? {}
+      : { connectionsPerSecond: limits.connectionsPerSecond }),
+  };
+}
+
+/** How to end a dispatch that did not touch its connection: an idle one stays idle, one to be opened never was. */
+export function unused(dispatch: Dispatch): "kept" | "closed" {
+  return dispatch.connection === "reuse" ? "kept" : "closed";
+}
+
+export function createSites(pod: Pod, shards: number, wake: () => void): Sites {
+  const { scheduler, router, clock, log } = pod;
+  /** Site → a domain of it, so that its route can be asked for again, and its label for metrics. */
+  const known = new Map<string, { domain: string; provider: string }>();
+
+  const resolve = async (site: string, domain: string): Promise<void> => {
+    const routed = await router.route(domain);
+    const now = clock.now();
+    switch (routed.kind) {
+      case "site":
+        known.set(site, { domain, provider: routed.site.provider });
+        // Entries of a lane whose site has become another one are taken there one by one as they are dispatched.
+        scheduler.setSite(site, { limits: limitsOf(routed.site) }, now);
+        break;
+      case "refused":
+        // Each entry is dispatched and settled by that reply; nothing connects, so limits do not matter.
+        scheduler.setSite(site, { limits: { connections: defaultConnections } }, now);
+        break;
+      case "unknown":
+        log.warn("site unresolved", { site, domain, reason: routed.text });
+        scheduler.setSite(site, { retryAt: now + retryUnknownMs }, now);
+        known.delete(site);
+        break;
+      default:
+        routed satisfies never;
+    }
+    wake();
+  };
+
+  const move = (
+    dispatch: Dispatch,
+    found: { envelope: Envelope; body: Buffer },
+    to: { site: string; shard: number },
+  ) => {
+    const { entry, handle } = dispatch;
+    const envelope: Envelope = {
+      ...found.envelope,
+      site: to.site,
+      moves: found.envelope.moves + 1,
+      attempt: entry.attempt,
+      due: entry.due,
+    };
+    const messageId = `mv:${entry.shard}:${entry.seq}`;
+    pod.publisher.store({ shard: to.shard, envelope, body: found.body, messageId }, (stored) => {
+      if (stored.kind === "refused") {
+        scheduler.defer(handle, clock.now() + retryUnknownMs, entry.attempt, clock.now());
+        return wake();
+      }
+      pod.entries.remove(entry.shard, entry.seq, () => scheduler.settle(handle));
+    });
+  };
+
+  return {
+    ensure(lane, domain) {
+      if (known.has(lane.site) && scheduler.knowsSite(lane.site)) return;
+      known.set(lane.site, { domain, provider: lane.site });
+      scheduler.setSite(lane.site, "unresolved", clock.now());
+      void resolve(lane.site, domain);
+    },
+    rehome(dispatch, found, route) {
+      const { handle, entry, lane } = dispatch;
+      const shard = shardCache(route.id, shards);
+      scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+      log.info("site changed", { id: found.envelope.id, from: lane.site, to: route.id, shard });
+      if (shard !== entry.shard && found.envelope.moves < maxMoves)
+        return move(dispatch, found, { site: route.id, shard });
+      scheduler.requeue(handle, clock.now());
+      known.set(route.id, { domain: known.get(lane.site)?.domain ?? route.id, provider: route.provider });
+      scheduler.setSite(route.id, { limits: limitsOf(route) }, clock.now());
+      scheduler.relane(handle, { ...lane, site: route.id }, clock.now());
+      return undefined;
+    },
+    refresh() {
+      for (const [site, { domain }] of known) if (scheduler.knowsSite(site)) void resolve(site, domain);
+    },
+    providerOf: (site) => known.get(site)?.provider ?? "other",
+  };
+}
