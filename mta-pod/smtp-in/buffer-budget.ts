@@ -66,3 +66,8 @@ export class BufferBudget {
     for (const resume of woken) resume();
   }
 }
+
+/** One for several listeners bounds them together. */
+export function createBufferBudget(maxBytes: number): BufferBudget {
+  return new BufferBudget(maxBytes);
+}

@@ -4,7 +4,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import ipaddr from "ipaddr.js";
 import { systemClock } from "#mta-pod/runtime/clock.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
-import { BufferBudget } from "./buffer-budget.ts";
+import { createBufferBudget } from "./buffer-budget.ts";
 import { Connection } from "./connection.ts";
 import type { ListenerContext, ListenerOptions, TlsMaterial } from "./options.ts";
 import { TlsStore } from "./tls.ts";
@@ -42,7 +42,7 @@ class SmtpListener implements Listener {
     this.#tls = new TlsStore(options.tls);
     this.#context = {
       options,
-      budget: options.budget ?? new BufferBudget(options.maxBufferedBytes),
+      budget: options.budget ?? createBufferBudget(options.maxBufferedBytes),
       log: options.log ?? silentLog,
       now: this.#now(),
       draining: false,

@@ -1,0 +1,93 @@
+/** The admin port: the queue, a message, the busiest, and acts on queued mail, for holders of the token. See `startAdmin`. */
+import { z } from "zod";
+import { type Log, silentLog } from "#mta-pod/runtime/log.ts";
+import { hasToken } from "./credentials.ts";
+import { describeIssues } from "./message-schema.ts";
+import { Problem, unauthorized } from "./problem.ts";
+import { createServer, type HttpAddress, type HttpServer, listen } from "./server.ts";
+
+const name = z.string().min(1).max(512);
+const selector = {
+  tenant: name.optional(),
+  site: name.optional(),
+  domain: name.optional(),
+  id: name.optional(),
+};
+const listQuery = z.strictObject({
+  ...selector,
+  limit: z.coerce.number().int().min(1).max(100_000).optional(),
+});
+const actQuery = z
+  .strictObject({ ...selector, all: z.literal(true).optional() })
+  .refine(
+    ({ all, ...chosen }) => (all === true) !== Object.values(chosen).some((value) => value !== undefined),
+    "either tenant, site, domain or id, or all: true",
+  );
+const death = z.strictObject({ pod: name, incarnation: name });
+const actionName = z.enum(["retry", "bounce"]);
+
+export interface QueueSelector {
+  readonly tenant?: string | undefined;
+  readonly site?: string | undefined;
+  readonly domain?: string | undefined;
+  readonly id?: string | undefined;
+  readonly limit?: number | undefined;
+}
+
+export interface AdminHooks {
+  queue(query: QueueSelector): Promise<unknown>;
+  /** null = no such message. */
+  message(id: string): Promise<unknown>;
+  top(): Promise<unknown>;
+  /** On every queued entry the selector fits; an empty one fits all. */
+  act(action: "retry" | "bounce", query: QueueSelector): Promise<unknown>;
+  /** Somebody knows that this incarnation of a pod is dead. */
+  witness(pod: string, incarnation: string): Promise<unknown>;
+}
+
+export interface AdminOptions extends HttpAddress {
+  readonly token: string;
+  readonly hooks: AdminHooks;
+  /** Default: silent. */
+  readonly log?: Log;
+}
+
+const bodyLimit = 64 * 1024;
+
+function parsed<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
+  const result = schema.safeParse(input ?? {});
+  if (!result.success) throw new Problem(400, "bad-request", describeIssues(result.error));
+  return result.data;
+}
+
+/**
+ * `GET /v1/queue?tenant&site&domain&id&limit`, `GET /v1/messages/:id`, `GET /v1/top`, `POST /v1/queue/retry` and `/bounce`
+ * (JSON selector, or `{"all": true}`), `POST /v1/witness` (`{pod, incarnation}`). Every request needs `Bearer <token>`.
+ */
+export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
+  const { hooks, token, log = silentLog } = options;
+  if (token === "") throw new Error("Cannot start the admin port: expected a token, got an empty one");
+  const server = createServer(bodyLimit, log);
+  server.addHook("onRequest", async (request) => {
+    if (!hasToken(request.headers.authorization, token))
+      throw unauthorized("give the admin token: Bearer TOKEN");
+  });
+  server.get("/v1/queue", (request) => hooks.queue(parsed(listQuery, request.query)));
+  server.get("/v1/top", () => hooks.top());
+  server.get<{ Params: { id: string } }>("/v1/messages/:id", async ({ params }) => {
+    const known = await hooks.message(params.id);
+    if (known === null || known === undefined) throw new Problem(404, "not-found", "no such message");
+    return known;
+  });
+  server.post<{ Params: { action: string } }>("/v1/queue/:action", async ({ params, body }) => {
+    const action = actionName.safeParse(params.action);
+    if (!action.success) throw new Problem(404, "not-found", "an action is retry or bounce");
+    const { tenant, site, domain, id } = parsed(actQuery, body);
+    return hooks.act(action.data, { tenant, site, domain, id });
+  });
+  server.post("/v1/witness", async ({ body }) => {
+    const { pod, incarnation } = parsed(death, body);
+    return (await hooks.witness(pod, incarnation)) ?? {};
+  });
+  return listen(server, options);
+}

@@ -1,0 +1,119 @@
+/** Makes a message and its envelope of what was posted: JSON or message/rfc822. Throws Problem on what cannot be sent. */
+import { isAscii } from "node:buffer";
+import MailComposer from "nodemailer/lib/mail-composer";
+import { domainOf } from "#mta-pod/smtp/address.ts";
+import { toCrlf } from "#mta-pod/smtp/crlf.ts";
+import { fromAddresses, type HeaderField, headerFields, isWholeHeader } from "#mta-pod/smtp/header.ts";
+import type { PostedMessage } from "./message-schema.ts";
+import { Problem } from "./problem.ts";
+
+export interface Composed {
+  readonly from: string;
+  readonly to: readonly string[];
+  readonly body: Buffer;
+  readonly smtpUtf8: boolean;
+}
+
+/** The header section of a posted message. */
+const maxHeaderBytes = 256 * 1024;
+
+/** What the envelope of a posted message is made of when the request says nothing else. */
+const recipientFields: ReadonlySet<string> = new Set(["to", "cc", "bcc"]);
+
+function refuse(text: string): Problem {
+  return new Problem(422, "bad-message", text);
+}
+
+/** Addresses of one value, their domains as A-labels: only a local part can then need SMTPUTF8. */
+function addressesOf(field: string, value: string): string[] {
+  const addresses = fromAddresses(value);
+  if (addresses.length === 0) throw refuse(`${field}: expected addresses, got something else`);
+  return addresses.map((address) => {
+    const domain = domainOf(address);
+    return domain === "" ? address : `${address.slice(0, address.lastIndexOf("@"))}@${domain}`;
+  });
+}
+
+function asList(value: string | readonly string[] | undefined): readonly string[] {
+  return value === undefined ? [] : typeof value === "string" ? [value] : value;
+}
+
+function isAsciiText(text: string): boolean {
+  return Buffer.byteLength(text) === text.length;
+}
+
+function finish(envelope: { from: string; to: readonly string[] }, body: Buffer): Composed {
+  const to = [...new Set(envelope.to)];
+  const header = body.subarray(0, Math.max(0, body.indexOf("\r\n\r\n")));
+  const smtpUtf8 = !isAscii(header) || !isAsciiText(envelope.from) || !to.every(isAsciiText);
+  return { from: envelope.from, to, body, smtpUtf8 };
+}
+
+function withStream(body: Buffer, stream: string | undefined): Buffer {
+  return stream === undefined ? body : Buffer.concat([Buffer.from(`X-Mailboat-Stream: ${stream}\r\n`), body]);
+}
+
+export async function composeJson(message: PostedMessage): Promise<Composed> {
+  const [from = "", ...more] = addressesOf("from", message.from);
+  if (more.length > 0) throw refuse("from: expected one address, got several");
+  const lists = (["to", "cc", "bcc"] as const).map((field) => ({ field, values: asList(message[field]) }));
+  const to = lists.flatMap(({ field, values }) => values.flatMap((value) => addressesOf(field, value)));
+  const node = new MailComposer({
+    from: message.from,
+    to: [...asList(message.to)],
+    cc: [...asList(message.cc)],
+    subject: message.subject,
+    ...(message.replyTo === undefined ? {} : { replyTo: message.replyTo }),
+    ...(message.text === undefined ? {} : { text: message.text }),
+    ...(message.html === undefined ? {} : { html: message.html }),
+    headers: message.headers ?? {},
+    attachments: (message.attachments ?? []).map(({ filename, content, contentType, cid }) => ({
+      filename,
+      content: Buffer.from(content, "base64"),
+      ...(contentType === undefined ? {} : { contentType }),
+      ...(cid === undefined ? {} : { cid }),
+    })),
+    // A message must never make us read our own disk or network.
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  }).compile();
+  const built = toCrlf(await node.build());
+  return finish({ from, to }, withStream(built, message.stream));
+}
+
+export interface PostedEnvelope {
+  /** Undefined = the message's own From, or To, Cc and Bcc. */
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+  readonly stream: string | undefined;
+}
+
+/** A message as it is; Bcc is taken out, line ends become CRLF. */
+export function composeRaw(posted: Buffer, envelope: PostedEnvelope): Composed {
+  const whole = toCrlf(posted);
+  if (whole.includes(0)) throw refuse("the message has a NUL byte");
+  const body = whole.at(-1) === 10 ? whole : Buffer.concat([whole, Buffer.from("\r\n")]);
+  const fields = headerFields(body, maxHeaderBytes);
+  if (fields.length === 0 || !isWholeHeader(body, fields)) throw refuse("the message has no header section");
+  const fromValue = envelope.from ?? fields.find(({ name }) => name === "from")?.value ?? "";
+  const [from = ""] = addressesOf("from", fromValue);
+  const to =
+    envelope.to === undefined
+      ? fields
+          .filter(({ name, value }) => recipientFields.has(name) && value !== "")
+          .flatMap(({ name, value }) => addressesOf(name, value))
+      : addressesOf("to", envelope.to);
+  if (to.length === 0) throw refuse("to: expected addresses, got none");
+  return finish({ from, to }, withStream(withoutBcc(body, fields), envelope.stream));
+}
+
+function withoutBcc(body: Buffer, fields: readonly HeaderField[]): Buffer {
+  const pieces: Buffer[] = [];
+  let kept = 0;
+  for (const { name, start, end } of fields) {
+    if (name !== "bcc") continue;
+    pieces.push(body.subarray(kept, start));
+    kept = end;
+  }
+  return kept === 0 ? body : Buffer.concat([...pieces, body.subarray(kept)]);
+}

@@ -1,0 +1,79 @@
+/** The HTTP server both ports are made of: bounds, JSON errors, listening, closing. Rejects when the port cannot be had. */
+import fastify, { type FastifyError, type FastifyInstance } from "fastify";
+import type { Log } from "#mta-pod/runtime/log.ts";
+import { Problem } from "./problem.ts";
+
+export interface HttpServer {
+  readonly port: number;
+  /** Answers what is open, then ends. */
+  close(): Promise<void>;
+}
+
+export interface HttpAddress {
+  readonly host: string;
+  /** 0 = any free one. */
+  readonly port: number;
+  readonly reusePort: boolean;
+}
+
+/** For a whole request, and between two on one connection. */
+const requestMs = 120_000;
+const keepAliveMs = 65_000;
+const maxConnections = 2000;
+
+/** Fastify's own refusals by status: their texts are fit for clients. */
+const codes: Readonly<Record<number, string>> = {
+  400: "bad-request",
+  404: "not-found",
+  405: "method-not-allowed",
+  411: "length-required",
+  413: "too-large",
+  415: "unsupported-media-type",
+  503: "closing",
+};
+
+function asProblem(error: unknown, log: Log): Problem {
+  if (error instanceof Problem) return error;
+  const { statusCode = 500, message } = error as Partial<FastifyError>;
+  if (statusCode < 500 || statusCode === 503)
+    return new Problem(statusCode, codes[statusCode] ?? "refused", message ?? "refused");
+  log.error("http request failed", { error: String(error) });
+  return new Problem(500, "internal", "local error, try again later");
+}
+
+/** A server without routes. */
+export function createServer(bodyLimit: number, log: Log): FastifyInstance {
+  const server = fastify({
+    logger: false,
+    bodyLimit,
+    requestTimeout: requestMs,
+    connectionTimeout: requestMs,
+    keepAliveTimeout: keepAliveMs,
+    forceCloseConnections: "idle",
+    trustProxy: false,
+    routerOptions: { maxParamLength: 128 },
+  });
+  server.server.maxConnections = maxConnections;
+  server.setErrorHandler(async (error, _request, answer) => {
+    const { status, code, message, headers } = asProblem(error, log);
+    await answer.code(status).headers(headers).send({ error: { code, message } });
+  });
+  server.setNotFoundHandler(async (_request, answer) => {
+    await answer.code(404).send({ error: { code: "not-found", message: "no such resource" } });
+  });
+  return server;
+}
+
+export async function listen(server: FastifyInstance, address: HttpAddress): Promise<HttpServer> {
+  // Fastify hands these options to net.Server, and only its type does not know reusePort.
+  const options: HttpAddress & { readonly backlog: number } = { ...address, backlog: 1024 };
+  await server.listen(options);
+  const bound = server.server.address();
+  const port = bound !== null && typeof bound === "object" ? bound.port : address.port;
+  return {
+    port,
+    close: async () => {
+      await server.close();
+    },
+  };
+}
