@@ -19,7 +19,6 @@ export type BodyStored =
 const maxChunkBytes = 512 * 1024;
 /** Chunks of one body under way at a time, both directions. */
 const window = 4;
-const storeMs = 60_000;
 const removeTries = 3;
 
 export interface BodyToStore {
@@ -27,24 +26,30 @@ export interface BodyToStore {
   readonly outbox: Outbox;
   readonly id: string;
   readonly body: Buffer;
+  readonly giveUpMs: number;
 }
 
 /** Answers the number of chunks when all are acknowledged, else the first refusal. */
 export function storeBody(
-  { spool, outbox, id, body }: BodyToStore,
+  { spool, outbox, id, body, giveUpMs }: BodyToStore,
   done: (stored: BodyStored) => void,
 ): void {
-  const chunks = Math.ceil(body.length / maxChunkBytes);
+  // A server may be set to less than our chunk; half of its limit leaves room for the protocol.
+  const chunkBytes = Math.min(
+    maxChunkBytes,
+    Math.floor((spool.nc.info?.max_payload ?? maxChunkBytes * 2) / 2),
+  );
+  const chunks = Math.ceil(body.length / chunkBytes);
   let next = 0;
   let acknowledged = 0;
   let ended = false;
   const more = (): void => {
     const chunk = next++;
-    const payload = body.subarray(chunk * maxChunkBytes, (chunk + 1) * maxChunkBytes);
+    const payload = body.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes);
     // No Nats-Msg-Id: a body purged and stored again within the window would be taken for a duplicate. The stream keeps
     // one message per subject instead.
     const subject = spool.names.bodySubject(id, chunk);
-    outbox.put({ subject, headers: [], payload, giveUpMs: storeMs }, (put) => {
+    outbox.put({ subject, headers: [], payload, giveUpMs }, (put) => {
       if (ended) return;
       if (put.kind !== "stored") {
         ended = true;

@@ -173,7 +173,7 @@ function buildSpool(options: SpoolOptions, timers: Timers, nc: NatsConnection): 
     close() {
       closedBy ??= (async () => {
         closing.abort();
-        if (status.connected) await Promise.race([nc.flush().catch(() => {}), pause(timers, flushMs)]);
+        if (status.connected) await flushBriefly(nc, timers);
         inbox.close();
         await nc.close();
         await watching;
@@ -181,6 +181,13 @@ function buildSpool(options: SpoolOptions, timers: Timers, nc: NatsConnection): 
       return closedBy;
     },
   };
+}
+
+/** A half-open connection never answers a flush; closing must not wait for it. */
+async function flushBriefly(nc: NatsConnection, timers: Timers): Promise<void> {
+  const over = new AbortController();
+  await Promise.race([nc.flush().catch(() => {}), pause(timers, flushMs, over.signal)]);
+  over.abort();
 }
 
 function listen(listeners: Set<() => void>, listener: () => void): () => void {

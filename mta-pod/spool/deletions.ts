@@ -166,5 +166,7 @@ export function isRemoved(data: Uint8Array): boolean {
   const result = parseApi(data);
   if (result.kind !== "refused") return false;
   if (absentCodes.has(result.code)) return true;
-  return result.code === deleteFailedCode && /no message found|deleted message|not found/.test(result.text);
+  return (
+    result.code === deleteFailedCode && /no message found|deleted message|stream store EOF/.test(result.text)
+  );
 }

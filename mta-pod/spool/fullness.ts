@@ -7,8 +7,11 @@ import type { Spool } from "./connection.ts";
 import type { Cancel } from "./timers.ts";
 
 export interface Fullness {
-  /** Counts `bytes` as added when there is room; false = stop. `stream` is a name as in `PoolNames`. */
-  take(stream: string, bytes: number): boolean;
+  /**
+   * Counts `bytes` as added when there is room; false = stop. `stream` is a name as in `PoolNames`. The pod's own
+   * entries are counted and never stopped here: the server itself refuses at 100 %.
+   */
+  take(stream: string, bytes: number, by: "intake" | "pod"): boolean;
   close(): void;
 }
 
@@ -57,14 +60,15 @@ export function createFullness(spool: Spool): Fullness {
   spool.closing.addEventListener("abort", cancel, { once: true });
 
   return {
-    take(stream, bytes) {
+    take(stream, bytes, by) {
       let level = levels.get(stream);
       if (level === undefined) {
         level = { maxBytes: Number.POSITIVE_INFINITY, bytes: 0, added: 0, addedBefore: 0, isAsked: false };
         levels.set(stream, level);
         void ask(stream, level);
       }
-      if (level.bytes + level.added + level.addedBefore + bytes > intakeShare * level.maxBytes) return false;
+      const after = level.bytes + level.added + level.addedBefore + bytes;
+      if (by === "intake" && after > intakeShare * level.maxBytes) return false;
       level.added += bytes;
       return true;
     },

@@ -100,7 +100,8 @@ export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxO
       );
     } catch (error) {
       log.warn("request not sendable", { subject: call.subject, error: String(error) });
-      settle(id, { kind: "none", reason: nc.isClosed() ? "closed" : "unsendable" });
+      const reason = nc.isClosed() ? "closed" : "unsendable";
+      setImmediate(() => settle(id, { kind: "none", reason }));
     }
   };
 

@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { callApi } from "#mta-pod/spool/api.ts";
+import { isRemoved } from "#mta-pod/spool/deletions.ts";
+import { createEntries, type Entries } from "#mta-pod/spool/entries.ts";
+import { createPublisher } from "#mta-pod/spool/publisher.ts";
+import { createStates } from "#mta-pod/spool/states.ts";
+import { startTestNats, type TestNats } from "#test/kit/nats-server.ts";
+import { envelope, eventually, startTestSpool, type TestSpool } from "#test/kit/spool.ts";
+
+const body = Buffer.from("Subject: x\r\n\r\nhello\r\n");
+
+/** Stores `count` entries `e0…` in shard 0; their sequences are 1…count in a fresh pool. */
+async function fill(spool: TestSpool, count: number): Promise<void> {
+  const publisher = createPublisher(spool);
+  const one = (index: number) =>
+    new Promise<void>((resolve, reject) => {
+      const sent = envelope({ id: `e${index}`, size: body.length });
+      publisher.store({ shard: 0, envelope: sent, body }, (stored) => {
+        if (stored.kind === "stored") resolve();
+        else reject(new Error(stored.reason));
+      });
+    });
+  await Promise.all(Array.from({ length: count }, (_, index) => one(index)));
+  await publisher.close();
+}
+
+function remove(entries: Entries, seq: number, id?: string): Promise<string> {
+  return new Promise((resolve) => entries.remove(0, seq, resolve, id));
+}
+
+async function messages(spool: TestSpool): Promise<number> {
+  const info = await callApi(spool, { subject: `STREAM.INFO.${spool.names.shardStream(0)}` });
+  return info.kind === "ok" ? (info.value["state"] as { messages: number }).messages : -1;
+}
+
+describe("createEntries()", () => {
+  let nats: TestNats;
+  before(async () => {
+    nats = await startTestNats();
+  });
+  after(() => nats[Symbol.asyncDispose]());
+
+  test("fetches until removed; removing what is gone counts as removed", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/fetch" });
+    const entries = createEntries(spool);
+    await fill(spool, 2);
+    const fetched = await entries.fetch(0, 1);
+    assert.ok(fetched.kind === "entry" && fetched.body.equals(body));
+    assert.equal(fetched.subject, spool.names.entrySubject(0, "mail/acme", "example.net"));
+    assert.equal(await remove(entries, 1), "removed");
+    assert.deepEqual(await entries.fetch(0, 1), { kind: "gone" });
+    assert.deepEqual(await entries.fetch(0, 99), { kind: "gone" });
+    assert.equal(await remove(entries, 1), "removed");
+    assert.equal(await remove(entries, 99), "removed");
+    assert.equal((await entries.fetch(0, 2)).kind, "entry");
+    assert.equal(entries.removing(), 0);
+  });
+
+  test('answers "gone" for a sequence that is no entry, "damaged" for an unreadable one', async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/other" });
+    const entries = createEntries(spool);
+    const publish = (subject: string) => spool.ask({ subject, payload: "1", timeoutMs: 5_000 });
+    await publish(spool.names.leaseSubject(0));
+    await publish(spool.names.entrySubject(0, "a", "b"));
+    assert.deepEqual(await entries.fetch(0, 1), { kind: "gone" });
+    const damaged = await entries.fetch(0, 2);
+    assert.equal(damaged.kind, "damaged");
+  });
+
+  test("removes thousands at once, although few are under way", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/many" });
+    const entries = createEntries(spool);
+    await fill(spool, 2_000);
+    const removed = Array.from({ length: 2_000 }, (_, index) => remove(entries, index + 1));
+    assert.equal(entries.removing(), 2_000);
+    assert.ok((await Promise.all(removed)).every((answer) => answer === "removed"));
+    assert.equal(await messages(spool), 0);
+  });
+
+  test("answers removals with unavailable when the spool closes first", async () => {
+    const spool = await startTestSpool(nats.url, { pool: "t/closes" });
+    const entries = createEntries(spool);
+    await callApi(spool, { subject: `STREAM.DELETE.${spool.names.shardStream(0)}` });
+    const answer = remove(entries, 1);
+    await spool.close();
+    assert.equal(await answer, "unavailable");
+    assert.equal((await entries.fetch(0, 1)).kind, "unavailable");
+  });
+});
+
+test("entries.remove() goes on through a kill of the server, and spares a sequence that was used again", async () => {
+  await using nats = await startTestNats();
+  await using spool = await startTestSpool(nats.url);
+  const entries = createEntries(spool);
+  await fill(spool, 3);
+  await nats.kill();
+  await eventually("the disconnect", () => !spool.connected());
+  const removed = [remove(entries, 1, "e0"), remove(entries, 2, "somebody else's"), remove(entries, 3)];
+  await nats.restart();
+  assert.deepEqual(await Promise.all(removed), ["removed", "removed", "removed"]);
+  assert.deepEqual(await entries.fetch(0, 1), { kind: "gone" });
+  assert.equal((await entries.fetch(0, 2)).kind, "entry");
+  assert.deepEqual(await entries.fetch(0, 3), { kind: "gone" });
+});
+
+test("states.remove() spares an entry that has taken the record's sequence", async () => {
+  await using nats = await startTestNats();
+  await using spool = await startTestSpool(nats.url);
+  const states = createStates(spool);
+  await fill(spool, 1);
+  await nats.kill();
+  await eventually("the disconnect", () => !spool.connected());
+  const removed = new Promise((resolve) => states.remove(0, 1, resolve));
+  await nats.restart();
+  assert.equal(await removed, "removed");
+  assert.equal(await messages(spool), 1);
+});
+
+for (const [text, expected] of [
+  ['{"type":"io.nats.jetstream.api.v1.stream_msg_delete_response","success":true}', true],
+  ['{"error":{"code":400,"err_code":10043,"description":"sequence 99 not found"},"success":false}', true],
+  ['{"error":{"code":500,"err_code":10057,"description":"no message found"},"success":false}', true],
+  ['{"error":{"code":500,"err_code":10057,"description":"stream store EOF"},"success":false}', true],
+  ['{"error":{"code":500,"err_code":10057,"description":"disk failed"},"success":false}', false],
+  ['{"error":{"code":404,"err_code":10059,"description":"stream not found"},"success":false}', false],
+  ["not json", false],
+] as const)
+  test(`isRemoved() reads ${text.slice(0, 90)} as ${expected}`, () => {
+    assert.equal(isRemoved(Buffer.from(text)), expected);
+  });
