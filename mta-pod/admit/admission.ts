@@ -9,7 +9,7 @@ import type { AdmittedLogin, LoginVerdict } from "./login.ts";
 import { quoted, refuse } from "./refusal.ts";
 import type { Refusal } from "./refusal.ts";
 
-export type Verdict = { readonly ok: true } | Refusal;
+type Verdict = { readonly ok: true } | Refusal;
 
 export interface MessageFacts {
   readonly from: string;
@@ -33,7 +33,7 @@ export interface Usage {
   readonly share: number;
 }
 
-export type MessageVerdict =
+type MessageVerdict =
   | {
       readonly ok: true;
       readonly stream: string;

@@ -18,7 +18,6 @@ import { resolveTargets } from "./targets.ts";
 import type { Targets } from "./targets.ts";
 
 export type { SiteRoute } from "./site.ts";
-export type { Targets } from "./targets.ts";
 
 export type Routed =
   | { readonly kind: "site"; readonly site: SiteRoute }

@@ -38,9 +38,9 @@ export interface RecipientOutcome {
 }
 
 /** `unreachable`: charge the site. `throttled`: the peer wants less. `neutral`: says nothing about the site. */
-export type Feedback = "good" | "throttled" | "unreachable" | "neutral";
+type Feedback = "good" | "throttled" | "unreachable" | "neutral";
 
-export type Next =
+type Next =
   /** Every recipient is settled: delete the entry. */
   | { readonly kind: "done" }
   | {
