@@ -29,7 +29,8 @@ export function steadyClock(clock: Clock): Clock {
     now() {
       const steady = clock.monotonic() + offset;
       const wall = clock.now();
-      if (Math.abs(wall - steady) < wallStepMs) return steady;
+      // Whole milliseconds, as Date.now gives them: times are stored and compared as such.
+      if (Math.abs(wall - steady) < wallStepMs) return Math.floor(steady);
       offset = wall - clock.monotonic();
       return wall;
     },
