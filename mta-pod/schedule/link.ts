@@ -48,7 +48,7 @@ export class Link {
     if (this.busy + this.former >= this.window.size) return this.#refuse("connections", this.#formerEnd());
     if (!this.dispatches.isOpen(now)) return this.#refuse("messageRate", this.dispatches.nextAt);
     // From here on the window has room for one more, idle or new.
-    if (this.open === this.busy && !this.connects.isOpen(now))
+    if (this.open <= this.busy && !this.connects.isOpen(now))
       return this.#refuse("connectionRate", this.connects.nextAt);
     return true;
   }
@@ -70,20 +70,21 @@ export class Link {
     if (connection === "closed") this.open = Math.max(0, this.open - 1);
   }
 
+  /** Also when a dispatch was promised it: `open` is then below `busy` until that one ends, with nothing kept. */
   idleClosed(): void {
-    if (this.open > this.busy) this.open--;
+    this.open = Math.max(0, this.open - 1);
   }
 
-  /** Idle connections too many, after limits or the window went down. */
+  /** Connections too many, after limits or the window went down. */
   surplus(): number {
-    return Math.max(0, Math.min(this.open - this.busy, this.open + this.former - this.window.size));
+    return Math.max(0, this.open + this.former - this.window.size);
   }
 
   /** Nothing would be forgotten with it. */
   isAtRest(now: number): boolean {
     const paced = Math.max(this.dispatches.nextAt, this.mails.nextAt, this.connects.nextAt);
     const isFormerGone = this.former === 0 || this.formerUntil <= now;
-    return this.open === 0 && isFormerGone && this.pause.until <= now && paced <= now;
+    return this.open + this.busy === 0 && isFormerGone && this.pause.until <= now && paced <= now;
   }
 
   shift(byMs: number): void {

@@ -19,10 +19,12 @@ export function reportSite(site: SiteState, sources: readonly SourceWeight[], no
   let window = 0;
   let open = 0;
   let busy = 0;
+  let idle = 0;
   for (const source of sources) window += site.linkOf(source.name).window.size;
   for (const link of site.links.values()) {
     open += link.open;
     busy += link.busy;
+    idle += Math.max(0, link.open - link.busy);
   }
   let queued = 0;
   let hasParked = false;
@@ -33,7 +35,7 @@ export function reportSite(site: SiteState, sources: readonly SourceWeight[], no
     }
   const backoffUntil = Math.max(0, site.backoff.until);
   const binding = bindingOf(site, { sources, now, hasParked });
-  return { window, open, idle: open - busy, busy, backoffUntil, queued, binding };
+  return { window, open, idle, busy, backoffUntil, queued, binding };
 }
 
 interface Circumstances {

@@ -159,7 +159,10 @@ export interface Scheduler {
   finish(handle: number, result: FinishResult, now: number): void;
   /** Back to the head of its lane, no attempt counted; a waiting entry becomes ready, at the tail. */
   requeue(handle: number, now: number): void;
-  /** An idle connection went away. A connection's end is told once: here, or by `finish`. */
+  /**
+   * A connection nobody was using went away. Its end is told once: here, or by `finish`. When a "reuse" dispatch was
+   * on its way to it, that one finds none, and finishes with "kept": there is nothing of its own that closed.
+   */
   connectionClosed(site: string, source: string, now: number): void;
   next(now: number): Step;
   /**
@@ -167,7 +170,7 @@ export interface Scheduler {
    * took its time; books the moment, so ask once per transaction. 0 when the site has no message rate.
    */
   holdBeforeMail(handle: number, now: number): number;
-  /** Idle connections of (source, site) above what limits and window allow: close that many. */
+  /** Connections of (source, site) above what limits and window allow: close, do not keep, that many. */
   surplus(site: string, source: string): number;
   /** False for a site never set, or forgotten since it had no mail for a minute. */
   knowsSite(site: string): boolean;

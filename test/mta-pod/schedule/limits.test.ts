@@ -154,22 +154,29 @@ test("a refused mail says nothing about the site", () => {
   assert.equal(world.scheduler.siteState("s").binding, null);
 });
 
-test("an idle connection that went away makes room, a busy one's end is told by finish", () => {
+test("an idle connection that went away makes room, also one that a dispatch was promised", () => {
   const world = filled(10, { connections: 1 });
   world.done(world.dispatch());
   world.scheduler.connectionClosed("s", "default", world.now);
   const again = world.dispatch();
   assert.equal(again.connection, "open");
+  world.done(again);
+  const promised = world.dispatch();
+  assert.equal(promised.connection, "reuse");
   world.scheduler.connectionClosed("s", "default", world.now);
-  assert.equal(world.scheduler.siteState("s").open, 1);
+  assert.equal(world.next().kind, "sleep");
+  world.end(promised, "neutral", "kept");
+  world.scheduler.requeue(promised.handle, world.now);
+  assert.equal(world.dispatch().connection, "open");
   world.scheduler.connectionClosed("s", "nobody", world.now);
   world.scheduler.connectionClosed("unknown", "default", world.now);
 });
 
-test("a lower limit starts nothing new and names the idle connections to close", () => {
+test("a lower limit starts nothing new and names the connections to close", () => {
   const world = filled(20, { connections: 4 });
   const flights = [1, 2, 3, 4].map(() => world.dispatch());
   world.site("s", { connections: 2 });
+  assert.equal(world.scheduler.surplus("s", "default"), 2);
   for (const dispatch of flights.slice(0, 3)) world.done(dispatch);
   assert.equal(world.scheduler.siteState("s").open, 4);
   assert.equal(world.scheduler.surplus("s", "default"), 2);

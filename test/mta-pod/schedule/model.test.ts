@@ -124,6 +124,8 @@ class Model {
   readonly scheduler: Scheduler;
   readonly entries = new Map<number, Known>();
   readonly flights = new Map<number, Dispatch>();
+  /** Dispatches whose connection went away before they took it. */
+  readonly robbed = new Set<number>();
   readonly open = new Map<string, { open: number; busy: number }>();
   readonly mails = new Map<string, number[]>();
   readonly connects = new Map<string, number[]>();
@@ -204,11 +206,13 @@ class Model {
     const connections = this.open.get(`${dispatch.lane.site}/${dispatch.source}`);
     assert.ok(connections);
     connections.busy--;
-    if (of.closes) connections.open--;
+    const closes = of.closes && !this.robbed.has(dispatch.handle);
+    this.robbed.delete(dispatch.handle);
+    if (closes) connections.open--;
     const end = () =>
       this.scheduler.finish(
         dispatch.handle,
-        { feedback: of.feedback, connection: of.closes ? "closed" : "kept" },
+        { feedback: of.feedback, connection: closes ? "closed" : "kept" },
         this.now,
       );
     if (!of.early) end();
@@ -288,7 +292,17 @@ class Model {
     if (of.kind === "idleClosed") {
       const key = nth(this.open.keys(), of.pick);
       const connections = this.open.get(key ?? "");
-      if (key === undefined || connections === undefined || connections.open === connections.busy) return;
+      if (key === undefined || connections === undefined || connections.open === 0) return;
+      if (connections.open <= connections.busy) {
+        const promised = [...this.flights.values()].find(
+          (flight) =>
+            `${flight.lane.site}/${flight.source}` === key &&
+            flight.connection === "reuse" &&
+            !this.robbed.has(flight.handle),
+        );
+        if (promised === undefined) return;
+        this.robbed.add(promised.handle);
+      }
       connections.open--;
       const [id = "", source = ""] = key.split("/");
       this.scheduler.connectionClosed(id, source, this.now);
