@@ -7,10 +7,6 @@ export interface Progress {
   /** Refusals for now, each of which the queue tries again. */
   readonly deferred: number;
   readonly bounced: number;
-  /** Delivery reports that came back to the tenants' own domains. */
-  readonly reports: number;
-  readonly slowBusiestSecond: number;
-  readonly slowConnections: number;
 }
 
 export function introduction(facts: {

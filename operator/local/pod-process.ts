@@ -44,7 +44,7 @@ const podMain = fileURLToPath(new URL("../../mta-pod/main.ts", import.meta.url))
 const readyMs = 60_000;
 /** After the drain time: to hand over and close. */
 const afterDrainMs = 10_000;
-const keptLines = 5;
+const keptLines = 20;
 
 export function podArguments(spec: PodSpec): string[] {
   const options: readonly (readonly [string, string])[] = [

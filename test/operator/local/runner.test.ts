@@ -1,0 +1,181 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { type Endpoint, parseEndpoint } from "#operator/local/endpoint.ts";
+import { until } from "#test/kit/until.ts";
+
+const fakePod = fileURLToPath(new URL("fake-pod.ts", import.meta.url));
+const runnerMain = fileURLToPath(new URL("run-local.ts", import.meta.url));
+
+const pool = (replicas: number, more = ""): string => `apiVersion: mailboat.dev/v1alpha1
+kind: SendingPool
+metadata: {name: shared, namespace: mail}
+spec:
+  replicas: ${replicas}
+  hostname: out.example.net
+  queue: {servers: ["nats://elsewhere:4222"], replicas: 3}
+${more}`;
+
+interface Runner extends AsyncDisposable {
+  readonly lines: string[];
+  readonly folder: string;
+  readonly process: ChildProcess;
+  readonly exited: Promise<number | null>;
+  endpoint(): Promise<Endpoint | undefined>;
+  ready(): Promise<Endpoint>;
+  said(pattern: RegExp): Promise<string>;
+}
+
+/** The runner in a process of its own, with pods that only listen. */
+async function run(resources: string, options: { folder?: string; fails?: boolean } = {}): Promise<Runner> {
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "mailboat-test-runner-")));
+  await mkdir(join(folder, "resources"), { recursive: true });
+  await writeFile(join(folder, "resources", "all.yaml"), resources);
+  const args = [runnerMain, join(folder, "state"), join(folder, "resources"), fakePod];
+  const env = { ...process.env, ...(options.fails === true ? { FAKE_POD_FAILS: "1" } : {}) };
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"], env });
+  const exited = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
+  const lines: string[] = [];
+  for (const stream of [child.stdout, child.stderr])
+    createInterface({ input: stream }).on("line", (line) => lines.push(line));
+  const endpoint = async (): Promise<Endpoint | undefined> =>
+    parseEndpoint(await readFile(join(folder, "state", "endpoint.json"), "utf8").catch(() => ""));
+  const said = (pattern: RegExp): Promise<string> =>
+    until(
+      `${String(pattern)} in ${JSON.stringify(lines)}`,
+      () => lines.find((line) => pattern.test(line)),
+      20_000,
+    );
+  return {
+    lines,
+    folder,
+    process: child,
+    exited,
+    endpoint,
+    said,
+    async ready() {
+      await said(/^ready /);
+      return until("the endpoint file", endpoint);
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGTERM");
+      await exited;
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+/** A zombie, which only waits for its parent to look, is dead. */
+function isAlive(pid: number | undefined): boolean {
+  if (pid === undefined) return false;
+  try {
+    process.kill(pid, 0);
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+function banner(address: string): Promise<string> {
+  const [host = "", port = ""] = address.split(":");
+  return new Promise((resolve, reject) => {
+    connect(Number(port), host)
+      .once("data", (bytes: Buffer) => resolve(bytes.toString()))
+      .once("error", reject);
+  });
+}
+
+test("the runner starts the pods, says where they are, and stops all of it at SIGINT", async () => {
+  await using runner = await run(pool(2));
+  const { pools, pids } = await runner.ready();
+  assert.deepEqual(Object.keys(pids.pods), ["shared-0", "shared-1"]);
+  assert.equal(pools[0]?.metrics.length, 2);
+  assert.match(await banner(pools[0]?.smtp ?? ""), /^220 shared-/);
+  const config = await readFile(
+    join(runner.folder, "state", "pools", "mail.shared", "config", "pool.json"),
+    "utf8",
+  );
+  const { queue } = JSON.parse(config) as { queue: { servers: string[]; replicas: number } };
+  assert.match(queue.servers[0] ?? "", /^nats:\/\/127\.0\.0\.1:/);
+  assert.equal(queue.replicas, 1);
+  runner.process.kill("SIGINT");
+  assert.equal(await runner.exited, 0);
+  for (const pid of [...Object.values(pids.pods), pids.nats]) assert.equal(isAlive(pid), false);
+  assert.equal(await runner.endpoint(), undefined);
+});
+
+test("a pod or nats-server that is killed comes back, and the endpoint file says so", async () => {
+  await using runner = await run(pool(1));
+  const before = (await runner.ready()).pids;
+  process.kill(before.pods["shared-0"] ?? 0, "SIGKILL");
+  await runner.said(/pod shared-0 .* ended: SIGKILL/);
+  await until("another pod", async () => {
+    const now = (await runner.endpoint())?.pids.pods["shared-0"];
+    return now !== undefined && now !== before.pods["shared-0"] && isAlive(now);
+  });
+  process.kill(before.nats ?? 0, "SIGKILL");
+  await runner.said(/nats-server .* ended/);
+});
+
+test("a second runner in the same state folder is refused", async () => {
+  await using runner = await run(pool(1));
+  await runner.ready();
+  const second = await run(pool(1), { folder: runner.folder });
+  assert.equal(await second.exited, 1);
+  assert.match(
+    second.lines.join("\n"),
+    /Cannot use .*: expected no other "mailboat local" there, got one with process id \d+/,
+  );
+});
+
+test("kill -9 of the runner leaves no pods, and the next one goes on with the same NATS store", async () => {
+  await using runner = await run(pool(1));
+  const { pids } = await runner.ready();
+  runner.process.kill("SIGKILL");
+  await runner.exited;
+  await until("the pod to leave", () => !isAlive(pids.pods["shared-0"]));
+  await using second = await run(pool(1), { folder: runner.folder });
+  await second.ready();
+  assert.equal(isAlive(pids.nats), false, "the survivor was stopped");
+});
+
+test("edits are taken over, errors in them are printed and change nothing", async () => {
+  await using runner = await run(pool(1));
+  await runner.ready();
+  const file = join(runner.folder, "resources", "all.yaml");
+  await writeFile(file, pool(2));
+  await runner.said(/pool mail\/shared takes over generation 2/);
+  await until(
+    "a second pod",
+    async () => Object.keys((await runner.endpoint())?.pids.pods ?? {}).length === 2,
+  );
+  await writeFile(file, pool(2).replace("out.example.net", "not_a_name"));
+  await runner.said(/all\.yaml.*hostname/);
+  await runner.said(/the last good configuration stays in force/);
+  assert.equal(Object.keys((await runner.endpoint())?.pids.pods ?? {}).length, 2);
+});
+
+test("resources without a pool that can run are refused with every issue", async () => {
+  await using runner = await run(
+    "kind: SendingPool\napiVersion: mailboat.dev/v1alpha1\nmetadata: {name: x}\nspec: {}\n",
+  );
+  assert.equal(await runner.exited, 1);
+  assert.match(runner.lines.join("\n"), /spec\.hostname: expected/);
+  assert.match(runner.lines.join("\n"), /Cannot start: expected a SendingPool that can be used/);
+});
+
+test("a pod that does not come up ends the runner with what the pod said", async () => {
+  await using runner = await run(pool(1), { fails: true });
+  assert.equal(await runner.exited, 1);
+  assert.match(
+    runner.lines.join("\n"),
+    /Cannot start pod shared-0: expected its ready line, got exit code 3/,
+  );
+});
