@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import fc from "fast-check";
+import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
+import { formatIssue } from "#crds/values/issue.ts";
+import { documentsOf } from "#operator/gather/documents.ts";
+import { readResources } from "#operator/gather/folder.ts";
+import { gatherResources } from "#operator/gather/resources.ts";
+
+function folder(): Disposable & { readonly path: string } {
+  const path = mkdtempSync(join(tmpdir(), "mailboat-gather-"));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+function tenant(name: string, namespace = "mail"): string {
+  return `apiVersion: mailboat.dev/v1alpha1
+kind: Tenant
+metadata: {name: ${name}, namespace: ${namespace}}
+spec: {poolRef: {name: shared}, domains: [{name: ${name}.example}]}
+`;
+}
+
+function gather(text: string): { names: string[]; issues: string[] } {
+  const { documents, issues } = documentsOf("x.yaml", text);
+  const gathered = gatherResources(documents);
+  return {
+    names: gathered.snapshot.tenants.map(({ metadata }) => identityOf(metadata)),
+    issues: [...issues, ...gathered.issues].map(formatIssue),
+  };
+}
+
+test("readResources() reads files of any name, folders by extension, several documents each, in one order", () => {
+  using at = folder();
+  mkdirSync(join(at.path, "deep/er"), { recursive: true });
+  writeFileSync(join(at.path, "z.yaml"), `${tenant("zulu")}---\n${tenant("alpha")}---\n`);
+  writeFileSync(join(at.path, "deep/er/b.yml"), tenant("bravo", "a-first"));
+  writeFileSync(join(at.path, "c.json"), JSON.stringify({ kind: "List", items: [] }));
+  writeFileSync(join(at.path, "README.md"), "# not: a: resource");
+  writeFileSync(join(at.path, ".hidden.yaml"), "nonsense: [");
+  writeFileSync(join(at.path, "given"), tenant("given"));
+  symlinkSync(at.path, join(at.path, "deep/loop"));
+  const { snapshot, issues } = readResources([at.path, join(at.path, "given")]);
+  assert.deepEqual(issues, []);
+  assert.deepEqual(
+    snapshot.tenants.map(({ metadata }) => identityOf(metadata)),
+    ["a-first/bravo", "mail/alpha", "mail/given", "mail/zulu"],
+  );
+  assert.equal(snapshot.tenants[3]?.source, `${join(at.path, "z.yaml")}[doc 1] Tenant mail/zulu`);
+});
+
+test("readResources() says what cannot be read and goes on", () => {
+  using at = folder();
+  writeFileSync(join(at.path, "a.yaml"), tenant("acme"));
+  writeFileSync(join(at.path, "binary.yaml"), Buffer.from([0xff, 0xfe, 0x00]));
+  writeFileSync(join(at.path, "large.yaml"), "");
+  truncateSync(join(at.path, "large.yaml"), 20 * 1024 * 1024);
+  symlinkSync("nowhere", join(at.path, "dangling.yaml"));
+  const { snapshot, issues } = readResources([at.path, join(at.path, "missing")]);
+  assert.equal(snapshot.tenants.length, 1);
+  const texts = issues.map(formatIssue).join("\n");
+  assert.match(texts, /binary\.yaml: file: expected a text in UTF-8/);
+  assert.match(texts, /large\.yaml: file: expected at most 16777216 bytes, got 20971520 bytes/);
+  assert.match(texts, /dangling\.yaml: file: expected .* got ENOENT/);
+  assert.match(texts, /missing: file: expected .* got ENOENT/);
+});
+
+const refusals: [string, string, RegExp][] = [
+  [
+    "a syntax error with its line",
+    `${tenant("a")}---\na: [1,\nb: 2\n`,
+    /x\.yaml\[doc 2\]: line \d+, column \d+: expected YAML/,
+  ],
+  [
+    "a key given twice",
+    "kind: Tenant\nkind: Tenant\n",
+    /line 2, column 1: expected YAML, got Map keys must be unique/,
+  ],
+  [
+    "aliases that multiply",
+    `a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n`,
+    /expected YAML, got Excessive alias count/,
+  ],
+  ["a text", "just words", /x\.yaml\[doc 1\]: kind: expected SendingPool, .* got nothing/],
+  [
+    "a foreign kind",
+    "kind: ConfigMap\nmetadata: {name: a}\n",
+    /\[doc 1\] ConfigMap default\/a: kind: expected .* got "ConfigMap"/,
+  ],
+  [
+    "a foreign group",
+    tenant("a").replace("mailboat.dev", "other.dev"),
+    /apiVersion: expected "mailboat\.dev\/v1alpha1"/,
+  ],
+  ["a namespace that is none", tenant("a", "No_Such"), /metadata\.namespace: expected a name of lower-case/],
+  ["a list without items", "kind: List\n", /List: items: expected a list, got nothing/],
+  [
+    "a list in a list",
+    "kind: List\nitems: [{kind: List, items: []}]\n",
+    /items\[0\]: kind: .* got a List inside a List/,
+  ],
+  [
+    "the same name twice",
+    `${tenant("a")}---\n${tenant("a")}`,
+    /\[doc 2\] Tenant mail\/a: metadata\.name: expected .* got the one of x\.yaml\[doc 1\] Tenant mail\/a again/,
+  ],
+  [
+    "base64 that is none",
+    "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {password: 'hunter2!'}\n",
+    /Secret default\/s: data\.password: expected base64, got something else/,
+  ],
+];
+for (const [name, text, message] of refusals)
+  test(`gatherResources() refuses ${name}`, () => {
+    assert.match(gather(text).issues.join("\n"), message);
+  });
+
+test("gatherResources() never quotes a Secret", () => {
+  const secret = (data: string): string => `apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n${data}\n`;
+  const texts = [
+    ...gather(secret("data: {password: 'hunter2!'}")).issues,
+    ...gather(secret("stringData: {password: {inner: hunter2}}")).issues,
+    ...gather(secret("stringData: hunter2")).issues,
+    ...gather(secret("data: [hunter2]")).issues,
+  ];
+  assert.equal(texts.length, 4);
+  assert.doesNotMatch(texts.join("\n"), /hunter2/);
+});
+
+test("a Secret's stringData wins over its data, and wrapped base64 is read", () => {
+  const { documents } = documentsOf(
+    "x.yaml",
+    `apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ntype: Opaque\ndata:\n  a: b25l\n  b: |\n    dHdv\n    dHdv\nstringData: {a: other}\n`,
+  );
+  const [secret] = gatherResources(documents).snapshot.secrets;
+  const text = (key: string): string => Buffer.from(secret?.data.get(key) ?? []).toString();
+  assert.equal(text("a"), "other");
+  assert.equal(text("b"), "twotwo");
+});
+
+test("gatherResources() does not depend on the order of documents", () => {
+  const names = ["a", "b", "c", "d", "e"];
+  fc.assert(
+    fc.property(fc.shuffledSubarray(names, { minLength: 5 }), (order) => {
+      const gathered = gather(order.map((name) => tenant(name)).join("---\n"));
+      assert.deepEqual(gathered, { names: names.map((name) => `mail/${name}`), issues: [] });
+    }),
+  );
+});
+
+test("documentsOf() and gatherResources() never throw", () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.string({ unit: "binary" }), fc.json()), (text) => {
+      gather(text);
+    }),
+  );
+});
