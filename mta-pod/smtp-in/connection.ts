@@ -6,6 +6,19 @@ import { Session } from "./session.ts";
 import { type Carrier, type Peer, SessionState } from "./session-state.ts";
 import { describeTls, type TlsStore } from "./tls.ts";
 
+export interface Accepted {
+  readonly socket: Socket;
+  readonly peer: Peer;
+  /** Called once. */
+  onClosed(): void;
+}
+
+/** What all connections of a listener share. */
+export interface Shared {
+  readonly context: ListenerContext;
+  readonly tls: TlsStore;
+}
+
 export class Connection implements Carrier {
   readonly session: Session;
   readonly #context: ListenerContext;
@@ -18,12 +31,7 @@ export class Connection implements Carrier {
   #endedAt: number | null = null;
   #bannerTimer: NodeJS.Timeout | null = null;
 
-  constructor(
-    socket: Socket,
-    peer: Peer,
-    { context, tls }: { readonly context: ListenerContext; readonly tls: TlsStore },
-    onClosed: () => void,
-  ) {
+  constructor({ socket, peer, onClosed }: Accepted, { context, tls }: Shared) {
     this.#socket = socket;
     this.#context = context;
     this.#tls = tls;

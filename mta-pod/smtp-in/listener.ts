@@ -130,10 +130,12 @@ class SmtpListener implements Listener {
       remotePort,
       mayAuthInClear: plaintextAuthFrom === "loopback" && ip.range() === "loopback",
     };
-    const connection = new Connection(socket, peer, { context: this.#context, tls: this.#tls }, () => {
+    const onClosed = (): void => {
       this.#connections.delete(connection);
       this.#leave(address);
-    });
+    };
+    const shared = { context: this.#context, tls: this.#tls };
+    const connection = new Connection({ socket, peer, onClosed }, shared);
     this.#connections.add(connection);
   }
 
