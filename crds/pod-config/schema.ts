@@ -15,9 +15,9 @@ const positive = z.int().min(1);
 /** Per-second rate; 30/m is 0.5. */
 const perSecond = z.number().positive();
 
-export const routeSchema = z.strictObject({ host: text, port: z.int().min(1).max(65535) });
+const routeSchema = z.strictObject({ host: text, port: z.int().min(1).max(65535) });
 
-export const ruleSchema = z.strictObject({
+const ruleSchema = z.strictObject({
   /** `shape-namespace/shape-name/rule-name`: what `why` and limits name. */
   name: text,
   /** The rule's `provider`, else its name: the metrics' label. */
@@ -52,7 +52,7 @@ export const ruleSchema = z.strictObject({
   routes: z.array(routeSchema),
 });
 
-export const sourceSchema = z.strictObject({
+const sourceSchema = z.strictObject({
   name: text,
   /** Local address to bind, absent = the kernel's choice. */
   address: text.optional(),
@@ -60,7 +60,7 @@ export const sourceSchema = z.strictObject({
   weight: positive,
 });
 
-export const tenantSchema = z.strictObject({
+const tenantSchema = z.strictObject({
   /** `namespace/name`. */
   id: text,
   state: z.enum(["Active", "Hold", "Reject"]),
@@ -122,7 +122,7 @@ export const tenantSlotSchema = z.strictObject({
   tenants: z.array(tenantSchema),
 });
 
-export const credentialKeySchema = z.strictObject({
+const credentialKeySchema = z.strictObject({
   tenant: text,
   credential: text,
   username: text,
@@ -130,7 +130,7 @@ export const credentialKeySchema = z.strictObject({
   passwordMac: text,
 });
 
-export const dkimKeySchema = z.strictObject({
+const dkimKeySchema = z.strictObject({
   tenant: text,
   domain: text,
   selector: text,

@@ -12,7 +12,7 @@ export function parseBy<Schema extends z.ZodType>(schema: Schema, input: unknown
 }
 
 /** @example pathText(["spec", "rules", 2, "a-b"]) === 'spec.rules[2]["a-b"]' */
-export function pathText(path: readonly PropertyKey[]): string {
+function pathText(path: readonly PropertyKey[]): string {
   let text = "";
   for (const step of path) {
     if (typeof step === "number") text += `[${step}]`;

@@ -21,7 +21,7 @@ type Finding = Issue & { readonly reason?: Reason; readonly severity: "error" | 
 const aboutMissingSecrets: ReadonlySet<Reason> = new Set<Reason>(["SecretNotFound", "SecretKeyNotFound"]);
 
 /** Exit code: 0 when everything can be applied and run, else 1. */
-export function validate(options: ValidateOptions): number {
+function validate(options: ValidateOptions): number {
   const { snapshot, issues } = readResources(options.files);
   const found: Finding[] = issues.map((issue) => ({ ...issue, severity: "error" }));
   const count = countOf(snapshot);

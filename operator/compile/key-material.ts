@@ -14,7 +14,18 @@ const seedPrefix = Buffer.from("302e020100300506032b657004220420", "hex");
 /** RFC 8301 3.2 forbids less than 1024; above 4096 verifiers stop, and a signature costs as much as ten. */
 const rsaBits = { min: 1024, max: 4096 };
 
+/** Reading a key costs 0.15 ms, and a compile reads all of them again: what was read is kept as long as the bytes are. */
+const known = new WeakMap<Uint8Array, KeyMaterial>();
+
 export function readKeyMaterial(bytes: Uint8Array): KeyMaterial {
+  const before = known.get(bytes);
+  if (before !== undefined) return before;
+  const material = materialIn(bytes);
+  known.set(bytes, material);
+  return material;
+}
+
+function materialIn(bytes: Uint8Array): KeyMaterial {
   const value = Buffer.from(bytes);
   if (value.length === 0) return { ok: false, got: "an empty value" };
   const text = value.length <= 65_536 ? value.toString("latin1") : "";

@@ -43,7 +43,7 @@ export function issuesOf(source: string, problems: readonly Problem[]): CompileI
 }
 
 /** Accepted and ResolvedRefs; the first problem gives the reason, all of them the message, as far as there is room. */
-export function conditionsOf(problems: readonly Problem[]): Condition[] {
+function conditionsOf(problems: readonly Problem[]): Condition[] {
   return [
     conditionOf(
       "Accepted",

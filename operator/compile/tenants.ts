@@ -26,7 +26,7 @@ interface Claims {
 }
 
 /** Order of decisions.md 1: creation time, then name. */
-export function bySeniority(a: Resource<TenantSpec>, b: Resource<TenantSpec>): number {
+function bySeniority(a: Resource<TenantSpec>, b: Resource<TenantSpec>): number {
   const left = [a.metadata.creationTimestamp ?? "", identityOf(a.metadata)] as const;
   const right = [b.metadata.creationTimestamp ?? "", identityOf(b.metadata)] as const;
   return compareText(left[0], right[0]) || compareText(left[1], right[1]);

@@ -3,14 +3,7 @@ import { z } from "zod";
 import { described, keyedList } from "./fields.ts";
 
 /** Reconciling and Stalled are there only while True (kstatus). */
-export const conditionTypes = [
-  "Accepted",
-  "ResolvedRefs",
-  "Programmed",
-  "Ready",
-  "Reconciling",
-  "Stalled",
-] as const;
+const conditionTypes = ["Accepted", "ResolvedRefs", "Programmed", "Ready", "Reconciling", "Stalled"] as const;
 export type ConditionType = (typeof conditionTypes)[number];
 
 /** Each reason with what it means; documentation lists this table. */

@@ -72,7 +72,7 @@ function patterned(pattern: string, max: number, expected: string): z.ZodString 
   return z.string().max(max).regex(new RegExp(pattern), { error: expected });
 }
 
-/** Name of a thing inside a resource: a DNS label. */
+/** Name of a thing inside a resource, or of a namespace: a DNS label. */
 export const itemName = patterned(
   "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
   63,
@@ -85,10 +85,6 @@ export const objectName = patterned(
   253,
   "the name of a resource: lower-case letters, digits, inner hyphens and dots",
 );
-
-export const namespaceName = itemName;
-
-export const domain = patterned(domainPattern, maxDomainLength, "a domain name as A-labels in lower case");
 
 /** With at least two labels. */
 export const fullDomain = patterned(

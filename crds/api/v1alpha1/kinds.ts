@@ -5,7 +5,7 @@ import { sendingPoolSpecSchema, sendingPoolStatusSchema } from "./sending-pool.t
 import { tenantSpecSchema, tenantStatusSchema } from "./tenant.ts";
 import { trafficShapeSpecSchema, trafficShapeStatusSchema } from "./traffic-shape.ts";
 
-export interface PrinterColumn {
+interface PrinterColumn {
   readonly name: string;
   readonly type: "string" | "integer" | "date";
   readonly jsonPath: string;

@@ -1,6 +1,6 @@
 /** Names of the group and what every resource carries besides its spec. Pure. */
 import { z } from "zod";
-import { namespaceName, objectName } from "./fields.ts";
+import { itemName, objectName } from "./fields.ts";
 
 export const group = "mailboat.dev";
 export const version = "v1alpha1";
@@ -9,7 +9,7 @@ export const apiVersion = `${group}/${version}`;
 /** The part of ObjectMeta that we read; the rest is the API server's. */
 export const metadataSchema = z.looseObject({
   name: objectName,
-  namespace: namespaceName.default("default"),
+  namespace: itemName.default("default"),
   uid: z.string().max(128).optional(),
   generation: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
   /** RFC 3339 in UTC: sorts as text. `kubectl create --dry-run` writes null. */

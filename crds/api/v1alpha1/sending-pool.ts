@@ -133,4 +133,3 @@ export const sendingPoolStatusSchema = z.strictObject({
 });
 
 export type SendingPoolSpec = z.infer<typeof sendingPoolSpecSchema>;
-export type SendingPoolStatus = z.infer<typeof sendingPoolStatusSchema>;

@@ -8,7 +8,6 @@ import {
   fullDomain,
   itemName,
   keyedList,
-  namespaceName,
   objectName,
   rate,
   withRules,
@@ -105,10 +104,7 @@ export const tenantSpecSchema = withRules(
       "The SendingPool that sends the mail.",
       z.strictObject({
         name: described("Name of the pool.", objectName),
-        namespace: described(
-          "Namespace of the pool: so far only the tenant's own.",
-          namespaceName,
-        ).optional(),
+        namespace: described("Namespace of the pool: so far only the tenant's own.", itemName).optional(),
       }),
     ),
     state: described(
@@ -166,4 +162,3 @@ export const tenantStatusSchema = z.strictObject({
 });
 
 export type TenantSpec = z.infer<typeof tenantSpecSchema>;
-export type TenantStatus = z.infer<typeof tenantStatusSchema>;

@@ -133,4 +133,3 @@ export const trafficShapeStatusSchema = z.strictObject({
 
 export type TrafficShapeSpec = z.infer<typeof trafficShapeSpecSchema>;
 export type TrafficRule = TrafficShapeSpec["rules"][number];
-export type TrafficShapeStatus = z.infer<typeof trafficShapeStatusSchema>;
