@@ -133,7 +133,6 @@ class Outbound implements Connection {
       queueMicrotask(() => this.#settle());
       return;
     }
-    this.#sent++;
     this.#transaction = transaction;
     const exchange = new Exchange(transaction, {
       extensions: this.#extensions,
@@ -142,7 +141,9 @@ class Outbound implements Connection {
     });
     this.#exchange = exchange;
     this.#sending = true;
-    this.#take(exchange.start());
+    const first = exchange.start();
+    if (first.kind !== "done") this.#sent++;
+    this.#take(first);
     this.#sending = false;
     if (this.#settled !== undefined) queueMicrotask(() => this.#settle());
   }
