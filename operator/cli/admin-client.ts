@@ -14,6 +14,8 @@ export interface ServerOptions {
 
 export interface AdminClient {
   get(path: string, query?: Readonly<Record<string, string | undefined>>): Promise<unknown>;
+  /** As `get`, but undefined when there is no such thing. */
+  find(path: string): Promise<unknown>;
   post(path: string, body: unknown): Promise<unknown>;
 }
 
@@ -56,6 +58,7 @@ export async function connectAdmin(options: ServerOptions): Promise<AdminClient>
         if (value !== undefined) url.searchParams.set(name, value);
       return ask(url, { method: "GET", token });
     },
+    find: (path) => ask(new URL(path, base), { method: "GET", token, missing: undefined }),
     post: (path, body) => ask(new URL(path, base), { method: "POST", token, body: JSON.stringify(body) }),
   };
 }
@@ -81,8 +84,9 @@ async function readToken(options: ServerOptions, endpoint: Endpoint | undefined)
 
 async function ask(
   url: URL,
-  { method, token, body }: { method: string; token: string; body?: string },
+  request: { method: string; token: string; body?: string; missing?: undefined },
 ): Promise<unknown> {
+  const { method, token, body } = request;
   const headers: Record<string, string> = { authorization: `Bearer ${token}` };
   if (body !== undefined) headers["content-type"] = "application/json";
   const init = {
@@ -100,6 +104,7 @@ async function ask(
     );
   }
   const text = await response.text();
+  if (response.status === 404 && "missing" in request) return request.missing;
   if (!response.ok) throw new CommandError(refusalText(url, response.status, text));
   return text === "" ? {} : parseJson(text, url);
 }
@@ -119,5 +124,5 @@ function refusalText(url: URL, status: number, text: string): string {
   if (status === 401 || status === 403)
     return `Cannot use ${url.origin}: expected its admin token (--token-file), got one that it refuses`;
   const said = /"(?:error|message)":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1];
-  return `Cannot get ${url.pathname}: expected an answer, got ${status}${said === undefined ? "" : ` (${said})`}`;
+  return `Cannot ask ${url.origin} for ${url.pathname}: expected an answer, got ${status}${said === undefined ? "" : ` (${said})`}`;
 }

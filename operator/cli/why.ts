@@ -20,7 +20,8 @@ async function why(id: string, options: ServerOptions & { json?: boolean }, io: 
       2,
     );
   const admin = await connectAdmin(options);
-  const answer = await admin.get(`/v1/messages/${encodeURIComponent(id)}`);
+  const unknown = { id, events: [], entries: [] };
+  const answer = (await admin.find(`/v1/messages/${encodeURIComponent(id)}`)) ?? unknown;
   const message = readAnswer(messageSchema, answer);
   if (options.json === true) io.print(JSON.stringify(answer));
   else for (const line of story(message, Date.now())) io.print(line);
@@ -51,12 +52,17 @@ export function story(message: MessageAnswer, now: number): string[] {
   return lines;
 }
 
+/** The peer's words; with the code in front unless they begin with it themselves. */
+function replyOf({ code, enhanced, text = "" }: EventAnswer): string {
+  if (code === undefined || text.startsWith(String(code))) return text;
+  const known = enhanced === undefined || text.startsWith(enhanced) ? [] : [enhanced];
+  return [code, ...known, text].filter((part) => part !== "").join(" ");
+}
+
 function eventLine(event: EventAnswer): string {
   const to = event.to === undefined ? [] : [`for ${event.to.join(", ")}`];
   const mx = event.mx === undefined ? [] : [`by ${event.mx}`];
-  const reply = [event.code, event.enhanced, event.text]
-    .filter((part) => part !== undefined && part !== "")
-    .join(" ");
+  const reply = replyOf(event);
   const rule = event.rule === undefined ? [] : [`(rule ${event.rule})`];
   const again = event.nextAttempt === undefined ? [] : [`next at ${formatTime(event.nextAttempt)}`];
   const parts = [

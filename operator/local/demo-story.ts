@@ -51,22 +51,21 @@ export function nextSteps(facts: {
   const state = facts.state === ".mailboat" ? "" : ` --state ${facts.state}`;
   const [pod] = Object.values(endpoint.pids.pods);
   const [metrics = ""] = firstPool(endpoint).metrics;
-  const row = (command: string, says: string): string => `  ${command.padEnd(62)} ${says}`;
+  const rows: (readonly [command: string, says: string])[] = [
+    [`npx mailboat send --to you@slow.example --count 100${state}`, "more than slow.example takes at once"],
+    [`npx mailboat queue ls${state}`, "what waits, and for what"],
+    [`npx mailboat top${state}`, "tenants and sites, live"],
+    [`kill -9 ${pod ?? ""}`, "a pod: it comes back, nothing is lost"],
+    [`curl -s http://${metrics}/metrics | grep ^mailboat_`, "metrics of one pod"],
+    [`curl -s http://127.0.0.1:${providerHttp}/v1/stats`, "what the provider saw"],
+  ];
+  if (bouncing !== undefined)
+    rows.unshift([`npx mailboat why ${bouncing}${state}`, "what became of one that bounced"]);
+  const width = Math.max(...rows.map(([command]) => command.length));
   return [
     "",
     "To type next, in another terminal:",
-    ...(bouncing === undefined
-      ? []
-      : [row(`npx mailboat why ${bouncing}${state}`, "what became of one that bounced")]),
-    row(
-      `npx mailboat send --to you@slow.example --count 100${state}`,
-      "more than slow.example takes at once",
-    ),
-    row(`npx mailboat queue ls${state}`, "what waits, and for what"),
-    row(`npx mailboat top${state}`, "tenants and sites, live"),
-    row(`kill -9 ${pod ?? ""}`, "a pod: it comes back, nothing is lost"),
-    row(`curl -s http://${metrics}/metrics | grep ^mailboat_`, "metrics of one pod"),
-    row(`curl -s http://127.0.0.1:${providerHttp}/v1/stats`, "what the provider saw"),
+    ...rows.map(([command, says]) => `  ${command.padEnd(width)}  ${says}`),
     "Ctrl-C ends it; the next start goes on with the same queue.",
   ];
 }

@@ -9,6 +9,7 @@ import { type Endpoint, poolLines, readyJson, readyLine } from "./endpoint.ts";
 import { type LocalNats, startLocalNats } from "./nats-process.ts";
 import type { LocalOptions } from "./options.ts";
 import { type PoolRunner, type PoolSettings, startPool } from "./pool-runner.ts";
+import { sharesPorts } from "./resources.ts";
 import { openStateDir, readOrCreate, type StateDir, writeAtomic } from "./state-dir.ts";
 import { type StopRequests, stopRequests } from "./stop-requests.ts";
 import { ensureTlsFiles, namesOf } from "./tls-files.ts";
@@ -69,6 +70,7 @@ async function runIn(run: Run): Promise<void> {
   const onChange = (): void => {
     if (record.isWritten()) void record.write().catch((error: unknown) => options.complain(String(error)));
   };
+  nats.onRestart(onChange);
   await startPools(run, { config, shared: { ...shared, onChange }, runners });
   if (stop.requested()) return;
   await record.write();
@@ -143,6 +145,10 @@ function announce(options: LocalOptions, endpoint: Endpoint): void {
       "mail is kept through any kill -9; the disk is not synced, so a loss of power may cost mail",
     );
   }
+  if (!sharesPorts)
+    options.print(
+      "this system cannot share ports among processes: each pool has one pod, whatever --pods says",
+    );
   for (const line of poolLines(endpoint)) options.print(line);
   options.print(readyLine(endpoint));
 }

@@ -10,6 +10,8 @@ export interface LocalNats {
   readonly url: string;
   readonly singleServer: boolean;
   pid(): number | undefined;
+  /** Runs when another process has taken the place of one that died. */
+  onRestart(listener: () => void): void;
   stop(): Promise<void>;
   kill(): void;
 }
@@ -21,6 +23,7 @@ export async function startLocalNats(options: LocalOptions, state: StateDir): Pr
       url: options.nats,
       singleServer: false,
       pid: () => undefined,
+      onRestart: () => {},
       stop: async () => {},
       kill: () => {},
     };
@@ -32,6 +35,7 @@ export async function startLocalNats(options: LocalOptions, state: StateDir): Pr
   const portFile = state.file("nats.port");
   const first = await startOn(Number(await readOrCreate(portFile, () => "0")), common);
   await writeAtomic(portFile, `${first.port}\n`);
+  const listeners: (() => void)[] = [];
   let waiting: NatsServer | undefined = first;
   const supervisor = await supervise({
     async start() {
@@ -42,12 +46,13 @@ export async function startLocalNats(options: LocalOptions, state: StateDir): Pr
     onDeath: ({ pid }, how) =>
       options.complain(`nats-server (process ${pid}) ended: ${how}; starting it again`),
     onFailure: (error) => options.complain(error instanceof Error ? error.message : String(error)),
-    onReady: () => {},
+    onReady: () => listeners.forEach((listener) => listener()),
   });
   return {
     url: first.url,
     singleServer: true,
     pid: () => supervisor.facts()?.pid,
+    onRestart: (listener) => void listeners.push(listener),
     stop: () => supervisor.stop(),
     kill: () => supervisor.kill(),
   };

@@ -19,6 +19,8 @@ export interface PodSpec {
   readonly adminTokenFile: string;
   readonly resolvers: readonly string[];
   readonly drainMs: number;
+  /** Other pods listen on the same ports. */
+  readonly reusePort: boolean;
   readonly log: LogFile;
   /** The program, for tests; default the pod's entry. */
   readonly main?: string;
@@ -60,7 +62,7 @@ export function podArguments(spec: PodSpec): string[] {
     ...spec.resolvers.map((resolver) => ["resolver", resolver] as const),
     ["drain-ms", String(spec.drainMs)],
   ];
-  const flags = ["--reuse-port", "--local", "--exit-with-parent"];
+  const flags = [...(spec.reusePort ? ["--reuse-port"] : []), "--local", "--exit-with-parent"];
   return [...options.flatMap(([name, value]) => [`--${name}`, value]), ...flags];
 }
 

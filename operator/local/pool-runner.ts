@@ -8,6 +8,7 @@ import { listenerNames, type ListenerName, type LocalOptions, poolPortStep } fro
 import { type PodFacts, type PodSpec, startPod } from "./pod-process.ts";
 import { pickPorts, type WantedPort } from "./ports.ts";
 import { writeProjected } from "./projected-folder.ts";
+import { sharesPorts } from "./resources.ts";
 import type { StateDir } from "./state-dir.ts";
 import { type Supervisor, supervise } from "./supervisor.ts";
 
@@ -132,6 +133,7 @@ async function runPod(context: PoolContext, index: number): Promise<RunningPod> 
     adminTokenFile: settings.adminTokenFile,
     resolvers: options.resolvers,
     drainMs,
+    reusePort: sharesPorts,
     log,
     ...(options.podMain === undefined ? {} : { main: options.podMain }),
     onError: (line) => options.complain(line),

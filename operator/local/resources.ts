@@ -37,11 +37,15 @@ export function loadResources(files: readonly string[], settings: LocalSettings)
   };
 }
 
+/** Where the kernel cannot share a port among processes, a pool has one pod. */
+export const sharesPorts = ["linux", "freebsd", "dragonfly", "sunos", "aix"].includes(process.platform);
+
 function fitted(snapshot: Snapshot, { nats, singleServer, pods }: LocalSettings): Snapshot {
   const pools = snapshot.pools.map((pool) => {
     const copies: SendingPoolSpec["queue"]["replicas"] = singleServer ? 1 : pool.spec.queue.replicas;
     const queue = { ...pool.spec.queue, servers: [nats], replicas: copies };
-    return { ...pool, spec: { ...pool.spec, queue, replicas: pods ?? pool.spec.replicas } };
+    const replicas = sharesPorts ? (pods ?? pool.spec.replicas) : 1;
+    return { ...pool, spec: { ...pool.spec, queue, replicas } };
   });
   return { ...snapshot, pools };
 }

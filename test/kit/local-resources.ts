@@ -1,0 +1,53 @@
+/** Resources for local mode in tests: one pool, tenants with a login each, one rule per destination, as YAML (JSON documents). */
+
+export interface TestTenant {
+  readonly name: string;
+  /** Sender domain; default NAME.example. */
+  readonly domain?: string;
+  readonly limits?: Readonly<Record<string, unknown>>;
+  readonly weight?: number;
+}
+
+export interface TestResources {
+  readonly tenants?: readonly TestTenant[];
+  /** Rules of the pool's shape, in order, as a TrafficShape has them. */
+  readonly rules: readonly Readonly<Record<string, unknown>>[];
+  readonly shards?: number;
+}
+
+export const testPassword = "correct horse battery";
+
+/** The pool `mail/shared`; tenant NAME logs in as NAME with `testPassword`. */
+export function testResources({ tenants = [{ name: "acme" }], rules, shards = 8 }: TestResources): string {
+  const object = (kind: string, name: string, spec: unknown): object => ({
+    apiVersion: "mailboat.dev/v1alpha1",
+    kind,
+    metadata: { name, namespace: "mail" },
+    spec,
+  });
+  const pool = object("SendingPool", "shared", {
+    replicas: 1,
+    hostname: "out.example.net",
+    queue: { servers: ["nats://nats:4222"], replicas: 1, shards },
+    egress: { mode: "PodNetwork", allowDestinations: ["127.0.0.0/8"] },
+    trafficShapeRefs: [{ name: "test" }],
+  });
+  const perTenant = tenants.flatMap(({ name, domain = `${name}.example`, limits, weight }) => [
+    object("Tenant", name, {
+      poolRef: { name: "shared" },
+      domains: [{ name: domain }],
+      credentials: [{ name: "app", type: "Password", secretRef: { name: `${name}-smtp` } }],
+      ...(limits === undefined ? {} : { limits }),
+      ...(weight === undefined ? {} : { weight }),
+    }),
+    {
+      apiVersion: "v1",
+      kind: "Secret",
+      metadata: { name: `${name}-smtp`, namespace: "mail" },
+      stringData: { username: name, password: testPassword },
+    },
+  ]);
+  return [pool, object("TrafficShape", "test", { rules }), ...perTenant]
+    .map((one) => JSON.stringify(one))
+    .join("\n---\n");
+}

@@ -1,0 +1,256 @@
+import assert from "node:assert/strict";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { runCommandLine } from "#operator/cli/program.ts";
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function mailboat(...args: string[]): Promise<Outcome> {
+  const out: string[] = [];
+  const err: string[] = [];
+  const code = await runCommandLine(args, {
+    print: (line) => void out.push(line),
+    complain: (line) => void err.push(line),
+    isTerminal: false,
+  });
+  return { code, out: out.join("\n"), err: err.join("\n") };
+}
+
+interface AdminPort extends AsyncDisposable {
+  readonly state: string;
+  readonly url: string;
+  /** `METHOD PATH BODY` of each request. */
+  readonly asked: string[];
+}
+
+/** An admin port that gives prepared answers by path, and the state folder that names it. */
+async function adminPort(answers: Readonly<Record<string, unknown>>): Promise<AdminPort> {
+  const asked: string[] = [];
+  const answerTo = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const chunks = await request.toArray();
+    asked.push(`${request.method} ${request.url} ${Buffer.concat(chunks as Buffer[]).toString()}`.trim());
+    const answer = answers[(request.url ?? "").split("?")[0] ?? ""];
+    const found = answer === undefined ? 404 : 200;
+    response.writeHead(request.headers.authorization === "Bearer secret" ? found : 401);
+    response.end(JSON.stringify(answer ?? { error: "no such message" }));
+  };
+  const server = createServer((request, response) => void answerTo(request, response));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const admin = `127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
+  const state = await mkdtemp(join(tmpdir(), "mailboat-test-cli-"));
+  await mkdir(state, { recursive: true });
+  await writeFile(join(state, "admin.token"), "secret\n");
+  const nowhere = "127.0.0.1:1";
+  const pool = {
+    pool: "mail/a",
+    smtp: nowhere,
+    submission: nowhere,
+    submissions: nowhere,
+    http: nowhere,
+    admin,
+    metrics: [],
+  };
+  await writeFile(
+    join(state, "endpoint.json"),
+    JSON.stringify({
+      pools: [pool],
+      nats: "nats://127.0.0.1:1",
+      adminTokenFile: join(state, "admin.token"),
+      credentialsFile: join(state, "credentials.json"),
+      ca: join(state, "ca.crt"),
+      pids: { runner: 1, pods: {} },
+    }),
+  );
+  return {
+    state,
+    url: `http://${admin}`,
+    asked,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      await rm(state, { recursive: true });
+    },
+  };
+}
+
+const entry = {
+  id: "01m87d60b4x4q30591x00013bs",
+  tenant: "mail/acme",
+  stream: "default",
+  class: "transactional",
+  site: "mx:abc",
+  from: "a@acme.example",
+  to: ["b@x.example", "c@x.example"],
+  size: 10_240,
+  receivedAt: Date.now() - 60_000,
+  expiresAt: Date.now() + 3_600_000,
+  attempt: 2,
+  state: "waiting",
+  due: Date.now() + 300_000,
+  shard: 3,
+  pod: "a-0",
+};
+
+test("wrong usage ends with 2 and says what was expected", async () => {
+  const cases: [string[], RegExp][] = [
+    [[], /Usage: mailboat/],
+    [["nonsense"], /unknown command/],
+    [["local"], /Cannot start: expected -f FILE, -f DIR or --demo, got none of them/],
+    [["local", "--demo", "--pods", "x"], /Cannot read --pods: expected a whole number of 1 to 64, got "x"/],
+    [["local", "--demo", "--smtp-port", "70000"], /--smtp-port: expected a whole number of 0 to 65535/],
+    [["validate"], /Cannot validate: expected -f/],
+    [["send"], /required option '--to/],
+    [["send", "--to", "a@b.example", "--count", "0"], /--count: expected a whole number/],
+    [["send", "--to", "a@b.example", "--url", "http://x"], /Cannot use --url: expected smtp:/],
+    [["queue", "bounce"], /expected --tenant, --site, --domain or --id \(or --all for everything/],
+    [["queue", "retry", "--all", "--id", "1"], /expected either a selection or --all, got both/],
+    [["queue", "ls", "--limit", "-1"], /Cannot read --limit/],
+    [["why"], /missing required argument/],
+    [["why", "../x"], /Cannot look up a message/],
+    [["provider", "--port", "x"], /Cannot read --port/],
+  ];
+  for (const [args, said] of cases) {
+    const { code, err } = await mailboat(...args);
+    assert.equal(code, 2, args.join(" "));
+    assert.match(err, said);
+  }
+});
+
+test("help ends with 0 and names every command and the exit codes", async () => {
+  const { code, out } = await mailboat("--help");
+  assert.equal(code, 0);
+  for (const name of ["local", "pod", "validate", "send", "queue", "why", "top", "provider", "Exit codes"])
+    assert.match(out, new RegExp(`\\b${name}\\b`));
+  for (const command of ["local", "queue", "why", "send", "top", "provider", "validate"])
+    assert.equal((await mailboat(command, "--help")).code, 0, command);
+});
+
+test("commands that find nothing running end with 1 and say where they looked", async () => {
+  for (const args of [["why", "1"], ["queue", "ls"], ["top"], ["send", "--to", "a@b.example"]]) {
+    const { code, err } = await mailboat(...args, "--state", "/nonexistent");
+    assert.equal(code, 1);
+    assert.match(
+      err,
+      /Cannot find a running Mailboat: expected \/nonexistent\/endpoint\.json .* got no such file/,
+    );
+    assert.doesNotMatch(err, / at .*\.ts/);
+  }
+});
+
+test("queue ls shows entries, and asks only for what was selected", async () => {
+  await using admin = await adminPort({ "/v1/queue": { entries: [entry], truncated: true } });
+  const { code, out } = await mailboat("queue", "ls", "--state", admin.state, "--tenant", "mail/acme");
+  assert.equal(code, 0);
+  assert.match(
+    out,
+    /01m87d60b4x4q30591x00013bs +mail\/acme +mx:abc +b@x\.example \+1 +10\.2 KB +1m0s +2 +waiting +in 5m0s/,
+  );
+  assert.match(out, /and more/);
+  assert.deepEqual(admin.asked, ["GET /v1/queue?tenant=mail%2Facme&limit=100"]);
+  const json = await mailboat("queue", "ls", "--state", admin.state, "--json");
+  assert.deepEqual(JSON.parse(json.out), { entries: [entry], truncated: true });
+});
+
+test("queue actions post the selection, and end with 1 when nothing was affected", async () => {
+  await using admin = await adminPort({
+    "/v1/queue/bounce": { affected: 2 },
+    "/v1/queue/retry": { affected: 0 },
+  });
+  const bounced = await mailboat("queue", "bounce", "--state", admin.state, "--domain", "x.example");
+  assert.deepEqual([bounced.code, bounced.out], [0, "bounce: 2 entries"]);
+  const retried = await mailboat("queue", "retry", "--state", admin.state, "--all");
+  assert.deepEqual([retried.code, retried.out], [1, "retry: 0 entries"]);
+  assert.deepEqual(admin.asked, [
+    'POST /v1/queue/bounce {"domain":"x.example"}',
+    'POST /v1/queue/retry {"all":true}',
+  ]);
+});
+
+test("why tells the story of a message, without control characters of strangers", async () => {
+  const event = {
+    time: 1_700_000_000_000,
+    type: "deferred",
+    to: ["b@x.example"],
+    mx: "mx.x.example",
+    pod: "a-0",
+  };
+  const answer = {
+    id: entry.id,
+    events: [
+      { ...event, code: 451, enhanced: "4.7.1", text: "slow\u001b[2Jdown", nextAttempt: 1_700_000_600_000 },
+    ],
+    entries: [entry],
+    binding: "messageRate",
+    nextAttempt: Date.now() + 60_000,
+  };
+  await using admin = await adminPort({ [`/v1/messages/${entry.id}`]: answer });
+  const { code, out } = await mailboat("why", entry.id, "--state", admin.state);
+  assert.equal(code, 0);
+  assert.match(
+    out,
+    /2023-11-14 22:13:20\.000 deferred +for b@x\.example by mx\.x\.example "451 4\.7\.1 slow \[2Jdown"/,
+  );
+  assert.match(out, /held back by messageRate/);
+  assert.match(out, /next attempt in 1m0s/);
+  const unknown = await mailboat("why", "01m87d60b4x4q30591x00013zz", "--state", admin.state);
+  assert.deepEqual([unknown.code, /not known here/.test(unknown.out)], [1, true]);
+});
+
+test("top shows tenants and sites once when the output is no terminal", async () => {
+  const tenant = {
+    tenant: "mail/acme",
+    ready: 1,
+    waiting: 2,
+    suspended: 3,
+    oldestSeconds: 75,
+    receivedPerSecond: 1.25,
+    deliveredPerSecond: 0,
+  };
+  const site = { site: "mx:abc", queued: 6, open: 2, window: 4, binding: "connections", backoffUntil: 0 };
+  await using admin = await adminPort({ "/v1/top": { tenants: [tenant], sites: [site] } });
+  const { code, out } = await mailboat("top", "--state", admin.state);
+  assert.equal(code, 0);
+  assert.match(out, /mail\/acme +1 +2 +3 +1m15s +1\.3 +0\.0/);
+  assert.match(out, /mx:abc +6 +2 +4 +connections/);
+});
+
+test("a refused token, another version's answer and an unreachable server end with 1", async () => {
+  await using admin = await adminPort({ "/v1/top": { something: "else" } });
+  const wrong = await mailboat("top", "--url", admin.url);
+  assert.deepEqual([wrong.code, /expected its admin token \(--token-file\)/.test(wrong.err)], [1, true]);
+  const other = await mailboat("top", "--state", admin.state);
+  assert.deepEqual([other.code, /Cannot read the server's answer at "tenants"/.test(other.err)], [1, true]);
+  const away = await mailboat("top", "--url", "http://127.0.0.1:1");
+  assert.deepEqual(
+    [away.code, /Cannot reach http:\/\/127\.0\.0\.1:1: expected a running Mailboat/.test(away.err)],
+    [1, true],
+  );
+  const chosen = await mailboat("top", "--state", admin.state, "--pool", "b");
+  assert.match(chosen.err, /expected one of mail\/a, got "b"/);
+});
+
+test("validate passes on what is wrong as exit code 1", async () => {
+  const { code, out } = await mailboat("validate", "-f", "/nonexistent.yaml");
+  assert.equal(code, 1);
+  assert.match(out, /nonexistent\.yaml/);
+});
+
+test("provider refuses rules that it does not understand, and says where", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "mailboat-test-cli-"));
+  const file = join(folder, "rules.yaml");
+  await writeFile(file, "rules:\n- domains: [x.example]\n  bounce: {code: 250}\n");
+  const { code, err } = await mailboat("provider", "-f", file);
+  assert.equal(code, 1);
+  assert.match(err, /Cannot use .*rules\.yaml: rules\[0\]\.bounce\.code: expected/);
+  await rm(folder, { recursive: true });
+});

@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { createTransport } from "nodemailer";
+import { until } from "#test/kit/until.ts";
+
+const launcher = fileURLToPath(new URL("../../../operator/cli/mailboat.mjs", import.meta.url));
+
+/** The launcher in a process group of its own, as a shell starts it. */
+function launch(...args: string[]): { child: ChildProcess; lines: string[]; exited: Promise<unknown> } {
+  const child = spawn(process.execPath, [launcher, ...args], {
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const lines: string[] = [];
+  for (const stream of [child.stdout, child.stderr])
+    if (stream !== null) createInterface({ input: stream }).on("line", (line) => lines.push(line));
+  return { child, lines, exited: once(child, "exit").then(([code]) => code as unknown) };
+}
+
+test("mailboat provider says where it listens, takes mail, and ends with 0 at Ctrl-C in its group", async () => {
+  const { child, lines, exited } = launch("provider", "--port", "0", "--http-port", "0");
+  const ready = await until("the ready line", () => lines.find((line) => line.startsWith("ready ")));
+  const [, smtp = "", http = ""] = /smtp=127\.0\.0\.1:(\d+) http=(\S+)/.exec(ready) ?? [];
+  const transport = createTransport({ host: "127.0.0.1", port: Number(smtp) });
+  await transport.sendMail({ from: "a@b.example", to: "c@d.example", text: "t" });
+  transport.close();
+  const stats = (await (await fetch(`http://${http}/v1/stats`)).json()) as { total: { messages: number } };
+  assert.equal(stats.total.messages, 1);
+  process.kill(-(child.pid ?? 0), "SIGINT");
+  assert.equal(await exited, 0);
+});
+
+test("mailboat pod hands its arguments to the pod and ends with the pod's exit code", async () => {
+  const { lines, exited } = launch("pod", "--no-such-option");
+  assert.equal(await exited, 2);
+  assert.match(lines.join("\n"), /usage: mailboat pod --config DIR/);
+});
