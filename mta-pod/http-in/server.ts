@@ -53,6 +53,7 @@ export function createServer(bodyLimit: number, log: Log): FastifyInstance {
     trustProxy: false,
     routerOptions: { maxParamLength: 128 },
   });
+  server.removeContentTypeParser("text/plain");
   server.server.maxConnections = maxConnections;
   server.setErrorHandler(async (error, _request, answer) => {
     const { status, code, message, headers } = asProblem(error, log);

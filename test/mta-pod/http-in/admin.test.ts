@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { startAdmin } from "#mta-pod/http-in/admin.ts";
+
+interface Running extends AsyncDisposable {
+  readonly calls: unknown[];
+  ask(path: string, init?: { method?: string; body?: unknown; token?: string | null }): Promise<Response>;
+}
+
+async function start(): Promise<Running> {
+  const calls: unknown[] = [];
+  const note =
+    (name: string) =>
+    async (...given: unknown[]): Promise<unknown> => {
+      calls.push([name, ...given]);
+      return { name };
+    };
+  const server = await startAdmin({
+    host: "127.0.0.1",
+    port: 0,
+    reusePort: false,
+    token: "t0ken",
+    hooks: {
+      queue: note("queue"),
+      message: async (id) => (id === "M1" ? { id } : null),
+      top: note("top"),
+      act: note("act"),
+      witness: async (pod, incarnation) => void calls.push(["witness", pod, incarnation]),
+    },
+  });
+  return {
+    calls,
+    ask: (path, { method = "GET", body, token = "t0ken" } = {}) =>
+      fetch(`http://127.0.0.1:${server.port}${path}`, {
+        method,
+        headers: {
+          ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      }),
+    [Symbol.asyncDispose]: () => server.close(),
+  };
+}
+
+test("the admin port wants its token, whatever is asked", async () => {
+  await using server = await start();
+  for (const token of [null, "", "t0ke", "t0ken0", "user:secret"])
+    for (const path of ["/v1/queue", "/v1/top", "/v1/messages/M1", "/nothing"]) {
+      const answer = await server.ask(path, { token });
+      assert.equal(answer.status, 401, `${token} ${path}`);
+      assert.equal(((await answer.json()) as { error: { code: string } }).error.code, "unauthorized");
+    }
+  assert.deepEqual(server.calls, []);
+});
+
+test("the queue is listed by selector", async () => {
+  await using server = await start();
+  const answer = await server.ask("/v1/queue?tenant=acme&domain=b.example&limit=5");
+  assert.deepEqual(await answer.json(), { name: "queue" });
+  assert.deepEqual(server.calls, [["queue", { tenant: "acme", domain: "b.example", limit: 5 }]]);
+  for (const query of ["limit=0", "limit=x", "tenants=acme", "tenant="])
+    assert.equal((await server.ask(`/v1/queue?${query}`)).status, 400, query);
+});
+
+test("acts want a selection or all, never neither", async () => {
+  await using server = await start();
+  const act = async (body: unknown): Promise<number> =>
+    (await server.ask("/v1/queue/retry", { method: "POST", body })).status;
+  assert.equal(await act({ id: "M1" }), 200);
+  assert.equal(await act({ all: true }), 200);
+  assert.equal(await act({}), 400);
+  assert.equal(await act({ all: true, id: "M1" }), 400);
+  assert.equal(await act({ all: false }), 400);
+  assert.equal((await server.ask("/v1/queue/retry", { method: "POST" })).status, 400);
+  assert.equal((await server.ask("/v1/queue/erase", { method: "POST", body: { all: true } })).status, 404);
+  const none = { tenant: undefined, site: undefined, domain: undefined, id: undefined };
+  assert.deepEqual(server.calls, [
+    ["act", "retry", { ...none, id: "M1" }],
+    ["act", "retry", none],
+  ]);
+});
+
+test("messages, the busiest and deaths of pods", async () => {
+  await using server = await start();
+  assert.deepEqual(await (await server.ask("/v1/messages/M1")).json(), { id: "M1" });
+  assert.equal((await server.ask("/v1/messages/M2")).status, 404);
+  assert.equal((await server.ask("/v1/top")).status, 200);
+  const body = { pod: "mta-0", incarnation: "i1" };
+  assert.equal((await server.ask("/v1/witness", { method: "POST", body })).status, 200);
+  assert.equal((await server.ask("/v1/witness", { method: "POST", body: { pod: "mta-0" } })).status, 400);
+  assert.deepEqual(server.calls, [["top"], ["witness", "mta-0", "i1"]]);
+});
+
+test("startAdmin() does not run without a token", async () => {
+  const never = async (): Promise<unknown> => null;
+  const hooks = { queue: never, message: never, top: never, act: never, witness: never };
+  await assert.rejects(
+    startAdmin({ host: "127.0.0.1", port: 0, reusePort: false, token: "", hooks }),
+    /expected a token/,
+  );
+});

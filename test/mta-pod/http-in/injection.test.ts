@@ -1,0 +1,285 @@
+/** The HTTP front over real requests: composing, envelopes, refusals. */
+import assert from "node:assert/strict";
+import { request as httpRequest } from "node:http";
+import { test } from "node:test";
+import { type InjectionOptions, startInjection } from "#mta-pod/http-in/injection.ts";
+import { fromAddresses, headerFields } from "#mta-pod/smtp/header.ts";
+import type { Inbound, InboundHooks } from "#mta-pod/smtp/inbound.ts";
+import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
+import { recordingHooks } from "#test/mta-pod/smtp-in/kit.ts";
+
+interface Running extends AsyncDisposable {
+  readonly url: string;
+  readonly port: number;
+  readonly messages: readonly Inbound[];
+  post(body: unknown, headers?: Record<string, string>): Promise<Response>;
+}
+
+const basic = `Basic ${Buffer.from("user:secret").toString("base64")}`;
+
+async function start(
+  overrides: Partial<InboundHooks> = {},
+  options: Partial<InjectionOptions> = {},
+): Promise<Running> {
+  const recorder = recordingHooks(overrides);
+  const hooks = {
+    ...recorder,
+    explain: async (tenant: string, id: string) => (id === "M1" ? { id, tenant } : null),
+  };
+  const server = await startInjection({ host: "127.0.0.1", port: 0, reusePort: false, hooks, ...options });
+  const url = `http://127.0.0.1:${server.port}/v1/messages`;
+  return {
+    url,
+    port: server.port,
+    messages: recorder.messages,
+    post: (body, headers = {}) =>
+      fetch(url, {
+        method: "POST",
+        headers: { authorization: basic, "content-type": "application/json", ...headers },
+        body: typeof body === "string" ? body : JSON.stringify(body),
+      }),
+    [Symbol.asyncDispose]: () => server.close(),
+  };
+}
+
+const simple = { from: "Acme <a@acme.example>", to: "b@b.example", subject: "Hi", text: "one\ntwo" };
+
+function field(message: Inbound | undefined, wanted: string): string | undefined {
+  return headerFields(message?.body ?? Buffer.alloc(0), 100_000).find(({ name }) => name === wanted)?.value;
+}
+
+test("JSON becomes a message with CRLF line ends, through the hooks of SMTP", async () => {
+  await using server = await start();
+  const answer = await server.post({
+    ...simple,
+    to: ["B <b@b.example>", "c@bücher.example"],
+    cc: "d@b.example",
+    bcc: ["e@b.example", "d@b.example"],
+    replyTo: "r@acme.example",
+    subject: "Grüße",
+    html: "<p>one</p>",
+    headers: { "X-Order": "12", "List-Unsubscribe": "<https://acme.example/u>" },
+    attachments: [
+      { filename: "a.txt", content: Buffer.from("hello").toString("base64"), contentType: "text/plain" },
+    ],
+    stream: "newsletter",
+  });
+  assert.equal(answer.status, 202);
+  assert.deepEqual(await answer.json(), { id: "M1", recipients: 4 });
+  const [message] = server.messages;
+  assert.equal(message?.from, "a@acme.example");
+  assert.deepEqual(message?.to, ["b@b.example", "c@xn--bcher-kva.example", "d@b.example", "e@b.example"]);
+  assert.doesNotMatch(message?.body.toString("latin1") ?? "", /\r(?!\n)|(?<!\r)\n/);
+  assert.deepEqual(fromAddresses(field(message, "from") ?? ""), ["a@acme.example"]);
+  assert.equal(field(message, "subject"), "=?UTF-8?Q?Gr=C3=BC=C3=9Fe?=");
+  assert.equal(field(message, "x-order"), "12");
+  assert.equal(field(message, "x-mailboat-stream"), "newsletter");
+  assert.equal(field(message, "bcc"), undefined);
+  assert.doesNotMatch(message?.body.toString() ?? "", /e@b\.example/);
+  assert.equal(message?.session.listener, "http");
+  assert.equal(message?.session.protocol, "ESMTPA");
+  assert.equal(message?.smtpUtf8, false);
+  assert.equal(message?.eightBit, false);
+});
+
+test("Bearer user:password is as good as Basic, anything else is 401", async () => {
+  await using server = await start();
+  assert.equal((await server.post(simple, { authorization: "Bearer user:secret" })).status, 202);
+  for (const authorization of [
+    "",
+    "Basic !!!",
+    "Bearer user",
+    basic.replace("Basic", "Digest"),
+    "Bearer user:wrong",
+  ]) {
+    const answer = await server.post(simple, { authorization });
+    assert.equal(answer.status, 401, authorization);
+    assert.match(answer.headers.get("www-authenticate") ?? "", /^Basic/);
+    assert.equal(typeof ((await answer.json()) as { error: { code: string } }).error.code, "string");
+  }
+  assert.equal((await server.post(simple, { authorization: "Bearer broken:x" })).status, 500);
+});
+
+const malformed: readonly (readonly [name: string, change: Record<string, unknown>, where: RegExp])[] = [
+  ["no recipients", { to: [] }, /^to: /],
+  ["an unknown field", { too: "x" }, /too/],
+  ["a line break in an address", { to: "b@b.example\r\nBcc: x@y.example" }, /^to: /],
+  ["a line break in the subject", { subject: "a\nBcc: x@y.example" }, /^subject: /],
+  ["a line break in a header", { headers: { "X-A": "1\r\nBcc: x@y.example" } }, /^headers\.X-A: /],
+  ["a colon in a header's name", { headers: { "X-A: 1\r\nB": "2" } }, /^headers/],
+  ["a header that is not the sender's", { headers: { From: "ceo@bank.example" } }, /^headers\.From: /],
+  ["a signature of its own", { headers: { "DKIM-Signature": "v=1" } }, /^headers/],
+  ["a path for an attachment", { attachments: [{ filename: "a", path: "/etc/passwd" }] }, /^attachments\.0/],
+  ["no base64", { attachments: [{ filename: "a", content: "%" }] }, /^attachments\.0\.content: /],
+  ["nothing to say", { text: undefined }, /text, html or attachments/],
+  ["a bad stream", { stream: "a b" }, /^stream: /],
+];
+
+for (const [name, change, where] of malformed)
+  test(`JSON with ${name} is 400 and says where`, async () => {
+    await using server = await start();
+    const answer = await server.post({ ...simple, ...change });
+    assert.equal(answer.status, 400);
+    const { error } = (await answer.json()) as { error: { code: string; message: string } };
+    assert.equal(error.code, "bad-request");
+    assert.match(error.message, where);
+    assert.equal(server.messages.length, 0);
+  });
+
+test("what is no JSON, no known type or no resource is refused in JSON", async () => {
+  await using server = await start();
+  assert.equal((await server.post("{")).status, 400);
+  assert.equal((await server.post('{"__proto__": 1}')).status, 400);
+  assert.equal((await server.post("x", { "content-type": "text/plain" })).status, 415);
+  const answer = await fetch(`${server.url}/../nothing`, { headers: { authorization: basic } });
+  assert.equal(answer.status, 404);
+  assert.equal(((await answer.json()) as { error: { code: string } }).error.code, "not-found");
+});
+
+for (const value of ["nobody", "a@b@c.example", "<a@acme.example", "a@acme.example, b@acme.example"])
+  test(`a sender like ${JSON.stringify(value)} is 422`, async () => {
+    await using server = await start();
+    assert.equal((await server.post({ ...simple, from: value })).status, 422);
+  });
+
+const refusals: readonly (readonly [refusal: Reply, status: number, code: string, retry: string | null])[] = [
+  [reply(550, "5.7.1", "not yours"), 403, "550 5.7.1", null],
+  [reply(550, "5.1.2", "no such domain"), 422, "550 5.1.2", null],
+  [reply(552, "5.3.4", "too large"), 413, "552 5.3.4", null],
+  [reply(451, "4.7.1", "too fast"), 429, "451 4.7.1", "1"],
+  [reply(452, "4.3.1", "full"), 503, "452 4.3.1", "10"],
+  [reply(451, "4.3.0", "away"), 503, "451 4.3.0", "10"],
+  [reply(452, "4.5.3", "too many recipients"), 422, "452 4.5.3", null],
+];
+
+for (const [refusal, status, code, retry] of refusals)
+  test(`a hook's ${code} becomes ${status}`, async () => {
+    const overrides: Partial<InboundHooks>[] = [
+      { mail: () => refusal },
+      { recipient: () => refusal },
+      { message: (_inbound, answer) => answer(refusal) },
+    ];
+    for (const hooks of overrides) {
+      await using server = await start(hooks);
+      const answer = await server.post(simple);
+      assert.equal(answer.status, status);
+      assert.equal(answer.headers.get("retry-after"), retry);
+      const { error } = (await answer.json()) as { error: { code: string; message: string } };
+      assert.equal(error.code, code);
+      assert.ok(error.message.endsWith(refusal.text));
+    }
+  });
+
+const raw =
+  "From: A <a@acme.example>\nTo: b@b.example\nBcc: secret@b.example,\n c@b.example\nSubject: x\n\nline\n.\nend";
+
+test("message/rfc822 takes its envelope from the header and loses its Bcc", async () => {
+  await using server = await start();
+  const answer = await server.post(raw, { "content-type": "message/rfc822" });
+  assert.deepEqual(await answer.json(), { id: "M1", recipients: 3 });
+  const [message] = server.messages;
+  assert.equal(
+    message?.body.toString(),
+    "From: A <a@acme.example>\r\nTo: b@b.example\r\nSubject: x\r\n\r\nline\r\n.\r\nend\r\n",
+  );
+  assert.deepEqual(message?.to, ["b@b.example", "secret@b.example", "c@b.example"]);
+});
+
+test("message/rfc822 takes its envelope from X-Mailboat-From and -To when they are there", async () => {
+  await using server = await start();
+  const answer = await server.post(raw, {
+    "content-type": "message/rfc822",
+    "x-mailboat-from": "bounces@acme.example",
+    "x-mailboat-to": "one@b.example, two@b.example",
+    "x-mailboat-stream": "newsletter",
+  });
+  assert.equal(answer.status, 202);
+  const [message] = server.messages;
+  assert.equal(message?.from, "bounces@acme.example");
+  assert.deepEqual(message?.to, ["one@b.example", "two@b.example"]);
+  assert.match(message?.body.toString() ?? "", /^X-Mailboat-Stream: newsletter\r\nFrom: /);
+});
+
+for (const text of [
+  "no header\n\nx",
+  "\n\nx",
+  "From: a@acme.example\n\nno recipients",
+  "To: b@b.example\n\nx",
+  "From: a@acme.example\nTo: b@b.example\n\n\0",
+])
+  test(`message/rfc822 of ${JSON.stringify(text)} is 422`, async () => {
+    await using server = await start();
+    assert.equal((await server.post(text, { "content-type": "message/rfc822" })).status, 422);
+  });
+
+test("a message with 8-bit addresses or header needs SMTPUTF8, an 8-bit body does not", async () => {
+  await using server = await start();
+  const type = { "content-type": "message/rfc822" };
+  await server.post("From: a@acme.example\nTo: b@b.example\n\ngrüße", type);
+  await server.post("From: a@acme.example\nTo: b@b.example\nSubject: grüße\n\nx", type);
+  await server.post("From: a@acme.example\nTo: b@b.example\n\nx", {
+    ...type,
+    "x-mailboat-to": "plain@b.example",
+  });
+  await server.post({ ...simple, to: "jürgen@b.example" });
+  assert.deepEqual(
+    server.messages.map(({ smtpUtf8, eightBit }) => [smtpUtf8, eightBit]),
+    [
+      [false, true],
+      [true, true],
+      [false, false],
+      [true, true],
+    ],
+  );
+});
+
+test("a message above the bound is 413, composed or raw", async () => {
+  await using server = await start({}, { maxMessageBytes: 5000 });
+  assert.equal((await server.post({ ...simple, text: "x".repeat(6000) })).status, 413);
+  assert.equal((await server.post({ ...simple, text: "x".repeat(600_000) })).status, 413);
+  assert.equal(server.messages.length, 0);
+});
+
+test("bodies under way are bounded together, and one without a length is not read", async () => {
+  const held: ((reply: Reply) => void)[] = [];
+  await using server = await start(
+    { message: (_inbound, answer) => void held.push(answer) },
+    { maxBufferedBytes: 1500 },
+  );
+  const first = server.post({ ...simple, text: "x".repeat(1000) });
+  while (held.length === 0) await new Promise((resolve) => setTimeout(resolve, 2));
+  const second = await server.post({ ...simple, text: "x".repeat(1000) });
+  assert.equal(second.status, 503);
+  assert.equal(second.headers.get("retry-after"), "10");
+  held[0]?.(reply(250, "2.0.0", "queued as M1"));
+  assert.equal((await first).status, 202);
+  const chunked = await new Promise<number>((resolve, reject) => {
+    const request = httpRequest(
+      server.url,
+      { method: "POST", headers: { authorization: basic, "content-type": "application/json" } },
+      (answer) => {
+        answer.resume();
+        resolve(answer.statusCode ?? 0);
+      },
+    );
+    request.on("error", reject);
+    request.write("{");
+    request.end("}");
+  });
+  assert.equal(chunked, 411);
+});
+
+test("GET shows a tenant its own message and nothing else", async () => {
+  await using server = await start();
+  const headers = { authorization: basic };
+  const known = await fetch(`${server.url}/M1`, { headers });
+  assert.deepEqual(await known.json(), { id: "M1", tenant: "mail/acme" });
+  assert.equal((await fetch(`${server.url}/M2`, { headers })).status, 404);
+  assert.equal((await fetch(`${server.url}/M1`)).status, 401);
+});
+
+test("two servers share a port with reusePort", { skip: process.platform !== "linux" }, async () => {
+  await using first = await start({}, { reusePort: true });
+  await using second = await start({}, { reusePort: true, port: first.port });
+  assert.equal(second.port, first.port);
+});
