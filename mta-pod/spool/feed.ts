@@ -91,6 +91,9 @@ class OrderedFeed implements Feed {
       spool.timers.every(heartbeatMs, () => this.#look()),
       spool.onReconnect(() => this.#restart("reconnected")),
     );
+    const close = (): void => this.close();
+    spool.closing.addEventListener("abort", close, { once: true });
+    this.#stops.push(() => spool.closing.removeEventListener("abort", close));
     this.#open();
   }
 

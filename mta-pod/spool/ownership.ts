@@ -18,7 +18,7 @@ import { createMemberTable, type Member } from "./members.ts";
 import { type OwnershipTimes, ownershipTimes } from "./ownership-times.ts";
 import { type Freed, freeDead } from "./witness.ts";
 
-/** "rebalance" = handed over because another pod should own it; "released" = this pod is leaving. */
+/** "rebalance" = handed over, since another pod should own it; "released" = this pod is leaving. */
 export type LossReason = LostReason | "rebalance";
 
 export interface OwnershipHandlers {
@@ -70,6 +70,7 @@ class Driver implements Ownership {
   readonly #options: OwnershipOptions;
   readonly #times: OwnershipTimes;
   readonly #self: Identity;
+  readonly #shards: readonly number[];
   readonly #leases: Leases;
   readonly #bucket;
   readonly #heartbeat;
@@ -92,6 +93,7 @@ class Driver implements Ownership {
     this.#options = options;
     this.#times = { ...ownershipTimes, ...options.times };
     this.#self = { pod, incarnation };
+    this.#shards = Array.from({ length: spool.options.shards }, (_, shard) => shard);
     this.#bucket = openBucket(spool);
     const startedAt = clock.now();
     this.#heartbeat = createHeartbeat({ bucket: this.#bucket, self: this.#self, startedAt, log });
@@ -131,6 +133,7 @@ class Driver implements Ownership {
         spool.timers.every(this.#times.tickMs, () => this.#tick()),
         spool.onReconnect(() => void this.#beat()),
       );
+      spool.closing.addEventListener("abort", () => this.#stop(), { once: true });
       void this.#beat();
     });
   }
@@ -144,7 +147,7 @@ class Driver implements Ownership {
   }
 
   ownedShards(): number[] {
-    return this.#shards().filter((shard) => this.owns(shard));
+    return this.#shards.filter((shard) => this.owns(shard));
   }
 
   members(): readonly Member[] {
@@ -172,21 +175,22 @@ class Driver implements Ownership {
     // The others take over at once what they see released, so they must first see that it is not ours any more.
     await Promise.race([this.#beat(), this.#after(this.#times.tellMs)]);
     for (const shard of this.ownedShards()) void this.#handOver(shard, "released");
-    const isDone = (): boolean => this.#shards().every((shard) => this.#isOutside(shard));
+    const isDone = (): boolean =>
+      this.#shards.every((shard) => this.#leases.state(shard).phase.kind === "outside");
     await Promise.race([this.#until(isDone), this.#after(this.#times.quiesceMs + this.#times.tellMs)]);
   }
 
   async close(): Promise<void> {
     const wasKnown = this.#knownSince !== undefined;
     this.#state = "gone";
-    for (const stop of this.#stops.splice(0)) stop();
+    this.#stop();
     for (const shard of this.ownedShards()) this.#lost(shard, "released");
     this.#leases.stop();
     if (wasKnown) await Promise.race([this.#beat(), this.#after(this.#times.tellMs)]);
   }
 
-  #shards(): number[] {
-    return Array.from({ length: this.#options.spool.options.shards }, (_, shard) => shard);
+  #stop(): void {
+    for (const stop of this.#stops.splice(0)) stop();
   }
 
   #after(ms: number): Promise<void> {
@@ -204,10 +208,6 @@ class Driver implements Ownership {
       this.#waiting.add(look);
       look();
     });
-  }
-
-  #isOutside(shard: number): boolean {
-    return this.#leases.state(shard).phase.kind === "outside";
   }
 
   #beat(): Promise<boolean> {
@@ -235,7 +235,7 @@ class Driver implements Ownership {
 
   #known(mono: number): void {
     this.#knownSince = mono;
-    for (const shard of this.#shards())
+    for (const shard of this.#shards)
       if (this.#leases.state(shard).seen === undefined)
         this.#leases.input(shard, { kind: "seen", revision: 0, record: "absent" });
     this.#tick();
@@ -249,7 +249,7 @@ class Driver implements Ownership {
       void this.#beat();
     }
     this.#division.update(this.members(), mono);
-    for (const shard of this.#shards()) this.#tickShard(shard);
+    for (const shard of this.#shards) this.#tickShard(shard);
     if (this.#state === "live" && mono - this.#division.since() >= this.#times.rebalanceSettleMs)
       this.#rebalance();
   }

@@ -10,6 +10,7 @@ import { decodeState, type StateRecord } from "#crds/wire/state-record.ts";
 import { pause, type Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
 import { createLocalNotes } from "./local-notes.ts";
+import { readToEnd } from "./read-to-end.ts";
 import { countMessages, deleteMessage, readStreamState, type StreamState } from "./stream-state.ts";
 
 export interface ReaderHandlers {
@@ -50,6 +51,7 @@ export interface ShardReader {
 
 const retryMs = 200;
 const defaultCheckMs = 60_000;
+const secondLookMs = 1_000;
 /** Orphans removed at a time. */
 const removing = 32;
 
@@ -89,7 +91,12 @@ class Reader implements ShardReader {
 
   begin(): void {
     const every = this.#options.checkEveryMs ?? defaultCheckMs;
-    this.#stopChecks = this.#spool.timers.every(every, () => void this.#check(true));
+    const stopChecks = this.#spool.timers.every(every, () => void this.#check(true));
+    this.#spool.closing.addEventListener("abort", stopChecks, { once: true });
+    this.#stopChecks = () => {
+      stopChecks();
+      this.#spool.closing.removeEventListener("abort", stopChecks);
+    };
     void this.#takeOver();
   }
 
@@ -187,30 +194,16 @@ class Reader implements ShardReader {
     return count;
   }
 
-  /** Reads what matches `filter` until `take` says false or nothing is left; also ends with the run. */
   #readToEnd(run: Run, filter: string, take: (seq: number, message: Msg) => boolean): Promise<void> {
-    return new Promise((resolve) => {
-      const end = (): void => {
-        feed?.close();
-        run.ended.signal.removeEventListener("abort", end);
-        resolve();
-      };
-      run.ended.signal.addEventListener("abort", end, { once: true });
-      const feed: Feed = openFeed({
-        spool: this.#spool,
-        stream: this.#stream,
-        filter,
-        start: { kind: "sequence", seq: 1 },
-        headersOnly: filter === this.#spool.names.entryFilter(this.#options.shard),
-        handlers: {
-          onMessage: (seq, message) => {
-            if (!take(seq, message)) end();
-          },
-          onCaughtUp: end,
-          onRestarted: () => void this.#check(false),
-          onRegressed: () => this.#reset(run, "sequences went back"),
-        },
-      });
+    return readToEnd({
+      spool: this.#spool,
+      stream: this.#stream,
+      filter,
+      headersOnly: filter === this.#spool.names.entryFilter(this.#options.shard),
+      signal: run.ended.signal,
+      take,
+      onRestarted: () => void this.#check(false),
+      onRegressed: () => this.#reset(run, "sequences went back"),
     });
   }
 
@@ -267,11 +260,17 @@ class Reader implements ShardReader {
   async #check(counting: boolean): Promise<void> {
     const run = this.#run;
     if (run === undefined) return;
-    const state = await readStreamState(this.#spool, this.#stream);
+    // Read before the question is sent: while it is under way the tail goes on.
+    const given = Math.max(run.boundary, run.tail?.position() ?? 0);
+    let state = await readStreamState(this.#spool, this.#stream);
+    if (state !== undefined && state.lastSeq < given) {
+      // A new leader that has not yet applied all it was sent says so too, for a moment.
+      await pause(this.#spool.timers, secondLookMs, run.ended.signal);
+      state = await readStreamState(this.#spool, this.#stream);
+    }
     if (state === undefined || this.#run !== run) return;
     if (state.created !== run.created) this.#reset(run, "the stream was made anew");
-    else if (state.lastSeq < Math.max(run.boundary, run.tail?.position() ?? 0))
-      this.#reset(run, "the stream lost its end");
+    else if (state.lastSeq < given) this.#reset(run, "the stream lost its end");
     else if (counting && run.indexed) await this.#compare(run, state);
   }
 
