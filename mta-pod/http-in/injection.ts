@@ -49,7 +49,7 @@ export async function startInjection(options: InjectionOptions): Promise<HttpSer
   server.decorateRequest("facts", null);
   server.decorateRequest("reserved", 0);
   server.addHook("onRequest", async (request) => {
-    request.facts = await authenticate(request, hooks);
+    request.facts = await authenticate(request, options);
   });
   boundBodies(server, options.maxBufferedBytes ?? defaultBufferedBytes);
   server.addContentTypeParser("message/rfc822", { parseAs: "buffer" }, (_request, body, done) => {
@@ -94,7 +94,10 @@ function boundBodies(server: FastifyInstance, maxBytes: number): void {
 const idPrefix = randomBytes(5).toString("hex");
 let requests = 0;
 
-async function authenticate(request: FastifyRequest, hooks: InboundHooks): Promise<SessionFacts> {
+async function authenticate(
+  request: FastifyRequest,
+  { hooks, log = silentLog }: InjectionOptions,
+): Promise<SessionFacts> {
   const credentials = credentialsOf(request.headers.authorization);
   if (credentials === undefined)
     throw unauthorized("give a tenant's credentials: Basic, or Bearer user:password");
@@ -108,7 +111,11 @@ async function authenticate(request: FastifyRequest, hooks: InboundHooks): Promi
     tls: "",
     login: null,
   };
-  const verdict = await hooks.authenticate(facts, credentials.username, credentials.password);
+  const { username, password } = credentials;
+  const verdict = await hooks.authenticate(facts, username, password).catch((error: unknown) => {
+    log.error("authenticate hook failed", { session: facts.id, error: String(error) });
+    throw problemOf(reply(454, "4.7.0", "authentication not possible now"));
+  });
   if (!verdict.ok) throw problemOf(verdict.reply);
   return { ...facts, login: verdict.login };
 }

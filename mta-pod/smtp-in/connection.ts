@@ -30,6 +30,18 @@ export class Connection implements Carrier {
   #blockedSince: number | null = null;
   #endedAt: number | null = null;
   #bannerTimer: NodeJS.Timeout | null = null;
+  readonly #onData = (chunk: Buffer): void => this.session.feed(chunk);
+  readonly #onEnd = (): void => this.session.peerEnded();
+  readonly #onDrain = (): void => {
+    this.#blockedSince = null;
+    this.session.state.lastActive = this.#context.now;
+    if (!this.#isHeld) this.#socket.resume();
+  };
+  readonly #onClose = (): void => {
+    if (this.#bannerTimer !== null) clearTimeout(this.#bannerTimer);
+    this.session.closed();
+    this.#onClosed();
+  };
 
   constructor({ socket, peer, onClosed }: Accepted, { context, tls }: Shared) {
     this.#socket = socket;
@@ -62,7 +74,11 @@ export class Connection implements Carrier {
 
   startTls(): void {
     const raw = this.#socket;
-    for (const event of ["data", "drain", "end", "close"]) raw.removeAllListeners(event);
+    raw
+      .off("data", this.#onData)
+      .off("drain", this.#onDrain)
+      .off("end", this.#onEnd)
+      .off("close", this.#onClose);
     this.#wrap(() => {});
   }
 
@@ -115,23 +131,11 @@ export class Connection implements Carrier {
   }
 
   #listen(socket: Socket): void {
-    socket.on("data", (chunk: Buffer) => this.session.feed(chunk));
-    socket.on("drain", () => this.#drained());
-    socket.on("end", () => this.session.peerEnded());
+    socket.on("data", this.#onData);
+    socket.on("drain", this.#onDrain);
+    socket.on("end", this.#onEnd);
+    socket.on("close", this.#onClose);
     socket.on("error", () => socket.destroy());
-    socket.on("close", () => this.#closed());
-  }
-
-  #drained(): void {
-    this.#blockedSince = null;
-    this.session.state.lastActive = this.#context.now;
-    if (!this.#isHeld) this.#socket.resume();
-  }
-
-  #closed(): void {
-    if (this.#bannerTimer !== null) clearTimeout(this.#bannerTimer);
-    this.session.closed();
-    this.#onClosed();
   }
 
   /** Goes on in TLS; what was read in clear and not looked at yet reaches the handshake and fails it. */
@@ -140,7 +144,7 @@ export class Connection implements Carrier {
     raw.on("error", () => raw.destroy());
     const secure: TLSSocket | null = this.#tls.wrap(raw);
     if (secure === null) {
-      raw.once("close", () => this.#closed());
+      raw.once("close", this.#onClose);
       raw.destroy();
       return;
     }

@@ -91,7 +91,11 @@ export class Session {
   /** No transaction is open and nothing is being answered. */
   isIdle(): boolean {
     const { phase, transaction } = this.state;
-    return phase === "greeting" || (phase === "command" && transaction === null && this.#rest.length === 0);
+    return (
+      phase === "greeting" ||
+      phase === "auth" ||
+      (phase === "command" && transaction === null && this.#rest.length === 0)
+    );
   }
 
   /** Input is held back by us, so that silence is not the client's. */

@@ -97,7 +97,7 @@ test("Bearer user:password is as good as Basic, anything else is 401", async () 
     assert.match(answer.headers.get("www-authenticate") ?? "", /^Basic/);
     assert.equal(typeof ((await answer.json()) as { error: { code: string } }).error.code, "string");
   }
-  assert.equal((await server.post(simple, { authorization: "Bearer broken:x" })).status, 500);
+  assert.equal((await server.post(simple, { authorization: "Bearer broken:x" })).status, 503);
 });
 
 const malformed: readonly (readonly [name: string, change: Record<string, unknown>, where: RegExp])[] = [
