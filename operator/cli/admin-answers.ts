@@ -5,7 +5,7 @@ import { CommandError } from "./command-io.ts";
 
 const time = z.number();
 
-export const queueEntrySchema = z.object({
+const queueEntrySchema = z.object({
   id: z.string(),
   tenant: z.string(),
   stream: z.string(),

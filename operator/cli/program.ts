@@ -10,7 +10,7 @@ import { addTopCommand } from "./top.ts";
 import { addValidateCommand } from "./validate-command.ts";
 import { addWhyCommand } from "./why.ts";
 
-export function createProgram(io: CommandIo): Command {
+function createProgram(io: CommandIo): Command {
   const program = new Command("mailboat")
     .description("Outbound mail for Kubernetes.")
     .configureOutput({

@@ -40,7 +40,7 @@ async function top(options: TopOptions, io: CommandIo): Promise<void> {
 }
 
 /** The lines for a person; `now` in ms since 1970. */
-export function screen({ tenants, sites }: TopAnswer, now: number): string[] {
+function screen({ tenants, sites }: TopAnswer, now: number): string[] {
   const busiestTenants = [...tenants]
     .sort((a, b) => b.ready + b.waiting + b.suspended - (a.ready + a.waiting + a.suspended))
     .slice(0, maxRows);

@@ -29,7 +29,7 @@ async function why(id: string, options: ServerOptions & { json?: boolean }, io: 
 }
 
 /** The lines for a person; `now` in ms since 1970. */
-export function story(message: MessageAnswer, now: number): string[] {
+function story(message: MessageAnswer, now: number): string[] {
   const { id, events, entries, binding, nextAttempt } = message;
   if (events.length + entries.length === 0)
     return [`${id}: not known here: no event and no queued entry has this id (events are kept for 72 hours)`];

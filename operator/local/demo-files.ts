@@ -12,8 +12,7 @@ export interface DemoFiles {
   readonly providerPort: number;
 }
 
-export const demoTenants = ["acme", "globex"] as const;
-export type DemoTenant = (typeof demoTenants)[number];
+const demoTenants = ["acme", "globex"] as const;
 
 /** How the pretend provider behaves by domain; the rules of shape.yaml know about it. */
 export const demoProviderRules: ProviderRules = {

@@ -48,7 +48,7 @@ const readyMs = 60_000;
 const afterDrainMs = 10_000;
 const keptLines = 20;
 
-export function podArguments(spec: PodSpec): string[] {
+function podArguments(spec: PodSpec): string[] {
   const options: readonly (readonly [string, string])[] = [
     ["config", spec.configDir],
     ["keys", spec.keysDir],

@@ -51,7 +51,7 @@ function fitted(snapshot: Snapshot, { nats, singleServer, pods }: LocalSettings)
 }
 
 /** Every login that has a username and a password, with an address it may send from. */
-export function loginsOf(snapshot: Snapshot): Login[] {
+function loginsOf(snapshot: Snapshot): Login[] {
   const decoder = new TextDecoder();
   return snapshot.tenants.flatMap(({ metadata, spec }) =>
     (spec.credentials ?? []).flatMap(({ secretRef }) => {

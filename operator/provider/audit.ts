@@ -9,7 +9,7 @@ export interface Clock {
   monotonic(): number;
 }
 
-export interface Refusal {
+interface Refusal {
   /** Milliseconds since 1970. */
   readonly at: number;
   readonly source: string;
@@ -20,7 +20,7 @@ export interface Refusal {
   readonly text: string;
 }
 
-export interface Stats {
+interface Stats {
   readonly startedAt: number;
   readonly total: MeterReading;
   readonly refusedConnections: number;

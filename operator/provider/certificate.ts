@@ -2,7 +2,7 @@
 import { randomBytes, webcrypto, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 
-export interface KeyPair {
+interface KeyPair {
   /** PEM. */
   readonly key: string;
   readonly cert: string;

@@ -13,14 +13,14 @@ export interface MessageIds {
 }
 
 /** The header section with folded lines joined, as latin1 text. */
-export function headerText(raw: Buffer): string {
+function headerText(raw: Buffer): string {
   const head = raw.subarray(0, maxHeaderBytes);
   const end = head.indexOf("\r\n\r\n");
   return (end < 0 ? head : head.subarray(0, end)).toString("latin1").replace(/\r\n[ \t]+/g, " ");
 }
 
 /** Value of the first header of that name, trimmed; "" when it is missing. */
-export function headerValue(text: string, name: string): string {
+function headerValue(text: string, name: string): string {
   const wanted = `${name.toLowerCase()}:`;
   for (const line of text.split("\r\n"))
     if (line.slice(0, wanted.length).toLowerCase() === wanted)

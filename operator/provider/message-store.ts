@@ -1,7 +1,7 @@
 /** The last messages the provider took, in bounded memory, and a file of all of them when asked. File trouble is reported once. */
 import { createWriteStream, type WriteStream } from "node:fs";
 
-export interface StoredMessage {
+interface StoredMessage {
   /** 1 for the first message since the start. */
   readonly number: number;
   /** Milliseconds since 1970. */

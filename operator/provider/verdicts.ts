@@ -11,7 +11,7 @@ export type Verdict =
   /** Hang up without a reply; `record` = the message counts as received. */
   | { readonly kind: "drop"; readonly record: boolean };
 
-export interface RecipientAsked {
+interface RecipientAsked {
   readonly source: string;
   readonly from: string;
   readonly to: string;
@@ -21,7 +21,7 @@ export interface RecipientAsked {
   readonly admitted: boolean;
 }
 
-export interface MessageAsked {
+interface MessageAsked {
   readonly id: string;
   readonly from: string;
   readonly to: readonly string[];

@@ -153,7 +153,7 @@ test("queue ls shows entries, and asks only for what was selected", async () => 
   assert.equal(code, 0);
   assert.match(
     out,
-    /01m87d60b4x4q30591x00013bs +mail\/acme +mx:abc +b@x\.example \+1 +10\.2 KB +1m0s +2 +waiting +in 5m0s/,
+    /01m87d60b4x4q30591x00013bs +mail\/acme +mx:abc +b@x\.example \+1 +10\.2 KB +1m\ds +2 +waiting +in (5m0s|4m5\ds)/,
   );
   assert.match(out, /and more/);
   assert.deepEqual(admin.asked, ["GET /v1/queue?tenant=mail%2Facme&limit=100"]);
@@ -201,7 +201,7 @@ test("why tells the story of a message, without control characters of strangers"
     /2023-11-14 22:13:20\.000 deferred +for b@x\.example by mx\.x\.example "451 4\.7\.1 slow \[2Jdown"/,
   );
   assert.match(out, /held back by messageRate/);
-  assert.match(out, /next attempt in 1m0s/);
+  assert.match(out, /next attempt in (1m0s|5\ds)/);
   const unknown = await mailboat("why", "01m87d60b4x4q30591x00013zz", "--state", admin.state);
   assert.deepEqual([unknown.code, /not known here/.test(unknown.out)], [1, true]);
 });
