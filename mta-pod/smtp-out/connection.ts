@@ -6,7 +6,7 @@ import { Deadline } from "./deadline.ts";
 import { Exchange, type Step } from "./exchange.ts";
 import { type Extensions, noExtensions } from "./extensions.ts";
 import { type Opened, Opening, type OpeningOptions } from "./opening.ts";
-import { bdatSize, refuseWhole } from "./preflight.ts";
+import { bdatSize, refuseWhole, tooLate } from "./preflight.ts";
 import { createTlsPolicy, type TlsPolicy } from "./tls-policy.ts";
 import type { Wire, WireEvents } from "./wire.ts";
 
@@ -37,8 +37,9 @@ export interface Connection {
   /** The end of a message is written and its reply is due: who aborts now risks that the mail is delivered twice. */
   readonly committed: boolean;
   /**
-   * `done` is called once, never within `send`; in it the connection is idle again, if it can go on.
-   * @throws Error when the connection is not idle
+   * `done` is called once, never within `send`; in it the connection is idle again, if it can go on. On a connection that
+   * has closed since it was idle, it is a fault of kind "closed" at "mail".
+   * @throws Error while another transaction is under way, or before the connection is ready
    */
   send(transaction: Transaction, done: (result: TransactionResult) => void): void;
   /** QUIT as soon as no transaction is under way; before it is ready: as `destroy`. */
@@ -64,10 +65,7 @@ export function openConnection(
   return new Outbound(options, events, deps);
 }
 
-interface Settled {
-  readonly result: TransactionResult;
-  readonly reusable: boolean;
-}
+type Settled = Extract<Step, { kind: "done" }>;
 
 class Outbound implements Connection {
   readonly #options: ConnectOptions;
@@ -123,13 +121,17 @@ class Outbound implements Connection {
   }
 
   send(transaction: Transaction, done: (result: TransactionResult) => void): void {
+    if (this.#state === "dead" || this.#state === "quitting") {
+      queueMicrotask(() => done(tooLate(transaction)));
+      return;
+    }
     if (this.#state !== "idle")
       throw new Error(`Cannot send: expected an idle connection, it is ${this.#state}`);
     this.#state = "busy";
     this.#done = done;
     const refusal = refuseWhole(transaction, this.#extensions);
     if (refusal !== undefined) {
-      this.#settled = { result: refusal, reusable: true };
+      this.#settled = { kind: "done", result: refusal, reusable: true };
       queueMicrotask(() => this.#settle());
       return;
     }
@@ -220,7 +222,7 @@ class Outbound implements Connection {
       case "body":
         return this.#writeBody(step.lead, step.how);
       case "done":
-        this.#settled = { result: step.result, reusable: step.reusable };
+        this.#settled = step;
         return;
       default:
         return step satisfies never;

@@ -9,6 +9,9 @@ const maxPathLength = 900;
 
 // oxlint-disable-next-line no-control-regex -- a control character in a path would be another command
 const notWritable = /[\x00-\x1f\x7f]/;
+/** Outside of a quoted local part these would end the path, and what follows be a parameter. */
+const endsPath = /[ <>]/;
+const quotedLocalPart = /^"(?:[^"\\]|\\.)*"/;
 // oxlint-disable-next-line no-control-regex -- the ASCII range
 const ascii = /^[\x00-\x7f]*$/;
 
@@ -39,6 +42,11 @@ export function refuseWhole(transaction: Transaction, offers: Extensions): Trans
   return faulted(transaction, { stage: "mail", kind: "fenced", text });
 }
 
+/** For a connection that the peer closed while the caller made up its mind. */
+export function tooLate(transaction: Transaction): TransactionResult {
+  return faulted(transaction, { stage: "mail", kind: "closed", text: "the connection is closed" });
+}
+
 /** Within one window of the wire, so that no reply can come while the message is half written. */
 const maxBdatBytes = 200_000;
 
@@ -53,6 +61,9 @@ export function bdatSize(transaction: Transaction, offers: Extensions, limit: nu
 export function refusePath(path: string, smtpUtf8: boolean): Reply | undefined {
   if (path.length > maxPathLength) return reply(553, "5.1.3", "the address is too long to be sent");
   if (notWritable.test(path)) return reply(553, "5.1.3", "the address has a control character");
+  if (endsPath.test(path) && endsPath.test(path.replace(quotedLocalPart, ""))) {
+    return reply(553, "5.1.3", "the address has a space or a bracket outside of quotes");
+  }
   if (!smtpUtf8 && !ascii.test(path))
     return reply(553, "5.6.7", "the address is not ASCII and the message not SMTPUTF8");
   return undefined;

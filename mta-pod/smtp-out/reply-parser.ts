@@ -125,7 +125,7 @@ const plain = /^[\x20-\x7e]*$/;
 const unsafe = /[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g;
 
 /** Latin-1 characters as the peer's bytes came → text without control characters; UTF-8 is decoded (RFC 6531 §3.7.4.1). */
-export function cleanText(bytes: string): string {
+function cleanText(bytes: string): string {
   if (plain.test(bytes)) return cut(bytes.trimEnd());
   return cut(Buffer.from(bytes, "latin1").toString("utf8").replace(unsafe, " ").trimEnd());
 }

@@ -398,6 +398,8 @@ const local: readonly (readonly [string, string, Parameters<typeof mail>[0], str
   ],
   ["an address with a line end in it", piped, { to: ["b@y.test>\r\nRCPT TO:<x@y.test"] }, "553"],
   ["a sender with a line end in it", piped, { from: "a\r\nDATA" }, "553"],
+  ["an address with a bracket", piped, { to: ["b@y.test> NOTIFY=NEVER"] }, "553"],
+  ["a quoted local part that does not end", piped, { to: ['"b> NOTIFY=NEVER'] }, "553"],
   ["an address that is not ASCII, without SMTPUTF8", piped, { to: ["é@y.test"] }, "553"],
   ["an address without an end", piped, { to: ["x".repeat(1000)] }, "553"],
   ["a lease that has run out", piped, { mayProceed: () => false }, "mail fenced [?]"],
@@ -416,6 +418,17 @@ for (const [name, script, given, result] of local) {
   });
 }
 
+test("send() throws on a connection that is busy or not ready", async () => {
+  await using peer = await startPeer([`${piped}\nHANG`]);
+  const { opened, send, connection } = client([peer.target]);
+  assert.throws(() => connection.send(mail(), () => {}), /expected an idle connection, it is opening/);
+  await opened;
+  const result = send();
+  assert.throws(() => connection.send(mail(), () => {}), /expected an idle connection, it is busy/);
+  connection.destroy();
+  await result;
+});
+
 test("one bad address among good ones is refused here, the others are sent", async () => {
   await using peer = await startPeer([
     `${piped}\nC: MAIL*\nC: RCPT TO:<d@y.test>\nC: DATA\nS: 250 m\nS: 250 r\nS: 354 go\nBODY\nS: 250 ok`,
@@ -423,6 +436,16 @@ test("one bad address among good ones is refused here, the others are sent", asy
   const { opened, send } = client([peer.target]);
   await opened;
   assert.equal(inShort(await send({ to: ["b\0@y.test", "d@y.test"] })), "553 250");
+});
+
+test("a quoted local part may hold spaces and brackets", async () => {
+  const to = String.raw`"a <b> \" c"@y.test`;
+  await using peer = await startPeer([
+    `${piped}\nC: MAIL*\nC: RCPT TO:<${to}>\nC: DATA\nS: 250 m\nS: 550 r\nS: 503 no`,
+  ]);
+  const { opened, send } = client([peer.target]);
+  await opened;
+  assert.equal(inShort(await send({ to: [to] })), "550");
 });
 
 test("MAIL carries SIZE, BODY and SMTPUTF8 where they are offered and needed", async () => {
@@ -510,7 +533,7 @@ for (const [name, said] of [
     await found.closed;
     assert.equal(found.connection.idle, false);
     assert.deepEqual(found.happened, ["ready", "closed"]);
-    assert.throws(() => found.connection.send(mail(), () => {}), /expected an idle connection/);
+    assert.equal(inShort(await found.send()), "mail closed [?]");
   });
 }
 
