@@ -48,6 +48,11 @@ test("the demo delivers, defers and bounces real mail, tells it, and Ctrl-C ends
     assert.equal(await exited, 0);
     for (const pid of [...Object.values(pids?.pods ?? {}), pids?.nats ?? 0])
       assert.throws(() => process.kill(pid, 0), `process ${pid} is left`);
+  } catch (error) {
+    const queue = spawnSync(process.execPath, [launcher, "queue", "ls", "--state", state], {
+      encoding: "utf8",
+    });
+    throw new Error(`${String(error)}\nqueued by then:\n${queue.stdout}${queue.stderr}`, { cause: error });
   } finally {
     child.kill("SIGTERM");
     await exited;
