@@ -3,7 +3,7 @@
  * Callbacks, not promises, where nothing has to be waited for: a burst through open connections costs no microtasks.
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
-import { hostsKey, routingDomain } from "./intake.ts";
+import { hostsKey } from "./intake.ts";
 import { type Outbound, siteKey } from "./outbound.ts";
 import { type Pod, record } from "./pod.ts";
 import type { Routed, SiteRoute } from "./route/router.ts";
@@ -12,6 +12,7 @@ import { attemptedOf, type Settlement } from "./settlement.ts";
 import { type Decision, decide } from "./settle/decide.ts";
 import type { Signers } from "./signers.ts";
 import { defaultMessagesPerConnection, type Sites, unused } from "./sites.ts";
+import { domainOf } from "./smtp/address.ts";
 import type { Fault, Transaction, TransactionResult } from "./smtp/transaction.ts";
 import type { Connection } from "./smtp-out/connection.ts";
 import { sign } from "./smtp-out/dkim.ts";
@@ -97,6 +98,7 @@ export function createAttempts(deps: AttemptDeps) {
         const isWanted = scheduler.surplus(dispatch.lane.site, dispatch.source) === 0;
         const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
         const kept = outbound.keep(run.key, connection, isWanted ? limit : 0);
+        if (wasStale(connection, result)) return giveUp(run, "closed");
         conclude(run, result, kept ? "kept" : "closed");
       });
     };
@@ -160,6 +162,7 @@ export function createAttempts(deps: AttemptDeps) {
           sites.rehome(dispatch, loaded, found.site);
           return run.ended();
         }
+        sites.found(dispatch.lane.site, found.site);
         run.route = found.site;
         run.key = `${siteKey(dispatch)}|${hostsKey(found.site)}`;
         return signed(run, found.site);
@@ -177,7 +180,7 @@ export function createAttempts(deps: AttemptDeps) {
     start(dispatch: Dispatch, loaded: Loaded, ended: () => void): void {
       const run: Run = { dispatch, loaded, ended, key: "", route: undefined, connection: undefined };
       if (!deps.mayProceed(dispatch.entry.shard)) return giveUp(run, unused(dispatch));
-      const domain = routingDomain(loaded.envelope.to[loaded.open[0] ?? 0] ?? "");
+      const domain = domainOf(loaded.envelope.to[loaded.open[0] ?? 0] ?? "");
       const known = router.peek(domain);
       if (known !== undefined) return routed(run, known);
       void router.route(domain).then((found) => routed(run, found));
@@ -193,6 +196,13 @@ interface Run {
   key: string;
   route: SiteRoute | undefined;
   connection: Connection | undefined;
+}
+
+/** The peer closed an idle connection while our MAIL was on its way: says nothing of the mail, nor of the site. */
+function wasStale(connection: Connection, result: TransactionResult): boolean {
+  if (result.kind !== "fault" || connection.sent < 2) return false;
+  const { kind, stage, reply } = result.fault;
+  return stage === "mail" && reply === undefined && (kind === "closed" || kind === "network");
 }
 
 function answered(run: Run, reply: Parameters<typeof replied>[1]): TransactionResult {

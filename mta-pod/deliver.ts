@@ -6,7 +6,6 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import { parentSite } from "#crds/wire/subject.ts";
 import type { Attempts, Loaded } from "./attempt.ts";
-import { routingDomain } from "./intake.ts";
 import { HotBodies } from "./hot-bodies.ts";
 import type { Pod } from "./pod.ts";
 import type { RecentIds } from "./recent-ids.ts";
@@ -14,6 +13,7 @@ import type { Dispatch, Entry, Lane } from "./schedule/types.ts";
 import { type Decision, expire, refuse } from "./settle/decide.ts";
 import { attemptedOf, type Settlement } from "./settlement.ts";
 import { type Sites, unused } from "./sites.ts";
+import { domainOf } from "./smtp/address.ts";
 import { reply } from "./smtp/reply.ts";
 
 /** Attempts under way in one pod: bounds bodies in memory, sockets and calls to JetStream together. */
@@ -99,10 +99,11 @@ export function createDeliver(deps: DeliverDeps) {
     const { shard, seq } = dispatch.entry;
     log.info("repeat dropped", { id: loaded.envelope.id, shard, seq });
     scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
-    return pod.entries.remove(shard, seq, () => {
+    const settled = () => {
       scheduler.settle(dispatch.handle);
       ended();
-    });
+    };
+    return pod.entries.remove(shard, seq, settled, loaded.envelope.id);
   };
 
   const isUnderWay = ({ shard, seq }: Entry): boolean => inFlight.get(shard)?.has(seq) === true;
@@ -226,7 +227,7 @@ export function createDeliver(deps: DeliverDeps) {
         due: matching?.due ?? envelope.due,
         attempt: matching?.attempt ?? envelope.attempt,
       };
-      sites.ensure(lane, routingDomain(envelope.to[0] ?? ""));
+      sites.ensure(lane, domainOf(envelope.to[0] ?? ""));
       const handle = scheduler.add(lane, entry, clock.now());
       if (known.body !== undefined && entry.attempt === 0 && entry.due === 0)
         hot.put(handle, envelope, known.body);

@@ -63,7 +63,8 @@ export async function openFront(deps: FrontDeps): Promise<Front> {
       maxBufferedBytes,
       idleMs,
       plaintextAuthFrom: local ? "loopback" : "nobody",
-      hooks,
+      // An address is trusted where relays connect (decisions.md 8), not where users log in.
+      hooks: name === "smtp" ? hooks : { ...hooks, trusted: () => null },
       budget,
       clock,
       log,

@@ -53,7 +53,7 @@ export interface Intake {
 export function createIntake(options: IntakeOptions): Intake {
   const { router } = options;
   const group = async (to: readonly string[]): Promise<Group[]> => {
-    const domains = [...new Set(to.map(routingDomain))];
+    const domains = [...new Set(to.map(domainOf))];
     const routes = new Map<string, SiteRoute | undefined>();
     await Promise.all(domains.map(async (domain) => routes.set(domain, await routeWithin(router, domain))));
     return groupsOf(to, (domain) => routes.get(domain));
@@ -69,11 +69,14 @@ export function createIntake(options: IntakeOptions): Intake {
     const site = single?.site ?? parentSite;
     const shard = single ? shardCache(site, options.shards) : parentShardOf(message.id, options.shards);
     const envelope = envelopeOf(message, site, single?.maxAgeMs);
-    options.publisher.store({ shard, envelope, body: message.body, messageId }, (stored) => {
-      if (stored.kind === "stored" && !stored.duplicate)
-        options.stored(shard, stored.seq, { ...envelope, bodyChunks: stored.bodyChunks }, message.body);
-      done(stored);
-    });
+    options.publisher.store(
+      { shard, envelope, body: message.body, messageId, by: message.from === "" ? "pod" : "intake" },
+      (stored) => {
+        if (stored.kind === "stored" && !stored.duplicate)
+          options.stored(shard, stored.seq, { ...envelope, bodyChunks: stored.bodyChunks }, message.body);
+        done(stored);
+      },
+    );
   };
   return {
     group,
@@ -96,16 +99,12 @@ export function envelopeOf(message: Message, site: string, maxAgeMs: number | un
     site,
     expiresAt,
     size: body.length,
+    isBodyShared: false,
     bodyChunks: 0,
     moves: 0,
     attempt: 0,
     due: message.sendAt,
   };
-}
-
-/** What the router is asked for: the domain as it is compared, or an address literal as it stands. */
-export function routingDomain(address: string): string {
-  return domainOf(address) ?? address.slice(address.lastIndexOf("@") + 1).toLowerCase();
 }
 
 const shardOfSite = new Map<string, number>();
@@ -123,7 +122,7 @@ export function shardCache(site: string, shards: number): number {
 }
 
 function groupsFromCache(router: Router, to: readonly string[]): Group[] | undefined {
-  for (const address of to) if (router.peek(routingDomain(address)) === undefined) return undefined;
+  for (const address of to) if (router.peek(domainOf(address)) === undefined) return undefined;
   return groupsOf(to, (domain) => {
     const routed = router.peek(domain);
     return routed?.kind === "site" ? routed.site : undefined;
@@ -147,7 +146,7 @@ async function routeWithin(router: Router, domain: string): Promise<SiteRoute | 
 function groupsOf(to: readonly string[], routeOf: (domain: string) => SiteRoute | undefined): Group[] {
   const groups = new Map<string, Group>();
   for (const [index, address] of to.entries()) {
-    const domain = routingDomain(address);
+    const domain = domainOf(address);
     const route = routeOf(domain);
     const key = route === undefined ? `?${domain}` : hostsKey(route);
     const group = groups.get(key);

@@ -55,10 +55,15 @@ export function createParents(deps: ParentsDeps): Parents {
       stateSeq = written.stateSeq;
     }
     return new Promise((resolve) => {
-      pod.entries.remove(shard, seq, () => {
-        if (stateSeq > 0) pod.states.remove(shard, stateSeq);
-        resolve("done");
-      });
+      pod.entries.remove(
+        shard,
+        seq,
+        () => {
+          if (stateSeq > 0) pod.states.remove(shard, stateSeq);
+          resolve("done");
+        },
+        envelope.id,
+      );
     });
   };
 
@@ -74,10 +79,10 @@ export function createParents(deps: ParentsDeps): Parents {
     } = parent;
     const made = envelopeOf({ ...facts, to: child.group.to, body }, child.group.site, child.group.maxAgeMs);
     const shard = shardCache(child.group.site, deps.shards);
-    const envelope = { ...made, bodyChunks, size: parent.size };
+    const envelope = { ...made, bodyChunks, isBodyShared: bodyChunks > 0, size: parent.size };
     return new Promise((resolve) => {
       const messageId = `${parent.id}:${child.indexes[0] ?? 0}`;
-      pod.publisher.store({ shard, envelope, body, messageId }, (stored) => {
+      pod.publisher.store({ shard, envelope, body, messageId, by: "pod" }, (stored) => {
         if (stored.kind === "stored" && !stored.duplicate) deps.stored(shard, stored.seq, envelope, body);
         resolve(stored.kind === "stored");
       });

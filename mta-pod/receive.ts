@@ -7,7 +7,7 @@ import { type Bucket, utcDay } from "./admit/bucket.ts";
 import type { Refusal } from "./admit/refusal.ts";
 import type { Intake } from "./intake.ts";
 import { type Pod, record } from "./pod.ts";
-import { fromAddresses, type HeaderField, headerFields } from "./smtp/header.ts";
+import { fromAddresses, type HeaderField, headerFields, isWholeHeader } from "./smtp/header.ts";
 import type { Inbound, InboundHooks, Login, SessionFacts } from "./smtp/inbound.ts";
 import { type Reply, reply } from "./smtp/reply.ts";
 import { dateField, messageIdField, receivedField } from "./smtp/trace.ts";
@@ -82,10 +82,12 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       if (login === null) return answer(authenticationRequired);
       const now = pod.clock.now();
       const fields = headerFields(inbound.body, headerBound);
+      // What could hide behind a malformed line (a second From) is not for us to guess.
+      if (!isWholeHeader(inbound.body, fields)) return answer(malformedHeader);
       const facts = {
         from,
         to,
-        headerFrom: fields.filter(({ name }) => name === "from").flatMap(({ value }) => fromAddresses(value)),
+        headerFrom: fields.filter(({ name }) => name === "from").flatMap(({ value }) => authors(value)),
         size: inbound.body.length,
         streamHeader: fields.find(({ name }) => name === streamField)?.value.trim() ?? null,
       };
@@ -116,6 +118,13 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
   };
 }
 
+/** A From field that cannot be read is one of nobody's, which is refused: it must not hide behind a second, good one. */
+function authors(value: string): string[] {
+  const addresses = fromAddresses(value);
+  return addresses.length === 0 ? [""] : addresses;
+}
+
+const malformedHeader = reply(550, "5.6.0", "the message header is malformed or larger than 256 KiB");
 const authenticationRequired = reply(530, "5.7.0", "authentication required");
 
 function accepted(

@@ -49,14 +49,20 @@ export function createSettlement({ pod, intake, recent, owns, fenced }: Settleme
   const { scheduler, clock, entries, states } = pod;
 
   const remove = (attempted: Attempted, done: () => void) => {
-    const { shard, seq, handle, stateSeq } = attempted;
-    entries.remove(shard, seq, () => {
-      scheduler.settle(handle);
-      recent.settled(attempted.envelope, clock.monotonic());
-      // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
-      if (stateSeq > 0) states.remove(shard, stateSeq);
-      done();
-    });
+    const { shard, seq, handle, stateSeq, envelope } = attempted;
+    entries.remove(
+      shard,
+      seq,
+      () => {
+        scheduler.settle(handle);
+        recent.settled(envelope, clock.monotonic());
+        // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
+        if (stateSeq > 0) states.remove(shard, stateSeq);
+        if (envelope.bodyChunks > 0 && !envelope.isBodyShared) void entries.removeBody(envelope.id);
+        done();
+      },
+      envelope.id,
+    );
   };
 
   const writeState = (attempted: Attempted, stateRecord: StateRecord, done: () => void) => {

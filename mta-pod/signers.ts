@@ -35,7 +35,7 @@ export function createSigners(config: PodConfig, log: Log): Signers {
       if (domains === undefined) return [];
       const from = headerFields(body, headerBound).find(({ name }) => name === "from");
       const [address] = from === undefined ? [] : fromAddresses(from.value);
-      return address === undefined ? [] : (domains.get(domainOf(address) ?? "") ?? []);
+      return address === undefined ? [] : (domains.get(domainOf(address)) ?? []);
     },
   };
 }

@@ -15,6 +15,8 @@ const retryUnknownMs = 15_000;
 const maxMoves = 3;
 
 export interface Sites {
+  /** An entry found its site again: limits are set where they were not known. */
+  found(site: string, route: SiteRoute): void;
   /** Makes sure the scheduler knows the site of an entry; asks the router when it does not. */
   ensure(lane: Lane, domain: string): void;
   /** An entry met another site than its lane's on the way out. `done` = its hold on the lane has ended. */
@@ -43,14 +45,14 @@ export function unused(dispatch: Dispatch): "kept" | "closed" {
 export function createSites(pod: Pod, shards: number, wake: () => void): Sites {
   const { scheduler, router, clock, log } = pod;
   /** Site → a domain of it, so that its route can be asked for again, and its label for metrics. */
-  const known = new Map<string, { domain: string; provider: string }>();
+  const known = new Map<string, { domain: string; provider: string; isResolved: boolean }>();
 
   const resolve = async (site: string, domain: string): Promise<void> => {
     const routed = await router.route(domain);
     const now = clock.now();
     switch (routed.kind) {
       case "site":
-        known.set(site, { domain, provider: routed.site.provider });
+        known.set(site, { domain, provider: routed.site.provider, isResolved: true });
         // Entries of a lane whose site has become another one are taken there one by one as they are dispatched.
         scheduler.setSite(site, { limits: limitsOf(routed.site) }, now);
         break;
@@ -61,7 +63,7 @@ export function createSites(pod: Pod, shards: number, wake: () => void): Sites {
       case "unknown":
         log.warn("site unresolved", { site, domain, reason: routed.text });
         scheduler.setSite(site, { retryAt: now + retryUnknownMs }, now);
-        known.delete(site);
+        known.set(site, { domain, provider: site, isResolved: false });
         break;
       default:
         routed satisfies never;
@@ -83,19 +85,19 @@ export function createSites(pod: Pod, shards: number, wake: () => void): Sites {
       due: entry.due,
     };
     const messageId = `mv:${entry.shard}:${entry.seq}`;
-    pod.publisher.store({ shard: to.shard, envelope, body: found.body, messageId }, (stored) => {
+    pod.publisher.store({ shard: to.shard, envelope, body: found.body, messageId, by: "pod" }, (stored) => {
       if (stored.kind === "refused") {
         scheduler.defer(handle, clock.now() + retryUnknownMs, entry.attempt, clock.now());
         return wake();
       }
-      pod.entries.remove(entry.shard, entry.seq, () => scheduler.settle(handle));
+      pod.entries.remove(entry.shard, entry.seq, () => scheduler.settle(handle), envelope.id);
     });
   };
 
   return {
     ensure(lane, domain) {
       if (known.has(lane.site) && scheduler.knowsSite(lane.site)) return;
-      known.set(lane.site, { domain, provider: lane.site });
+      known.set(lane.site, { domain, provider: lane.site, isResolved: false });
       scheduler.setSite(lane.site, "unresolved", clock.now());
       void resolve(lane.site, domain);
     },
@@ -107,10 +109,23 @@ export function createSites(pod: Pod, shards: number, wake: () => void): Sites {
       if (shard !== entry.shard && found.envelope.moves < maxMoves)
         return move(dispatch, found, { site: route.id, shard });
       scheduler.requeue(handle, clock.now());
-      known.set(route.id, { domain: known.get(lane.site)?.domain ?? route.id, provider: route.provider });
+      known.set(route.id, {
+        domain: known.get(lane.site)?.domain ?? route.id,
+        provider: route.provider,
+        isResolved: true,
+      });
       scheduler.setSite(route.id, { limits: limitsOf(route) }, clock.now());
       scheduler.relane(handle, { ...lane, site: route.id }, clock.now());
       return undefined;
+    },
+    found(site, route) {
+      if (known.get(site)?.isResolved === true && scheduler.knowsSite(site)) return;
+      known.set(site, {
+        domain: known.get(site)?.domain ?? site,
+        provider: route.provider,
+        isResolved: true,
+      });
+      scheduler.setSite(site, { limits: limitsOf(route) }, clock.now());
     },
     refresh() {
       for (const [site, { domain }] of known) if (scheduler.knowsSite(site)) void resolve(site, domain);

@@ -198,6 +198,7 @@ function buildEngine({ options, log, clock, incarnation, live, spool }: EnginePa
       outbound.destroyAll();
       explain.stop();
       peers.close();
+      await settled(() => pod.entries.removing() === 0, handOverMs);
       await pod.publisher.close();
       await pod.eventLog.close();
       pod.entries.close();

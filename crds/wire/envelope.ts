@@ -36,6 +36,8 @@ export interface Envelope {
   readonly smtpUtf8: boolean;
   /** Chunks in the body stream, 0 = the message is this entry's payload. */
   readonly bodyChunks: number;
+  /** The chunks belong to several entries (a parent's children): only the body stream's max_age deletes them. */
+  readonly isBodyShared: boolean;
   /** How often the entry changed its shard; after 3 it stays. */
   readonly moves: number;
   /** What a moved entry already went through: attempts made and when the next one is due (ms, 0 = at once). */
@@ -58,7 +60,7 @@ export function encodeEnvelope(envelope: Envelope): string {
     envelope.expiresAt,
     envelope.sendAt,
     envelope.size,
-    (envelope.eightBit ? 1 : 0) | (envelope.smtpUtf8 ? 2 : 0),
+    (envelope.eightBit ? 1 : 0) | (envelope.smtpUtf8 ? 2 : 0) | (envelope.isBodyShared ? 4 : 0),
     envelope.bodyChunks,
     envelope.moves,
     envelope.attempt,
@@ -138,6 +140,7 @@ export function decodeEnvelope(text: string): Decoded {
       size,
       eightBit: (flags & 1) !== 0,
       smtpUtf8: (flags & 2) !== 0,
+      isBodyShared: (flags & 4) !== 0,
       bodyChunks,
       moves,
       attempt,

@@ -48,7 +48,8 @@ export async function direct(spool: Spool, stream: string, wanted: Wanted): Prom
   };
 }
 
-async function fromLeader(spool: Spool, stream: string, wanted: Wanted): Promise<DirectRead> {
+/** The plain get: slower, and never behind. */
+export async function fromLeader(spool: Spool, stream: string, wanted: Wanted): Promise<DirectRead> {
   const result = await callApi(spool, { subject: `STREAM.MSG.GET.${stream}`, body: wanted });
   if (result.kind === "unanswered") return { kind: "unavailable", text: result.text };
   if (result.kind === "refused")

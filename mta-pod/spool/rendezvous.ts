@@ -19,12 +19,23 @@ export function ownerOf(key: string, pods: readonly string[]): string | undefine
   return best;
 }
 
-/** Owner of each shard, by index; empty when there are no pods. */
+/**
+ * Owner of each shard, by index; empty when there are no pods. Heaviest pairs first, and no pod gets more than its even
+ * share, rounded up: by plain rendezvous one of two pods had 7 of 8 shards or all in 7 % of the pools.
+ */
 export function ownersOf(shards: number, pods: readonly string[]): readonly string[] {
+  const pairs = [];
+  for (let shard = 0; shard < shards; shard++)
+    for (const pod of pods) pairs.push({ shard, pod, weight: hash32(`shard ${shard}@${pod}`) });
+  pairs.sort((a, b) => b.weight - a.weight || a.shard - b.shard || (a.pod < b.pod ? -1 : 1));
+  const share = Math.ceil(shards / pods.length);
+  const taken = new Map<string, number>();
   const owners: string[] = [];
-  for (let shard = 0; shard < shards; shard++) {
-    const owner = ownerOf(`shard ${shard}`, pods);
-    if (owner !== undefined) owners.push(owner);
+  for (const { shard, pod } of pairs) {
+    const count = taken.get(pod) ?? 0;
+    if (owners[shard] !== undefined || count >= share) continue;
+    owners[shard] = pod;
+    taken.set(pod, count + 1);
   }
   return owners;
 }

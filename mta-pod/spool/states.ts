@@ -2,10 +2,10 @@
  * Writes state records of deferred entries, fenced by the shard's lease: the server refuses a former owner's. A write
  * replaces the entry's last one in the same step, so repeating it is harmless. Never throws.
  */
-import { encodeState, type StateRecord } from "#crds/wire/state-record.ts";
+import { decodeState, encodeState, type StateRecord } from "#crds/wire/state-record.ts";
 import type { Spool } from "./connection.ts";
 import { createDeletions, type Removed } from "./deletions.ts";
-import { direct } from "./direct-get.ts";
+import { direct, fromLeader } from "./direct-get.ts";
 import { createOutbox, type Put } from "./outbox.ts";
 
 export type Written =
@@ -21,7 +21,15 @@ export interface StateWrite {
   readonly leaseSeq: number;
 }
 
+export type StateRead =
+  | { readonly kind: "state"; readonly stateSeq: number; readonly record: StateRecord }
+  /** None stored, or one that this release cannot read: the entry is as new. */
+  | { readonly kind: "none" }
+  | { readonly kind: "unavailable"; readonly text: string };
+
 export interface States {
+  /** The record of the entry `seq`; the caller compares its idHash with the entry's. */
+  read(shard: number, seq: number): Promise<StateRead>;
   /** `seq` is the entry's. */
   write(shard: number, seq: number, write: StateWrite): Promise<Written>;
   /** By the record's own sequence, after its entry is gone. Repeated until acknowledged or the spool closes. */
@@ -45,6 +53,16 @@ export function createStates(spool: Spool): States {
   };
 
   return {
+    async read(shard, seq) {
+      // Of the leader: a lagging replica would answer with an attempt less, or with recipients that are done.
+      const found = await fromLeader(spool, names.shardStream(shard), {
+        last_by_subj: names.stateSubject(shard, seq),
+      });
+      if (found.kind === "unavailable") return found;
+      if (found.kind === "gone") return { kind: "none" };
+      const state = decodeState(found.data.toString("utf8"));
+      return state.ok ? { kind: "state", stateSeq: found.seq, record: state.value } : { kind: "none" };
+    },
     write: (shard, seq, { record, leaseSeq }) =>
       new Promise((resolve) => {
         outbox.put(

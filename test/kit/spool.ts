@@ -46,6 +46,7 @@ export function envelope(fields: Partial<Envelope> = {}): Envelope {
     eightBit: false,
     smtpUtf8: false,
     bodyChunks: 0,
+    isBodyShared: false,
     moves: 0,
     attempt: 0,
     due: 0,
