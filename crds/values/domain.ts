@@ -18,6 +18,21 @@ const foreign = /[\x00-\x2c/:-@[-^`{-\x7f]/;
  * @example normalizeDomain("BÜCHER.example.") === "xn--bcher-kva.example"
  */
 export function normalizeDomain(text: string): string | undefined {
+  const known = recent.get(text);
+  if (known !== undefined) return known;
+  const domain = parseDomain(text);
+  if (domain !== undefined && text.length <= maxDomainLength) {
+    if (recent.size >= maxRecent) recent.clear();
+    recent.set(text, domain);
+  }
+  return domain;
+}
+
+/** A message asks several times for the same few domains, at 1 µs each. */
+const maxRecent = 20_000;
+const recent = new Map<string, string>();
+
+function parseDomain(text: string): string | undefined {
   if (text.length > 1024 || foreign.test(text)) return undefined;
   const bare = text.endsWith(".") ? text.slice(0, -1) : text;
   const lower = bare.toLowerCase();

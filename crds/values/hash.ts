@@ -8,6 +8,19 @@ const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
  * 2–7). Raw tenant or domain text never stands in a subject (design.md: subjects are visible to every NATS user).
  */
 export function hashToken(text: string): string {
+  const known = tokens.get(text);
+  if (known !== undefined) return known;
+  if (tokens.size >= maxTokens) tokens.clear();
+  const token = tokenOf(text);
+  tokens.set(text, token);
+  return token;
+}
+
+/** The busy tenants and sites of a process are few, and each message asks for both: a SHA-256 each would be 5 µs. */
+const maxTokens = 20_000;
+const tokens = new Map<string, string>();
+
+function tokenOf(text: string): string {
   const digest = createHash("sha256").update(text).digest();
   let bits = 0;
   let value = 0;

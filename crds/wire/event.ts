@@ -47,7 +47,12 @@ export interface EventRecord {
 
 /** One JSON object a line; a batch of events is such lines joined by LF. */
 export function encodeEvents(events: readonly EventRecord[]): string {
-  return events.map((event) => JSON.stringify({ v: eventVersion, ...event })).join("\n");
+  return events.map(encodeEvent).join("\n");
+}
+
+/** The version goes in front of the object's own text: a copy of the object only to hold it would cost as much again. */
+function encodeEvent(event: EventRecord): string {
+  return `{"v":${eventVersion},${JSON.stringify(event).slice(1)}`;
 }
 
 /** Reads a batch; a line that is not an event becomes an issue and the others are still returned by the caller's choice. */

@@ -25,7 +25,7 @@ const notFoundCodes = new Set([10037, 10043]);
 
 export async function direct(spool: Spool, stream: string, wanted: Wanted): Promise<DirectRead> {
   const subject = `$JS.API.DIRECT.GET.${stream}`;
-  const answer = await spool.ask({ subject, payload: JSON.stringify(wanted), timeoutMs });
+  const answer = await spool.ask({ subject, payload: JSON.stringify(wanted), timeoutMs, isUrgent: true });
   // No replica answers direct gets just now; the leader may still answer the plain one.
   if (answer.kind === "none")
     return answer.reason === "no-responders"

@@ -12,6 +12,8 @@ export interface Call {
   readonly payload: Uint8Array | string;
   readonly headers?: HeaderBlock | undefined;
   readonly timeoutMs: number;
+  /** Does not wait for others to share a write with: somebody's next step hangs on the answer. */
+  readonly isUrgent?: boolean;
 }
 
 /** "none" = unknown whether the request was carried out (but for "no-responders" and "unsendable": it was not). */
@@ -50,13 +52,23 @@ interface Pending {
 const sweepMs = 100;
 /** Requests wait for the end of the loop's turn to share one write, but never with more bytes than this. */
 const batchBytes = 128 * 1024;
+/**
+ * Above this many requests in a window they wait longer for each other: a write to NATS costs both sides more than what
+ * it carries. Below, a client that sends one mail after the other would feel it.
+ */
+const busyWindowMs = 100;
+const busyRequests = 100;
+const lingerMs = 2;
 
 /** Subscribes to `inbox.*`; everything after that is driven by replies, `pause`, `resume` and the sweep. */
 export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxOptions): RequestInbox {
   const pending = new Map<number, Pending>();
   let unsent: number[] = [];
   let unsentBytes = 0;
-  let flushing = false;
+  let flushing: "no" | "later" | "soon" = "no";
+  let windowStart = 0;
+  let inWindow = 0;
+  let isBusy = false;
   let lastId = 0;
   let state: "open" | "paused" | "closed" = "open";
   let stopSweep: Cancel | undefined;
@@ -106,10 +118,32 @@ export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxO
   };
 
   const flush = (): void => {
+    flushing = "no";
     const ids = unsent;
     unsent = [];
     unsentBytes = 0;
     for (const id of ids) send(id);
+  };
+
+  /** Counts the request in; true when so many come that holding them for each other pays. */
+  const countIn = (now: number): boolean => {
+    if (now - windowStart >= busyWindowMs) {
+      isBusy = inWindow >= busyRequests && now - windowStart < 2 * busyWindowMs;
+      windowStart = now;
+      inWindow = 0;
+    }
+    inWindow++;
+    return isBusy;
+  };
+
+  const flushBy = (when: "soon" | "later"): void => {
+    if (flushing === "soon" || flushing === when) return;
+    flushing = when;
+    if (when === "later") {
+      timers.after(lingerMs, flush);
+      return;
+    }
+    setImmediate(flush);
   };
 
   const subscription = nc.subscribe(`${inbox}.*`, {
@@ -124,7 +158,8 @@ export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxO
   return {
     request(call, done) {
       const id = ++lastId;
-      pending.set(id, { call, deadline: monotonic() + call.timeoutMs, done });
+      const now = monotonic();
+      pending.set(id, { call, deadline: now + call.timeoutMs, done });
       stopSweep ??= timers.every(sweepMs, sweep);
       if (state !== "open") {
         const reason = state === "closed" ? "closed" : "disconnected";
@@ -133,14 +168,9 @@ export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxO
       }
       unsent.push(id);
       unsentBytes += call.payload.length;
+      const isHeld = countIn(now) && call.isUrgent !== true;
       if (unsentBytes >= batchBytes) flush();
-      else if (!flushing) {
-        flushing = true;
-        setImmediate(() => {
-          flushing = false;
-          flush();
-        });
-      }
+      else flushBy(isHeld ? "later" : "soon");
     },
     pending: () => pending.size,
     pause() {

@@ -1,5 +1,6 @@
 /**
- * Makes the pool's streams and its KV bucket; several pods may race. Never shrinks, empties or deletes anything.
+ * Makes the pool's streams and its KV bucket; several pods may race. Never empties or deletes anything, and what it
+ * shrinks by losing a race it grows again.
  * Throws when a stream of that name stores something else, when the server has no room for it, or after a minute
  * without an answer.
  */
@@ -88,11 +89,25 @@ export function streamConfigs(names: PoolNames, options: SpoolOptions): StreamCo
 /** Idempotent. @throws Error as the head of this file says, or when the spool is closed meanwhile */
 export async function ensureStreams(spool: Spool): Promise<void> {
   const until = spool.options.clock.monotonic() + giveUpMs;
-  // In sequence: R3 creation places a Raft group, and many at once only queue up behind the meta leader.
-  for (const wanted of streamConfigs(spool.names, spool.options)) await ensureStream(spool, wanted, until);
+  let left = streamConfigs(spool.names, spool.options);
+  while (left.length > 0) {
+    const changed: StreamConfig[] = [];
+    // In sequence: R3 creation places a Raft group, and many at once only queue up behind the meta leader.
+    for (const wanted of left)
+      if ((await ensureStream(spool, wanted, until)) === "changed") changed.push(wanted);
+    if (changed.length === 0 || spool.options.clock.monotonic() >= until) return;
+    // The server knows no compare-and-set of configurations: a pod with smaller wishes that read before our update
+    // and wrote behind it has undone it. Whoever wishes most looks again, and so has the last word.
+    await pause(spool.timers, retryMs, spool.closing);
+    left = changed;
+  }
 }
 
-async function ensureStream(spool: Spool, wanted: StreamConfig, until: number): Promise<void> {
+async function ensureStream(
+  spool: Spool,
+  wanted: StreamConfig,
+  until: number,
+): Promise<"as wanted" | "changed"> {
   for (;;) {
     if (spool.closing.aborted) throw new Error(`Cannot make stream ${wanted.name}: the spool is closed`);
     const found = await callApi(spool, { subject: `STREAM.INFO.${wanted.name}` });
@@ -102,7 +117,8 @@ async function ensureStream(spool: Spool, wanted: StreamConfig, until: number): 
         : found.kind === "refused" && found.code === apiCodes.streamNotFound
           ? await callApi(spool, { subject: `STREAM.CREATE.${wanted.name}`, body: wanted })
           : found;
-    if (result.kind === "ok") return;
+    if (result.kind === "changed") return "changed";
+    if (result.kind === "ok") return "as wanted";
     // Somebody else made it a moment ago, with other options (an older release, say): look again.
     const raced = result.kind === "refused" && result.code === apiCodes.streamNameInUse;
     if (!raced && isFinal(result)) throw refusal(wanted, result);
@@ -138,7 +154,11 @@ const switches = ["allow_rollup_hdrs", "allow_direct", "allow_msg_ttl", "subject
 /** What only ever grows. */
 const growing = ["max_bytes", "num_replicas", "max_age"] as const;
 
-async function adjust(spool: Spool, wanted: StreamConfig, existing: unknown): Promise<ApiResult> {
+async function adjust(
+  spool: Spool,
+  wanted: StreamConfig,
+  existing: unknown,
+): Promise<ApiResult | { readonly kind: "changed" }> {
   if (!isRecord(existing)) return { kind: "unanswered", text: "stream information without a configuration" };
   for (const option of fixed) {
     const value = wanted[option];
@@ -159,6 +179,7 @@ async function adjust(spool: Spool, wanted: StreamConfig, existing: unknown): Pr
     subject: `STREAM.UPDATE.${wanted.name}`,
     body: { ...existing, ...changes },
   });
+  if (result.kind === "ok") return { kind: "changed" };
   if (!isFinal(result)) return result;
   // No room to grow: what is there goes on as it is, since a pod that does not start would be worse.
   spool.options.log.error("stream cannot grow", { stream: wanted.name, changes, result });
