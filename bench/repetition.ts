@@ -1,0 +1,195 @@
+/** One run of one contender: start, warm up, load, wait until all is delivered, measure, stop, audit. Throws Error when it stalls. */
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { type Audit, audit } from "./audit.ts";
+import type { Tools } from "./build.ts";
+import type { Contender, RunningPath } from "./contender.ts";
+import { generate } from "./generator.ts";
+import type { Scenario } from "./scenarios.ts";
+import { type Sink, type SinkCounts, startSink } from "./sink.ts";
+import { cpuSecondsOf, usageOf } from "./usage.ts";
+
+export interface RunOptions {
+  readonly tools: Tools;
+  readonly contender: Contender;
+  readonly scenario: Scenario;
+  readonly pods: number;
+  /** Messages before the measurement. */
+  readonly warmUp: number;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Called when the path is warm; what it returns, when the load is over and the processes still run. */
+  readonly observe?: (running: RunningPath) => Promise<() => Promise<void>>;
+}
+
+export interface Measurement {
+  readonly contender: string;
+  readonly scenario: string;
+  readonly messages: number;
+  /** Of the machine, over the last minute, before the start. */
+  readonly loadBefore: number;
+  /** From the first connection to the last delivery. */
+  readonly deliveredPerSecond: number;
+  readonly acceptedPerSecond: number;
+  /** CPU-seconds per 1,000 messages. */
+  readonly cpu: {
+    readonly pods: number;
+    readonly nats: number;
+    readonly generator: number;
+    readonly sink: number;
+  };
+  readonly podBytes: readonly { readonly resident: number; readonly peak: number }[];
+  readonly natsBytes: number;
+  readonly writtenBytesPerMessage: number;
+  readonly maxLagMs: number;
+  readonly audit: Audit & {
+    readonly duplicates: number;
+    readonly unstamped: number;
+    readonly uncertain: number;
+  };
+  readonly sink: SinkCounts;
+}
+
+const pollMs = 20;
+const stallMs = 30_000;
+/** After the last delivery: deletes, acknowledgements, events and late doubles belong to the run. */
+const settleMs = 800;
+
+export async function measure(options: RunOptions): Promise<Measurement> {
+  const { tools, contender, scenario, pods, env } = options;
+  const loadBefore = Number((await readFile("/proc/loadavg", "utf8")).split(" ")[0]);
+  const folder = await mkdtemp(join(tmpdir(), "mailboat-bench-"));
+  try {
+    const sink = await startSink({
+      program: tools.sink,
+      nextHop: scenario.nextHop,
+      recipients: scenario.recipients,
+      timesFile: join(folder, "sink.times"),
+    });
+    const pathFolder = join(folder, "path");
+    await mkdir(pathFolder);
+    const running = await contender.start({
+      scenario,
+      sinkPort: sink.port,
+      pods,
+      folder: pathFolder,
+      ...(env === undefined ? {} : { env }),
+    });
+    try {
+      return { ...(await load(options, { folder, sink, running })), loadBefore };
+    } finally {
+      await running.stop();
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+interface Started {
+  readonly folder: string;
+  readonly sink: Sink;
+  readonly running: RunningPath;
+}
+
+async function load(
+  options: RunOptions,
+  { folder, sink, running }: Started,
+): Promise<Omit<Measurement, "loadBefore">> {
+  const { tools, contender, scenario, warmUp, observe } = options;
+  const { messages } = scenario;
+  const common = { program: tools.generator, port: running.smtpPort, scenario };
+  // Unpaced: compilers and connections get warm by work, not by time.
+  await generate({
+    ...common,
+    messages: warmUp,
+    firstId: 0,
+    ratePerSecond: 0,
+    timesFile: join(folder, "warm-up.times"),
+  });
+  await allComplete(sink, warmUp);
+  await delay(settleMs);
+
+  const end = await observe?.(running);
+  const before = snapshot(running, sink);
+  const generated = await generate({
+    ...common,
+    messages,
+    firstId: warmUp,
+    ratePerSecond: scenario.ratePerSecond,
+    timesFile: join(folder, "generator.times"),
+  });
+  const { lastAt } = await allComplete(sink, warmUp + messages);
+  const deliveredPerSecond = messages / (lastAt - generated.startedAt);
+  await end?.();
+  await delay(settleMs);
+  const after = snapshot(running, sink);
+  const { counts, completeAt } = await sink.end();
+
+  const perThousand = (seconds: number): number => (seconds / messages) * 1000;
+  const { firstId, acceptedAt, uncertain } = generated;
+  return {
+    contender: contender.name,
+    scenario: scenario.name,
+    messages,
+    deliveredPerSecond,
+    acceptedPerSecond: messages / (generated.lastAcceptedAt - generated.startedAt),
+    cpu: {
+      pods: perThousand(after.pods - before.pods),
+      nats: perThousand(after.nats.cpuSeconds - before.nats.cpuSeconds),
+      generator: perThousand(generated.cpuSeconds),
+      sink: perThousand(after.sink - before.sink),
+    },
+    podBytes: running.podPids.map((pid) => {
+      const { residentBytes, peakResidentBytes } = usageOf(pid);
+      return { resident: residentBytes, peak: peakResidentBytes };
+    }),
+    natsBytes: after.nats.residentBytes,
+    writtenBytesPerMessage: (after.nats.writtenBytes - before.nats.writtenBytes) / messages,
+    maxLagMs: generated.maxLagMs,
+    audit: {
+      ...audit({ firstId, acceptedAt, completeAt }),
+      duplicates: counts.duplicates,
+      unstamped: counts.unstamped,
+      uncertain,
+    },
+    sink: counts,
+  };
+}
+
+function snapshot(
+  running: RunningPath,
+  sink: Sink,
+): { pods: number; nats: ReturnType<typeof usageOf>; sink: number } {
+  return {
+    pods: cpuSecondsOf(running.podPids),
+    nats: usageOf(running.natsPid),
+    sink: cpuSecondsOf([sink.pid]),
+  };
+}
+
+/** @throws Error when nothing arrives for 30 s before the sink has them all */
+async function allComplete(sink: Sink, messages: number): Promise<SinkCounts> {
+  let progressAt = performance.now();
+  let known = -1;
+  for (;;) {
+    const counts = await sink.counts();
+    if (counts.complete >= messages) return counts;
+    if (counts.complete > known) {
+      known = counts.complete;
+      progressAt = performance.now();
+    }
+    if (performance.now() - progressAt > stallMs)
+      throw new Error(
+        `Cannot finish this run: expected ${messages} ids at the sink, got ${known} and then none for ${stallMs / 1000} s`,
+      );
+    await delay(pollMs);
+  }
+}
+
+/** Whether each accepted message was delivered exactly once, and nothing else. Doubles of what the generator had to send twice are its own. */
+export function isClean({ audit: found }: Measurement): boolean {
+  return (
+    found.lost === 0 && found.unasked === 0 && found.unstamped === 0 && found.duplicates <= found.uncertain
+  );
+}

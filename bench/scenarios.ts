@@ -1,0 +1,107 @@
+/** What is measured, as data. Pure. */
+
+export const contenderNames = ["mailboat", "stock"] as const;
+export type ContenderName = (typeof contenderNames)[number];
+
+/** How the generator talks: see c/generator.c. */
+export type SendMode = "lock" | "pipe" | "pipex" | "bdat";
+
+/** How the next hop behaves; all zero: it takes everything at once. */
+export interface NextHop {
+  /** Before the reply to the final dot. */
+  readonly delayMs: number;
+  /** Share of messages answered with a 4xx after the final dot, 0 to 1. */
+  readonly refusedShare: number;
+  /** 421 after so many messages of a connection; 0 = never. */
+  readonly messagesPerConnection: number;
+}
+
+export interface Scenario {
+  readonly name: string;
+  /** One line for people. */
+  readonly about: string;
+  readonly messages: number;
+  readonly bytes: number;
+  /** Messages per second, evenly spaced; 0 = as fast as they are accepted. */
+  readonly ratePerSecond: number;
+  readonly mode: SendMode;
+  /** Of the generator. */
+  readonly connections: number;
+  /** Messages before the generator opens a new connection; 0 = no limit. */
+  readonly messagesPerConnection: number;
+  readonly recipients: number;
+  readonly domains: readonly string[];
+  /** To the next hop, all pods together. */
+  readonly nextHopConnections: number;
+  readonly nextHop: NextHop;
+  /** The stock path sends a refused message again only after a minute: it is left out where that is the point. */
+  readonly contenders: readonly ContenderName[];
+}
+
+const plain = {
+  bytes: 10_240,
+  ratePerSecond: 0,
+  mode: "pipe",
+  connections: 50,
+  messagesPerConnection: 0,
+  recipients: 1,
+  domains: ["sink.test"],
+  nextHopConnections: 20,
+  nextHop: { delayMs: 0, refusedShare: 0, messagesPerConnection: 0 },
+  contenders: contenderNames,
+} as const satisfies Omit<Scenario, "name" | "about" | "messages">;
+
+export const scenarios: readonly Scenario[] = [
+  { ...plain, name: "burst", about: "as fast as it is accepted", messages: 20_000 },
+  {
+    ...plain,
+    name: "paced",
+    about: "100,000 a minute, evenly spaced",
+    messages: 25_000,
+    ratePerSecond: 1667,
+  },
+  { ...plain, name: "small", about: "a burst of 2 KB messages", messages: 20_000, bytes: 2048 },
+  { ...plain, name: "large", about: "a burst of 100 KB messages", messages: 4000, bytes: 102_400 },
+  {
+    ...plain,
+    name: "short-sessions",
+    about: "a new connection for each message",
+    messages: 10_000,
+    mode: "lock",
+    messagesPerConnection: 1,
+  },
+  {
+    ...plain,
+    name: "bdat",
+    about: "envelope and text in one write (CHUNKING)",
+    messages: 20_000,
+    mode: "bdat",
+    contenders: ["mailboat"],
+  },
+  {
+    ...plain,
+    name: "recipients",
+    about: "5 recipients in 5 domains of one next hop",
+    messages: 5000,
+    recipients: 5,
+    domains: ["a.test", "b.test", "c.test", "d.test", "e.test"],
+  },
+  {
+    ...plain,
+    name: "slow-hop",
+    about: "2 connections to a next hop that takes 2 ms a message",
+    messages: 5000,
+    nextHopConnections: 2,
+    nextHop: { ...plain.nextHop, delayMs: 2 },
+  },
+  {
+    ...plain,
+    name: "refusing-hop",
+    about: "a next hop that refuses every tenth message for now and closes after 100",
+    messages: 10_000,
+    nextHop: { delayMs: 0, refusedShare: 0.1, messagesPerConnection: 100 },
+    contenders: ["mailboat"],
+  },
+];
+
+export const defaultScenarios: readonly string[] = ["burst", "paced"];

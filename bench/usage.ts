@@ -1,0 +1,37 @@
+/** CPU time, memory and written bytes of processes, from /proc. Throws Error where there is no /proc or no such process. */
+import { readFileSync } from "node:fs";
+
+export interface Usage {
+  /** User and system time of all threads, those that ended included. */
+  readonly cpuSeconds: number;
+  readonly residentBytes: number;
+  readonly peakResidentBytes: number;
+  /** Handed to the file system, whether or not it is on the disk yet. */
+  readonly writtenBytes: number;
+}
+
+/** sysconf(_SC_CLK_TCK): 100 on every Linux that Node runs on. */
+const ticksPerSecond = 100;
+const userTimeField = 11;
+const systemTimeField = 12;
+
+export function usageOf(pid: number): Usage {
+  const read = (file: string): string => readFileSync(`/proc/${pid}/${file}`, "utf8");
+  const stat = read("stat");
+  // The name stands in parentheses and may hold anything; the fields after it are counted from its end.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const ticks = Number(fields[userTimeField]) + Number(fields[systemTimeField]);
+  const status = read("status");
+  const kibibytes = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0);
+  return {
+    cpuSeconds: ticks / ticksPerSecond,
+    residentBytes: kibibytes("VmRSS") * 1024,
+    peakResidentBytes: kibibytes("VmHWM") * 1024,
+    writtenBytes: Number(/^write_bytes: (\d+)/m.exec(read("io"))?.[1] ?? 0),
+  };
+}
+
+export function cpuSecondsOf(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + usageOf(pid).cpuSeconds, 0);
+}
