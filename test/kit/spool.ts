@@ -22,10 +22,20 @@ export function spoolOptions(url: string, overrides: Partial<SpoolOptions> = {})
   };
 }
 
-/** @example await using spool = await startTestSpool(nats.url); */
-export async function startTestSpool(url: string, overrides: Partial<SpoolOptions> = {}): Promise<TestSpool> {
+/** Streams are made unless told otherwise. @example await using spool = await startTestSpool(nats.url); */
+export async function startTestSpool(
+  url: string,
+  overrides: Partial<SpoolOptions> = {},
+  { makeStreams = true }: { readonly makeStreams?: boolean } = {},
+): Promise<TestSpool> {
   const spool = await connectSpool(spoolOptions(url, overrides));
-  await ensureStreams(spool);
+  try {
+    if (makeStreams) await ensureStreams(spool);
+  } catch (error) {
+    // Left open it would look for its server for ever, and its test would never end.
+    await spool.close();
+    throw error;
+  }
   return { ...spool, [Symbol.asyncDispose]: () => spool.close() };
 }
 

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Kvm } from "@nats-io/kv";
 import { callApi } from "#mta-pod/spool/api.ts";
-import { connectSpool, type Spool } from "#mta-pod/spool/connection.ts";
+import type { Spool } from "#mta-pod/spool/connection.ts";
 import { ensureStreams, streamConfigs } from "#mta-pod/spool/streams.ts";
 import { startTestNats, type TestNats } from "#test/kit/nats-server.ts";
-import { spoolOptions, startTestSpool } from "#test/kit/spool.ts";
+import { startTestSpool } from "#test/kit/spool.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -40,16 +40,60 @@ describe("ensureStreams()", () => {
   });
 
   test("eight pods that start together make one set", async () => {
-    const spools = await Promise.all(
-      Array.from({ length: 8 }, (_, pod) =>
-        startTestSpool(nats.url, { pool: "t/race", pod: `pod-${pod}`, maxBytesPerShard: 1_000_000 + pod }),
+    // Closes all of them when one fails: a spool left behind would look for its server for ever.
+    await using opened = new AsyncDisposableStack();
+    const starts = await Promise.allSettled(
+      Array.from({ length: 8 }, async (_, pod) =>
+        opened.use(
+          await startTestSpool(nats.url, {
+            pool: "t/race",
+            pod: `pod-${pod}`,
+            maxBytesPerShard: 1_000_000 + pod,
+          }),
+        ),
       ),
     );
-    const [first] = spools;
-    assert.ok(first !== undefined);
-    const config = await configOf(first, first.names.shardStream(1));
+    const failures = starts.flatMap((start) => (start.status === "rejected" ? [String(start.reason)] : []));
+    assert.deepEqual(failures, []);
+    const [first] = starts;
+    assert.ok(first?.status === "fulfilled");
+    const { value: spool } = first;
+    const config = await configOf(spool, spool.names.shardStream(1));
     assert.equal(config["max_bytes"], 1_000_007, "the largest wish wins");
-    await Promise.all(spools.map((spool) => spool.close()));
+  });
+
+  test("a pod with smaller wishes that read before the update and wrote behind it has not the last word", async () => {
+    await using old = await startTestSpool(nats.url, { pool: "t/lost", maxBytesPerShard: 1_000_000 });
+    await using medium = await startTestSpool(nats.url, { pool: "t/lost" }, { makeStreams: false });
+    await using large = await startTestSpool(nats.url, { pool: "t/lost" }, { makeStreams: false });
+    const updated = Promise.withResolvers<void>();
+    const written = Promise.withResolvers<void>();
+    const isUpdate = (subject: string): boolean => subject.includes("STREAM.UPDATE");
+    const slow: Spool = {
+      ...medium,
+      options: { ...medium.options, maxBytesPerShard: 2_000_000 },
+      async ask(request) {
+        if (isUpdate(request.subject)) await updated.promise;
+        const answer = await medium.ask(request);
+        if (isUpdate(request.subject)) written.resolve();
+        return answer;
+      },
+    };
+    const quick: Spool = {
+      ...large,
+      options: { ...large.options, maxBytesPerShard: 3_000_000 },
+      async ask(request) {
+        const answer = await large.ask(request);
+        if (isUpdate(request.subject)) {
+          updated.resolve();
+          await written.promise;
+        }
+        return answer;
+      },
+    };
+    await Promise.all([ensureStreams(slow), ensureStreams(quick)]);
+    for (const shard of [0, 1])
+      assert.equal((await configOf(old, old.names.shardStream(shard)))["max_bytes"], 3_000_000);
   });
 
   test("grows and never shrinks", async () => {
@@ -60,10 +104,7 @@ describe("ensureStreams()", () => {
   });
 
   test("turns on what an older release did not ask for", async () => {
-    await using spool = await connectSpool(spoolOptions(nats.url, { pool: "t/older" })).then((made) => ({
-      ...made,
-      [Symbol.asyncDispose]: () => made.close(),
-    }));
+    await using spool = await startTestSpool(nats.url, { pool: "t/older" }, { makeStreams: false });
     const name = spool.names.shardStream(0);
     const body = { name, subjects: spool.names.shardSubjects(0), storage: "file", discard: "new" };
     await callApi(spool, { subject: `STREAM.CREATE.${name}`, body });
@@ -75,21 +116,19 @@ describe("ensureStreams()", () => {
   });
 
   test("refuses a stream that would drop mail, and names it", async () => {
-    const spool = await connectSpool(spoolOptions(nats.url, { pool: "t/wrong" }));
+    await using spool = await startTestSpool(nats.url, { pool: "t/wrong" }, { makeStreams: false });
     const name = spool.names.shardStream(0);
     const body = { name, subjects: spool.names.shardSubjects(0), storage: "file", discard: "old" };
     await callApi(spool, { subject: `STREAM.CREATE.${name}`, body });
     await assert.rejects(ensureStreams(spool), {
       message: `Cannot use stream ${name}: expected discard new, got old`,
     });
-    await spool.close();
   });
 
   test("says at once when the server has no room for the streams", async () => {
-    const options = spoolOptions(nats.url, { pool: "t/room", maxBytesPerShard: 10 ** 16 });
-    const spool = await connectSpool(options);
+    const options = { pool: "t/room", maxBytesPerShard: 10 ** 16 };
+    await using spool = await startTestSpool(nats.url, options, { makeStreams: false });
     await assert.rejects(ensureStreams(spool), /Cannot make stream MB_\w+_0: expected .* \(10047\)/);
-    await spool.close();
   });
 
   test("the bucket takes keys with a time to live, and tells watchers of their end", async () => {
