@@ -6,6 +6,8 @@ export interface TestTenant {
   readonly domain?: string;
   readonly limits?: Readonly<Record<string, unknown>>;
   readonly weight?: number;
+  /** More fields of its spec, or others in place of those above. */
+  readonly spec?: Readonly<Record<string, unknown>>;
 }
 
 export interface TestResources {
@@ -13,12 +15,15 @@ export interface TestResources {
   /** Rules of the pool's shape, in order, as a TrafficShape has them. */
   readonly rules: readonly Readonly<Record<string, unknown>>[];
   readonly shards?: number;
+  /** More Secrets of the namespace, by name: their `stringData`. */
+  readonly secrets?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
 
 export const testPassword = "correct horse battery";
 
 /** The pool `mail/shared`; tenant NAME logs in as NAME with `testPassword`. */
-export function testResources({ tenants = [{ name: "acme" }], rules, shards = 8 }: TestResources): string {
+export function testResources(resources: TestResources): string {
+  const { tenants = [{ name: "acme" }], rules, shards = 8, secrets = {} } = resources;
   const object = (kind: string, name: string, spec: unknown): object => ({
     apiVersion: "mailboat.dev/v1alpha1",
     kind,
@@ -28,26 +33,27 @@ export function testResources({ tenants = [{ name: "acme" }], rules, shards = 8 
   const pool = object("SendingPool", "shared", {
     replicas: 1,
     hostname: "out.example.net",
-    queue: { servers: ["nats://nats:4222"], replicas: 1, shards },
+    queue: { servers: ["nats://nats:4222"], replicas: 1, shards, ...queue },
     egress: { mode: "PodNetwork", allowDestinations: ["127.0.0.0/8"] },
     trafficShapeRefs: [{ name: "test" }],
   });
-  const perTenant = tenants.flatMap(({ name, domain = `${name}.example`, limits, weight }) => [
+  const perTenant = tenants.flatMap(({ name, domain = `${name}.example`, limits, weight, spec }) => [
     object("Tenant", name, {
       poolRef: { name: "shared" },
       domains: [{ name: domain }],
       credentials: [{ name: "app", type: "Password", secretRef: { name: `${name}-smtp` } }],
       ...(limits === undefined ? {} : { limits }),
       ...(weight === undefined ? {} : { weight }),
+      ...spec,
     }),
-    {
-      apiVersion: "v1",
-      kind: "Secret",
-      metadata: { name: `${name}-smtp`, namespace: "mail" },
-      stringData: { username: name, password: testPassword },
-    },
+    secretOf(`${name}-smtp`, { username: name, password: testPassword }),
   ]);
-  return [pool, object("TrafficShape", "test", { rules }), ...perTenant]
+  const others = Object.entries(secrets).map(([name, data]) => secretOf(name, data));
+  return [pool, object("TrafficShape", "test", { rules }), ...perTenant, ...others]
     .map((one) => JSON.stringify(one))
     .join("\n---\n");
+}
+
+function secretOf(name: string, stringData: Readonly<Record<string, string>>): object {
+  return { apiVersion: "v1", kind: "Secret", metadata: { name, namespace: "mail" }, stringData };
 }
