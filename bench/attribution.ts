@@ -107,6 +107,10 @@ function isGarbage(frames: readonly Frame[]): boolean {
   return frames.some((frame) => frame.kind === "native" && garbage.test(frame.name));
 }
 
+function isInKernel({ frames }: Sample): boolean {
+  return frames[0]?.kind === "kernel";
+}
+
 /** The product's own frames, the innermost first, as paths below the repository. */
 function ownFiles(frames: readonly Frame[]): string[] {
   return frames.flatMap((frame) => {

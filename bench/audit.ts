@@ -1,7 +1,7 @@
 /** Compares what the generator was told with what the sink got, id by id. Pure. */
 import { percentile } from "./statistics.ts";
 
-export interface Latency {
+interface Latency {
   readonly p50: number;
   readonly p95: number;
   readonly p99: number;

@@ -8,7 +8,7 @@ import {
   scenarios,
 } from "./scenarios.ts";
 
-export type Task = "compare" | "soak" | "profile" | "help";
+type Task = "compare" | "soak" | "profile" | "help";
 
 export interface Options {
   readonly task: Task;

@@ -33,8 +33,8 @@ function frameOf(line: string): Frame | undefined {
   if (match === null) return undefined;
   const [, symbol = "", object = ""] = match;
   if (object.includes("kernel")) return { kind: "kernel", name: symbol };
-  // JS:<tier>'name place:line:column; the tier is one of ~ ^ + * with or without marks.
-  const script = /^JS:\W*(\S*) (?:file:\/\/)?(.*?):(\d+):\d+$/.exec(symbol);
+  // JS:<tier>name place:line:column; the tier is one of ~ ^ + *, with marks around it.
+  const script = /^JS:(?:o(?=\W))?\W*(\S*) (?:file:\/\/)?(.*?):(\d+):\d+$/.exec(symbol);
   if (script === null) return { kind: "native", name: symbol, object };
   const [, name = "", file = "", fromLine = ""] = script;
   return { kind: "script", name: name === "" ? "(anonymous)" : name, file, line: Number(fromLine) };

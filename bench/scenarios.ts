@@ -4,7 +4,7 @@ export const contenderNames = ["mailboat", "stock"] as const;
 export type ContenderName = (typeof contenderNames)[number];
 
 /** How the generator talks: see c/generator.c. */
-export type SendMode = "lock" | "pipe" | "pipex" | "bdat";
+type SendMode = "lock" | "pipe" | "pipex" | "bdat";
 
 /** How the next hop behaves; all zero: it takes everything at once. */
 export interface NextHop {
