@@ -54,12 +54,14 @@ export function createDeliver(deps: DeliverDeps) {
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
 
+  const hasRoom = (): boolean => running < maxInFlight && runningBytes < maxInFlightBytes;
+
   const pump = (): void => {
     if (pumping || stopped) return;
     pumping = true;
     clearTimeout(timer);
     try {
-      while (running < maxInFlight && runningBytes < maxInFlightBytes) {
+      while (hasRoom()) {
         const step = scheduler.next(clock.now());
         if (step.kind === "dispatch") begin(step.dispatch);
         else if (step.kind === "expire") beginExpiry(step);

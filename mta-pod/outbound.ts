@@ -38,7 +38,7 @@ export interface Outbound {
   destroyAll(): void;
 }
 
-export interface OpenOrder {
+interface OpenOrder {
   readonly dispatch: Dispatch;
   readonly key: string;
   readonly route: SiteRoute;

@@ -9,7 +9,7 @@ import type { Log } from "./runtime/log.ts";
 import type { Spool } from "./spool/connection.ts";
 import { openShard, type ShardReader } from "./spool/shard-reader.ts";
 
-export interface Owned {
+interface Owned {
   readonly leaseSeq: number;
   readonly states: Map<number, StateRecord>;
   reader: ShardReader;

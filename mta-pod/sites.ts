@@ -9,7 +9,7 @@ import type { SiteRoute } from "./route/router.ts";
 import type { Dispatch, Lane, SiteLimits } from "./schedule/types.ts";
 
 /** What a rule that is silent about them, or no rule, means; per (source, site). */
-export const defaultConnections = 10;
+const defaultConnections = 10;
 export const defaultMessagesPerConnection = 100;
 const retryUnknownMs = 15_000;
 const maxMoves = 3;
@@ -26,7 +26,7 @@ export interface Sites {
   providerOf(site: string): string;
 }
 
-export function limitsOf(route: SiteRoute): SiteLimits {
+function limitsOf(route: SiteRoute): SiteLimits {
   const limits = route.rule?.limits;
   return {
     connections: limits?.connections ?? defaultConnections,

@@ -2,7 +2,7 @@
 import type { Parsed } from "#crds/values/issue.ts";
 
 /** Raised when a field changes its meaning; a pod refuses a version it does not know and parks the entry. */
-export const envelopeVersion = 1;
+const envelopeVersion = 1;
 
 export const envelopeHeader = "Mb-Envelope";
 /** Set on a repeated publish: the duplicate window forgets deleted entries after a restart (design.md §3). */

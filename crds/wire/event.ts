@@ -1,7 +1,7 @@
 /** The event record: one per message per step (interface.md §6), stored in JetStream and read by `why` and webhooks. Pure. */
 import type { Parsed } from "#crds/values/issue.ts";
 
-export const eventVersion = 1;
+const eventVersion = 1;
 
 export const eventTypes = [
   "received",

@@ -2,7 +2,7 @@
 import { hash32 } from "#crds/values/hash.ts";
 import type { Parsed } from "#crds/values/issue.ts";
 
-export const stateVersion = 1;
+const stateVersion = 1;
 
 export interface StateRecord {
   /** Attempts made so far, 1 or more (0 for a record that only holds the entry back). */

@@ -1,6 +1,7 @@
 /** Logins: by name and password, or by an address that the pool trusts. Pure but for hashing; never throws. */
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import ipaddr from "ipaddr.js";
+import { passwordMac } from "#crds/pod-config/password-mac.ts";
 import type { CredentialKey, PodConfig } from "#crds/pod-config/schema.ts";
 import { refuse } from "./refusal.ts";
 import type { Refusal } from "./refusal.ts";
@@ -18,11 +19,6 @@ export type LoginVerdict = { readonly ok: true; readonly login: AdmittedLogin } 
 export interface Logins {
   login(username: string, password: string): LoginVerdict;
   trusted(remoteAddress: string): AdmittedLogin | null;
-}
-
-/** Hex of the MAC that the key slots hold of a password. */
-export function passwordMac(tenant: string, username: string, password: string): string {
-  return createHmac("sha256", `${tenant}/${username}`).update(password).digest("hex");
 }
 
 const noCredential: Pick<CredentialKey, "tenant" | "passwordMac"> = {
@@ -43,7 +39,7 @@ export function createLogins(config: PodConfig): Logins {
     login(username, password) {
       const credential = credentials.get(username);
       const { tenant, passwordMac: expected } = credential ?? noCredential;
-      const isRight = isSameMac(passwordMac(tenant, username, password), expected);
+      const isRight = isSameMac(passwordMac({ tenant, username }, password), expected);
       // The key may outlive the credential in the tenant's own list: then it is no login any more.
       const listed = config.tenants
         .get(tenant)

@@ -26,7 +26,7 @@ const actQuery = z
 const death = z.strictObject({ pod: name, incarnation: name });
 const actionName = z.enum(["retry", "bounce"]);
 
-export interface QueueSelector {
+interface QueueSelector {
   readonly tenant?: string | undefined;
   readonly site?: string | undefined;
   readonly domain?: string | undefined;
@@ -34,7 +34,7 @@ export interface QueueSelector {
   readonly limit?: number | undefined;
 }
 
-export interface AdminHooks {
+interface AdminHooks {
   queue(query: QueueSelector): Promise<unknown>;
   /** null = no such message. */
   message(id: string): Promise<unknown>;

@@ -11,7 +11,7 @@ import { parsePostedMessage } from "./message-schema.ts";
 import { overloaded, Problem, problemOf, unauthorized } from "./problem.ts";
 import { createServer, type HttpAddress, type HttpServer, listen } from "./server.ts";
 
-export interface InjectionHooks extends InboundHooks {
+interface InjectionHooks extends InboundHooks {
   /** What is known of a message of this tenant; null = nothing, or another tenant's. */
   explain(tenant: string, id: string): Promise<unknown>;
 }

@@ -1,9 +1,9 @@
 /** The notification (RFC 3464) to a sender about recipients that failed; pure. Whatever peers and senders wrote, it is well-formed. */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { Random } from "#mta-pod/runtime/clock.ts";
+import { mailDate } from "#mta-pod/smtp/mail-date.ts";
 import type { RecipientOutcome } from "./decide.ts";
 import { describeReply } from "./decide.ts";
-import { mailDate } from "./mail-date.ts";
 import { cleanText, foldField, maxName, originalHeader } from "./dsn-text.ts";
 
 export interface DsnInput {

@@ -9,7 +9,7 @@ export interface Login {
   readonly stream: string | null;
 }
 
-export type ListenerName = "smtp" | "submission" | "submissions" | "http";
+type ListenerName = "smtp" | "submission" | "submissions" | "http";
 
 export interface SessionFacts {
   readonly id: string;
@@ -36,7 +36,7 @@ export interface Inbound {
   readonly session: SessionFacts;
 }
 
-export type Authenticated =
+type Authenticated =
   | { readonly ok: true; readonly login: Login }
   | { readonly ok: false; readonly reply: Reply };
 

@@ -1,4 +1,5 @@
 /** The header fields that intake puts in front of a message: trace (RFC 5321 4.4) and what RFC 6409 8 lets a submission server add. Pure. */
+import { mailDate } from "./mail-date.ts";
 
 export interface TraceFacts {
   readonly helo: string;
@@ -9,20 +10,6 @@ export interface TraceFacts {
   readonly id: string;
   /** ms since 1970. */
   readonly time: number;
-}
-
-const days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
-function two(value: number): string {
-  return value < 10 ? `0${value}` : String(value);
-}
-
-/** RFC 5322 date-time in UTC: "Tue, 24 Nov 2026 17:36:26 +0000". */
-export function mailDate(time: number): string {
-  const at = new Date(time);
-  const day = `${days[at.getUTCDay()]}, ${two(at.getUTCDate())} ${months[at.getUTCMonth()]} ${at.getUTCFullYear()}`;
-  return `${day} ${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())} +0000`;
 }
 
 /** Keeps what a client said of itself from breaking out of a header line. */

@@ -106,7 +106,7 @@ export interface Bucket {
   watch(onKey: (event: KeyEvent) => void, onCaughtUp: () => void): Feed;
 }
 
-export interface Expiry {
+interface Expiry {
   readonly expected: number;
   readonly seconds: number;
 }

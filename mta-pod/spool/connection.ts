@@ -63,7 +63,7 @@ export interface Spool {
 }
 
 /** The oldest server whose JetStream does what the spool relies on (design.md §3). */
-export const minimumServer = "2.14.0";
+const minimumServer = "2.14.0";
 const retryConnectMs = 500;
 const flushMs = 1_000;
 

@@ -6,7 +6,7 @@ import type { Spool } from "./connection.ts";
 import { createDeletions, type Deletion, type Removed } from "./deletions.ts";
 import { direct } from "./direct-get.ts";
 
-export type Fetched =
+type Fetched =
   | {
       readonly kind: "entry";
       readonly subject: string;

@@ -21,14 +21,14 @@ export interface EventLog {
   close(): Promise<void>;
 }
 
-export interface FindOptions {
+interface FindOptions {
   /** When the message was accepted: the time in its id. */
   readonly fromMs: number;
   /** How long to look, at most. */
   readonly boundMs: number;
 }
 
-export interface Found {
+interface Found {
   /** In the order they were stored. */
   readonly events: readonly EventRecord[];
   /** "settled": every recipient has its outcome; "end": the log holds no more; "bound": the time was up first. */

@@ -11,7 +11,7 @@ import { callApi } from "./api.ts";
 import type { Spool } from "./connection.ts";
 import { type Delivery, parseDelivery } from "./delivery.ts";
 
-export type FeedStart =
+type FeedStart =
   | { readonly kind: "sequence"; readonly seq: number }
   /** The newest message of each subject, then all that follow; after an interruption those again. */
   | { readonly kind: "last-per-subject" };
@@ -25,7 +25,7 @@ export interface FeedOptions {
   readonly handlers: FeedHandlers;
 }
 
-export interface FeedHandlers {
+interface FeedHandlers {
   onMessage(seq: number, message: Msg, stamp: Delivery): void;
   /** Everything that was stored is given; may be said again after later messages. */
   onCaughtUp(): void;

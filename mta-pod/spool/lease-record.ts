@@ -1,7 +1,7 @@
 /** What a lease key and a member key of the pool's bucket hold. Pure; parsing answers undefined, never throws. */
 
-export const leaseVersion = 1;
-export const memberVersion = 1;
+const leaseVersion = 1;
+const memberVersion = 1;
 
 /** One start of one pod. A restarted container keeps its pod's name and has another incarnation. */
 export interface Identity {

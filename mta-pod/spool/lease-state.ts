@@ -42,20 +42,20 @@ export interface Grounds {
 }
 
 /** A write that was sent; `renewals` tells it from every other of this incarnation. */
-export interface Sent {
+interface Sent {
   readonly renewals: number;
   readonly at: Reading;
 }
 
 /** The lease subject's sequence in the shard's stream, by which state writes are fenced. */
-export type Epoch =
+type Epoch =
   | { readonly kind: "reading"; readonly op: number | undefined }
   /** `expected` counts as current only once a write that was sent after it was read is known to be applied. */
   | { readonly kind: "proving"; readonly expected: number; readonly after: number }
   | { readonly kind: "publishing"; readonly op: number }
   | { readonly kind: "published"; readonly seq: number };
 
-export interface KeyOp {
+interface KeyOp {
   readonly id: number;
   readonly kind: "renewal" | "release" | "read";
   readonly renewals: number;

@@ -16,7 +16,7 @@ export interface MemberTable {
   others(mono: number): Member[];
 }
 
-export interface Observed {
+interface Observed {
   readonly record: MemberRecord | undefined;
   readonly mono: number;
   /** Written while we watched, so its pod lives; what was there before we came may be of the dead. */

@@ -9,7 +9,7 @@ import { type HeaderBlock, headerBlock, type HeaderLine } from "./headers.ts";
 import type { Answer } from "./request-inbox.ts";
 import type { Cancel } from "./timers.ts";
 
-export interface Outgoing {
+interface Outgoing {
   readonly subject: string;
   readonly headers: readonly HeaderLine[];
   readonly payload: Uint8Array | string;
@@ -158,7 +158,7 @@ export function createOutbox(spool: Spool): Outbox {
 }
 
 /** `{"stream":"MB_…","seq":12}`, with `"duplicate": true` only where it is; read by position, since JSON.parse of every acknowledgement is 5 % of a publish. */
-export function parsePut(data: Uint8Array): Put | { readonly kind: "passing"; readonly text: string } {
+function parsePut(data: Uint8Array): Put | { readonly kind: "passing"; readonly text: string } {
   const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("latin1");
   const at = text.indexOf('"seq":');
   if (at >= 0 && !text.includes('"error"')) {

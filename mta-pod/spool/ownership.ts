@@ -19,9 +19,9 @@ import { type OwnershipTimes, ownershipTimes } from "./ownership-times.ts";
 import { type Freed, freeDead } from "./witness.ts";
 
 /** "rebalance" = handed over, since another pod should own it; "released" = this pod is leaving. */
-export type LossReason = LostReason | "rebalance";
+type LossReason = LostReason | "rebalance";
 
-export interface OwnershipHandlers {
+interface OwnershipHandlers {
   /** `handOver` is null when there was no owner before; its `record` only when the owner released the shard itself. */
   onOwned(shard: number, leaseSeq: number, handOver: HandOver | null, how: How): void;
   onLost(shard: number, reason: LossReason): void;

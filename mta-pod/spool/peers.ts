@@ -6,13 +6,13 @@ import { createInbox, type Msg } from "@nats-io/transport-node";
 import { isRecord } from "./api.ts";
 import type { Spool } from "./connection.ts";
 
-export interface PeerAnswer {
+interface PeerAnswer {
   readonly pod: string;
   readonly answer: unknown;
 }
 
 /** Rejecting or throwing counts as no answer. */
-export type PeerHandler = (kind: string, query: unknown) => Promise<unknown>;
+type PeerHandler = (kind: string, query: unknown) => Promise<unknown>;
 
 export interface Peers {
   /** Answers what the others (and this pod itself) ask. Once. */
@@ -24,7 +24,7 @@ export interface Peers {
   close(): void;
 }
 
-export interface Question {
+interface Question {
   readonly query: unknown;
   readonly timeoutMs: number;
 }

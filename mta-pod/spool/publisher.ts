@@ -9,7 +9,7 @@ import { createFullness } from "./fullness.ts";
 import { maxHeaderBytes } from "./headers.ts";
 import { createOutbox, type Put } from "./outbox.ts";
 
-export interface Entry {
+interface Entry {
   readonly shard: number;
   /** With `bodyChunks` > 0 the body is in the body stream already (children, moves) and `body` is not stored. */
   readonly envelope: Envelope;
@@ -37,7 +37,7 @@ export type Stored =
     };
 
 /** "oversized": the recipients do not fit one entry (see `envelopeFits`); the others pass with time. */
-export type Refusal = "full" | "unavailable" | "overloaded" | "oversized";
+type Refusal = "full" | "unavailable" | "overloaded" | "oversized";
 
 export interface Publisher {
   /** `done` is called exactly once, always later. */

@@ -13,7 +13,7 @@ import { createLocalNotes } from "./local-notes.ts";
 import { readToEnd } from "./read-to-end.ts";
 import { countMessages, deleteMessage, readStreamState, type StreamState } from "./stream-state.ts";
 
-export interface ReaderHandlers {
+interface ReaderHandlers {
   /** What is known of a deferred entry, before the entry itself is given. */
   onState(entrySeq: number, stateSeq: number, record: StateRecord): void;
   /** `retry` = a repeated publish, whose first copy may have been settled already. */

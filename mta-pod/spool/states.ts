@@ -8,20 +8,20 @@ import { createDeletions, type Removed } from "./deletions.ts";
 import { direct, fromLeader } from "./direct-get.ts";
 import { createOutbox, type Put } from "./outbox.ts";
 
-export type Written =
+type Written =
   | { readonly kind: "written"; readonly stateSeq: number }
   /** Somebody else has the shard: drop it. */
   | { readonly kind: "fenced" }
   /** Not acknowledged, or no room: keep it in memory, do not retry the mail early, write again. */
   | { readonly kind: "unavailable"; readonly text: string };
 
-export interface StateWrite {
+interface StateWrite {
   readonly record: StateRecord;
   /** Sequence of the shard's lease message that this owner wrote. */
   readonly leaseSeq: number;
 }
 
-export type StateRead =
+type StateRead =
   | { readonly kind: "state"; readonly stateSeq: number; readonly record: StateRecord }
   /** None stored, or one that this release cannot read: the entry is as new. */
   | { readonly kind: "none" }

@@ -1,13 +1,13 @@
 /** Every metric of a pod, declared once with its prose (interface.md §5); label values are bounded. Never throws after start. */
 import type { Clock } from "#mta-pod/runtime/clock.ts";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import { createSeriesBound } from "./series.ts";
+import { createSeriesBound, otherSeries } from "./series.ts";
 
 /** Bounds of decisions.md 20: busiest tenants and sites by name, the rest "other". */
 export const tenantSeries = 500;
 export const providerSeries = 50;
 
-export interface QueueCounts {
+interface QueueCounts {
   readonly ready: number;
   readonly waiting: number;
   readonly suspended: number;
@@ -108,67 +108,84 @@ function bounds(clock: Clock, counters: Record<string, Counter>, delivery: Histo
 }
 
 function declareGauges(registry: Registry, sources: MetricsSources): void {
-  const registers = [registry];
   const sums = () => {
     const byTenant = new Map<string, QueueCounts>();
     const top = [...sources.queued()].sort((a, b) => total(b[1]) - total(a[1]));
     for (const [index, [tenant, counts]] of top.entries()) {
-      const label = index < tenantSeries ? tenant : "other";
+      const label = index < tenantSeries ? tenant : otherSeries;
       byTenant.set(label, add(byTenant.get(label), counts));
     }
     return byTenant;
   };
-  const gauge = (name: string, help: string, read: () => number) =>
-    new Gauge({
+  const gauge = <L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[],
+    read: (gauge: Gauge<L>) => void,
+  ): Gauge<L> =>
+    new Gauge<L>({
       name,
       help,
-      registers,
+      labelNames,
+      registers: [registry],
       collect() {
-        this.set(read());
+        if (labelNames.length > 0) this.reset();
+        read(this);
       },
     });
-  new Gauge({
-    name: "mailboat_queued_messages",
-    help: "Entries queued in the shards this pod owns, by what they wait for.",
-    labelNames: ["tenant", "state"] as const,
-    registers,
-    collect() {
-      this.reset();
+  gauge(
+    "mailboat_queued_messages",
+    "Entries queued in the shards this pod owns, by what they wait for.",
+    ["tenant", "state"],
+    (queued) => {
       for (const [tenant, counts] of sums())
         for (const state of ["ready", "waiting", "suspended"] as const)
-          this.set({ tenant, state }, counts[state]);
+          queued.set({ tenant, state }, counts[state]);
     },
-  });
-  new Gauge({
-    name: "mailboat_queue_oldest_seconds",
-    help: "Age of the oldest entry queued in the shards this pod owns.",
-    labelNames: ["tenant"] as const,
-    registers,
-    collect() {
-      this.reset();
+  );
+  gauge(
+    "mailboat_queue_oldest_seconds",
+    "Age of the oldest entry queued in the shards this pod owns.",
+    ["tenant"],
+    (age) => {
       for (const [tenant, { oldest }] of sums())
-        if (oldest > 0) this.set({ tenant }, Math.max(0, (sources.clock.now() - oldest) / 1000));
+        if (oldest > 0) age.set({ tenant }, Math.max(0, (sources.clock.now() - oldest) / 1000));
     },
-  });
-  new Gauge({
-    name: "mailboat_connections",
-    help: "Connections open to recipients' hosts.",
-    labelNames: ["provider", "source"] as const,
-    registers,
-    collect() {
-      this.reset();
-      for (const { provider, source, open } of sources.connections()) this.inc({ provider, source }, open);
+  );
+  gauge(
+    "mailboat_connections",
+    "Connections open to recipients' hosts.",
+    ["provider", "source"],
+    (connections) => {
+      for (const [provider, bySource] of busiest(sources.connections()))
+        for (const [source, open] of bySource) connections.inc({ provider, source }, open);
     },
-  });
-  gauge("mailboat_sendable_backlog", "Entries that could leave now if limits allowed it.", () => {
+  );
+  gauge("mailboat_sendable_backlog", "Entries that could leave now if limits allowed it.", [], (backlog) => {
     let ready = 0;
     for (const counts of sources.queued().values()) ready += counts.ready;
-    return ready;
+    backlog.set(ready);
   });
-  gauge("mailboat_shards_owned", "Shards whose lease this pod holds.", () => sources.shardsOwned());
-  gauge("mailboat_config_generation", "Generation of the configuration this pod runs.", () =>
-    sources.generation(),
+  gauge("mailboat_shards_owned", "Shards whose lease this pod holds.", [], (owned) =>
+    owned.set(sources.shardsOwned()),
   );
+  gauge("mailboat_config_generation", "Generation of the configuration this pod runs.", [], (generation) =>
+    generation.set(sources.generation()),
+  );
+}
+
+/** Open connections by provider and source, of the busiest providers by name and of the rest together. */
+function busiest(connections: ReturnType<MetricsSources["connections"]>): [string, Map<string, number>][] {
+  const byProvider = new Map<string, { sum: number; bySource: Map<string, number> }>();
+  for (const { provider, source, open } of connections) {
+    const known = byProvider.get(provider) ?? { sum: 0, bySource: new Map<string, number>() };
+    byProvider.set(provider, known);
+    known.sum += open;
+    known.bySource.set(source, (known.bySource.get(source) ?? 0) + open);
+  }
+  return [...byProvider]
+    .sort((a, b) => b[1].sum - a[1].sum)
+    .map(([provider, { bySource }], index) => [index < providerSeries ? provider : otherSeries, bySource]);
 }
 
 function total(counts: QueueCounts): number {

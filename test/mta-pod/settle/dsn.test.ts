@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { RecipientOutcome } from "#mta-pod/settle/decide.ts";
 import { composeDsn, statusOf } from "#mta-pod/settle/dsn.ts";
 import type { DsnInput } from "#mta-pod/settle/dsn.ts";
-import { mailDate } from "#mta-pod/settle/mail-date.ts";
+import { mailDate } from "#mta-pod/smtp/mail-date.ts";
 import { reply } from "#mta-pod/smtp/reply.ts";
 
 const receivedAt = Date.UTC(2026, 10, 24, 17, 0, 0);
