@@ -81,6 +81,7 @@ export function attribute(samples: readonly Sample[]): Section[] {
       40,
       functionOf,
     ),
+    section("the kernel alone, by file of the product", main.filter(isInKernel), 15, fileOf),
   ];
 }
 
