@@ -54,7 +54,7 @@ export function createAttempts(deps: AttemptDeps) {
     const provider = run.route?.provider ?? sites.providerOf(dispatch.lane.site);
     const peer = run.connection?.facts;
     const attempted = attemptedOf(dispatch, { envelope, body, stateSeq, leaseSeq, provider, rule, peer });
-    if (decision.possibleDuplicate) pod.metrics.possibleDuplicates.inc();
+    if (decision.possibleDuplicate) pod.metrics.possibleDuplicates.inc({});
     settlement.carryOut(attempted, decision, run.ended);
   };
 

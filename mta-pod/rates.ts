@@ -16,9 +16,9 @@ export function createRates(pod: Pod): {
       sums.set(tenant, sum);
       return sum;
     };
-    for (const { labels, value } of (await pod.metrics.received.get()).values)
+    for (const { labels, value } of (await pod.metrics.received.counter.get()).values)
       at(String(labels.tenant)).received += value;
-    for (const { labels, value } of (await pod.metrics.recipients.get()).values)
+    for (const { labels, value } of (await pod.metrics.recipients.counter.get()).values)
       if (labels.outcome === "delivered") at(String(labels.tenant)).delivered += value;
     previous = latest;
     latest = sums;

@@ -39,6 +39,27 @@ function textOf(message: Buffer, start: number, end: number): string {
   return (text.includes("\n") ? text.replace(/\r?\n/g, "") : text).trim();
 }
 
+/** Decodes its value when asked: of a dozen fields one or two are looked into. */
+class Field implements HeaderField {
+  readonly name: string;
+  readonly start: number;
+  readonly end: number;
+  readonly #message: Buffer;
+  readonly #valueStart: number;
+
+  constructor(message: Buffer, at: { name: string; valueStart: number; start: number; end: number }) {
+    this.#message = message;
+    this.#valueStart = at.valueStart;
+    this.name = at.name;
+    this.start = at.start;
+    this.end = at.end;
+  }
+
+  get value(): string {
+    return textOf(this.#message, this.#valueStart, this.end);
+  }
+}
+
 /**
  * The fields of the header in order, at most those within the first `maxBytes`. A field cut off by that bound and
  * everything from the first line that is neither a field nor a continuation on is left out: to admit such a message
@@ -58,7 +79,7 @@ export function headerFields(message: Buffer, maxBytes: number): HeaderField[] {
       if (end < 0) return fields;
     }
     const name = message.toString("latin1", start, colon).trimEnd().toLowerCase();
-    fields.push({ name, value: textOf(message, colon + 1, end), start, end });
+    fields.push(new Field(message, { name, valueStart: colon + 1, start, end }));
     start = end;
   }
   return fields;

@@ -1,7 +1,8 @@
 /** Every metric of a pod, declared once with its prose (interface.md §5); label values are bounded. Never throws after start. */
 import type { Clock } from "#mta-pod/runtime/clock.ts";
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { type Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { createSeriesBound, otherSeries } from "./series.ts";
+import { createTally } from "./tally.ts";
 
 /** Bounds of decisions.md 20: busiest tenants and sites by name, the rest "other". */
 export const tenantSeries = 500;
@@ -32,7 +33,7 @@ export function createMetrics(sources: MetricsSources) {
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
-    new Counter<L>({ name, help, labelNames, registers });
+    createTally<L>(registry, { name, help, labelNames });
   const counters = {
     received: counter("mailboat_messages_received_total", "Messages accepted with a 250.", [
       "tenant",
@@ -93,9 +94,13 @@ export function createMetrics(sources: MetricsSources) {
   return { registry, ...counters, delivery, spool, tenantLabel: bound.tenant, providerLabel: bound.provider };
 }
 
-function bounds(clock: Clock, counters: Record<string, Counter>, delivery: Histogram<"tenant" | "stream">) {
+function bounds(
+  clock: Clock,
+  counters: Record<string, { counter: Counter }>,
+  delivery: Histogram<"tenant" | "stream">,
+) {
   const forget = (label: string) => (name: string) => {
-    for (const metric of [...Object.values(counters), delivery]) {
+    for (const metric of [...Object.values(counters).map(({ counter }) => counter), delivery]) {
       const values = (metric as unknown as { hashMap: Record<string, { labels: Record<string, string> }> })
         .hashMap;
       for (const { labels } of Object.values(values)) if (labels[label] === name) metric.remove(labels);
