@@ -15,6 +15,8 @@ export interface TestResources {
   /** Rules of the pool's shape, in order, as a TrafficShape has them. */
   readonly rules: readonly Readonly<Record<string, unknown>>[];
   readonly shards?: number;
+  /** More fields of the pool's queue. */
+  readonly queue?: Readonly<Record<string, unknown>>;
   /** More Secrets of the namespace, by name: their `stringData`. */
   readonly secrets?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
@@ -23,7 +25,7 @@ export const testPassword = "correct horse battery";
 
 /** The pool `mail/shared`; tenant NAME logs in as NAME with `testPassword`. */
 export function testResources(resources: TestResources): string {
-  const { tenants = [{ name: "acme" }], rules, shards = 8, secrets = {} } = resources;
+  const { tenants = [{ name: "acme" }], rules, shards = 8, queue = {}, secrets = {} } = resources;
   const object = (kind: string, name: string, spec: unknown): object => ({
     apiVersion: "mailboat.dev/v1alpha1",
     kind,
