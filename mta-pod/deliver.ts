@@ -157,7 +157,7 @@ export function createDeliver(deps: DeliverDeps) {
     return { envelope, body, open: open.length === 0 ? all : open, stateSeq: state.stateSeq, leaseSeq };
   };
 
-  /** Takes a queued entry that is not under way and hands it over with its hold; false = there is none that fits. */
+  /** Takes a queued entry that is not under way and hands it over with its hold; resolves at its end, false = none fits. */
   const withQueued = async (
     handle: number,
     fits: (envelope: Envelope) => boolean,
@@ -165,6 +165,7 @@ export function createDeliver(deps: DeliverDeps) {
   ): Promise<boolean> => {
     const queued = scheduler.entryOf(handle);
     if (queued === undefined || queued.state === "inflight" || isUnderWay(queued.entry)) return false;
+    if (!deps.mayBegin(queued.entry.shard)) return false;
     const ended = hold(queued.entry);
     const loaded = await load(queued.entry);
     // While it was read the scheduler may have begun with it.
@@ -173,8 +174,12 @@ export function createDeliver(deps: DeliverDeps) {
       ended();
       return false;
     }
-    act({ handle, ...queued }, loaded, ended);
-    return true;
+    return new Promise((resolve) => {
+      act({ handle, ...queued }, loaded, () => {
+        ended();
+        resolve(true);
+      });
+    });
   };
 
   const settleWithout = (

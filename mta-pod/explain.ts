@@ -6,11 +6,14 @@ import { timeOfId } from "#mta-pod/runtime/message-id.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
-import type { Deliver } from "./deliver.ts";
-import { type Pod, tenantOf } from "./pod.ts";
+import type { Acts } from "./acts.ts";
+import { type Pod, silentOf, tenantOf } from "./pod.ts";
+import { fullName, matches, type QueueQuery, selectorOf } from "./queue-query.ts";
 import type { ListedEntry } from "./schedule/types.ts";
 import type { Peers } from "./spool/peers.ts";
 import { createRates } from "./rates.ts";
+import type { Selection, Suspending } from "./suspend.ts";
+import type { Suspension } from "./spool/suspensions.ts";
 
 const askMs = 4000;
 const defaultLimit = 100;
@@ -18,14 +21,6 @@ const maxLimit = 1000;
 /** Index entries looked at for one listing by domain or id. */
 const maxScanned = 20_000;
 const sitesShown = 50;
-
-export interface QueueQuery {
-  readonly tenant?: string | undefined;
-  readonly site?: string | undefined;
-  readonly domain?: string | undefined;
-  readonly id?: string | undefined;
-  readonly limit?: number | undefined;
-}
 
 export interface QueuedEntry {
   readonly id: string;
@@ -48,12 +43,16 @@ export interface QueuedEntry {
 export interface ExplainDeps {
   readonly pod: Pod;
   readonly peers: Peers;
-  readonly deliver: Deliver;
+  readonly acts: Acts;
+  readonly suspending: Suspending;
+  /** Answers peers' questions that are not about the queue. */
+  answer?(kind: string, query: unknown): Promise<unknown>;
 }
 
 export type Explain = ReturnType<typeof createExplain>;
 
-export function createExplain({ pod, peers, deliver }: ExplainDeps) {
+export function createExplain(deps: ExplainDeps) {
+  const { pod, peers, acts, suspending } = deps;
   const rates = createRates(pod);
 
   const listHere = async (query: QueueQuery): Promise<{ entries: QueuedEntry[]; truncated: boolean }> => {
@@ -72,25 +71,6 @@ export function createExplain({ pod, peers, deliver }: ExplainDeps) {
     return { entries, truncated: selective && listed.length >= maxScanned };
   };
 
-  const actHere = async (action: string, query: QueueQuery): Promise<{ affected: number }> => {
-    const selector = selectorOf(pod, query);
-    const idHash = query.id === undefined ? undefined : idHashOf(query.id);
-    let affected = 0;
-    for (const { handle, entry, state } of pod.scheduler.list(selector, Number.MAX_SAFE_INTEGER)) {
-      if (state === "inflight" || (idHash !== undefined && entry.idHash !== idHash)) continue;
-      if (action === "retry" && query.domain === undefined) {
-        if (state === "waiting") pod.scheduler.requeue(handle, pod.clock.now());
-        affected++;
-        continue;
-      }
-      const fits = (envelope: Envelope) => matches(envelope, query);
-      if (action === "retry" ? await deliver.retry(handle, fits) : await deliver.bounce(handle, fits))
-        affected++;
-    }
-    deliver.pump();
-    return { affected };
-  };
-
   const topHere = () => {
     const now = pod.clock.now();
     const tenants = [...pod.scheduler.counts().tenants].map(([tenant, counts]) => ({
@@ -102,7 +82,8 @@ export function createExplain({ pod, peers, deliver }: ExplainDeps) {
       ...rates.of(tenant),
     }));
     const sites = [...pod.scheduler.sites()].map((site) => ({ site, ...pod.scheduler.siteState(site) }));
-    return { tenants, sites: sites.toSorted((a, b) => b.queued - a.queued).slice(0, sitesShown) };
+    const busiest = sites.toSorted((a, b) => b.queued - a.queued).slice(0, sitesShown);
+    return { tenants, sites: busiest, suspensions: suspending.list() };
   };
 
   const bindingHere = (query: {
@@ -113,7 +94,8 @@ export function createExplain({ pod, peers, deliver }: ExplainDeps) {
     const tenant = tenantOf(pod, query.tenant);
     const { binding, backoffUntil } = pod.scheduler.siteState(query.site);
     if (tenant === undefined) return { binding: "tenant is not configured", backoffUntil };
-    return { binding: tenant.state === "Hold" ? "tenant is on hold" : binding, backoffUntil };
+    if (tenant.state === "Hold") return { binding: "tenant is on hold", backoffUntil };
+    return { binding: suspending.describe(query) ?? binding, backoffUntil };
   };
 
   peers.serve(async (kind, query) => {
@@ -124,10 +106,14 @@ export function createExplain({ pod, peers, deliver }: ExplainDeps) {
         return topHere();
       case "binding":
         return bindingHere(query as { tenant: string; site: string });
-      case "retry":
-      case "bounce":
-        return actHere(kind, query as QueueQuery);
+      case "act":
+        return acts.beginHere(query);
+      case "act-progress":
+        return acts.progressHere(query);
+      case "suspended":
+        return suspending.here(query);
       default:
+        if (deps.answer !== undefined) return deps.answer(kind, query);
         throw new Error(`Cannot answer "${kind}": this release does not know it`);
     }
   });
@@ -140,17 +126,17 @@ export function createExplain({ pod, peers, deliver }: ExplainDeps) {
     return {
       entries: entries.slice(0, limit),
       truncated: entries.length > limit || lists.some((list) => list.truncated),
+      silent: silentOf(pod, answers),
     };
   };
 
   return {
     queue,
-    async act(action: "retry" | "bounce", query: QueueQuery) {
-      const answers = await peers.ask(action, query, askMs);
-      return {
-        affected: answers.reduce((sum, { answer }) => sum + (answer as { affected: number }).affected, 0),
-      };
-    },
+    act: acts.act,
+    progress: acts.progress,
+    suspend: (selection: Selection, forSeconds?: number) =>
+      suspending.suspend(selectorOf(pod, named(pod, selection)), forSeconds),
+    resume: (selection: Selection) => suspending.resume(selectorOf(pod, named(pod, selection))),
     async top() {
       const answers = (await peers.ask("top", {}, askMs)).map(
         ({ answer }) => answer as ReturnType<typeof topHere>,
@@ -188,28 +174,6 @@ export function createExplain({ pod, peers, deliver }: ExplainDeps) {
   };
 }
 
-function selectorOf(pod: Pod, { tenant, site }: QueueQuery): { tenant?: string; site?: string } {
-  return {
-    ...(tenant === undefined ? {} : { tenant: fullName(pod, tenant) }),
-    ...(site === undefined ? {} : { site }),
-  };
-}
-
-/** A bare name is taken when it is unique (decisions.md 1). */
-function fullName(pod: Pod, tenant: string): string {
-  if (tenant.includes("/")) return tenant;
-  const named = [...pod.config().tenants.keys()].filter((id) => id.endsWith(`/${tenant}`));
-  return named.length === 1 ? (named[0] ?? tenant) : tenant;
-}
-
-function matches(envelope: Envelope, { domain, id }: QueueQuery): boolean {
-  if (id !== undefined && envelope.id !== id) return false;
-  return (
-    domain === undefined ||
-    envelope.to.some((address) => address.toLowerCase().endsWith(`@${domain.toLowerCase()}`))
-  );
-}
-
 function shown(pod: Pod, { entry, lane, state }: ListedEntry, envelope: Envelope): QueuedEntry {
   const { id, tenant, stream, from, to, size, receivedAt, expiresAt } = envelope;
   const { attempt, due, shard } = entry;
@@ -232,6 +196,13 @@ function shown(pod: Pod, { entry, lane, state }: ListedEntry, envelope: Envelope
   };
 }
 
+/** A suspension of a name that nobody has would be stated for nothing, and of one that two have, for the wrong one. */
+function named(pod: Pod, selection: Selection): Selection {
+  const { tenant } = selection;
+  if (tenant === undefined || fullName(pod, tenant).includes("/")) return selection;
+  throw new Error(`Cannot tell which tenant is meant: expected namespace/name, got "${tenant}"`);
+}
+
 type Top = {
   tenants: {
     tenant: string;
@@ -250,6 +221,7 @@ type Top = {
     binding: string | null;
     backoffUntil: number;
   }[];
+  suspensions: readonly Suspension[];
 };
 
 function mergeTop(answers: readonly Top[]): Top {
@@ -267,5 +239,9 @@ function mergeTop(answers: readonly Top[]): Top {
     }
   }
   const sites = answers.flatMap((answer) => answer.sites).toSorted((a, b) => b.queued - a.queued);
-  return { tenants: [...tenants.values()], sites: sites.slice(0, sitesShown) };
+  // Every pod knows all of them; the one that knows most has seen the newest.
+  const [suspensions = []] = answers
+    .map((answer) => answer.suspensions)
+    .toSorted((a, b) => b.length - a.length);
+  return { tenants: [...tenants.values()], sites: sites.slice(0, sitesShown), suspensions };
 }

@@ -2,7 +2,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Admission } from "./admit/admission.ts";
-import type { Explain, QueueQuery } from "./explain.ts";
+import type { ActionName } from "./acts.ts";
+import type { Explain } from "./explain.ts";
+import type { QueueQuery } from "./queue-query.ts";
 import { startAdmin } from "./http-in/admin.ts";
 import { startInjection } from "./http-in/injection.ts";
 import type { PodOptions } from "./options.ts";
@@ -124,7 +126,10 @@ function adminOptions({ options, explain, witness, log }: FrontDeps, token: stri
       queue: (query: QueueQuery) => explain.queue(query),
       message: (id: string) => explain.message(id),
       top: () => explain.top(),
-      act: (action: "retry" | "bounce", query: QueueQuery) => explain.act(action, query),
+      act: (action: ActionName, query: QueueQuery) => explain.act(action, query),
+      progress: explain.progress,
+      suspend: explain.suspend,
+      resume: explain.resume,
       witness,
     },
   };

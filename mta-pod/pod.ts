@@ -38,3 +38,12 @@ export function tenantOf(pod: Pod, id: string): TenantConfig | undefined {
 export function record(pod: Pod, event: Omit<EventRecord, "time" | "pool" | "pod">): void {
   pod.eventLog.append({ time: pod.clock.now(), pool: pod.config().manifest.pool, pod: pod.name, ...event });
 }
+
+/** Live pods that are not among those that answered. */
+export function silentOf(pod: Pod, answers: readonly { readonly pod: string }[]): string[] {
+  const heard = new Set(answers.map((answer) => answer.pod));
+  return pod.ownership
+    .members()
+    .map((member) => member.pod)
+    .filter((name) => !heard.has(name));
+}

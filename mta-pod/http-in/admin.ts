@@ -17,12 +17,19 @@ const listQuery = z.strictObject({
   ...selector,
   limit: z.coerce.number().int().min(1).max(100_000).optional(),
 });
+const isChoice = ({ all, tenant, site, domain, id }: QueueSelector & { all?: true | undefined }): boolean =>
+  (all === true) !== [tenant, site, domain, id].some((value) => value !== undefined);
 const actQuery = z
   .strictObject({ ...selector, all: z.literal(true).optional() })
-  .refine(
-    ({ all, ...chosen }) => (all === true) !== Object.values(chosen).some((value) => value !== undefined),
-    "either tenant, site, domain or id, or all: true",
-  );
+  .refine(isChoice, "either tenant, site, domain or id, or all: true");
+/** A lane (tenant × site) is what waits, so only tenant and site select what is suspended. */
+const laneSelector = { tenant: selector.tenant, site: selector.site, all: z.literal(true).optional() };
+const laneRule = "either tenant, site or both, or all: true";
+const maxSuspendSeconds = 366 * 86_400;
+const suspendQuery = z
+  .strictObject({ ...laneSelector, forSeconds: z.number().int().min(1).max(maxSuspendSeconds).optional() })
+  .refine(isChoice, laneRule);
+const resumeQuery = z.strictObject(laneSelector).refine(isChoice, laneRule);
 const death = z.strictObject({ pod: name, incarnation: name });
 const actionName = z.enum(["retry", "bounce"]);
 
@@ -34,6 +41,8 @@ interface QueueSelector {
   readonly limit?: number | undefined;
 }
 
+type LaneSelector = Pick<QueueSelector, "tenant" | "site">;
+
 interface AdminHooks {
   queue(query: QueueSelector): Promise<unknown>;
   /** null = no such message. */
@@ -41,6 +50,11 @@ interface AdminHooks {
   top(): Promise<unknown>;
   /** On every queued entry the selector fits; an empty one fits all. */
   act(action: "retry" | "bounce", query: QueueSelector): Promise<unknown>;
+  /** How far an act is; null = nobody knows it. */
+  progress(job: string): Promise<unknown>;
+  /** Mail of a tenant, to a site, or both, in the whole pool, until resumed or for so long. */
+  suspend(selection: LaneSelector, forSeconds?: number): Promise<unknown>;
+  resume(selection: LaneSelector): Promise<unknown>;
   /** Somebody knows that this incarnation of a pod is dead. */
   witness(pod: string, incarnation: string): Promise<unknown>;
 }
@@ -62,7 +76,7 @@ function parsed<Schema extends z.ZodType>(schema: Schema, input: unknown): z.out
 
 /**
  * `GET /v1/queue?tenant&site&domain&id&limit`, `GET /v1/messages/:id`, `GET /v1/top`, `POST /v1/queue/retry` and `/bounce`
- * (JSON selector, or `{"all": true}`), `POST /v1/witness` (`{pod, incarnation}`). Every request needs `Bearer <token>`.
+ * (JSON selector, or `{"all": true}`), `GET /v1/acts/:job` (how far that is), `POST /v1/queue/suspend` and `/resume`, `POST /v1/witness` (`{pod, incarnation}`). Every request needs `Bearer <token>`.
  */
 export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
   const { hooks, token, log = silentLog } = options;
@@ -79,11 +93,24 @@ export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
     if (known === null || known === undefined) throw new Problem(404, "not-found", "no such message");
     return known;
   });
+  server.post("/v1/queue/suspend", ({ body }) => {
+    const { tenant, site, forSeconds } = parsed(suspendQuery, body);
+    return hooks.suspend({ tenant, site }, forSeconds);
+  });
+  server.post("/v1/queue/resume", ({ body }) => {
+    const { tenant, site } = parsed(resumeQuery, body);
+    return hooks.resume({ tenant, site });
+  });
   server.post<{ Params: { action: string } }>("/v1/queue/:action", async ({ params, body }) => {
     const action = actionName.safeParse(params.action);
-    if (!action.success) throw new Problem(404, "not-found", "an action is retry or bounce");
+    if (!action.success) throw new Problem(404, "not-found", "an action is retry, bounce, suspend or resume");
     const { tenant, site, domain, id } = parsed(actQuery, body);
     return hooks.act(action.data, { tenant, site, domain, id });
+  });
+  server.get<{ Params: { job: string } }>("/v1/acts/:job", async ({ params }) => {
+    const known = await hooks.progress(params.job);
+    if (known === null || known === undefined) throw new Problem(404, "not-found", "no such act");
+    return known;
   });
   server.post("/v1/witness", async ({ body }) => {
     const { pod, incarnation } = parsed(death, body);

@@ -163,6 +163,21 @@ class PodScheduler implements Scheduler {
     return listed;
   }
 
+  count(filter: Selector): number {
+    let count = 0;
+    for (const lane of this.#registry.lanesOf(filter)) count += lane.entries;
+    return count;
+  }
+
+  handles(filter: Selector): readonly number[] {
+    const handles: number[] = [];
+    const { table } = this.#queue;
+    for (const lane of this.#registry.lanesOf(filter))
+      for (const { head } of [lane.ready, lane.away])
+        for (let slot = head; slot !== noSlot; slot = table.nextOf(slot)) handles.push(table.handleOf(slot));
+    return handles;
+  }
+
   sites(): Iterable<string> {
     return this.#registry.sites.keys();
   }

@@ -190,6 +190,10 @@ export interface Scheduler {
   relane(handle: number, lane: Lane, now: number): void;
   entryOf(handle: number): Omit<ListedEntry, "handle"> | undefined;
   list(filter: Selector, limit: number): readonly ListedEntry[];
+  /** Entries within a selection, those in flight included; costs its lanes, not its entries. */
+  count(filter: Selector): number;
+  /** Handles of the entries within a selection: 8 bytes each, where `list` makes objects. */
+  handles(filter: Selector): readonly number[];
   sites(): Iterable<string>;
   siteState(site: string): SiteReport;
   /** What was held back since the last call; a hold is told when it ends or is looked at again. */

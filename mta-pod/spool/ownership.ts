@@ -21,7 +21,7 @@ import { type Freed, freeDead } from "./witness.ts";
 /** "rebalance" = handed over, since another pod should own it; "released" = this pod is leaving. */
 type LossReason = LostReason | "rebalance";
 
-interface OwnershipHandlers {
+export interface OwnershipHandlers {
   /** `handOver` is null when there was no owner before; its `record` only when the owner released the shard itself. */
   onOwned(shard: number, leaseSeq: number, handOver: HandOver | null, how: How): void;
   onLost(shard: number, reason: LossReason): void;

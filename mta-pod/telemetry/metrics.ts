@@ -1,6 +1,6 @@
 /** Every metric of a pod, declared once with its prose (interface.md §5); label values are bounded. Never throws after start. */
 import type { Clock } from "#mta-pod/runtime/clock.ts";
-import { type Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { createSeriesBound, otherSeries } from "./series.ts";
 import { createTally } from "./tally.ts";
 
@@ -21,6 +21,10 @@ export interface MetricsSources {
   readonly clock: Clock;
   queued(): ReadonlyMap<string, QueueCounts>;
   connections(): Iterable<{ readonly provider: string; readonly source: string; readonly open: number }>;
+  /** How long ready mail was held back since this was last asked, and by what. */
+  heldTimes(): readonly { readonly provider: string; readonly limit: string; readonly seconds: number }[];
+  /** Event records given up since the start. */
+  eventsDropped(): number;
   shardsOwned(): number;
   generation(): number;
 }
@@ -69,11 +73,6 @@ export function createMetrics(sources: MetricsSources) {
       "Entries that were between the first byte of DATA and the acknowledged delete when their outcome became unknown.",
       [],
     ),
-    eventsDropped: counter(
-      "mailboat_events_dropped_total",
-      "Event records given up because JetStream was away.",
-      [],
-    ),
   };
   const delivery = new Histogram({
     name: "mailboat_delivery_seconds",
@@ -89,9 +88,42 @@ export function createMetrics(sources: MetricsSources) {
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2, 5, 10, 60],
     registers,
   });
+  const siteLimit = new Counter({
+    name: "mailboat_site_limit_seconds_total",
+    help: "Time that mail which was ready for a provider was held back, by the limit that held it.",
+    labelNames: ["provider", "limit"] as const,
+    registers,
+    collect() {
+      for (const { provider, limit, seconds } of sources.heldTimes())
+        this.inc({ provider: bound.provider(provider), limit }, seconds);
+    },
+  });
+  const eventsDropped = droppedCounter(sources, registers);
+  const bound = bounds(sources.clock, { ...counters, siteLimit: { counter: siteLimit } }, delivery);
   declareGauges(registry, sources);
-  const bound = bounds(sources.clock, counters, delivery);
-  return { registry, ...counters, delivery, spool, tenantLabel: bound.tenant, providerLabel: bound.provider };
+  return {
+    registry,
+    ...counters,
+    eventsDropped,
+    delivery,
+    spool,
+    tenantLabel: bound.tenant,
+    providerLabel: bound.provider,
+  };
+}
+
+function droppedCounter(sources: MetricsSources, registers: Registry[]): Counter {
+  let told = 0;
+  return new Counter({
+    name: "mailboat_events_dropped_total",
+    help: "Event records given up because JetStream was away.",
+    registers,
+    collect() {
+      const now = sources.eventsDropped();
+      this.inc(now - told);
+      told = now;
+    },
+  });
 }
 
 function bounds(

@@ -25,6 +25,9 @@ async function start(): Promise<Running> {
       message: async (id) => (id === "M1" ? { id } : null),
       top: note("top"),
       act: note("act"),
+      progress: async (job) => (job === "J1" ? { job } : null),
+      suspend: note("suspend"),
+      resume: note("resume"),
       witness: async (pod, incarnation) => void calls.push(["witness", pod, incarnation]),
     },
   });
@@ -81,6 +84,31 @@ test("acts want a selection or all, never neither", async () => {
   ]);
 });
 
+test("suspend and resume take tenant and site, nothing that a lane does not know", async () => {
+  await using server = await start();
+  const ask = async (action: string, body: unknown): Promise<number> =>
+    (await server.ask(`/v1/queue/${action}`, { method: "POST", body })).status;
+  assert.equal(await ask("suspend", { tenant: "acme", forSeconds: 60 }), 200);
+  assert.equal(await ask("suspend", { all: true }), 200);
+  assert.equal(await ask("resume", { site: "s1" }), 200);
+  for (const body of [{}, { domain: "a.example" }, { id: "M1" }, { all: true, site: "s1" }, { tenant: "" }])
+    for (const action of ["suspend", "resume"])
+      assert.equal(await ask(action, body), 400, JSON.stringify(body));
+  assert.equal(await ask("suspend", { tenant: "acme", forSeconds: 0 }), 400);
+  assert.equal(await ask("resume", { tenant: "acme", forSeconds: 1 }), 400);
+  assert.deepEqual(server.calls, [
+    ["suspend", { tenant: "acme", site: undefined }, 60],
+    ["suspend", { tenant: undefined, site: undefined }, undefined],
+    ["resume", { tenant: undefined, site: "s1" }],
+  ]);
+});
+
+test("how far an act is can be asked", async () => {
+  await using server = await start();
+  assert.deepEqual(await (await server.ask("/v1/acts/J1")).json(), { job: "J1" });
+  assert.equal((await server.ask("/v1/acts/J2")).status, 404);
+});
+
 test("messages, the busiest and deaths of pods", async () => {
   await using server = await start();
   assert.deepEqual(await (await server.ask("/v1/messages/M1")).json(), { id: "M1" });
@@ -94,7 +122,8 @@ test("messages, the busiest and deaths of pods", async () => {
 
 test("startAdmin() does not run without a token", async () => {
   const never = async (): Promise<unknown> => null;
-  const hooks = { queue: never, message: never, top: never, act: never, witness: never };
+  const acts = { act: never, progress: never, suspend: never, resume: never };
+  const hooks = { queue: never, message: never, top: never, ...acts, witness: never };
   await assert.rejects(
     startAdmin({ host: "127.0.0.1", port: 0, reusePort: false, token: "", hooks }),
     /expected a token/,

@@ -1,0 +1,166 @@
+/**
+ * CORRIDOR: acts on queued mail (retry, bounce) in the whole pool. Each pod works off the shards it owns, a bounded number
+ * at a time; who asked is answered within seconds, with how far it has come, and can ask again until it is done.
+ */
+import { idHashOf } from "#crds/wire/state-record.ts";
+import type { Deliver } from "./deliver.ts";
+import { type Pod, silentOf } from "./pod.ts";
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { type QueueQuery, matches, selectorOf } from "./queue-query.ts";
+import type { Peers } from "./spool/peers.ts";
+
+export type ActionName = "retry" | "bounce";
+
+export interface Progress {
+  /** Entries looked at, of those that were queued when it began. */
+  readonly looked: number;
+  readonly total: number;
+  readonly affected: number;
+  readonly isDone: boolean;
+}
+
+export interface ActAnswer extends Progress {
+  /** To ask again with, while it is not done. */
+  readonly job: string;
+  readonly pods: readonly string[];
+  /** Live pods that did not say how far they are. */
+  readonly silent: readonly string[];
+}
+
+export interface ActsDeps {
+  readonly pod: Pod;
+  readonly peers: Peers;
+  readonly deliver: Deliver;
+}
+
+export type Acts = ReturnType<typeof createActs>;
+
+const askMs = 4000;
+/** A peer says how far it is after so long at the latest. */
+const answerMs = 3000;
+/** Whoever asked over HTTP is answered within this and `askMs`. */
+const waitMs = 8000;
+const pollMs = 250;
+/** Entries worked on at a time: loads, reports and deletions share the spool with the mail. */
+const atATime = 64;
+/** Looked at before others get their turn. */
+const sliceEntries = 1000;
+const maxJobs = 8;
+const keepMs = 600_000;
+
+interface Job {
+  looked: number;
+  total: number;
+  affected: number;
+  endedAt: number | undefined;
+  ended: Promise<void>;
+}
+
+export function createActs({ pod, peers, deliver }: ActsDeps) {
+  const { scheduler, clock } = pod;
+  const jobs = new Map<string, Job>();
+
+  const actOn = async (action: ActionName, query: QueueQuery, handle: number): Promise<boolean> => {
+    const queued = scheduler.entryOf(handle);
+    if (queued === undefined || queued.state === "inflight") return false;
+    if (query.id !== undefined && queued.entry.idHash !== idHashOf(query.id)) return false;
+    if (!pod.ownership.mayProceed(queued.entry.shard)) return false;
+    if (action === "retry" && query.domain === undefined) {
+      if (queued.state === "waiting") scheduler.requeue(handle, clock.now());
+      return true;
+    }
+    const fits = (envelope: Envelope) => matches(envelope, query);
+    return action === "retry" ? deliver.retry(handle, fits) : deliver.bounce(handle, fits);
+  };
+
+  const work = async (job: Job, action: ActionName, query: QueueQuery): Promise<void> => {
+    const handles = scheduler.handles(selectorOf(pod, query));
+    job.total = handles.length;
+    let next = 0;
+    const worker = async (): Promise<void> => {
+      while (next < handles.length) {
+        const handle = handles[next++];
+        if (handle !== undefined && (await actOn(action, query, handle))) job.affected++;
+        if (++job.looked % sliceEntries !== 0) continue;
+        deliver.pump();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    await Promise.all(Array.from({ length: atATime }, worker));
+    job.endedAt = clock.monotonic();
+    deliver.pump();
+  };
+
+  const begin = (name: string, action: ActionName, query: QueueQuery): Job => {
+    const known = jobs.get(name);
+    if (known !== undefined) return known;
+    for (const [other, { endedAt }] of jobs)
+      if (endedAt !== undefined && clock.monotonic() - endedAt > keepMs) jobs.delete(other);
+    const running = [...jobs.values()].filter(({ endedAt }) => endedAt === undefined).length;
+    if (running >= maxJobs) throw new Error(`Cannot ${action}: expected at most ${maxJobs} acts at a time`);
+    const job: Job = { looked: 0, total: 0, affected: 0, endedAt: undefined, ended: Promise.resolve() };
+    jobs.set(name, job);
+    job.ended = work(job, action, query).catch((error: unknown) => {
+      job.endedAt = clock.monotonic();
+      pod.log.error("act failed", { action, error: String(error) });
+    });
+    return job;
+  };
+
+  const gathered = async (name: string, kind: string, query: object): Promise<ActAnswer> => {
+    const answers = await peers.ask(kind, { job: name, ...query }, askMs);
+    const said = answers.flatMap(({ answer }) => (answer === null ? [] : [answer as Progress]));
+    const sum = (of: (progress: Progress) => number) => said.reduce((total, one) => total + of(one), 0);
+    return {
+      job: name,
+      looked: sum(({ looked }) => looked),
+      total: sum(({ total }) => total),
+      affected: sum(({ affected }) => affected),
+      isDone: said.every(({ isDone }) => isDone),
+      pods: answers.filter(({ answer }) => answer !== null).map((one) => one.pod),
+      silent: silentOf(pod, answers),
+    };
+  };
+
+  return {
+    /** The answer to a peer that begins an act. */
+    async beginHere(query: unknown): Promise<Progress> {
+      const {
+        job: name,
+        action,
+        selection,
+      } = query as {
+        job: string;
+        action: ActionName;
+        selection: QueueQuery;
+      };
+      const job = begin(name, action, selection);
+      await Promise.race([job.ended, new Promise((resolve) => setTimeout(resolve, answerMs).unref())]);
+      return progressOf(job);
+    },
+    /** The answer to a peer that asks on; null = this pod has no part in it. */
+    progressHere(query: unknown): Progress | null {
+      const job = jobs.get((query as { job: string }).job);
+      return job === undefined ? null : progressOf(job);
+    },
+    async act(action: ActionName, selection: QueueQuery): Promise<ActAnswer> {
+      const name = pod.newId();
+      const until = clock.monotonic() + waitMs;
+      let answer = await gathered(name, "act", { action, selection });
+      while (!answer.isDone && clock.monotonic() < until) {
+        await new Promise((resolve) => setTimeout(resolve, pollMs));
+        answer = await gathered(name, "act-progress", {});
+      }
+      return answer;
+    },
+    /** How far an act is; null = no pod knows it (any more). */
+    async progress(job: string): Promise<ActAnswer | null> {
+      const answer = await gathered(job, "act-progress", {});
+      return answer.pods.length === 0 ? null : answer;
+    },
+  };
+}
+
+function progressOf({ looked, total, affected, endedAt }: Job): Progress {
+  return { looked, total, affected, isDone: endedAt !== undefined };
+}

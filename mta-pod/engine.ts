@@ -1,0 +1,161 @@
+/** Puts the corridors of one pod on top of its rooms and ties their knots; starts and stops them in order. */
+import type { PodConfig } from "#crds/pod-config/schema.ts";
+import { createActs } from "./acts.ts";
+import { createAdmission } from "./admit/admission.ts";
+import { createAttempts } from "./attempt.ts";
+import { createDeliver, type Deliver } from "./deliver.ts";
+import { createExplain } from "./explain.ts";
+import { createIntake } from "./intake.ts";
+import type { LiveConfig } from "./live-config.ts";
+import { createOutbound } from "./outbound.ts";
+import { createParents } from "./parents.ts";
+import type { Pod } from "./pod.ts";
+import { createReceive } from "./receive.ts";
+import { RecentIds } from "./recent-ids.ts";
+import { buildRooms, type EngineParts } from "./rooms.ts";
+import { createSettlement } from "./settlement.ts";
+import { createShards } from "./shards.ts";
+import { createSigners } from "./signers.ts";
+import { createSites } from "./sites.ts";
+import { createPeers } from "./spool/peers.ts";
+import { createSuspending } from "./suspend.ts";
+
+/** Left of the grace time for the hand-over itself, after transactions have had theirs. */
+const handOverMs = 5000;
+const quiescePollMs = 10;
+
+/** Rooms first, then the corridors on top of them; the three knots (owner ↔ index ↔ attempts) are tied by functions. */
+export function buildEngine({ options, log, clock, incarnation, live, spool }: EngineParts) {
+  const { shards: shardCount } = spool.options;
+  /** Shards that are being handed over: what runs on them ends, nothing new begins. */
+  const leaving = new Set<number>();
+  const mayBegin = (shard: number) => !leaving.has(shard);
+  const pod = buildRooms(
+    { options, log, clock, incarnation, live, spool },
+    {
+      onOwned: (shard, leaseSeq) => shards.owned(shard, leaseSeq),
+      onLost: (shard, reason) => {
+        leaving.delete(shard);
+        shards.lost(shard, reason);
+        outbound.abandon(shard);
+      },
+      quiesce: (shard) =>
+        settled(() => deliver.inFlight(shard).size + parents.underWay(shard) === 0, handOverMs),
+    },
+    (site) => sites.providerOf(site),
+  );
+  const recent = new RecentIds();
+  let admission = createAdmission(live.current());
+  let signers = createSigners(live.current(), log);
+  const shards = createShards({ spool, log, deliver: (): Deliver => deliver });
+  const { leaseSeqOf, owns, stored, reindex } = shards;
+  const intake = createIntake({ router: pod.router, publisher: pod.publisher, shards: shardCount, stored });
+  const settlement = createSettlement({
+    pod,
+    intake,
+    recent,
+    owns,
+    fenced: (shard) => pod.ownership.fenced(shard),
+  });
+  const sites = createSites(pod, shardCount, () => deliver.pump());
+  const outbound = createOutbound(pod);
+  const mayProceed = (shard: number) => owns(shard) && pod.ownership.mayProceed(shard);
+  const attempts = createAttempts({ pod, outbound, sites, settlement, signers: () => signers, mayProceed });
+  const parents = createParents({ pod, intake, shards: shardCount, leaseSeqOf, owns, stored });
+  const splitParent = parents.split;
+  const deliver = createDeliver({
+    pod,
+    mayBegin,
+    attempts,
+    sites,
+    settlement,
+    recent,
+    splitParent,
+    leaseSeqOf,
+    reindex,
+  });
+  const peers = createPeers({ spool, members: () => pod.ownership.members() });
+  const acts = createActs({ pod, peers, deliver });
+  const suspending = createSuspending({ pod, spool, peers, pump: () => deliver.pump() });
+  const explain = createExplain({ pod, peers, acts, suspending });
+  const adopt = (config: PodConfig): void => {
+    admission = createAdmission(config);
+    signers = createSigners(config, log);
+    pod.router.configure(config.manifest.rules, config.manifest.egress.allowDestinations);
+    pod.scheduler.setTenants(tenantPolicies(config), clock.now());
+    pod.scheduler.setSources(config.manifest.egress.sources, clock.now());
+    sites.refresh();
+    deliver.pump();
+  };
+  adopt(live.current());
+  live.onChange(adopt);
+  live.onRefused(() => pod.metrics.configErrors.inc({}));
+  const receive = createReceive({
+    pod,
+    intake,
+    admission: () => admission,
+    queued: (tenant) => queuedHere(pod, tenant),
+    livePods: () => pod.ownership.members().length,
+  });
+  return {
+    pod,
+    receive,
+    explain,
+    admission: () => admission,
+    status: () => statusOf(pod, deliver, live),
+    async start() {
+      // What is suspended must be known before the first shard is: its mail would leave otherwise.
+      await suspending.start();
+      await pod.ownership.start();
+    },
+    async stop(graceMs: number) {
+      deliver.stop();
+      await settled(() => deliver.running() === 0, graceMs);
+      await pod.ownership.release();
+      outbound.destroyAll();
+      explain.stop();
+      peers.close();
+      await settled(() => pod.entries.removing() === 0, handOverMs);
+      await pod.publisher.close();
+      await pod.eventLog.close();
+      pod.entries.close();
+      pod.states.close();
+      await pod.ownership.close();
+    },
+  };
+}
+
+function tenantPolicies(config: PodConfig): Map<string, { weight: number; held: boolean }> {
+  return new Map(
+    [...config.tenants].map(([id, { weight, state }]) => [id, { weight, held: state === "Hold" }]),
+  );
+}
+
+function queuedHere(pod: Pod, tenant: string): number {
+  const counts = pod.scheduler.counts().tenants.get(tenant);
+  return counts === undefined ? 0 : counts.ready + counts.waiting + counts.suspended + counts.inflight;
+}
+
+function statusOf(pod: Pod, deliver: Deliver, live: LiveConfig): object {
+  const { total } = pod.scheduler.counts();
+  const { generation, digest, pool } = live.current().manifest;
+  return {
+    pool,
+    pod: pod.name,
+    incarnation: pod.incarnation,
+    generation,
+    digest,
+    shards: pod.ownership.ownedShards(),
+    members: pod.ownership.members().map((member) => member.pod),
+    queued: total.ready + total.waiting + total.suspended + total.inflight,
+    inFlight: deliver.running(),
+  };
+}
+
+/** Resolves when `isDone`, or after `boundMs`: whichever comes first. */
+async function settled(isDone: () => boolean, boundMs: number): Promise<void> {
+  const until = performance.now() + boundMs;
+  while (!isDone() && performance.now() < until) {
+    await new Promise((resolve) => setTimeout(resolve, quiescePollMs));
+  }
+}

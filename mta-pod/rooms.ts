@@ -1,0 +1,80 @@
+/** Builds the rooms of one pod. No order of events is decided here; fails only as its rooms' constructors do. */
+import type { LiveConfig } from "./live-config.ts";
+import type { PodOptions } from "./options.ts";
+import type { Pod } from "./pod.ts";
+import { createResolver } from "./route/resolver.ts";
+import { createRouter } from "./route/router.ts";
+import { systemClock } from "./runtime/clock.ts";
+import type { Log } from "./runtime/log.ts";
+import { createIdMaker } from "./runtime/message-id.ts";
+import { createScheduler } from "./schedule/scheduler.ts";
+import type { Spool } from "./spool/connection.ts";
+import { createEntries } from "./spool/entries.ts";
+import { createEventLog } from "./spool/events.ts";
+import { createOwnership, type OwnershipHandlers } from "./spool/ownership.ts";
+import { createPublisher } from "./spool/publisher.ts";
+import { createStates } from "./spool/states.ts";
+import { createMetrics } from "./telemetry/metrics.ts";
+import { otherSeries } from "./telemetry/series.ts";
+import { timedSpool } from "./timed-spool.ts";
+
+export interface EngineParts {
+  readonly options: PodOptions;
+  readonly log: Log;
+  readonly clock: Pod["clock"];
+  readonly incarnation: string;
+  readonly live: LiveConfig;
+  readonly spool: Spool;
+}
+
+export function buildRooms(
+  { options, log, clock, incarnation, live, spool }: EngineParts,
+  handlers: OwnershipHandlers,
+  providerOf: (site: string) => string,
+): Pod {
+  const scheduler = createScheduler({ random: Math.random, sources: live.current().manifest.egress.sources });
+  const ownership = createOwnership({ spool, clock: systemClock, log, handlers });
+  const eventLog = createEventLog(spool);
+  const metrics = createMetrics({
+    clock,
+    queued: () => scheduler.counts().tenants,
+    connections: function* () {
+      for (const site of scheduler.sites())
+        for (const { source, open } of scheduler.snapshot(site)?.sources ?? [])
+          yield { provider: providerOf(site), source, open };
+    },
+    heldTimes: () =>
+      scheduler.takeHeldTimes().map(({ site, binding, ms }) => ({
+        provider: site === otherSeries ? otherSeries : providerOf(site),
+        limit: binding,
+        seconds: ms / 1000,
+      })),
+    eventsDropped: () => eventLog.dropped(),
+    shardsOwned: () => ownership.ownedShards().length,
+    generation: () => live.current().manifest.generation,
+  });
+  const rooms = {
+    publisher: createPublisher(spool),
+    entries: createEntries(spool),
+    states: createStates(spool),
+  };
+  return {
+    name: options.name,
+    incarnation,
+    clock,
+    random: Math.random,
+    log,
+    metrics,
+    router: createRouter({
+      resolver: createResolver({ servers: options.resolvers }),
+      clock,
+      random: Math.random,
+    }),
+    scheduler,
+    ...timedSpool(rooms, clock, (op, seconds) => metrics.spool.observe({ op }, seconds)),
+    eventLog,
+    ownership,
+    newId: createIdMaker(() => clock.now()),
+    config: live.current,
+  };
+}

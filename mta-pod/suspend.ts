@@ -1,0 +1,129 @@
+/**
+ * CORRIDOR: suspends and resumes tenants and sites in the whole pool: stated once in the spool, taken in by every pod's
+ * scheduler. An answer names the pods that had taken it in by then; those that had not will, since it is stored.
+ */
+import { type Pod, silentOf } from "./pod.ts";
+import type { Peers } from "./spool/peers.ts";
+import { covers, createSuspensions, type Stated, type Suspension } from "./spool/suspensions.ts";
+import type { Spool } from "./spool/connection.ts";
+
+const askMs = 4000;
+const applyMs = 3000;
+const pollMs = 10;
+
+export interface Selection {
+  readonly tenant?: string | undefined;
+  readonly site?: string | undefined;
+}
+
+export interface SuspendDeps {
+  readonly pod: Pod;
+  readonly spool: Spool;
+  readonly peers: Peers;
+  pump(): void;
+}
+
+/** What the pods of the pool say of a change. */
+export interface Applied {
+  /** Entries queued in the selection now. */
+  readonly affected: number;
+  /** Suspensions stated or lifted. */
+  readonly suspensions: number;
+  /** Pods that had taken it in when this was answered, and those that had not said so. */
+  readonly pods: readonly string[];
+  readonly pending: readonly string[];
+}
+
+export type Suspending = ReturnType<typeof createSuspending>;
+
+export function createSuspending({ pod, spool, peers, pump }: SuspendDeps) {
+  const { scheduler, clock } = pod;
+  const suspensions = createSuspensions(spool, {
+    onSuspended({ tenant, site, until }) {
+      scheduler.suspend(selectorOf({ tenant, site }), until ?? null, clock.now());
+      pod.log.info("suspended", { tenant, site, until });
+    },
+    onLifted(lifted, remaining) {
+      scheduler.resume(selectorOf(lifted), clock.now());
+      // Narrower ones were lifted with it, but still stand.
+      for (const { until, ...one } of remaining)
+        if (covers(lifted, one)) scheduler.suspend(selectorOf(one), until ?? null, clock.now());
+      pod.log.info("resumed", { tenant: lifted.tenant, site: lifted.site });
+      pump();
+    },
+  });
+
+  const gathered = async (stated: Stated, selection: Selection): Promise<Applied> => {
+    if (stated.kind === "unavailable")
+      throw new Error("Cannot change suspensions: expected the spool to answer, got nothing; try again");
+    const answers = await peers.ask("suspended", { revision: stated.revision, ...selection }, askMs);
+    const said = answers.map((one) => ({ pod: one.pod, ...(one.answer as HereAnswer) }));
+    const pods = said.filter(({ isApplied }) => isApplied).map((one) => one.pod);
+    return {
+      affected: said.reduce((sum, { count }) => sum + count, 0),
+      suspensions: stated.count,
+      pods,
+      pending: silentOf(
+        pod,
+        pods.map((name) => ({ pod: name })),
+      ),
+    };
+  };
+
+  return {
+    start: suspensions.start,
+    list: suspensions.list,
+    /** The answer to a peer: waits until this pod has taken in the change. */
+    async here(query: unknown): Promise<HereAnswer> {
+      const { revision, tenant, site } = query as Selection & { revision: number };
+      const until = clock.monotonic() + applyMs;
+      while (suspensions.seen() < revision && clock.monotonic() < until)
+        await new Promise((resolve) => setTimeout(resolve, pollMs));
+      return {
+        isApplied: suspensions.seen() >= revision,
+        count: scheduler.count(selectorOf({ tenant, site })),
+      };
+    },
+    /** Mail that is queued and mail that comes, for `forSeconds` or until resumed. Rejects when the spool does not answer. */
+    async suspend(selection: Selection, forSeconds?: number): Promise<Applied> {
+      const at = clock.now();
+      const suspension: Suspension = {
+        ...selectorOf(selection),
+        ...(forSeconds === undefined ? {} : { until: at + forSeconds * 1000 }),
+        by: pod.name,
+        at,
+      };
+      return gathered(await suspensions.suspend(suspension), selection);
+    },
+    /** Lifts every suspension within the selection; a wider one goes on. */
+    async resume(selection: Selection): Promise<Applied> {
+      return gathered(await suspensions.lift(selectorOf(selection)), selection);
+    },
+    /** The suspension that holds a lane, in words; null = none. */
+    describe(lane: { readonly tenant: string; readonly site: string }): string | null {
+      const now = clock.now();
+      const found = suspensions
+        .list()
+        .find((one) => covers(one, lane) && (one.until === undefined || one.until > now));
+      return found === undefined ? null : describeOf(found);
+    },
+  };
+}
+
+interface HereAnswer {
+  readonly isApplied: boolean;
+  readonly count: number;
+}
+
+function selectorOf({ tenant, site }: Selection): { tenant?: string; site?: string } {
+  return { ...(tenant === undefined ? {} : { tenant }), ...(site === undefined ? {} : { site }) };
+}
+
+function describeOf({ tenant, site, until }: Suspension): string {
+  const what = [
+    ...(tenant === undefined ? [] : [`tenant ${tenant}`]),
+    ...(site === undefined ? [] : [`site ${site}`]),
+  ];
+  const end = until === undefined ? "until resumed" : `until ${new Date(until).toISOString()}`;
+  return `a suspension of ${what.length === 0 ? "everything" : what.join(" at ")}, ${end}`;
+}
