@@ -24,6 +24,8 @@ export interface Loaded {
   readonly open: readonly number[];
   readonly stateSeq: number;
   readonly leaseSeq: number;
+  /** What the attempt before left, "" = there was none. */
+  readonly last: string;
 }
 
 export interface AttemptDeps {

@@ -118,7 +118,11 @@ export function createDeliver(deps: DeliverDeps) {
     const held = hot.take(dispatch.handle);
     if (held !== undefined && made === 0) {
       const open = held.envelope.to.map((_, index) => index);
-      return attempt(dispatch, { ...held, open, stateSeq: 0, leaseSeq: deps.leaseSeqOf(shard) }, ended);
+      return attempt(
+        dispatch,
+        { ...held, open, stateSeq: 0, leaseSeq: deps.leaseSeqOf(shard), last: "" },
+        ended,
+      );
     }
     const retryLater = (ms: number) => {
       postpone(dispatch, ms);
@@ -148,13 +152,14 @@ export function createDeliver(deps: DeliverDeps) {
     if (idHashOf(envelope.id) !== entry.idHash) return "changed";
     const all = envelope.to.map((_, index) => index);
     const leaseSeq = deps.leaseSeqOf(shard);
-    if (entry.attempt === 0) return { envelope, body, open: all, stateSeq: 0, leaseSeq };
+    if (entry.attempt === 0) return { envelope, body, open: all, stateSeq: 0, leaseSeq, last: "" };
     const state = await pod.states.read(shard, seq);
     if (state.kind === "unavailable") return "unavailable";
     if (state.kind === "none" || state.record.idHash !== entry.idHash)
-      return { envelope, body, open: all, stateSeq: 0, leaseSeq };
+      return { envelope, body, open: all, stateSeq: 0, leaseSeq, last: "" };
     const open = state.record.open.filter((index) => index < all.length);
-    return { envelope, body, open: open.length === 0 ? all : open, stateSeq: state.stateSeq, leaseSeq };
+    const { last } = state.record;
+    return { envelope, body, open: open.length === 0 ? all : open, stateSeq: state.stateSeq, leaseSeq, last };
   };
 
   /** Takes a queued entry that is not under way and hands it over with its hold; resolves at its end, false = none fits. */
@@ -209,8 +214,8 @@ export function createDeliver(deps: DeliverDeps) {
         else scheduler.defer(handle, clock.now() + unavailableRetryMs, entry.attempt, clock.now());
         return ended();
       }
-      const { open, envelope } = loaded;
-      settleWithout(step, { loaded, decision: expire({ open, from: envelope.from, last: "" }) }, ended);
+      const { open, envelope, last } = loaded;
+      settleWithout(step, { loaded, decision: expire({ open, from: envelope.from, last }) }, ended);
       return undefined;
     });
   };

@@ -70,12 +70,13 @@ function admitSender(
   { size, smtpUtf8 }: { readonly size: number; readonly smtpUtf8: boolean },
 ): void {
   const { options, budget } = state.context;
+  if (budget.isNearlyFull()) return refuseMail(state, reply(452, "4.3.1", "out of memory, try again later"));
+  // The hook first: it knows the tenant's limits, and counts what it refuses.
+  const refusal = ask(state, () => options.hooks.mail(state.facts, from, size));
+  if (refusal !== null) return refuseMail(state, refusal);
   const maxBytes = options.maxMessageBytes(state.facts.login);
   if (size > maxBytes)
     return refuseMail(state, reply(552, "5.3.4", `message above the limit of ${maxBytes} bytes`));
-  if (budget.isNearlyFull()) return refuseMail(state, reply(452, "4.3.1", "out of memory, try again later"));
-  const refusal = ask(state, () => options.hooks.mail(state.facts, from, size));
-  if (refusal !== null) return refuseMail(state, refusal);
   state.openTransaction(from, smtpUtf8);
   state.out += "250 2.1.0 sender ok\r\n";
 }
