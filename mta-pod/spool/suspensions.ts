@@ -4,8 +4,8 @@
  */
 import { hashToken } from "#crds/values/hash.ts";
 import { callApi, isRecord } from "./api.ts";
-import { type Bucket, openBucket } from "./bucket.ts";
-import type { Spool } from "./connection.ts";
+import { openBucket } from "./bucket.ts";
+import { pause, type Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
 
 export interface Suspension {
@@ -43,14 +43,15 @@ export interface Suspensions {
 }
 
 const prefix = "suspend.";
-const attempts = 5;
+/** An operator waits for a leader election, but not for ever. */
+const attempts = 15;
+const retryMs = 200;
 /** A key outlives its `until`, so that the server's clock never ends one early; so does the mark of a lifted one. */
 const slackSeconds = 3600;
 const markSeconds = 3600;
 const maxTextBytes = 4096;
 
 export function createSuspensions(spool: Spool, handlers: SuspensionHandlers): Suspensions {
-  const bucket = openBucket(spool);
   const standing = new Map<string, Suspension>();
   let feed: Feed | undefined;
   let seen = 0;
@@ -102,19 +103,19 @@ export function createSuspensions(spool: Spool, handlers: SuspensionHandlers): S
         suspension.until === undefined
           ? undefined
           : Math.max(1, Math.ceil((suspension.until - suspension.at) / 1000)) + slackSeconds;
-      const written = await write(bucket, keyOf(suspension), { text: encode(suspension), seconds });
+      const written = await write(spool, keyOf(suspension), { text: encode(suspension), seconds });
       return written === undefined
         ? { kind: "unavailable" }
         : { kind: "stated", revision: written, count: 1 };
     },
     async lift(selector) {
-      const found = await stored(spool, bucket);
+      const found = await stored(spool);
       if (found === undefined) return { kind: "unavailable" };
       let revision = 0;
       let count = 0;
       for (const { key, suspension } of found) {
         if (!covers(selector, suspension)) continue;
-        const written = await write(bucket, key, { text: "", seconds: markSeconds });
+        const written = await write(spool, key, { text: "", seconds: markSeconds });
         if (written === undefined) return { kind: "unavailable" };
         revision = Math.max(revision, written);
         count++;
@@ -139,27 +140,37 @@ function keyOf({ tenant, site }: Suspension): string {
 
 /** Resolves to the revision, undefined when the server did not take it. */
 async function write(
-  bucket: Bucket,
+  spool: Spool,
   key: string,
   { text, seconds }: { text: string; seconds: number | undefined },
 ): Promise<number | undefined> {
-  for (let attempt = 0; attempt < attempts; attempt++) {
+  const bucket = openBucket(spool);
+  for (let attempt = 0; attempt < attempts && !spool.closing.aborted; attempt++) {
     const read = await bucket.read(key);
-    if (read.kind === "failed") continue;
-    const expected = read.revision;
-    const written = await (seconds === undefined
-      ? bucket.write(key, text, expected)
-      : bucket.writeFor(key, text, { expected, seconds }));
-    if (written.kind === "written") return written.seq;
+    if (read.kind !== "failed") {
+      const expected = read.revision;
+      const written = await (seconds === undefined
+        ? bucket.write(key, text, expected)
+        : bucket.writeFor(key, text, { expected, seconds }));
+      if (written.kind === "written") return written.seq;
+    }
+    await pause(spool.timers, retryMs, spool.closing);
   }
   return undefined;
 }
 
 /** All that stand, as the leader knows them: the watch may lag behind what another pod was just told. */
-async function stored(
-  spool: Spool,
-  bucket: Bucket,
-): Promise<{ key: string; suspension: Suspension }[] | undefined> {
+async function stored(spool: Spool): Promise<{ key: string; suspension: Suspension }[] | undefined> {
+  for (let attempt = 0; attempt < attempts && !spool.closing.aborted; attempt++) {
+    const found = await readStored(spool);
+    if (found !== undefined) return found;
+    await pause(spool.timers, retryMs, spool.closing);
+  }
+  return undefined;
+}
+
+async function readStored(spool: Spool): Promise<{ key: string; suspension: Suspension }[] | undefined> {
+  const bucket = openBucket(spool);
   const subjects = `$KV.${spool.names.bucket}.${prefix}`;
   const info = await callApi(spool, {
     subject: `STREAM.INFO.KV_${spool.names.bucket}`,

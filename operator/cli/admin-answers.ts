@@ -28,6 +28,8 @@ export const queueSchema = z.object({
   entries: z.array(queueEntrySchema),
   /** There are more than were asked for. */
   truncated: z.boolean(),
+  /** Live pods that did not answer: what they have is not in the list. */
+  silent: z.array(z.string()).optional(),
 });
 
 const eventSchema = z.object({
@@ -81,12 +83,42 @@ export const topSchema = z.object({
       backoffUntil: time.nullish(),
     }),
   ),
+  suspensions: z
+    .array(
+      z.object({
+        tenant: z.string().optional(),
+        site: z.string().optional(),
+        until: time.optional(),
+        by: z.string(),
+        at: time,
+      }),
+    )
+    .optional(),
 });
 
-export const affectedSchema = z.object({ affected: z.number() });
+export const actSchema = z.object({
+  affected: z.number(),
+  looked: z.number(),
+  total: z.number(),
+  isDone: z.boolean(),
+  /** To ask on with, at /v1/acts/JOB. */
+  job: z.string(),
+  pods: z.array(z.string()),
+  /** Live pods that said nothing. */
+  silent: z.array(z.string()),
+});
+
+export const suspensionSchema = z.object({
+  affected: z.number(),
+  suspensions: z.number(),
+  pods: z.array(z.string()),
+  /** Pods that had not yet said that it holds there. */
+  pending: z.array(z.string()),
+});
 
 export type QueueEntry = z.infer<typeof queueEntrySchema>;
 export type MessageAnswer = z.infer<typeof messageSchema>;
+export type ActAnswer = z.infer<typeof actSchema>;
 export type EventAnswer = z.infer<typeof eventSchema>;
 export type TopAnswer = z.infer<typeof topSchema>;
 

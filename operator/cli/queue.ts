@@ -1,36 +1,36 @@
 /** `mailboat queue ls|suspend|resume|bounce|retry`: looks at queued mail and acts on a selection of it, never on everything by mistake. */
 import type { Command } from "commander";
-import { affectedSchema, queueSchema, readAnswer, type QueueEntry } from "./admin-answers.ts";
-import { addServerOptions, connectAdmin, type ServerOptions } from "./admin-client.ts";
-import { CommandError, wholeNumber, type CommandIo } from "./command-io.ts";
+import { queueSchema, readAnswer, type QueueEntry } from "./admin-answers.ts";
+import { addServerOptions, connectAdmin } from "./admin-client.ts";
+import { wholeNumber, type CommandIo } from "./command-io.ts";
+import { type ActOptions, act, suspendOrResume } from "./queue-acts.ts";
+import { selectorOf } from "./selection.ts";
 import { formatAge, formatSize, formatTable } from "./table.ts";
 
-interface Selection {
-  readonly tenant?: string;
-  readonly site?: string;
-  readonly domain?: string;
-  readonly id?: string;
-  readonly all?: boolean;
-}
-
-type QueueOptions = ServerOptions & Selection & { readonly limit: string; readonly json?: boolean };
-
-const actions = [
-  { name: "suspend", does: "Keep the selected mail from being attempted until it is resumed" },
-  { name: "resume", does: "Let suspended mail go again" },
-  { name: "bounce", does: "Give the selected mail up: its senders get a delivery report" },
-  { name: "retry", does: "Attempt the selected mail as soon as its limits allow" },
-] as const;
+type ListOptions = ActOptions & { readonly limit: string };
 
 export function addQueueCommands(program: Command, io: CommandIo): void {
   const queue = program.command("queue").description("Look at and act on queued mail");
   withSelection(queue.command("ls").description("List queued mail, oldest first"))
     .option("--limit <n>", "entries at most", "100")
-    .action((options: QueueOptions) => list(options, io));
-  for (const { name, does } of actions)
-    withSelection(queue.command(name).description(does))
-      .option("--all", "everything that is queued in the pool")
-      .action((options: QueueOptions) => act(name, options, io));
+    .action((options: ListOptions) => list(options, io));
+  const acting = (name: string, does: string): Command =>
+    withSelection(queue.command(name).description(does)).option("--all", "everything in the pool");
+  acting(
+    "suspend",
+    "Keep mail of a tenant or to a site from being attempted, in all pods, until it is resumed",
+  )
+    .option("--for <duration>", "end the suspension by itself after so long, such as 30m or 12h")
+    .action((options: ActOptions) => suspendOrResume("suspend", options, io));
+  acting("resume", "Let suspended mail go again").action((options: ActOptions) =>
+    suspendOrResume("resume", options, io),
+  );
+  acting("bounce", "Give the selected mail up: its senders get a delivery report").action(
+    (options: ActOptions) => act("bounce", options, io),
+  );
+  acting("retry", "Attempt the selected mail as soon as its limits allow").action((options: ActOptions) =>
+    act("retry", options, io),
+  );
 }
 
 function withSelection(command: Command): Command {
@@ -42,12 +42,14 @@ function withSelection(command: Command): Command {
     .option("--json", "print JSON");
 }
 
-async function list(options: QueueOptions, io: CommandIo): Promise<void> {
+async function list(options: ListOptions, io: CommandIo): Promise<void> {
   const limit = wholeNumber("--limit", options.limit, { min: 1, max: 100_000 });
   const admin = await connectAdmin(options);
   const answer = await admin.get("/v1/queue", { ...selectorOf(options), limit: String(limit) });
   if (options.json === true) return io.print(JSON.stringify(answer));
-  const { entries, truncated } = readAnswer(queueSchema, answer);
+  const { entries, truncated, silent = [] } = readAnswer(queueSchema, answer);
+  if (silent.length > 0)
+    io.complain(`no answer from ${silent.join(", ")}: what is queued there is not shown`);
   if (entries.length === 0) return io.print("nothing is queued");
   const now = Date.now();
   const head = ["ID", "TENANT", "SITE", "TO", "SIZE", "AGE", "TRY", "STATE", "NEXT"];
@@ -76,31 +78,4 @@ function row(entry: QueueEntry, now: number): string[] {
     entry.state,
     next,
   ];
-}
-
-async function act(
-  action: (typeof actions)[number]["name"],
-  options: QueueOptions,
-  io: CommandIo,
-): Promise<void> {
-  const selector = selectorOf(options);
-  const empty = Object.keys(selector).length === 0;
-  if (empty && options.all !== true)
-    throw new CommandError(
-      `Cannot ${action}: expected --tenant, --site, --domain or --id (or --all for everything that is queued), got no selection`,
-      2,
-    );
-  if (!empty && options.all === true)
-    throw new CommandError(`Cannot ${action}: expected either a selection or --all, got both`, 2);
-  const admin = await connectAdmin(options);
-  const answer = await admin.post(`/v1/queue/${action}`, empty ? { all: true } : selector);
-  if (options.json === true) return io.print(JSON.stringify(answer));
-  const { affected } = readAnswer(affectedSchema, answer);
-  io.print(`${action}: ${affected} ${affected === 1 ? "entry" : "entries"}`);
-  if (affected === 0) io.setExitCode(1);
-}
-
-function selectorOf({ tenant, site, domain, id }: Selection): Record<string, string> {
-  const given = Object.entries({ tenant, site, domain, id }).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
 }

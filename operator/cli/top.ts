@@ -40,7 +40,7 @@ async function top(options: TopOptions, io: CommandIo): Promise<void> {
 }
 
 /** The lines for a person; `now` in ms since 1970. */
-function screen({ tenants, sites }: TopAnswer, now: number): string[] {
+function screen({ tenants, sites, suspensions = [] }: TopAnswer, now: number): string[] {
   const busiestTenants = [...tenants]
     .sort((a, b) => b.ready + b.waiting + b.suspended - (a.ready + a.waiting + a.suspended))
     .slice(0, maxRows);
@@ -64,5 +64,19 @@ function screen({ tenants, sites }: TopAnswer, now: number): string[] {
     ...formatTable(["TENANT", "READY", "WAITING", "SUSPENDED", "OLDEST", "IN/S", "OUT/S"], tenantRows),
     "",
     ...formatTable(["SITE", "QUEUED", "OPEN", "WINDOW", "BINDING"], siteRows),
+    ...suspensionLines(suspensions, now),
   ];
+}
+
+function suspensionLines(suspensions: NonNullable<TopAnswer["suspensions"]>, now: number): string[] {
+  const rows = suspensions
+    .filter(({ until }) => until === undefined || until > now)
+    .slice(0, maxRows)
+    .map(({ tenant = "all", site = "all", until, at }) => [
+      tenant,
+      site,
+      formatAge(now - at),
+      until === undefined ? "when resumed" : `in ${formatAge(until - now)}`,
+    ]);
+  return rows.length === 0 ? [] : ["", ...formatTable(["SUSPENDED TENANT", "SITE", "SINCE", "ENDS"], rows)];
 }

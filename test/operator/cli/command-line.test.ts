@@ -114,6 +114,13 @@ test("wrong usage ends with 2 and says what was expected", async () => {
     [["send", "--to", "a@b.example", "--url", "http://x"], /Cannot use --url: expected smtp:/],
     [["queue", "bounce"], /expected --tenant, --site, --domain or --id \(or --all for everything/],
     [["queue", "retry", "--all", "--id", "1"], /expected either a selection or --all, got both/],
+    [["queue", "suspend", "--domain", "x.example"], /expected --tenant, --site or both.*got --domain/],
+    [["queue", "resume", "--id", "1", "--tenant", "a"], /expected --tenant, --site or both.*got --id/],
+    [["queue", "suspend"], /expected --tenant or --site \(or --all/],
+    [
+      ["queue", "suspend", "--all", "--for", "soon"],
+      /expected --for with a duration such as 30m, got "soon"/,
+    ],
     [["queue", "ls", "--limit", "-1"], /Cannot read --limit/],
     [["why"], /missing required argument/],
     [["why", "../x"], /Cannot look up a message/],
@@ -161,10 +168,14 @@ test("queue ls shows entries, and asks only for what was selected", async () => 
   assert.deepEqual(JSON.parse(json.out), { entries: [entry], truncated: true });
 });
 
+function acted(fields: object): object {
+  return { affected: 0, looked: 2, total: 2, isDone: true, job: "J1", pods: ["a-0"], silent: [], ...fields };
+}
+
 test("queue actions post the selection, and end with 1 when nothing was affected", async () => {
   await using admin = await adminPort({
-    "/v1/queue/bounce": { affected: 2 },
-    "/v1/queue/retry": { affected: 0 },
+    "/v1/queue/bounce": acted({ affected: 2 }),
+    "/v1/queue/retry": acted({ affected: 0 }),
   });
   const bounced = await mailboat("queue", "bounce", "--state", admin.state, "--domain", "x.example");
   assert.deepEqual([bounced.code, bounced.out], [0, "bounce: 2 entries"]);
@@ -173,6 +184,34 @@ test("queue actions post the selection, and end with 1 when nothing was affected
   assert.deepEqual(admin.asked, [
     'POST /v1/queue/bounce {"domain":"x.example"}',
     'POST /v1/queue/retry {"all":true}',
+  ]);
+});
+
+test("a long act is followed to its end, and a pod that ended meanwhile is named", async () => {
+  await using admin = await adminPort({
+    "/v1/queue/bounce": acted({ affected: 5, looked: 9, total: 90, isDone: false, pods: ["a-0", "a-1"] }),
+    "/v1/acts/J1": acted({ affected: 60, looked: 80, total: 80 }),
+  });
+  const { code, out, err } = await mailboat("queue", "bounce", "--state", admin.state, "--all");
+  assert.deepEqual([code, out], [1, "bounce: 60 entries"]);
+  assert.match(err, /9 of 90 looked at, 5 done/);
+  assert.match(err, /no answer from a-1/);
+});
+
+test("queue suspend and resume say what holds now, where, and until when", async () => {
+  const answer = { affected: 3, suspensions: 1, pods: ["a-0"], pending: [] };
+  await using admin = await adminPort({
+    "/v1/queue/suspend": answer,
+    "/v1/queue/resume": { ...answer, suspensions: 0, pending: ["a-1"] },
+  });
+  const one = await mailboat("queue", "suspend", "--state", admin.state, "--tenant", "acme", "--for", "30m");
+  assert.deepEqual([one.code, one.out], [0, "suspend: 3 entries now, and what comes, for 30m"]);
+  const none = await mailboat("queue", "resume", "--state", admin.state, "--all");
+  assert.deepEqual([none.code, none.out], [1, "resume: 0 suspensions lifted"]);
+  assert.match(none.err, /not yet confirmed by a-1/);
+  assert.deepEqual(admin.asked, [
+    'POST /v1/queue/suspend {"tenant":"acme","forSeconds":1800}',
+    'POST /v1/queue/resume {"all":true}',
   ]);
 });
 

@@ -1,0 +1,85 @@
+/** What `mailboat queue` does to mail: suspend, resume, bounce, retry; long acts are followed to their end. Ctrl-C stops only the watching. */
+import { setTimeout as delay } from "node:timers/promises";
+import { parseDuration } from "#crds/values/duration.ts";
+import { type ActAnswer, actSchema, readAnswer, suspensionSchema } from "./admin-answers.ts";
+import { type AdminClient, connectAdmin, type ServerOptions } from "./admin-client.ts";
+import { CommandError, type CommandIo } from "./command-io.ts";
+import { chosen, type Selection } from "./selection.ts";
+
+export type ActOptions = ServerOptions & Selection & { readonly json?: boolean; readonly for?: string };
+
+const pollMs = 1000;
+
+export async function act(action: "bounce" | "retry", options: ActOptions, io: CommandIo): Promise<void> {
+  const body = chosen(action, options, "--tenant, --site, --domain or --id");
+  const admin = await connectAdmin(options);
+  const answer = await followed(
+    admin,
+    readAnswer(actSchema, await admin.post(`/v1/queue/${action}`, body)),
+    io,
+  );
+  const { affected, isDone, silent } = answer;
+  if (options.json === true) io.print(JSON.stringify(answer));
+  else io.print(`${action}: ${entries(affected)}`);
+  if (silent.length > 0)
+    io.complain(
+      `no answer from ${silent.join(", ")}: what is queued there may be left as it was, ${action} again`,
+    );
+  if (affected === 0 || !isDone || silent.length > 0) io.setExitCode(1);
+}
+
+/** Asks on until it is done; what the pods have begun they end, whoever watches. */
+async function followed(admin: AdminClient, first: ActAnswer, io: CommandIo): Promise<ActAnswer> {
+  let answer = first;
+  while (!answer.isDone) {
+    io.complain(`${answer.looked} of ${answer.total} looked at, ${answer.affected} done`);
+    await delay(pollMs);
+    const now = await admin.find(`/v1/acts/${answer.job}`);
+    if (now === undefined) return answer;
+    const next = readAnswer(actSchema, now);
+    // A pod that ended takes its part of the work with it.
+    const lost = answer.pods.filter((pod) => !next.pods.includes(pod));
+    answer = { ...next, silent: [...new Set([...next.silent, ...answer.silent, ...lost])] };
+    if (next.pods.length === 0) return answer;
+  }
+  return answer;
+}
+
+export async function suspendOrResume(
+  action: "suspend" | "resume",
+  options: ActOptions,
+  io: CommandIo,
+): Promise<void> {
+  if (options.domain !== undefined || options.id !== undefined)
+    throw new CommandError(
+      `Cannot ${action}: expected --tenant, --site or both, since a tenant's mail to a site is what waits; got --${options.domain === undefined ? "id" : "domain"}`,
+      2,
+    );
+  const body = chosen(action, options, "--tenant or --site");
+  const forMs = durationOf(action, options.for);
+  const admin = await connectAdmin(options);
+  const seconds = forMs === undefined ? {} : { forSeconds: Math.max(1, Math.ceil(forMs / 1000)) };
+  const answer = await admin.post(`/v1/queue/${action}`, { ...body, ...seconds });
+  const { affected, suspensions, pending } = readAnswer(suspensionSchema, answer);
+  if (options.json === true) io.print(JSON.stringify(answer));
+  else if (action === "suspend")
+    io.print(`suspend: ${entries(affected)} now, and what comes, ${endOf(options.for)}`);
+  else io.print(`resume: ${suspensions} ${suspensions === 1 ? "suspension" : "suspensions"} lifted`);
+  if (pending.length > 0) io.complain(`stored, but not yet confirmed by ${pending.join(", ")}`);
+  if (action === "resume" && suspensions === 0) io.setExitCode(1);
+}
+
+function durationOf(action: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const ms = parseDuration(text);
+  if (ms !== undefined && ms > 0) return ms;
+  throw new CommandError(`Cannot ${action}: expected --for with a duration such as 30m, got "${text}"`, 2);
+}
+
+function endOf(duration: string | undefined): string {
+  return duration === undefined ? "until resumed" : `for ${duration}`;
+}
+
+function entries(count: number): string {
+  return `${count} ${count === 1 ? "entry" : "entries"}`;
+}
