@@ -12,7 +12,7 @@ const batch = 64;
 const retryMs = 2000;
 
 export interface ParentsDeps {
-  readonly pod: Pod;
+  readonly pod: Pick<Pod, "entries" | "states" | "publisher" | "log">;
   readonly intake: Intake;
   readonly shards: number;
   leaseSeqOf(shard: number): number;
@@ -46,13 +46,16 @@ export function createParents(deps: ParentsDeps): Parents {
     for (let start = 0; start < indexed.length; start += batch) {
       const some = indexed.slice(start, start + batch);
       const results = await Promise.all(some.map((child) => publish(envelope, body, child)));
-      if (!results.every(Boolean)) return "later";
-      for (const { indexes } of some) for (const index of indexes) open.delete(index);
+      const published = some.filter((_, place) => results[place] === true);
+      for (const { indexes } of published) for (const index of indexes) open.delete(index);
       if (open.size === 0) break;
+      if (published.length === 0) return "later";
+      // Also when others failed: a child that is published again after the duplicate window is mailed again.
       const record = { attempt: 0, due: 0, open: [...open], idHash, last: "" };
       const written = await pod.states.write(shard, seq, { record, leaseSeq: deps.leaseSeqOf(shard) });
       if (written.kind !== "written") return "later";
       stateSeq = written.stateSeq;
+      if (published.length < some.length) return "later";
     }
     return new Promise((resolve) => {
       pod.entries.remove(

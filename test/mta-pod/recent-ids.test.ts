@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { RecentIds } from "#mta-pod/recent-ids.ts";
+import { envelope } from "#test/kit/spool.ts";
+
+const minuteMs = 60_000;
+
+describe("RecentIds", () => {
+  test("knows what was settled for three minutes at least, and forgets it within nine", () => {
+    const recent = new RecentIds();
+    const mail = envelope({ id: "a" });
+    recent.settled(mail, 0);
+    for (let minute = 1; minute <= 3; minute++) {
+      recent.settled(envelope({ id: `other ${minute}` }), minute * minuteMs);
+      assert.ok(recent.wasSettled(mail), `after ${minute} min`);
+    }
+    for (let minute = 4; minute <= 9; minute++)
+      recent.settled(envelope({ id: `other ${minute}` }), minute * minuteMs);
+    assert.equal(recent.wasSettled(mail), false);
+  });
+
+  test("tells the children of one parent apart by site and by first recipient", () => {
+    const recent = new RecentIds();
+    recent.settled(envelope({ id: "a", site: "one", to: ["x@one.example"] }), 0);
+    assert.ok(recent.wasSettled(envelope({ id: "a", site: "one", to: ["x@one.example"] })));
+    assert.equal(recent.wasSettled(envelope({ id: "a", site: "two", to: ["x@one.example"] })), false);
+    assert.equal(recent.wasSettled(envelope({ id: "a", site: "one", to: ["y@one.example"] })), false);
+    assert.equal(recent.wasSettled(envelope({ id: "b", site: "one", to: ["x@one.example"] })), false);
+  });
+
+  test("no two of 300,000 messages meet", () => {
+    const recent = new RecentIds();
+    for (let count = 0; count < 300_000; count++) {
+      const mail = envelope({ id: `01jz00000000000000${count.toString(32).padStart(8, "0")}` });
+      assert.equal(recent.wasSettled(mail), false);
+      recent.settled(mail, 0);
+    }
+  });
+});

@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import {
+  createMetrics,
+  type MetricsSources,
+  providerSeries,
+  tenantSeries,
+} from "#mta-pod/telemetry/metrics.ts";
+
+const quiet: MetricsSources = {
+  clock: { now: () => 1_700_000_000_000, monotonic: () => 0 },
+  queued: () => new Map(),
+  connections: () => [],
+  heldTimes: () => [],
+  eventsDropped: () => 0,
+  shardsOwned: () => 3,
+  generation: () => 7,
+};
+
+/** Values of `label` in the lines of `metric`. */
+function valuesOf(text: string, metric: string, label: string): Set<string> {
+  const found = new Set<string>();
+  for (const line of text.split("\n"))
+    if (line.startsWith(`${metric}{`) || line.startsWith(`${metric}_bucket{`))
+      found.add(new RegExp(`[{,]${label}="([^"]*)"`).exec(line)?.[1] ?? "");
+  return found;
+}
+
+function seriesOf(text: string): string[] {
+  return text.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+}
+
+describe("createMetrics()", () => {
+  test("10,000 tenants and 1,000 providers stay within the series of decisions.md 20", async () => {
+    const tenants = Array.from({ length: 10_000 }, (_, index) => `mail/tenant-${index}`);
+    const counts = { ready: 1, waiting: 1, suspended: 0, oldest: 1_699_999_990_000 };
+    const metrics = createMetrics({
+      ...quiet,
+      queued: () => new Map(tenants.map((tenant) => [tenant, counts])),
+      connections: () =>
+        tenants.slice(0, 1000).map((_, index) => ({ provider: `site-${index}`, source: "default", open: 1 })),
+    });
+    for (const [index, name] of tenants.entries()) {
+      const tenant = metrics.tenantLabel(name);
+      const provider = metrics.providerLabel(`site-${index % 1000}`);
+      metrics.received.inc({ tenant, stream: "default" });
+      metrics.recipients.inc({ tenant, stream: "default", provider, outcome: "delivered" });
+      metrics.deferrals.inc({ tenant, provider, class: "rate-limited" });
+      metrics.rejections.inc({ tenant, reason: "rate" });
+      metrics.attempts.inc({ provider, source: "default", result: "delivered" });
+      metrics.delivery.observe({ tenant, stream: "default" }, 0.1);
+    }
+    const text = await metrics.registry.metrics();
+    for (const metric of ["mailboat_messages_received_total", "mailboat_queued_messages"]) {
+      const named = valuesOf(text, metric, "tenant");
+      assert.equal(named.size, tenantSeries + 1, metric);
+      assert.ok(named.has("other"), metric);
+    }
+    for (const metric of ["mailboat_attempts_total", "mailboat_connections"])
+      assert.equal(valuesOf(text, metric, "provider").size, providerSeries + 1, metric);
+    const all = seriesOf(text);
+    assert.ok(all.length <= 50_000, String(all.length));
+    const received = all
+      .filter((line) => line.startsWith("mailboat_messages_received_total{"))
+      .reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+    assert.equal(received, 10_000, "nothing is lost in other");
+  });
+
+  test("queue gauges add up what is called other, and forget who has nothing queued", async () => {
+    const queued = new Map([["mail/a", { ready: 2, waiting: 3, suspended: 1, oldest: 1_699_999_990_000 }]]);
+    const { registry } = createMetrics({ ...quiet, queued: () => queued });
+    const before = await registry.metrics();
+    assert.match(before, /^mailboat_queued_messages\{tenant="mail\/a",state="waiting"\} 3$/m);
+    assert.match(before, /^mailboat_queue_oldest_seconds\{tenant="mail\/a"\} 10$/m);
+    assert.match(before, /^mailboat_sendable_backlog 2$/m);
+    queued.clear();
+    const after = await registry.metrics();
+    assert.doesNotMatch(after, /mail\/a/);
+    assert.match(after, /^mailboat_sendable_backlog 0$/m);
+    assert.match(after, /^mailboat_shards_owned 3$/m);
+    assert.match(after, /^mailboat_config_generation 7$/m);
+  });
+
+  test("every metric has its prose, and counters end in _total", async () => {
+    const { registry } = createMetrics(quiet);
+    for (const { name, help, type } of await registry.getMetricsAsJSON()) {
+      assert.notEqual(help, "", name);
+      if (name.startsWith("mailboat_"))
+        assert.equal(name.endsWith("_total"), String(type) === "counter", name);
+    }
+  });
+});
