@@ -47,7 +47,12 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const recent = new RecentIds();
   let admission = createAdmission(live.current());
   let signers = createSigners(live.current(), log);
-  const shards = createShards({ spool, log, deliver: (): Deliver => deliver });
+  const shards = createShards({
+    spool,
+    log,
+    deliver: (): Deliver => deliver,
+    sizeOf: (shard) => pod.scheduler.shardSize(shard) + parents.underWay(shard),
+  });
   const { leaseSeqOf, owns, stored, reindex } = shards;
   const intake = createIntake({ router: pod.router, publisher: pod.publisher, shards: shardCount, stored });
   const settlement = createSettlement({

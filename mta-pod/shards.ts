@@ -14,12 +14,16 @@ interface Owned {
   readonly states: Map<number, StateRecord>;
   reader: ShardReader;
   indexed: boolean;
+  /** Stored entries that cannot be read, which the index does not hold. */
+  damaged: number;
 }
 
 export interface ShardsDeps {
   readonly spool: Spool;
   readonly log: Log;
   deliver(): Deliver;
+  /** Entries of the shard in the index or being split, those under way included. */
+  sizeOf(shard: number): number;
 }
 
 export interface Shards {
@@ -51,7 +55,12 @@ export function createShards(deps: ShardsDeps): Shards {
           deps.deliver().add({ shard, seq }, envelope, { state: states.get(seq) });
           deps.deliver().pump();
         },
-        onDamaged: (seq, issues) => deps.log.error("entry damaged", { shard, seq, issues }),
+        onDamaged: (seq, issues) => {
+          deps.log.error("entry damaged", { shard, seq, issues });
+          const state = owned.get(shard);
+          if (state !== undefined && current()) state.damaged++;
+        },
+        indexSize: () => deps.sizeOf(shard) + (owned.get(shard)?.damaged ?? 0),
         onIndexed: (count) => {
           const state = owned.get(shard);
           if (state === undefined || !current()) return;
@@ -62,11 +71,13 @@ export function createShards(deps: ShardsDeps): Shards {
         onReset: () => {
           if (!current()) return;
           states.clear();
+          const state = owned.get(shard);
+          if (state !== undefined) state.damaged = 0;
           deps.deliver().drop(shard);
         },
       },
     });
-    owned.set(shard, { leaseSeq, states, reader, indexed: false });
+    owned.set(shard, { leaseSeq, states, reader, indexed: false, damaged: 0 });
   };
 
   const close = (shard: number): void => {

@@ -35,6 +35,7 @@ export class EntryTable {
   #meta = new Uint32Array(1024);
   #attempt = new Uint16Array(1024);
   #shard = new Uint8Array(1024);
+  readonly #ofShard = new Uint32Array(256);
 
   /** The new slot is in state `free` until told otherwise. */
   take(entry: Entry, lane: number): number {
@@ -52,15 +53,23 @@ export class EntryTable {
     this.#lane[slot] = lane;
     this.#attempt[slot] = Math.min(entry.attempt, 65_535);
     this.#shard[slot] = entry.shard;
+    this.#ofShard[entry.shard] = this.sizeOf(entry.shard) + 1;
     return slot;
   }
 
   /** Every handle of this slot is stale from here on. */
   release(slot: number): void {
     const generation = (this.#meta[slot] ?? 0) >>> 8;
+    const shard = this.shardOf(slot);
+    this.#ofShard[shard] = this.sizeOf(shard) - 1;
     this.#meta[slot] = (((generation + 1) & 0xffffff) << 8) >>> 0;
     this.#next[slot] = this.#free;
     this.#free = slot;
+  }
+
+  /** Entries of the shard, in whatever state. */
+  sizeOf(shard: number): number {
+    return this.#ofShard[shard] ?? 0;
   }
 
   handleOf(slot: number): number {

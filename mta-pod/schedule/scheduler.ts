@@ -169,6 +169,10 @@ class PodScheduler implements Scheduler {
     return count;
   }
 
+  shardSize(shard: number): number {
+    return this.#queue.table.sizeOf(shard);
+  }
+
   handles(filter: Selector): readonly number[] {
     const handles: number[] = [];
     const { table } = this.#queue;

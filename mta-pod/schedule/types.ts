@@ -192,6 +192,8 @@ export interface Scheduler {
   list(filter: Selector, limit: number): readonly ListedEntry[];
   /** Entries within a selection, those in flight included; costs its lanes, not its entries. */
   count(filter: Selector): number;
+  /** Entries of a shard, those in flight included. */
+  shardSize(shard: number): number;
   /** Handles of the entries within a selection: 8 bytes each, where `list` makes objects. */
   handles(filter: Selector): readonly number[];
   sites(): Iterable<string>;

@@ -174,3 +174,35 @@ test("200,000 entries are indexed, deferred and settled", () => {
   });
   assert.equal(world.next().kind, "idle");
 });
+
+test("count(), handles() and shardSize() agree with list(), whatever the entries' states", () => {
+  const world = new World();
+  world.tenants({ a: 1, b: 1 });
+  for (const site of ["s", "t"]) world.site(site, { connections: 1 });
+  for (const tenant of ["a", "b"])
+    for (const site of ["s", "t"])
+      for (let n = 0; n < 3; n++) world.add({ site, tenant }, { shard: n, due: n * (start + 1000) });
+  world.scheduler.suspend({ tenant: "b" }, null, world.now);
+  world.scheduler.next(world.now);
+  for (const filter of [{}, { tenant: "a" }, { site: "t" }, { tenant: "b", site: "s" }, { tenant: "c" }]) {
+    const listed = world.scheduler.list(filter, 100).map(({ handle }) => handle);
+    assert.deepEqual(world.scheduler.handles(filter), listed);
+    assert.equal(world.scheduler.count(filter), listed.length);
+  }
+  const shards = (): number[] => [0, 1, 2].map((shard) => world.scheduler.shardSize(shard));
+  const sizes = new Map<number, number>();
+  for (const { entry } of world.scheduler.list({}, 100))
+    sizes.set(entry.shard, (sizes.get(entry.shard) ?? 0) + 1);
+  assert.deepEqual(
+    shards(),
+    [0, 1, 2].map((shard) => sizes.get(shard) ?? 0),
+  );
+  const [first] = world.scheduler.list({}, 1);
+  world.scheduler.settle(first?.handle ?? 0);
+  assert.equal(
+    shards().reduce((sum, size) => sum + size),
+    11,
+  );
+  for (const shard of sizes.keys()) world.scheduler.dropShard(shard);
+  assert.deepEqual(shards(), [0, 0, 0]);
+});

@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { startProvider } from "#operator/provider/provider.ts";
+import { type LocalMode, startLocal } from "#test/kit/local.ts";
+import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { sendBurst } from "#test/kit/smtp-talk.ts";
+import { until } from "#test/kit/until.ts";
+
+const tenants = [{ name: "acme" }, { name: "small" }];
+
+interface Applied {
+  readonly affected: number;
+  readonly suspensions: number;
+  readonly pods: readonly string[];
+  readonly pending: readonly string[];
+}
+interface Act {
+  readonly affected: number;
+  readonly isDone: boolean;
+  readonly job: string;
+}
+interface Queue {
+  readonly entries: readonly { readonly state: string; readonly tenant: string; readonly id: string }[];
+}
+
+function resourcesOf(port: number): string {
+  const route = { routes: [{ host: "127.0.0.1", port }] };
+  return testResources({
+    tenants,
+    rules: [
+      { name: "one", match: { domains: ["one.example"] }, ...route },
+      { name: "two", match: { domains: ["two.example"] }, ...route },
+    ],
+  });
+}
+
+const send = (local: LocalMode, user: string, domain: string, count = 1): Promise<readonly string[]> =>
+  sendBurst({
+    address: local.endpoints.smtp,
+    user,
+    password: testPassword,
+    from: `a@${user}.example`,
+    count,
+    connections: Math.min(count, 4),
+    recipient: (number) => `u${number}@${domain}`,
+  });
+
+const act = (local: LocalMode, action: string, body: object): Promise<unknown> =>
+  local.admin(`/v1/queue/${action}`, body);
+
+test("a suspended tenant's mail waits at every pod, through kills and restarts, and leaves when it is resumed", async () => {
+  await using provider = await startProvider({});
+  const got = (to: string): number => provider.messages.list({ to, limit: 100 }).length;
+  await using local = await startLocal({ resources: resourcesOf(provider.port), pods: 2 });
+  const suspended = (await act(local, "suspend", { tenant: "acme" })) as Applied;
+  assert.deepEqual([suspended.pods.length, suspended.pending], [2, []]);
+  const [id = ""] = await send(local, "acme", "one.example", 8);
+  await send(local, "small", "one.example");
+  await until(
+    "the other tenant's mail",
+    () => provider.audit.stats().ids !== undefined && got("u0@one.example") === 1,
+  );
+  const waits = async (): Promise<boolean> => {
+    const { entries } = (await local.admin("/v1/queue?tenant=mail/acme")) as Queue;
+    return entries.length === 8 && entries.every(({ state }) => state === "suspended");
+  };
+  await until("all eight to wait", waits);
+  const why = (await local.admin(`/v1/messages/${id}`)) as { binding: string };
+  assert.match(why.binding, /a suspension of tenant mail\/acme, until resumed/);
+  for (const pod of [0, 1]) await local.kill(pod);
+  await until("all eight to wait after both pods were killed", () => waits().catch(() => false), 60_000);
+  assert.equal(got("u0@one.example"), 1);
+  const resumed = (await act(local, "resume", { tenant: "acme" })) as Applied;
+  assert.equal(resumed.suspensions, 1);
+  await until("all to arrive", () => got("u0@one.example") === 2 && got("u7@one.example") === 1);
+});
+
+test("a suspended site waits until its time is over, and bounce empties what waits", async (t) => {
+  await using provider = await startProvider({});
+  const received = (): number => provider.messages.list({ limit: 10_000 }).length;
+  await using local = await startLocal({ resources: resourcesOf(provider.port), pods: 2 });
+  await act(local, "suspend", { site: `127.0.0.1:${provider.port}`, forSeconds: 2 });
+  const sentAt = performance.now();
+  await send(local, "acme", "one.example");
+  await until("it to arrive when the time is over", () => received() === 1);
+  const waited = performance.now() - sentAt;
+  assert.ok(waited > 1000, `it left after ${waited} ms`);
+  await act(local, "suspend", { all: true });
+  const count = 3000;
+  await send(local, "acme", "two.example", count);
+  const started = performance.now();
+  let bounced = (await act(local, "bounce", { tenant: "mail/acme" })) as Act;
+  await until(
+    "the act to end",
+    async () => {
+      if (!bounced.isDone) bounced = (await local.admin(`/v1/acts/${bounced.job}`)) as Act;
+      return bounced.isDone;
+    },
+    60_000,
+  );
+  t.diagnostic(`${count} bounced with reports in ${Math.round(performance.now() - started)} ms`);
+  assert.equal(bounced.affected, count);
+  assert.equal(received(), 1);
+});
