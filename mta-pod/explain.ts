@@ -16,6 +16,8 @@ import type { Selection, Suspending } from "./suspend.ts";
 import type { Suspension } from "./spool/suspensions.ts";
 
 const askMs = 4000;
+/** Events not stored by then are not in the answer: JetStream is away. */
+const flushMs = 1000;
 const defaultLimit = 100;
 const maxLimit = 1000;
 /** Index entries looked at for one listing by domain or id. */
@@ -104,6 +106,9 @@ export function createExplain(deps: ExplainDeps) {
         return listHere(query as QueueQuery);
       case "top":
         return topHere();
+      case "flush":
+        await pod.eventLog.flush();
+        return {};
       case "binding":
         return bindingHere(query as { tenant: string; site: string });
       case "act":
@@ -147,7 +152,8 @@ export function createExplain(deps: ExplainDeps) {
     async message(id: string, tenant?: string) {
       const fromMs = timeOfId(id);
       if (Number.isNaN(fromMs)) return null;
-      await pod.eventLog.flush();
+      // The pod that took the message, and the one that sends it, may have events that are a moment old.
+      await peers.ask("flush", {}, flushMs);
       const found = await pod.eventLog.find(id, { fromMs, boundMs: 5000 });
       const events: readonly EventRecord[] = found.events;
       const facts = events.find((event) => event.tenant !== "");
