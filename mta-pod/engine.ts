@@ -39,8 +39,10 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
         shards.lost(shard, reason);
         outbound.abandon(shard);
       },
-      quiesce: (shard) =>
-        settled(() => deliver.inFlight(shard).size + parents.underWay(shard) === 0, handOverMs),
+      quiesce(shard) {
+        leaving.add(shard);
+        return settled(() => deliver.inFlight(shard).size + parents.underWay(shard) === 0, handOverMs);
+      },
     },
     (site) => sites.providerOf(site),
   );
