@@ -1,7 +1,7 @@
 /** Messages this pod stored itself and is about to send: saves the fetch. Bounded; what does not fit is fetched. */
 import type { Envelope } from "#crds/wire/envelope.ts";
 
-const maxBytes = 64 * 1024 * 1024;
+const maxBytes = 24 * 1024 * 1024;
 
 export interface HotBody {
   readonly envelope: Envelope;

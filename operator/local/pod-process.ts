@@ -69,8 +69,9 @@ function podArguments(spec: PodSpec): string[] {
 export async function startPod(spec: PodSpec): Promise<Started<PodFacts>> {
   // A group of its own: Ctrl-C in a terminal reaches the runner alone, which stops things in order. The pipe on its
   // standard input closes with the runner, however that ends; the pod takes this for SIGTERM.
-  const child = spawn(process.execPath, [spec.main ?? podMain, ...podArguments(spec)], {
+  const child = spawn(process.execPath, [...memoryFlags, spec.main ?? podMain, ...podArguments(spec)], {
     detached: true,
+    env: { ...process.env, ...memorySettings },
     stdio: ["pipe", "pipe", "pipe"],
   });
   const exited = endOf(child);
