@@ -48,6 +48,9 @@ export function createAttempts(deps: AttemptDeps) {
   /** Ends the attempt by a decision: frees the site's slot, then settles; `ended` when the entry is at rest. */
   const conclude = (run: Run, result: TransactionResult, connection: FinishResult["connection"]) => {
     const { dispatch, loaded } = run;
+    // Cut off here, since the shard goes to another pod: says nothing of the mail nor of the site.
+    if (result.kind === "fault" && result.fault.stage !== "final" && !deps.mayProceed(dispatch.entry.shard))
+      return giveUp(run, connection);
     const decision = decisionOf(pod, run, result);
     scheduler.finish(dispatch.handle, { feedback: decision.feedback, connection }, clock.now());
     countAttempt(pod, run, result, decision);
@@ -97,7 +100,8 @@ export function createAttempts(deps: AttemptDeps) {
       }
       return connection.send(transaction, (result) => {
         free();
-        const isWanted = scheduler.surplus(dispatch.lane.site, dispatch.source) === 0;
+        const { lane, source, entry } = dispatch;
+        const isWanted = scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
         const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
         const kept = outbound.keep(run.key, connection, isWanted ? limit : 0);
         if (wasStale(connection, result)) return giveUp(run, "closed");

@@ -34,8 +34,8 @@ export interface DeliverDeps {
   /** A parent entry: its children are published, then it is deleted. */
   splitParent(shard: number, seq: number): void;
   leaseSeqOf(shard: number): number;
-  /** False while the shard is handed over: what runs ends, nothing new begins. */
-  mayBegin(shard: number): boolean;
+  /** False while its shard is handed over, or while the shard's former owner still has it under way. */
+  mayBegin(entry: Entry): boolean;
   /** The stored entry is not the indexed one: read the shard again from nothing. */
   reindex(shard: number): void;
 }
@@ -111,7 +111,7 @@ export function createDeliver(deps: DeliverDeps) {
   const isUnderWay = ({ shard, seq }: Entry): boolean => inFlight.get(shard)?.has(seq) === true;
 
   const begin = (dispatch: Dispatch): void => {
-    if (isUnderWay(dispatch.entry) || !deps.mayBegin(dispatch.entry.shard))
+    if (isUnderWay(dispatch.entry) || !deps.mayBegin(dispatch.entry))
       return postpone(dispatch, unavailableRetryMs);
     const ended = hold(dispatch.entry);
     const { shard, attempt: made } = dispatch.entry;
@@ -170,7 +170,7 @@ export function createDeliver(deps: DeliverDeps) {
   ): Promise<boolean> => {
     const queued = scheduler.entryOf(handle);
     if (queued === undefined || queued.state === "inflight" || isUnderWay(queued.entry)) return false;
-    if (!deps.mayBegin(queued.entry.shard)) return false;
+    if (!deps.mayBegin(queued.entry)) return false;
     const ended = hold(queued.entry);
     const loaded = await load(queued.entry);
     // While it was read the scheduler may have begun with it.
@@ -202,7 +202,7 @@ export function createDeliver(deps: DeliverDeps) {
   };
 
   const beginExpiry = (step: { handle: number; entry: Entry; lane: Lane }): void => {
-    if (isUnderWay(step.entry) || !deps.mayBegin(step.entry.shard)) {
+    if (isUnderWay(step.entry) || !deps.mayBegin(step.entry)) {
       scheduler.defer(step.handle, clock.now() + unavailableRetryMs, step.entry.attempt, clock.now());
       return;
     }

@@ -6,10 +6,12 @@ import { createAttempts } from "./attempt.ts";
 import { createDeliver, type Deliver } from "./deliver.ts";
 import { createExplain } from "./explain.ts";
 import { createIntake } from "./intake.ts";
+import { settled } from "./hand-over.ts";
 import type { LiveConfig } from "./live-config.ts";
 import { createOutbound } from "./outbound.ts";
 import { createParents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
+import { createPoolFacts } from "./pool-facts.ts";
 import { createReceive } from "./receive.ts";
 import { RecentIds } from "./recent-ids.ts";
 import { buildRooms, type EngineParts } from "./rooms.ts";
@@ -19,30 +21,29 @@ import { createSigners } from "./signers.ts";
 import { createSites } from "./sites.ts";
 import { createPeers } from "./spool/peers.ts";
 import { createSuspending } from "./suspend.ts";
+import { createTransfers } from "./transfers.ts";
 
-/** Left of the grace time for the hand-over itself, after transactions have had theirs. */
+/** Deletions that are under way at the end get so long. */
 const handOverMs = 5000;
-const quiescePollMs = 10;
 
 /** Rooms first, then the corridors on top of them; the three knots (owner ↔ index ↔ attempts) are tied by functions. */
 export function buildEngine({ options, log, clock, incarnation, live, spool }: EngineParts) {
   const { shards: shardCount } = spool.options;
-  /** Shards that are being handed over: what runs on them ends, nothing new begins. */
-  const leaving = new Set<number>();
-  const mayBegin = (shard: number) => !leaving.has(shard);
   const pod = buildRooms(
     { options, log, clock, incarnation, live, spool },
     {
-      onOwned: (shard, leaseSeq) => shards.owned(shard, leaseSeq),
-      onLost: (shard, reason) => {
-        leaving.delete(shard);
+      onOwned(shard, leaseSeq, handOver, how) {
+        leaving.over(shard);
+        former.owned(shard, handOver, how);
+        shards.owned(shard, leaseSeq);
+      },
+      onLost(shard, reason) {
         shards.lost(shard, reason);
         outbound.abandon(shard);
+        former.lost(shard);
+        leaving.over(shard);
       },
-      quiesce(shard) {
-        leaving.add(shard);
-        return settled(() => deliver.inFlight(shard).size + parents.underWay(shard) === 0, handOverMs);
-      },
+      quiesce: (shard) => leaving.quiesce(shard),
     },
     (site) => sites.providerOf(site),
   );
@@ -64,15 +65,20 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     owns,
     fenced: (shard) => pod.ownership.fenced(shard),
   });
-  const sites = createSites(pod, shardCount, () => deliver.pump());
+  const sites = createSites(pod, {
+    shards: shardCount,
+    wake: () => deliver.pump(),
+    met: (site) => former.met(site),
+  });
   const outbound = createOutbound(pod);
-  const mayProceed = (shard: number) => owns(shard) && pod.ownership.mayProceed(shard);
+  const mayProceed = (shard: number) =>
+    owns(shard) && !leaving.isFrozen(shard) && pod.ownership.mayProceed(shard);
   const attempts = createAttempts({ pod, outbound, sites, settlement, signers: () => signers, mayProceed });
   const parents = createParents({ pod, intake, shards: shardCount, leaseSeqOf, owns, stored });
   const splitParent = parents.split;
   const deliver = createDeliver({
     pod,
-    mayBegin,
+    mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
     attempts,
     sites,
     settlement,
@@ -82,9 +88,19 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     reindex,
   });
   const peers = createPeers({ spool, members: () => pod.ownership.members() });
+  const transfers = createTransfers({ pod, shardCount, peers, deliver, parents, shards, outbound });
+  const { leaving, former } = transfers;
+  const facts = createPoolFacts(pod, transfers.openConnections);
+  pod.ownership.setHeartbeatPayload(facts.payload);
   const acts = createActs({ pod, peers, deliver });
   const suspending = createSuspending({ pod, spool, peers, pump: () => deliver.pump() });
-  const explain = createExplain({ pod, peers, acts, suspending });
+  const explain = createExplain({
+    pod,
+    peers,
+    acts,
+    suspending,
+    answer: async (kind, query) => transfers.answer(kind, query),
+  });
   const adopt = (config: PodConfig): void => {
     admission = createAdmission(config);
     signers = createSigners(config, log);
@@ -101,7 +117,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     pod,
     intake,
     admission: () => admission,
-    queued: (tenant) => queuedHere(pod, tenant),
+    queued: facts.queued,
     livePods: () => pod.ownership.members().length,
   });
   return {
@@ -116,10 +132,12 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       await pod.ownership.start();
     },
     async stop(graceMs: number) {
+      // Others go on with the shards while what is after its dot here gets the grace time.
+      await pod.ownership.release();
       deliver.stop();
       await settled(() => deliver.running() === 0, graceMs);
-      await pod.ownership.release();
       outbound.destroyAll();
+      former.stop();
       explain.stop();
       peers.close();
       await settled(() => pod.entries.removing() === 0, handOverMs);
@@ -138,11 +156,6 @@ function tenantPolicies(config: PodConfig): Map<string, { weight: number; held: 
   );
 }
 
-function queuedHere(pod: Pod, tenant: string): number {
-  const counts = pod.scheduler.counts().tenants.get(tenant);
-  return counts === undefined ? 0 : counts.ready + counts.waiting + counts.suspended + counts.inflight;
-}
-
 function statusOf(pod: Pod, deliver: Deliver, live: LiveConfig): object {
   const { total } = pod.scheduler.counts();
   const { generation, digest, pool } = live.current().manifest;
@@ -157,12 +170,4 @@ function statusOf(pod: Pod, deliver: Deliver, live: LiveConfig): object {
     queued: total.ready + total.waiting + total.suspended + total.inflight,
     inFlight: deliver.running(),
   };
-}
-
-/** Resolves when `isDone`, or after `boundMs`: whichever comes first. */
-async function settled(isDone: () => boolean, boundMs: number): Promise<void> {
-  const until = performance.now() + boundMs;
-  while (!isDone() && performance.now() < until) {
-    await new Promise((resolve) => setTimeout(resolve, quiescePollMs));
-  }
 }

@@ -33,7 +33,9 @@ export interface Outbound {
   open(order: OpenOrder): void;
   /** A transaction of the shard uses `connection` until the returned function is called. */
   use(shard: number, connection: Connection): () => void;
-  /** Aborts what is before its dot on the shard. */
+  /** Says goodbye on every idle connection of the site. */
+  closeIdle(site: string): void;
+  /** Aborts what is before its dot on the shard, connections on their way to be opened included. */
   abandon(shard: number): void;
   destroyAll(): void;
 }
@@ -56,6 +58,11 @@ export function createOutbound(pod: Pod): Outbound {
   const pool = createPool({ clock, log, idleMs });
   const tlsPolicy = createTlsPolicy({ clock });
   const used = new Map<number, Set<Connection>>();
+  const use = (shard: number, connection: Connection): (() => void) => {
+    const set = used.get(shard) ?? new Set();
+    used.set(shard, set.add(connection));
+    return () => void set.delete(connection);
+  };
   return {
     take: (key) => pool.take(key),
     keep(key, connection, limit) {
@@ -81,8 +88,14 @@ export function createOutbound(pod: Pod): Outbound {
           ...(source?.address === undefined ? {} : { localAddress: source.address }),
         },
         {
-          ready: () => ready(connection),
-          failed,
+          ready: () => {
+            opened();
+            ready(connection);
+          },
+          failed: (fault) => {
+            opened();
+            failed(fault);
+          },
           closed: () => {
             // Only the end of an idle one is told here: one in use is told of by its transaction's result.
             if (pool.remove(key, connection))
@@ -91,11 +104,11 @@ export function createOutbound(pod: Pod): Outbound {
         },
         { clock, tlsPolicy },
       );
+      const opened = use(dispatch.entry.shard, connection);
     },
-    use(shard, connection) {
-      const set = used.get(shard) ?? new Set();
-      used.set(shard, set.add(connection));
-      return () => void set.delete(connection);
+    use,
+    closeIdle(site) {
+      while (pool.closeOne(site));
     },
     abandon(shard) {
       for (const connection of used.get(shard) ?? []) if (!connection.committed) connection.destroy();

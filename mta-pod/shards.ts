@@ -14,6 +14,8 @@ interface Owned {
   readonly states: Map<number, StateRecord>;
   reader: ShardReader;
   indexed: boolean;
+  /** Being handed over: not to be read again. */
+  retired: boolean;
   /** Stored entries that cannot be read, which the index does not hold. */
   damaged: number;
 }
@@ -29,6 +31,8 @@ export interface ShardsDeps {
 export interface Shards {
   owned(shard: number, leaseSeq: number): void;
   lost(shard: number, reason: string): void;
+  /** The shard will be handed over: nothing of it is read or begun any more, what is in flight goes on. */
+  retire(shard: number): void;
   /** This pod stored an entry: indexes it at once when it owns the shard, so that the tail need not bring it. */
   stored(shard: number, seq: number, envelope: Envelope, body: Buffer): void;
   reindex(shard: number): void;
@@ -77,7 +81,7 @@ export function createShards(deps: ShardsDeps): Shards {
         },
       },
     });
-    owned.set(shard, { leaseSeq, states, reader, indexed: false, damaged: 0 });
+    owned.set(shard, { leaseSeq, states, reader, indexed: false, retired: false, damaged: 0 });
   };
 
   const close = (shard: number): void => {
@@ -92,6 +96,13 @@ export function createShards(deps: ShardsDeps): Shards {
       deps.log.info("shard lost", { shard, reason });
       close(shard);
     },
+    retire(shard) {
+      const state = owned.get(shard);
+      if (state === undefined) return;
+      state.retired = true;
+      state.reader.close();
+      deps.deliver().drop(shard);
+    },
     stored(shard, seq, envelope, body) {
       const state = owned.get(shard);
       if (state?.reader.noteLocal(seq) !== true) return;
@@ -100,7 +111,7 @@ export function createShards(deps: ShardsDeps): Shards {
     },
     reindex(shard) {
       const state = owned.get(shard);
-      if (state === undefined) return;
+      if (state === undefined || state.retired) return;
       deps.log.error("index does not match the stream: reading it again", { shard });
       close(shard);
       open(shard, state.leaseSeq);

@@ -42,7 +42,14 @@ export function unused(dispatch: Dispatch): "kept" | "closed" {
   return dispatch.connection === "reuse" ? "kept" : "closed";
 }
 
-export function createSites(pod: Pod, shards: number, wake: () => void): Sites {
+export interface SitesOptions {
+  readonly shards: number;
+  wake(): void;
+  /** A site is met that the scheduler does not know (any more). */
+  met(site: string): void;
+}
+
+export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Sites {
   const { scheduler, router, clock, log } = pod;
   /** Site → a domain of it, so that its route can be asked for again, and its label for metrics. */
   const known = new Map<string, { domain: string; provider: string; isResolved: boolean }>();
@@ -98,6 +105,7 @@ export function createSites(pod: Pod, shards: number, wake: () => void): Sites {
     ensure(lane, domain) {
       if (known.has(lane.site) && scheduler.knowsSite(lane.site)) return;
       known.set(lane.site, { domain, provider: lane.site, isResolved: false });
+      met(lane.site);
       scheduler.setSite(lane.site, "unresolved", clock.now());
       void resolve(lane.site, domain);
     },

@@ -21,7 +21,7 @@ export function takeOver(site: SiteState, handover: SiteHandover, until: number)
     const link = site.linkOf(spent.source);
     link.former = Math.max(0, spent.open);
     link.formerUntil = until;
-    link.window.restart(spent.window);
+    if (spent.window !== undefined) link.window.restart(spent.window);
     link.pause.until = Math.max(link.pause.until, spent.pausedUntil);
     link.dispatches.nextAt = Math.max(link.dispatches.nextAt, spent.nextMessageAt);
     link.mails.nextAt = Math.max(link.mails.nextAt, spent.nextMessageAt);

@@ -131,7 +131,8 @@ export interface SiteHandover {
   readonly sources: readonly {
     readonly source: string;
     readonly open: number;
-    readonly window: number;
+    /** Absent = not known. */
+    readonly window?: number;
     readonly pausedUntil: number;
     readonly nextMessageAt: number;
     readonly nextConnectionAt: number;

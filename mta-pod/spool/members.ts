@@ -14,6 +14,10 @@ export interface MemberTable {
   observe(key: string, revision: number, { record, mono, isNews }: Observed): void;
   /** The others that are alive. */
   others(mono: number): Member[];
+  /** It said so itself, a witness did, or its pod has been started again. False = not known. */
+  isDead(identity: Identity): boolean;
+  /** What it told with its last heartbeat, while that is still kept. */
+  lastPayload(identity: Identity): Readonly<Record<string, unknown>> | undefined;
 }
 
 interface Observed {
@@ -32,6 +36,10 @@ interface Entry {
 
 export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
   const entries = new Map<string, Entry>();
+  const recordOf = (identity: Identity): MemberRecord | undefined => {
+    for (const { record } of entries.values()) if (record.pod === identity.pod) return record;
+    return undefined;
+  };
   return {
     observe(key, revision, { record, mono, isNews }) {
       if (record === undefined || record.pod === self.pod) {
@@ -50,6 +58,15 @@ export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
         members.push({ pod, incarnation, startedAt, state, payload, isSelf: false });
       }
       return members;
+    },
+    isDead(identity) {
+      if (identity.pod === self.pod) return identity.incarnation !== self.incarnation;
+      const record = recordOf(identity);
+      return record !== undefined && (record.state === "gone" || record.incarnation !== identity.incarnation);
+    },
+    lastPayload(identity) {
+      const record = recordOf(identity);
+      return record?.incarnation === identity.incarnation ? record.payload : undefined;
     },
   };
 }

@@ -14,7 +14,7 @@ import { createHeartbeat } from "./heartbeat.ts";
 import { decodeMember, type Identity, isSame, type MemberState } from "./lease-record.ts";
 import type { How, LostReason } from "./lease-state.ts";
 import { createLeases, keyContent, type Leases } from "./leases.ts";
-import { createMemberTable, type Member } from "./members.ts";
+import { createMemberTable, type Member, type MemberTable } from "./members.ts";
 import { type OwnershipTimes, ownershipTimes } from "./ownership-times.ts";
 import { type Freed, freeDead } from "./witness.ts";
 
@@ -50,6 +50,8 @@ export interface Ownership {
   ownedShards(): number[];
   /** The live pods, this one included. */
   members(): readonly Member[];
+  /** What is known of pods that may have ended. */
+  readonly ended: Pick<MemberTable, "isDead" | "lastPayload">;
   /** What every heartbeat tells the other pods besides identity; at most 64 KiB of JSON. */
   setHeartbeatPayload(payload: () => Readonly<Record<string, unknown>>): void;
   /** A state write of the shard was refused: drops it, and takes it again if the lease is still ours. */
@@ -67,6 +69,7 @@ export function createOwnership(options: OwnershipOptions): Ownership {
 }
 
 class Driver implements Ownership {
+  readonly ended: MemberTable;
   readonly #options: OwnershipOptions;
   readonly #times: OwnershipTimes;
   readonly #self: Identity;
@@ -74,7 +77,6 @@ class Driver implements Ownership {
   readonly #leases: Leases;
   readonly #bucket;
   readonly #heartbeat;
-  readonly #table;
   readonly #stops: (() => void)[] = [];
   /** Shards being handed over, and why. */
   readonly #handing = new Map<number, "rebalance" | "released">();
@@ -98,7 +100,7 @@ class Driver implements Ownership {
     const startedAt = clock.now();
     this.#heartbeat = createHeartbeat({ bucket: this.#bucket, self: this.#self, startedAt, log });
     this.#division = createDivision(spool.options.shards);
-    this.#table = createMemberTable(this.#self, this.#times.memberTtlMs);
+    this.ended = createMemberTable(this.#self, this.#times.memberTtlMs);
     this.#leases = createLeases({
       spool,
       bucket: this.#bucket,
@@ -155,7 +157,7 @@ class Driver implements Ownership {
     const { startedAt } = this.#heartbeat;
     const self: Member[] =
       state === "gone" ? [] : [{ ...this.#self, startedAt, state, payload: this.#payload(), isSelf: true }];
-    return [...self, ...this.#table.others(this.#options.clock.monotonic())];
+    return [...self, ...this.ended.others(this.#options.clock.monotonic())];
   }
 
   setHeartbeatPayload(payload: () => Readonly<Record<string, unknown>>): void {
@@ -219,7 +221,7 @@ class Driver implements Ownership {
     const isNews = this.#knownSince !== undefined;
     if (key.startsWith("pod.")) {
       const record = text === undefined ? undefined : decodeMember(text);
-      this.#table.observe(key, revision, { record, mono, isNews });
+      this.ended.observe(key, revision, { record, mono, isNews });
       if (isNews && record?.state !== "live") this.#tick();
       return;
     }

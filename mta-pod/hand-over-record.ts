@@ -1,0 +1,81 @@
+/**
+ * What one owner of a shard leaves to the next, as JSON in the lease (decisions.md 12). Times travel as what is left of them, so
+ * that the pods' clocks need not agree: the successor waits a little longer, never shorter. Pure; unreadable = undefined.
+ */
+import { z } from "zod";
+import type { SiteHandover } from "./schedule/types.ts";
+
+/** Sites and sequences beyond these are left out: the lease key is read by every pod. */
+const maxSites = 500;
+const maxInFlight = 5000;
+const maxText = 512;
+
+const count = z.number().int().min(0).max(1_000_000);
+const leftMs = z.number().min(0).max(86_400_000);
+const source = z.object({
+  source: z.string().max(maxText),
+  open: count,
+  window: count,
+  pausedMs: leftMs,
+  messageMs: leftMs,
+  connectionMs: leftMs,
+});
+const site = z.object({
+  site: z.string().max(maxText),
+  backoffMs: leftMs,
+  sources: z.array(source).max(64),
+});
+const record = z.object({
+  v: z.literal(1),
+  inFlight: z.array(z.number().int().min(1)).max(maxInFlight),
+  sites: z.array(site).max(maxSites),
+});
+
+export type HandOverRecord = z.infer<typeof record>;
+
+export interface HandedOver {
+  readonly inFlight: readonly number[];
+  readonly sites: readonly SiteHandover[];
+}
+
+export function encodeHandOver({ inFlight, sites }: HandedOver, now: number): HandOverRecord {
+  const left = (at: number): number => Math.min(86_400_000, Math.max(0, Math.ceil(at - now)));
+  const told = sites.map((one) => ({
+    site: one.site,
+    backoffMs: left(one.backoffUntil),
+    sources: one.sources.map((spent) => ({
+      source: spent.source,
+      open: spent.open,
+      window: spent.window ?? 0,
+      pausedMs: left(spent.pausedUntil),
+      messageMs: left(spent.nextMessageAt),
+      connectionMs: left(spent.nextConnectionAt),
+    })),
+  }));
+  // Those with connections first: what is left out is learnt anew at most, but a connection must be counted.
+  const weight = ({ sources }: (typeof told)[number]): number =>
+    sources.reduce((sum, { open }) => sum + open, 0);
+  return {
+    v: 1,
+    inFlight: inFlight.slice(0, maxInFlight),
+    sites: told.toSorted((a, b) => weight(b) - weight(a)).slice(0, maxSites),
+  };
+}
+
+export function decodeHandOver(value: unknown, now: number): HandedOver | undefined {
+  const parsed = record.safeParse(value);
+  if (!parsed.success) return undefined;
+  const sites = parsed.data.sites.map((one) => ({
+    site: one.site,
+    backoffUntil: one.backoffMs === 0 ? 0 : now + one.backoffMs,
+    sources: one.sources.map((spent) => ({
+      source: spent.source,
+      open: spent.open,
+      ...(spent.window > 0 ? { window: spent.window } : {}),
+      pausedUntil: spent.pausedMs === 0 ? 0 : now + spent.pausedMs,
+      nextMessageAt: now + spent.messageMs,
+      nextConnectionAt: now + spent.connectionMs,
+    })),
+  }));
+  return { inFlight: parsed.data.inFlight, sites };
+}

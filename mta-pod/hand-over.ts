@@ -1,0 +1,94 @@
+/**
+ * CORRIDOR: the leaving side of a shard's hand-over (decisions.md 12): nothing new begins, idle connections are closed, what
+ * runs gets a moment, what is then before its dot is cut off; the successor is told what is left. Bounded; never rejects.
+ */
+import type { Clock } from "./runtime/clock.ts";
+import type { Entry, Scheduler } from "./schedule/types.ts";
+import { encodeHandOver, type HandOverRecord } from "./hand-over-record.ts";
+
+export interface LeavingDeps {
+  readonly scheduler: Scheduler;
+  readonly clock: Clock;
+  /** Sequences under way. */
+  inFlight(shard: number): ReadonlySet<number>;
+  /** Parents being split. */
+  splitting(shard: number): number;
+  shardOf(site: string): number;
+  /** Stops reading the shard and forgets its index; what is in flight goes on. */
+  retire(shard: number): void;
+  closeIdle(site: string): void;
+  /** Cuts off what is before its dot. */
+  abandon(shard: number): void;
+}
+
+export interface LeftOver {
+  /** Sequences of the shard that are still under way here. */
+  readonly inFlight: readonly number[];
+  /** Connections still open here, by site and source. */
+  readonly open: readonly (readonly [site: string, source: string, count: number])[];
+}
+
+export type Leaving = ReturnType<typeof createLeaving>;
+
+/** What runs has so long to end by itself; a hand-over takes less than a second. */
+const graceMs = 500;
+/** What was cut off, and goodbyes, have so long to be counted. */
+const endMs = 250;
+const pollMs = 5;
+
+export function createLeaving(deps: LeavingDeps) {
+  const { scheduler, clock } = deps;
+  /** Nothing new begins on these; on the frozen among them no MAIL and no dot is sent any more. */
+  const leaving = new Set<number>();
+  const frozen = new Set<number>();
+
+  const sitesOf = (shard: number): string[] =>
+    [...scheduler.sites()].filter((site) => deps.shardOf(site) === shard);
+  const openAt = (site: string): LeftOver["open"] =>
+    (scheduler.snapshot(site)?.sources ?? []).flatMap(({ source, open }) =>
+      open > 0 ? [[site, source, open] as const] : [],
+    );
+  const closeIdle = (shard: number): void => {
+    for (const site of sitesOf(shard)) deps.closeIdle(site);
+  };
+  const leftOver = (shard: number): LeftOver => ({
+    inFlight: [...deps.inFlight(shard)],
+    open: sitesOf(shard).flatMap(openAt),
+  });
+
+  return {
+    mayBegin: ({ shard }: Pick<Entry, "shard">): boolean => !leaving.has(shard),
+    isFrozen: (shard: number): boolean => frozen.has(shard),
+    leftOver,
+    /** Resolves to what the successor has to know. */
+    async quiesce(shard: number): Promise<HandOverRecord> {
+      leaving.add(shard);
+      deps.retire(shard);
+      closeIdle(shard);
+      await settled(() => deps.inFlight(shard).size + deps.splitting(shard) === 0, graceMs);
+      frozen.add(shard);
+      deps.abandon(shard);
+      closeIdle(shard);
+      await settled(() => {
+        const left = leftOver(shard);
+        return left.inFlight.length + left.open.length === 0;
+      }, endMs);
+      const now = clock.now();
+      const sites = sitesOf(shard).flatMap((site) => scheduler.snapshot(site) ?? []);
+      return encodeHandOver({ inFlight: [...deps.inFlight(shard)], sites }, now);
+    },
+    /** The shard is gone, or ours anew. */
+    over(shard: number): void {
+      leaving.delete(shard);
+      frozen.delete(shard);
+    },
+  };
+}
+
+/** Resolves when `isDone`, or after `boundMs`: whichever comes first. */
+export async function settled(isDone: () => boolean, boundMs: number): Promise<void> {
+  const until = performance.now() + boundMs;
+  while (!isDone() && performance.now() < until) {
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
+  }
+}

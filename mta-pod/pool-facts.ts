@@ -1,0 +1,54 @@
+/**
+ * CORRIDOR: what each pod tells the others with its heartbeat (queued messages of tenants that have a limit on them, open
+ * connections) and what comes of adding that up. Others' numbers are as old as their last heartbeat.
+ */
+import type { Transfers } from "./transfers.ts";
+import type { Pod } from "./pod.ts";
+
+export interface PoolFacts {
+  /** Of the tenant in the whole pool; 0 when it has no limit, since nobody counts then. */
+  queued(tenant: string): number;
+  /** For the heartbeat. */
+  payload(): Readonly<Record<string, unknown>>;
+}
+
+/** A heartbeat holds 64 KiB. */
+const reportedTenants = 500;
+/** The payload is asked for more often than it is sent. */
+const freshMs = 500;
+
+export function createPoolFacts(pod: Pod, openConnections: Transfers["openConnections"]): PoolFacts {
+  let last: Readonly<Record<string, unknown>> = {};
+  let madeAt = Number.NEGATIVE_INFINITY;
+  const queuedHere = (): Record<string, number> => {
+    const counts: [string, number][] = [];
+    for (const [tenant, { limits }] of pod.config().tenants) {
+      const count = limits.queuedMessages === undefined ? 0 : pod.scheduler.count({ tenant });
+      if (count > 0) counts.push([tenant, count]);
+    }
+    return Object.fromEntries(counts.sort((a, b) => b[1] - a[1]).slice(0, reportedTenants));
+  };
+  return {
+    queued(tenant) {
+      if (pod.config().tenants.get(tenant)?.limits.queuedMessages === undefined) return 0;
+      let sum = pod.scheduler.count({ tenant });
+      for (const { isSelf, payload } of pod.ownership.members())
+        if (!isSelf) sum += countIn(payload["queued"], tenant);
+      return sum;
+    },
+    payload() {
+      const now = pod.clock.monotonic();
+      if (now - madeAt >= freshMs) {
+        madeAt = now;
+        last = { queued: queuedHere(), open: openConnections() };
+      }
+      return last;
+    },
+  };
+}
+
+function countIn(queued: unknown, tenant: string): number {
+  if (typeof queued !== "object" || queued === null || !Object.hasOwn(queued, tenant)) return 0;
+  const count = (queued as Record<string, unknown>)[tenant];
+  return typeof count === "number" && count > 0 ? count : 0;
+}

@@ -1,0 +1,101 @@
+/** CORRIDOR: both sides of the hand-over of shards, wired to the rooms of this pod; heartbeats tell what may be left of it. */
+import type { Deliver } from "./deliver.ts";
+import { createFormer, type Former } from "./former-owners.ts";
+import { createLeaving, type Leaving, type LeftOver } from "./hand-over.ts";
+import { shardCache } from "./intake.ts";
+import type { Outbound } from "./outbound.ts";
+import type { Parents } from "./parents.ts";
+import type { Pod } from "./pod.ts";
+import type { Shards } from "./shards.ts";
+import type { Peers } from "./spool/peers.ts";
+
+export interface TransfersDeps {
+  readonly pod: Pod;
+  readonly shardCount: number;
+  readonly peers: Peers;
+  readonly deliver: Deliver;
+  readonly parents: Parents;
+  readonly shards: Shards;
+  readonly outbound: Outbound;
+}
+
+export interface Transfers {
+  readonly leaving: Leaving;
+  readonly former: Former;
+  /** Answers a successor. @throws Error for a question that is not about hand-over */
+  answer(kind: string, query: unknown): unknown;
+  /** For the heartbeat: open connections of the busiest sites. */
+  openConnections(): LeftOver["open"];
+}
+
+const askMs = 400;
+/** A heartbeat is small; beyond these a successor that nobody told counts on the connection limit alone. */
+const reportedSites = 500;
+
+export function createTransfers(deps: TransfersDeps): Transfers {
+  const { pod, peers, deliver, outbound } = deps;
+  const { scheduler, clock } = pod;
+  const shardOf = (site: string): number => shardCache(site, deps.shardCount);
+  const leaving = createLeaving({
+    scheduler,
+    clock,
+    inFlight: deliver.inFlight,
+    splitting: deps.parents.underWay,
+    shardOf,
+    retire: deps.shards.retire,
+    closeIdle: outbound.closeIdle,
+    abandon: outbound.abandon,
+  });
+  const former = createFormer({
+    scheduler,
+    clock,
+    log: pod.log,
+    shardOf,
+    sources: () => pod.config().manifest.egress.sources.map(({ name }) => name),
+    isDead: (owner) => pod.ownership.ended.isDead(owner),
+    lastReported: (owner) => openIn(pod.ownership.ended.lastPayload(owner)?.["open"]),
+    async ask(owner, shard) {
+      const said = await peers.askPod(owner.pod, "left-over", { query: { shard }, timeoutMs: askMs });
+      return leftOverIn(said);
+    },
+    pump: deliver.pump,
+  });
+  return {
+    leaving,
+    former,
+    answer(kind, query) {
+      if (kind !== "left-over") throw new Error(`Cannot answer "${kind}": this release does not know it`);
+      const { shard } = query as { shard: number };
+      return { incarnation: pod.incarnation, ...leaving.leftOver(shard) };
+    },
+    openConnections() {
+      const open: [string, string, number][] = [];
+      for (const site of scheduler.sites())
+        for (const spent of scheduler.snapshot(site)?.sources ?? [])
+          if (spent.open > 0) open.push([site, spent.source, spent.open]);
+      return open.sort((a, b) => b[2] - a[2]).slice(0, reportedSites);
+    },
+  };
+}
+
+function openIn(value: unknown): LeftOver["open"] {
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((one: unknown) => {
+    if (!Array.isArray(one)) return [];
+    const [site, source, count] = one as unknown[];
+    return typeof site === "string" && typeof source === "string" && typeof count === "number"
+      ? [[site, source, count] as const]
+      : [];
+  });
+}
+
+function leftOverIn(value: unknown): (LeftOver & { incarnation: string }) | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { incarnation, inFlight, open } = value as Record<string, unknown>;
+  if (typeof incarnation !== "string" || !Array.isArray(inFlight)) return undefined;
+  return {
+    incarnation,
+    inFlight: inFlight.filter((seq) => typeof seq === "number"),
+    open: openIn(open),
+  };
+}
