@@ -1,4 +1,4 @@
-/** Child processes of the benchmark: their lines, a line that matches, their end. Whatever still runs is killed when the benchmark ends. */
+/** Child processes of the benchmark: their lines, a line that matches, their end. `stopChildren` ends whatever still runs. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
@@ -21,10 +21,12 @@ export interface ChildOptions {
 }
 
 const running = new Set<ChildProcess>();
-process.on("exit", () => {
-  for (const child of running) child.kill("SIGTERM");
-});
 const keptErrors = 20;
+
+/** After Ctrl-C the waits for the children fail, and so what was started is taken down in order. */
+export function stopChildren(): void {
+  for (const child of running) child.kill("SIGTERM");
+}
 
 export function startChild(program: string, args: readonly string[], options: ChildOptions = {}): Child {
   const name = program.split("/").at(-1) ?? program;

@@ -38,7 +38,10 @@ export const product: Contender = {
       [launcher, ...args, "--json", ...ports],
       options.env === undefined ? {} : { env: options.env },
     );
-    const ready = await readyOf(() => child.nextLine(readyMs));
+    const ready = await readyOf(() => child.nextLine(readyMs)).catch(async (error: unknown) => {
+      await child.stop();
+      throw error;
+    });
     return {
       smtpPort: Number(ready.smtp.slice(ready.smtp.lastIndexOf(":") + 1)),
       podPids: Object.values(ready.pids.pods),

@@ -57,32 +57,36 @@ const stallMs = 30_000;
 const settleMs = 800;
 
 export async function measure(options: RunOptions): Promise<Measurement> {
-  const { tools, contender, scenario, pods, env } = options;
   const loadBefore = Number((await readFile("/proc/loadavg", "utf8")).split(" ")[0]);
   const folder = await mkdtemp(join(tmpdir(), "mailboat-bench-"));
   try {
-    const sink = await startSink({
-      program: tools.sink,
-      nextHop: scenario.nextHop,
-      recipients: scenario.recipients,
-      timesFile: join(folder, "sink.times"),
-    });
-    const pathFolder = join(folder, "path");
-    await mkdir(pathFolder);
-    const running = await contender.start({
-      scenario,
-      sinkPort: sink.port,
-      pods,
-      folder: pathFolder,
-      ...(env === undefined ? {} : { env }),
-    });
+    const { tools, scenario } = options;
+    const timesFile = join(folder, "sink.times");
+    const { nextHop, recipients } = scenario;
+    const sink = await startSink({ program: tools.sink, nextHop, recipients, timesFile });
     try {
-      return { ...(await load(options, { folder, sink, running })), loadBefore };
+      return { ...(await withPath(options, { folder, sink })), loadBefore };
     } finally {
-      await running.stop();
+      await sink.stop();
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function withPath(
+  options: RunOptions,
+  { folder, sink }: Omit<Started, "running">,
+): Promise<Omit<Measurement, "loadBefore">> {
+  const { contender, scenario, pods, env } = options;
+  const pathFolder = join(folder, "path");
+  await mkdir(pathFolder);
+  const start = { scenario, sinkPort: sink.port, pods, folder: pathFolder };
+  const running = await contender.start(env === undefined ? start : { ...start, env });
+  try {
+    return await load(options, { folder, sink, running });
+  } finally {
+    await running.stop();
   }
 }
 

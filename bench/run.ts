@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { buildTools } from "./build.ts";
+import { stopChildren } from "./child.ts";
 import type { Contender } from "./contender.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
 import { readOptions, usage } from "./options.ts";
@@ -104,9 +105,18 @@ async function save(result: Result): Promise<void> {
   await writeFile(`${folder}${result.at.replaceAll(":", "-")}.json`, `${JSON.stringify(result, null, 1)}\n`);
 }
 
+let isInterrupted = false;
+process.on("exit", stopChildren);
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => {
+    isInterrupted = true;
+    stopChildren();
+    process.once(signal, () => process.exit(130));
+  });
+}
 try {
   process.exitCode = (await main(process.argv.slice(2))) ? 0 : 1;
 } catch (error) {
-  console.error(error instanceof Error ? error.message : String(error));
-  process.exitCode = 1;
+  console.error(isInterrupted ? "interrupted" : error instanceof Error ? error.message : String(error));
+  process.exitCode = isInterrupted ? 130 : 1;
 }

@@ -27,6 +27,8 @@ export interface Sink {
   counts(): Promise<SinkCounts>;
   /** @returns the last counts, and by id when it was complete (0 = never) */
   end(): Promise<{ readonly counts: SinkCounts; readonly completeAt: Float64Array }>;
+  /** After a failure; nothing when it has ended. */
+  stop(): Promise<void>;
 }
 
 const answerMs = 10_000;
@@ -53,6 +55,7 @@ export async function startSink(options: {
     countsSchema.parse(JSON.parse(await child.nextLine(answerMs)));
   return {
     port: listening,
+    stop: () => child.stop(),
     pid: child.pid,
     async counts() {
       child.signal("SIGUSR1");

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { findNatsServer } from "#operator/local/nats-binary.ts";
 import { startNatsServer } from "#operator/local/nats-server.ts";
-import { startChild } from "./child.ts";
+import { type Child, startChild } from "./child.ts";
 import type { Contender, RunningPath } from "./contender.ts";
 
 const program = fileURLToPath(new URL("stock-path.ts", import.meta.url));
@@ -23,23 +23,26 @@ export const stock: Contender = {
     });
     const killNats = (): void => void process.kill(nats.pid, "SIGTERM");
     process.once("exit", killNats);
-    const port = await freePort();
-    const each = Math.max(1, Math.ceil(scenario.nextHopConnections / pods));
-    const args = ["--port", port, "--sink", sinkPort, "--nats", nats.url, "--connections", each].map(String);
-    const children = Array.from({ length: pods }, () =>
-      startChild(process.execPath, [program, ...args], env === undefined ? {} : { env }),
-    );
-    await Promise.all(children.map((child) => child.nextLine(readyMs)));
-    return {
-      smtpPort: port,
-      podPids: children.map(({ pid }) => pid),
-      natsPid: nats.pid,
-      async stop() {
-        await Promise.all(children.map((child) => child.stop()));
-        process.off("exit", killNats);
-        await nats.stop();
-      },
+    const children: Child[] = [];
+    const stop = async (): Promise<void> => {
+      await Promise.all(children.map((child) => child.stop()));
+      process.off("exit", killNats);
+      await nats.stop();
     };
+    try {
+      const port = await freePort();
+      const each = Math.max(1, Math.ceil(scenario.nextHopConnections / pods));
+      const args = ["--port", port, "--sink", sinkPort, "--nats", nats.url, "--connections", each].map(
+        String,
+      );
+      for (let pod = 0; pod < pods; pod++)
+        children.push(startChild(process.execPath, [program, ...args], env === undefined ? {} : { env }));
+      await Promise.all(children.map((child) => child.nextLine(readyMs)));
+      return { smtpPort: port, podPids: children.map(({ pid }) => pid), natsPid: nats.pid, stop };
+    } catch (error) {
+      await stop();
+      throw error;
+    }
   },
 };
 
