@@ -4,7 +4,8 @@ import { formatIssue } from "#crds/values/issue.ts";
 import type { CompiledPool } from "#operator/compile/compile.ts";
 import type { LocalNats } from "./nats-process.ts";
 import type { LocalOptions } from "./options.ts";
-import { loadResources, type LocalResources } from "./resources.ts";
+import { readFormer, writeTenants } from "./draining.ts";
+import { type Before, loadResources, type LocalResources } from "./resources.ts";
 import { readOrCreate, type StateDir, writeAtomic } from "./state-dir.ts";
 
 export interface Config {
@@ -24,11 +25,13 @@ export async function createConfig(files: readonly string[], context: ConfigCont
   const { options, state, nats } = context;
   const generationFile = state.file("generation");
   let generation = Number(await readOrCreate(generationFile, () => "0")) || 0;
+  const former: Before = await readFormer(state);
   let current: LocalResources | undefined;
 
   const load = (): LocalResources => {
     const settings = { nats: nats.url, singleServer: nats.singleServer, pods: options.pods };
-    const loaded = loadResources(files, { ...settings, generation: generation + 1 });
+    const numbered = { ...settings, generation: generation + 1, now: Date.now() };
+    const loaded = loadResources(files, numbered, current ?? former);
     for (const issue of [...loaded.unreadable, ...loaded.refused]) options.complain(formatIssue(issue));
     return loaded;
   };
@@ -37,6 +40,7 @@ export async function createConfig(files: readonly string[], context: ConfigCont
     generation++;
     await writeAtomic(generationFile, `${generation}\n`, 0o600);
     await writeAtomic(state.file("credentials.json"), `${JSON.stringify(loaded.logins, null, 2)}\n`, 0o600);
+    await writeTenants(state, loaded.snapshot);
     return loaded.pools;
   };
 

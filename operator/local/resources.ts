@@ -5,10 +5,14 @@ import type { Issue } from "#crds/values/issue.ts";
 import { compile, type CompiledPool } from "#operator/compile/compile.ts";
 import { readResources } from "#operator/gather/folder.ts";
 import type { Login } from "./credentials.ts";
+import { type Draining, drainingAfter, drainingSource, withDraining } from "./draining.ts";
 
 export interface LocalResources {
   /** In the order of their ports. */
   readonly pools: readonly CompiledPool[];
+  /** What was compiled: the files' resources and the tenants that drain. */
+  readonly snapshot: Snapshot;
+  readonly draining: Draining;
   readonly logins: readonly Login[];
   /** Documents that could not be read at all: what they said before must stay in force. */
   readonly unreadable: readonly Issue[];
@@ -23,17 +27,31 @@ export interface LocalSettings {
   readonly singleServer: boolean;
   readonly pods: number | undefined;
   readonly generation: number;
+  /** ms since 1970. */
+  readonly now: number;
 }
 
-export function loadResources(files: readonly string[], settings: LocalSettings): LocalResources {
+/** What is in force before the files are read. */
+export type Before = Pick<LocalResources, "snapshot" | "draining">;
+
+export function loadResources(
+  files: readonly string[],
+  settings: LocalSettings,
+  before: Before,
+): LocalResources {
   const gathered = readResources(files);
-  const snapshot = fitted(gathered.snapshot, settings);
+  const after = fitted(gathered.snapshot, settings);
+  const draining = drainingAfter(before.draining, { before: before.snapshot, after, now: settings.now });
+  const snapshot = withDraining(after, draining);
   const compiled = compile(snapshot, { generation: settings.generation });
   return {
     pools: compiled.pools,
-    logins: loginsOf(snapshot),
+    snapshot,
+    draining,
+    logins: loginsOf(after),
     unreadable: gathered.issues,
-    refused: compiled.issues,
+    // What a tenant that is gone can no longer have is not for anybody to mend.
+    refused: compiled.issues.filter(({ source }) => source !== drainingSource),
   };
 }
 
