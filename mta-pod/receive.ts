@@ -40,6 +40,18 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
   ): Reply => {
     pod.metrics.rejections.inc({ tenant: pod.metrics.tenantLabel(tenant), reason });
     pod.log.info("rejected", { tenant, reason, from, session: session.id, remote: session.remoteAddress });
+    // Of somebody who is known: strangers must not be able to push the events of mail out of the log.
+    if (session.login !== null)
+      record(pod, {
+        id: session.id,
+        type: "rejected",
+        tenant,
+        from,
+        code: answer.code,
+        enhanced: answer.enhanced,
+        text: answer.text,
+        class: reason,
+      });
     return answer;
   };
 
@@ -161,7 +173,8 @@ function stored(
   { id, now, fields }: { id: string; now: number; fields: readonly HeaderField[] },
 ): Buffer {
   const { hostname } = pod.config().manifest;
-  const { helo, remoteAddress, protocol } = inbound.session;
+  const { helo, remoteAddress, listener } = inbound.session;
+  const protocol = listener === "http" ? "HTTP" : inbound.session.protocol;
   let added = receivedField({ helo, remoteAddress, hostname, protocol, id, time: now });
   if (!fields.some(({ name }) => name === "message-id")) added += messageIdField(id, hostname);
   if (!fields.some(({ name }) => name === "date")) added += dateField(now);
