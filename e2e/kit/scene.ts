@@ -1,0 +1,146 @@
+/** Local mode in front of an auditing sink, with one site for each of the sink's ports; and what a load left behind, audited. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type LocalMode, startLocal } from "#test/kit/local.ts";
+import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { until } from "#test/kit/until.ts";
+import { missingOf, type Sent } from "./audit.ts";
+import { type Load, type LoadOptions, startLoad } from "./load.ts";
+import { type Sink, startSink } from "./sink.ts";
+
+export interface SceneOptions {
+  readonly pods?: number;
+  /** Default 12: enough that every pod owns some of them. */
+  readonly sites?: number;
+  /** To each site; default 8. */
+  readonly connections?: number;
+  readonly shards?: number;
+  /** More fields of the pool's `queue`. */
+  readonly queue?: Readonly<Record<string, unknown>>;
+}
+
+export interface PodStatus {
+  readonly pod: string;
+  readonly shards: readonly number[];
+  readonly queued: number;
+  /** Attempts from the first look at the entry to the acknowledged delete. */
+  readonly inFlight: number;
+}
+
+export interface Scene extends AsyncDisposable {
+  readonly sink: Sink;
+  readonly local: LocalMode;
+  readonly domains: readonly string[];
+  /** Transactions that a pod's sites allow at once, all pods together. */
+  readonly mostOpen: number;
+  /** Undefined while the pod does not answer. */
+  status(pod: number): Promise<PodStatus | undefined>;
+  statuses(): Promise<PodStatus[]>;
+  load(options: Partial<LoadOptions> & Pick<LoadOptions, "messages">): Load;
+  /** Waits until all of `loads` has arrived and nothing is queued. @throws Error that counts what is missing */
+  drained(loads: readonly Sent[], boundMs?: number): Promise<void>;
+  /** Waits until each pod owns its part of the shards. */
+  shared(): Promise<void>;
+  /** Starts local mode again on the same state, after `local.killAll()` or `local.stop()`. */
+  restart(): Promise<void>;
+}
+
+const statusMs = 1000;
+export const shardCount = 8;
+
+/** @example await using scene = await startScene({ pods: 2 }); */
+export async function startScene(options: SceneOptions = {}): Promise<Scene> {
+  const { pods = 2, sites = 12, connections = 8, shards = shardCount, queue = {} } = options;
+  const sink = await startSink({ ports: sites });
+  const folder = await mkdtemp(join(tmpdir(), "mailboat-e2e-"));
+  const domains = sink.ports.map((_, index) => `site${index}.test`);
+  const resources = testResources({
+    queue,
+    shards,
+    rules: sink.ports.map((port, index) => ({
+      name: `site${index}`,
+      match: { domains: [`site${index}.test`] },
+      limits: { connections, messagesPerConnection: 1000 },
+      routes: [{ host: "127.0.0.1", port }],
+    })),
+  });
+  const start = (): Promise<LocalMode> => startLocal({ resources, pods, state: folder });
+  let local = await start().catch(async (error: unknown) => {
+    await sink[Symbol.asyncDispose]();
+    throw error;
+  });
+  const status = (pod: number): Promise<PodStatus | undefined> =>
+    statusOf(local.endpoints.metrics[pod] ?? "");
+  const statuses = async (): Promise<PodStatus[]> => {
+    const all = await Promise.all(local.endpoints.metrics.map(statusOf));
+    return all.filter((one) => one !== undefined);
+  };
+  const shared = async (): Promise<void> => {
+    const isShared = async (): Promise<boolean> => {
+      const owned = (await statuses()).map((one) => one.shards.length);
+      return owned.length === pods && owned.every((count) => count === shards / pods);
+    };
+    await until("every pod to own its part of the shards", isShared, 60_000);
+  };
+  await shared();
+  return {
+    sink,
+    get local() {
+      return local;
+    },
+    domains,
+    mostOpen: sites * connections,
+    status,
+    statuses,
+    load: (wanted) =>
+      startLoad({
+        address: () => local.endpoints.smtp,
+        connections: 16,
+        bytes: 10_000,
+        domains,
+        user: "acme",
+        password: testPassword,
+        from: "news@acme.example",
+        ...wanted,
+      }),
+    async drained(loads, boundMs = 60_000) {
+      const missing = (): string[] => loads.flatMap((load) => missingOf(load, sink));
+      const queued = async (): Promise<number> =>
+        (await statuses()).reduce((sum, one) => sum + one.queued + one.inFlight, 0);
+      try {
+        await until(
+          "the queue to be empty",
+          async () => missing().length === 0 && (await queued()) === 0,
+          boundMs,
+        );
+      } catch (error) {
+        const lost = missing();
+        const tail = local.output.slice(-20).join("\n");
+        throw new Error(
+          `${lost.length} accepted messages have not arrived (${lost.slice(0, 5).join(", ")}), pods say ${JSON.stringify(await statuses())}\n${tail}`,
+          { cause: error },
+        );
+      }
+    },
+    shared,
+    async restart() {
+      local = await start();
+      await shared();
+    },
+    async [Symbol.asyncDispose]() {
+      await local[Symbol.asyncDispose]();
+      await sink[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+async function statusOf(address: string): Promise<PodStatus | undefined> {
+  try {
+    const response = await fetch(`http://${address}/statusz`, { signal: AbortSignal.timeout(statusMs) });
+    return (await response.json()) as PodStatus;
+  } catch {
+    return undefined;
+  }
+}
