@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { startProvider } from "#operator/provider/provider.ts";
+import { type LocalMode, startLocal } from "#test/kit/local.ts";
+import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { sendBurst } from "#test/kit/smtp-talk.ts";
+import { until } from "#test/kit/until.ts";
+
+const perSecond = 30;
+const count = 900;
+const rounds = 5;
+
+interface Queue {
+  readonly entries: readonly { readonly pod: string }[];
+}
+
+/** The pod that owns what is queued, by its process id. */
+async function ownerPid(local: LocalMode): Promise<{ pod: string; pid: number }> {
+  return until("an owner of the queued mail", async () => {
+    const { entries } = (await local.admin("/v1/queue?limit=1").catch(() => ({ entries: [] }))) as Queue;
+    const pod = entries[0]?.pod;
+    const pid = pod === undefined ? undefined : (await local.read()).pids.pods[pod];
+    return pod !== undefined && pid !== undefined && { pod, pid };
+  });
+}
+
+for (const signal of ["SIGTERM", "SIGKILL"] as const)
+  test(`a site's limits hold while its owner gets ${signal} again and again`, async (t) => {
+    await using provider = await startProvider({ keepMessages: 10_000 });
+    const rules = [
+      {
+        name: "limited",
+        match: { domains: ["limited.example"] },
+        limits: { connections: 2, messageRate: `${perSecond}/s` },
+        routes: [{ host: "127.0.0.1", port: provider.port }],
+      },
+    ];
+    await using local = await startLocal({ resources: testResources({ rules }), pods: 3 });
+    await sendBurst({
+      address: local.endpoints.smtp,
+      user: "acme",
+      password: testPassword,
+      from: "a@acme.example",
+      count,
+      connections: 6,
+      recipient: (number) => `u${number}@limited.example`,
+    });
+    const arrived = (): number => provider.audit.ids.unique();
+    for (let round = 0; round < rounds; round++) {
+      const before = arrived();
+      await until("mail to flow", () => arrived() >= before + 2 * perSecond, 30_000);
+      const { pod, pid } = await ownerPid(local);
+      process.kill(pid, signal);
+      await until(
+        "another process",
+        async () => {
+          const now = (await local.read()).pids.pods[pod];
+          return now !== undefined && now !== pid;
+        },
+        30_000,
+      );
+    }
+    await until("all of it", () => arrived() === count, 120_000);
+    const times = provider.messages
+      .list({ limit: count })
+      .map(({ at }) => at)
+      .sort((a, b) => a - b);
+    const gaps = times.map((at, index) => at - (times[index - 1] ?? at)).sort((a, b) => b - a);
+    const seconds = ((times.at(-1) ?? 0) - (times[0] ?? 0)) / 1000;
+    const { total, ids } = provider.audit.stats();
+    t.diagnostic(
+      `${signal}: ${total.busiestSecond} in the busiest second, ${total.connections.most} connections at once, ` +
+        `${((count - 1) / seconds / perSecond).toFixed(3)} of the rate, ${ids.repeated} repeated, longest gaps ${gaps.slice(0, rounds).join(", ")} ms`,
+    );
+    assert.ok(total.busiestSecond <= perSecond, `${total.busiestSecond} in one sliding second`);
+    assert.ok(total.connections.most <= 2, `${total.connections.most} connections at once`);
+    // After a SIGKILL what was open may come again, two connections a time.
+    assert.ok(ids.repeated <= (signal === "SIGTERM" ? 0 : 2 * rounds), `${ids.repeated} repeated`);
+  });
