@@ -260,6 +260,8 @@ export function createDeliver(deps: DeliverDeps) {
     /** The lease is gone: forgets the shard. What is in flight ends by itself, behind the fence. */
     drop(shard: number): void {
       scheduler.dropShard(shard);
+      // Handles of the shard will not be asked for again, and their bodies would hold the room; others' are fetched.
+      hot.clear();
       pump();
     },
     inFlight: (shard: number): ReadonlySet<number> => inFlight.get(shard) ?? new Set(),

@@ -8,7 +8,7 @@ export interface HotBody {
   readonly body: Buffer;
 }
 
-/** Keyed by the scheduler's handles; oldest go first when full, since a backlog is read back in order anyway. */
+/** Keyed by the scheduler's handles; when full the newest are not taken, since a backlog is read back in order anyway. */
 export class HotBodies {
   readonly #held = new Map<number, HotBody>();
   #bytes = 0;
