@@ -65,11 +65,10 @@ export function startLoad(options: LoadOptions): Load {
       ? Infinity
       : Math.floor(((performance.now() - startedAt) / 1000) * options.perSecond);
   const isOver = (): boolean => stopped || accepted.size >= options.messages;
-  const takes = (): string | "wait" | "over" => {
-    if (isOver()) return "over";
+  const takes = (): string | undefined => {
     const next = again.pop();
     if (next !== undefined) return next;
-    if (begun >= options.messages || begun >= budget()) return "wait";
+    if (begun >= options.messages || begun >= budget()) return undefined;
     return `${options.prefix ?? "m"}${begun++}-0`;
   };
   const giveBack = (id: string): void => {
@@ -112,7 +111,8 @@ export function startLoad(options: LoadOptions): Load {
 
 interface Client {
   readonly options: LoadOptions;
-  takes(): string | "wait" | "over";
+  /** The next id to send; undefined = none at the moment. */
+  takes(): string | undefined;
   isOver(): boolean;
   accepted(id: string, ms: number): void;
   refused(refusal: Refused): void;
@@ -137,11 +137,13 @@ function run(client: Client): void {
   let current: Current | undefined;
   let text = "";
   const next = (): void => {
-    const id = client.takes();
-    if (id === "over") {
+    if (client.isOver()) {
       phase = "quit";
       socket.end("QUIT\r\n");
-    } else if (id === "wait") setTimeout(() => socket.destroyed || next(), 10);
+      return;
+    }
+    const id = client.takes();
+    if (id === undefined) setTimeout(() => socket.destroyed || next(), 10);
     else {
       current = { id, at: performance.now(), step: "mail", trouble: undefined };
       const to = `${id}@${domainOf(options, id)}`;

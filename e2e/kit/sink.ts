@@ -189,7 +189,8 @@ function receive(socket: Socket, books: Books, offersChunking: boolean): void {
 
 function note({ arrivals, damaged }: Books, recipients: readonly string[], message: Buffer): void {
   const now = performance.now();
-  const head = message.toString("latin1", 0, 4096);
+  // Field names may change their case on the way, and nodemailer changes it.
+  const head = message.toString("latin1", 0, 4096).replace(/^x-test-id:/im, "X-Test-Id:");
   const tail = message.toString("latin1", Math.max(0, message.length - 100)).trimEnd();
   for (const id of recipients) {
     if (!head.includes(`X-Test-Id: ${id}\r\n`) || !tail.endsWith(`end of ${id}`)) damaged.push(id);
