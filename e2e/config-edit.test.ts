@@ -63,9 +63,7 @@ test("an edit of a rate is live in all pods within seconds, and a bad one leaves
   ] as const) {
     const before = local.output.length;
     await local.edit(bad);
-    const line = await until(`${String(said)}`, () =>
-      local.output.slice(before).find((text) => said.test(text)),
-    );
+    const line = await until(said.source, () => local.output.slice(before).find((text) => said.test(text)));
     await until("the verdict", () =>
       local.output.slice(before).some((text) => text.includes("the last good configuration stays in force")),
     );
