@@ -74,6 +74,7 @@ export class Dispatcher {
     const flight = this.#flights.get(handle);
     if (flight === undefined) return;
     this.#flights.delete(handle);
+    flight.link.counted.answered(flight.mail, now);
     flight.link.end(result.connection);
     applyFeedback(flight, result.feedback, { now, random: this.#random });
     if (this.queue.table.slotOf(handle) !== noSlot) flight.after?.();
@@ -88,7 +89,11 @@ export class Dispatcher {
   }
 
   holdBeforeMail(handle: number, now: number): number {
-    return this.#flights.get(handle)?.link.mails.reserve(now) ?? 0;
+    const flight = this.#flights.get(handle);
+    if (flight === undefined) return 0;
+    const { holdMs, number } = flight.link.bookMail(now);
+    flight.mail = number;
+    return holdMs;
   }
 
   /** When time frees the next site that still has work. */
@@ -163,7 +168,7 @@ export class Dispatcher {
     this.queue.toInflight(slot);
     const connection = site.start(link, now);
     const handle = this.queue.table.handleOf(slot);
-    this.#flights.set(handle, { site, link, startedAt: now, after: null });
+    this.#flights.set(handle, { site, link, startedAt: now, mail: -1, after: null });
     const entry = this.queue.table.entryAt(slot);
     return {
       kind: "dispatch",

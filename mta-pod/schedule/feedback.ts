@@ -9,6 +9,8 @@ export interface Flight {
   readonly site: SiteState;
   readonly link: Link;
   startedAt: number;
+  /** Number of its message among the link's, -1 = none was booked. */
+  mail: number;
   /** What was asked for the entry before `finish`. */
   after: (() => void) | null;
 }

@@ -1,6 +1,7 @@
 /** One (source, site): its connections, window, rates and pause. Pure, never fails. */
 import { Backoff } from "./backoff.ts";
 import { Pace } from "./pace.ts";
+import { PeerCount } from "./peer-count.ts";
 import { tuning } from "./tuning.ts";
 import type { Binding, SiteLimits } from "./types.ts";
 import { Window } from "./window.ts";
@@ -14,6 +15,7 @@ export class Link {
   /** When transactions may be dispatched, and when they may be sent (`holdBeforeMail`). */
   readonly dispatches = new Pace();
   readonly mails = new Pace();
+  readonly counted = new PeerCount();
   readonly connects = new Pace();
   /** Connections there are or are being made; `busy` of them carry a dispatch. */
   open = 0;
@@ -38,6 +40,7 @@ export class Link {
     this.window.setLimit(limits.connections);
     this.dispatches.setRate(limits.messagesPerSecond);
     this.mails.setRate(limits.messagesPerSecond);
+    this.counted.setRate(limits.messagesPerSecond);
     this.connects.setRate(limits.connectionsPerSecond);
   }
 
@@ -63,6 +66,13 @@ export class Link {
       this.connects.charge(now);
     }
     return connection;
+  }
+
+  /** Books the moment of a message; `number` is for `counted.answered`. */
+  bookMail(now: number): { readonly holdMs: number; readonly number: number } {
+    this.mails.nextAt = Math.max(this.mails.nextAt, this.counted.earliest());
+    const holdMs = this.mails.reserve(now);
+    return { holdMs, number: this.counted.send(now + holdMs) };
   }
 
   end(connection: "kept" | "closed"): void {
@@ -91,6 +101,7 @@ export class Link {
     this.pause.shift(byMs);
     this.dispatches.nextAt += byMs;
     this.mails.nextAt += byMs;
+    this.counted.shift(byMs);
     this.connects.nextAt += byMs;
     this.formerUntil += byMs;
   }

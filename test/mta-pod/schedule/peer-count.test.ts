@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { Link } from "#mta-pod/schedule/link.ts";
+import { mostWithin, start } from "./world.ts";
+
+interface Peer {
+  /** ms from MAIL to the moment that the peer counts, and from there to our seeing its answer. */
+  readonly there: () => number;
+  readonly back: () => number;
+}
+
+/** Sends `count` messages over two connections, one after another each; answers when the peer counted them. */
+function countsAt(rate: number, count: number, { there, back }: Peer): number[] {
+  const link = new Link("default", { connections: 2, messagesPerSecond: rate });
+  const counted: number[] = [];
+  const free = [start, start];
+  const answers: { number: number; at: number }[] = [];
+  while (counted.length < count) {
+    free.sort((a, b) => a - b);
+    const now = Math.max(free[0] ?? start, link.dispatches.nextAt);
+    link.dispatches.charge(now);
+    answers.sort((a, b) => a.at - b.at);
+    while (answers[0] !== undefined && answers[0].at <= now) {
+      const { number, at } = answers.shift() ?? { number: -1, at: 0 };
+      link.counted.answered(number, at);
+    }
+    const { holdMs, number } = link.bookMail(now);
+    const at = now + holdMs + there();
+    counted.push(at);
+    const answeredAt = at + back();
+    answers.push({ number, at: answeredAt });
+    free[0] = answeredAt;
+  }
+  return counted.sort((a, b) => a - b);
+}
+
+test("a first message that takes long does not make the peer count more than the rate in a second", () => {
+  for (const rate of [2, 20]) {
+    const first = { left: 1 };
+    const counted = countsAt(rate, rate * 4, { there: () => (first.left-- > 0 ? 60 : 2), back: () => 1 });
+    assert.ok(mostWithin(counted, 1000) <= rate, `rate ${rate}: ${mostWithin(counted, 1000)} in a second`);
+  }
+});
+
+test("whatever each message takes, the peer counts no more than the rate in a second", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 50 }),
+      fc.integer({ min: 0, max: 100 }),
+      fc.infiniteStream(
+        fc.record({ little: fc.integer({ min: 0, max: 5 }), much: fc.integer({ min: 0, max: 200 }) }),
+      ),
+      (rate, distance, extra) => {
+        let number = 0;
+        const more = () => {
+          const { little, much } = extra.next().value ?? { little: 0, much: 0 };
+          return number++ % 3 === 0 ? much : little;
+        };
+        // The way there is the same each time; what is in doubt comes between the count and the answer, or before.
+        const counted = countsAt(rate, rate * 5, { there: () => distance + more(), back: () => distance });
+        assert.ok(mostWithin(counted, 1000) <= rate, `rate ${rate}: ${mostWithin(counted, 1000)}`);
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
+
+test("a peer that is far away costs no rate", () => {
+  const counted = countsAt(5, 100, { there: () => 100, back: () => 100 });
+  const seconds = ((counted.at(-1) ?? 0) - (counted[0] ?? 0)) / 1000;
+  assert.ok(99 / seconds >= 5 * 0.92, `${99 / seconds} of 5 a second`);
+});
+
+test("what is answered late enough to be forgotten, or was never booked, changes nothing", () => {
+  const link = new Link("default", { connections: 2, messagesPerSecond: 2 });
+  for (const number of [-1, 0, 7]) link.counted.answered(number, start);
+  assert.equal(link.counted.earliest(), 0);
+  assert.equal(new Link("default", { connections: 2 }).bookMail(start).holdMs, 0);
+});
