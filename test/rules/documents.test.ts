@@ -6,20 +6,13 @@ import { rejectionReasons } from "#mta-pod/admit/refusal.ts";
 import { podUsage } from "#mta-pod/options.ts";
 import { outcomeClasses } from "#mta-pod/settle/reply-rules.ts";
 import { createMetrics } from "#mta-pod/telemetry/metrics.ts";
+import { quietSources } from "#test/kit/metrics.ts";
 import { firstColumn, root, textOf } from "./repository.ts";
 
 const podDocument = textOf("mta-pod/README.md");
 
 test("mta-pod/README.md has every metric in its table, with its labels, and no other", async () => {
-  const { registry } = createMetrics({
-    clock: { now: () => 0, monotonic: () => 0 },
-    queued: () => new Map(),
-    connections: () => [],
-    heldTimes: () => [],
-    eventsDropped: () => 0,
-    shardsOwned: () => 0,
-    generation: () => 0,
-  });
+  const { registry } = createMetrics(quietSources);
   const declared = (await registry.getMetricsAsJSON())
     .map(({ name }) => name)
     .filter((name) => name.startsWith("mailboat_"));

@@ -3,18 +3,11 @@ import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { type HealthServer, startHealth } from "#mta-pod/telemetry/health.ts";
 import { createMetrics } from "#mta-pod/telemetry/metrics.ts";
+import { quietSources } from "#test/kit/metrics.ts";
 
 describe("startHealth()", () => {
   const reasons: string[] = [];
-  const metrics = createMetrics({
-    clock: { now: () => 0, monotonic: () => 0 },
-    queued: () => new Map(),
-    connections: () => [],
-    heldTimes: () => [],
-    eventsDropped: () => 0,
-    shardsOwned: () => 0,
-    generation: () => 1,
-  });
+  const metrics = createMetrics(quietSources);
   let server: HealthServer;
   const get = (path: string, method = "GET"): Promise<Response> =>
     fetch(`http://127.0.0.1:${server.port}${path}`, { method });

@@ -1,21 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import {
-  createMetrics,
-  type MetricsSources,
-  providerSeries,
-  tenantSeries,
-} from "#mta-pod/telemetry/metrics.ts";
-
-const quiet: MetricsSources = {
-  clock: { now: () => 1_700_000_000_000, monotonic: () => 0 },
-  queued: () => new Map(),
-  connections: () => [],
-  heldTimes: () => [],
-  eventsDropped: () => 0,
-  shardsOwned: () => 3,
-  generation: () => 7,
-};
+import { createMetrics, providerSeries, tenantSeries } from "#mta-pod/telemetry/metrics.ts";
+import { quietSources } from "#test/kit/metrics.ts";
 
 /** Values of `label` in the lines of `metric`. */
 function valuesOf(text: string, metric: string, label: string): Set<string> {
@@ -35,7 +21,7 @@ describe("createMetrics()", () => {
     const tenants = Array.from({ length: 10_000 }, (_, index) => `mail/tenant-${index}`);
     const counts = { ready: 1, waiting: 1, suspended: 0, oldest: 1_699_999_990_000 };
     const metrics = createMetrics({
-      ...quiet,
+      ...quietSources,
       queued: () => new Map(tenants.map((tenant) => [tenant, counts])),
       connections: () =>
         tenants.slice(0, 1000).map((_, index) => ({ provider: `site-${index}`, source: "default", open: 1 })),
@@ -68,7 +54,7 @@ describe("createMetrics()", () => {
 
   test("queue gauges add up what is called other, and forget who has nothing queued", async () => {
     const queued = new Map([["mail/a", { ready: 2, waiting: 3, suspended: 1, oldest: 1_699_999_990_000 }]]);
-    const { registry } = createMetrics({ ...quiet, queued: () => queued });
+    const { registry } = createMetrics({ ...quietSources, queued: () => queued });
     const before = await registry.metrics();
     assert.match(before, /^mailboat_queued_messages\{tenant="mail\/a",state="waiting"\} 3$/m);
     assert.match(before, /^mailboat_queue_oldest_seconds\{tenant="mail\/a"\} 10$/m);
@@ -82,7 +68,7 @@ describe("createMetrics()", () => {
   });
 
   test("every metric has its prose, and counters end in _total", async () => {
-    const { registry } = createMetrics(quiet);
+    const { registry } = createMetrics(quietSources);
     for (const { name, help, type } of await registry.getMetricsAsJSON()) {
       assert.notEqual(help, "", name);
       if (name.startsWith("mailboat_"))
