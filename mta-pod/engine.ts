@@ -20,6 +20,7 @@ import { createShards } from "./shards.ts";
 import { createSigners } from "./signers.ts";
 import { createSites } from "./sites.ts";
 import { createPeers } from "./spool/peers.ts";
+import { createQuotas } from "./spool/quota.ts";
 import { createSuspending } from "./suspend.ts";
 import { createTransfers } from "./transfers.ts";
 
@@ -113,9 +114,11 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   adopt(live.current());
   live.onChange(adopt);
   live.onRefused(() => pod.metrics.configErrors.inc({}));
+  const quotas = createQuotas({ spool, pods: () => pod.ownership.members().length });
   const receive = createReceive({
     pod,
     intake,
+    quotas,
     admission: () => admission,
     queued: facts.queued,
     livePods: () => pod.ownership.members().length,
@@ -142,6 +145,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       peers.close();
       await settled(() => pod.entries.removing() === 0, handOverMs);
       await pod.publisher.close();
+      await quotas.close();
       await pod.eventLog.close();
       pod.entries.close();
       pod.states.close();

@@ -2,8 +2,8 @@
  * CORRIDOR: session → admit → route → spool → 250. Answers 250 only after JetStream's PubAck; trouble of our own is
  * 4xx, never 5xx. What was refused is counted and recorded; what was accepted has an id that stands in every trace of it.
  */
-import type { Admission, Usage } from "./admit/admission.ts";
-import { type Bucket, utcDay } from "./admit/bucket.ts";
+import type { Admission, MessageFacts, Usage } from "./admit/admission.ts";
+import type { Bucket } from "./admit/bucket.ts";
 import type { Refusal } from "./admit/refusal.ts";
 import type { Intake } from "./intake.ts";
 import { type Pod, record } from "./pod.ts";
@@ -12,6 +12,7 @@ import type { Inbound, InboundHooks, Login, SessionFacts } from "./smtp/inbound.
 import { type Reply, reply } from "./smtp/reply.ts";
 import { dateField, messageIdField, receivedField } from "./smtp/trace.ts";
 import type { Stored } from "./spool/publisher.ts";
+import type { Quotas, Taken } from "./spool/quota.ts";
 
 /** A header section larger than this is not looked into further: RFC 5322 has no limit, hostile clients do. */
 const headerBound = 256 * 1024;
@@ -20,6 +21,7 @@ const streamField = "x-mailboat-stream";
 export interface ReceiveDeps {
   readonly pod: Pod;
   readonly intake: Intake;
+  readonly quotas: Quotas;
   admission(): Admission;
   /** Entries of the tenant queued in the pool, as far as this pod knows. */
   queued(tenant: string): number;
@@ -30,7 +32,6 @@ export interface ReceiveDeps {
 export function createReceive(deps: ReceiveDeps): InboundHooks {
   const { pod } = deps;
   const buckets = new Map<string, Bucket>();
-  const days = new Map<string, { day: number; count: number }>();
 
   const refused = (
     tenant: string,
@@ -55,21 +56,48 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
     return answer;
   };
 
-  const usageOf = (tenant: string, now: number): Usage => {
-    const day = days.get(tenant);
-    return {
-      bucket: buckets.get(tenant),
-      dayCount: day?.day === utcDay(now) ? day.count : 0,
-      queued: deps.queued(tenant),
-      share: 1 / Math.max(1, deps.livePods()),
-    };
-  };
+  const usageOf = (tenant: string, taken: Taken | undefined): Usage => ({
+    bucket: buckets.get(tenant),
+    quota: taken === undefined || taken.kind === "taken" ? "open" : quotaOf[taken.kind],
+    queued: deps.queued(tenant),
+    share: 1 / Math.max(1, deps.livePods()),
+  });
 
-  const spend = (tenant: string, bucket: Bucket, now: number): void => {
-    buckets.set(tenant, bucket);
-    const day = days.get(tenant);
-    if (day?.day === utcDay(now)) day.count++;
-    else days.set(tenant, { day: utcDay(now), count: 1 });
+  /** What is left to decide once the tenant's quota, if it has one, has said yes or no. */
+  const decide = (arrived: Arrived, taken: Taken | undefined): void => {
+    const { inbound, login, fields, facts, answer } = arrived;
+    const { session, from, to } = inbound;
+    const now = pod.clock.now();
+    const giveBack = (): void => {
+      if (taken?.kind === "taken") deps.quotas.giveBack(login.tenant, taken.day);
+    };
+    const verdict = deps.admission().message(login, facts, usageOf(login.tenant, taken), now);
+    if (!verdict.ok) {
+      giveBack();
+      return answer(refused(login.tenant, verdict, session, from));
+    }
+    buckets.set(login.tenant, verdict.bucket);
+    const id = pod.newId();
+    const message = {
+      id,
+      tenant: login.tenant,
+      stream: verdict.stream,
+      class: verdict.class,
+      from,
+      to,
+      body: stored(pod, inbound, { id, now, fields }),
+      eightBit: inbound.eightBit,
+      smtpUtf8: inbound.smtpUtf8,
+      receivedAt: now,
+      expiresAt: verdict.expiresAt,
+      sendAt: 0,
+    };
+    deps.intake.put(message, (result) => {
+      if (result.kind === "stored") accepted(pod, message, session);
+      else giveBack();
+      answer(replyTo(result, id));
+    });
+    return undefined;
   };
 
   return {
@@ -92,7 +120,6 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       const { session, from, to } = inbound;
       const login: Login | null = session.login;
       if (login === null) return answer(authenticationRequired);
-      const now = pod.clock.now();
       const fields = headerFields(inbound.body, headerBound);
       // What could hide behind a malformed line (a second From) is not for us to guess.
       if (!isWholeHeader(inbound.body, fields)) return answer(malformedHeader);
@@ -103,32 +130,24 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
         size: inbound.body.length,
         streamHeader: fields.find(({ name }) => name === streamField)?.value.trim() ?? null,
       };
-      const verdict = deps.admission().message(login, facts, usageOf(login.tenant, now), now);
-      if (!verdict.ok) return answer(refused(login.tenant, verdict, session, from));
-      spend(login.tenant, verdict.bucket, now);
-      const id = pod.newId();
-      const message = {
-        id,
-        tenant: login.tenant,
-        stream: verdict.stream,
-        class: verdict.class,
-        from,
-        to,
-        body: stored(pod, inbound, { id, now, fields }),
-        eightBit: inbound.eightBit,
-        smtpUtf8: inbound.smtpUtf8,
-        receivedAt: now,
-        expiresAt: verdict.expiresAt,
-        sendAt: 0,
-      };
-      deps.intake.put(message, (result) => {
-        if (result.kind === "stored") accepted(pod, message, session);
-        answer(replyTo(result, id));
-      });
+      const arrived = { inbound, login, fields, facts, answer };
+      const quota = pod.config().tenants.get(login.tenant)?.limits.messagesPerDay;
+      if (quota === undefined) return decide(arrived, undefined);
+      deps.quotas.take(login.tenant, quota, (taken) => decide(arrived, taken));
       return undefined;
     },
   };
 }
+
+interface Arrived {
+  readonly inbound: Inbound;
+  readonly login: Login;
+  readonly fields: readonly HeaderField[];
+  readonly facts: MessageFacts;
+  readonly answer: (reply: Reply) => void;
+}
+
+const quotaOf = { "used-up": "used-up", unavailable: "unknown" } as const;
 
 /** A From field that cannot be read is one of nobody's, which is refused: it must not hide behind a second, good one. */
 function authors(value: string): string[] {

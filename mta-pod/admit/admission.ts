@@ -25,11 +25,11 @@ export interface MessageFacts {
 export interface Usage {
   /** Undefined = never used. */
   readonly bucket: Bucket | undefined;
-  /** Messages this pod accepted in this UTC day. */
-  readonly dayCount: number;
+  /** Whether the tenant's quota of this UTC day, if it has one, lets this message through. */
+  readonly quota: "open" | "used-up" | "unknown";
   /** Messages of the tenant that are queued, as far as the pod knows. */
   readonly queued: number;
-  /** This pod's part of the tenant's rate, burst and quota, 0 < share <= 1: the parts of all pods make 1 at most. */
+  /** This pod's part of the tenant's rate and burst, 0 < share <= 1: the parts of all pods make 1 at most. */
   readonly share: number;
 }
 
@@ -192,8 +192,10 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
   if (limits.queuedMessages !== undefined && usage.queued >= limits.queuedMessages)
     return refuse("queue-full", `${limits.queuedMessages} messages are queued, try again later`);
   const quota = limits.messagesPerDay;
-  if (quota !== undefined && usage.dayCount >= shareOf(quota, usage.share))
+  if (quota !== undefined && usage.quota === "used-up")
     return refuse("quota", `the quota of ${quota} messages per day is used up until 00:00 UTC`);
+  if (quota !== undefined && usage.quota === "unknown")
+    return refuse("quota-unknown", "the quota cannot be read, try again later");
   const bucket = usage.bucket ?? fullBucket;
   const accepted = {
     ok: true,
@@ -212,9 +214,4 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
     "rate",
     `over the rate of ${limits.messagesPerSecond} messages per second, try again in ${seconds} s`,
   );
-}
-
-/** Rounded down, so that the parts never make more than the whole; but a pod with nothing would refuse for no reason. */
-function shareOf(limit: number, share: number): number {
-  return Math.max(1, Math.floor(limit * share));
 }

@@ -30,10 +30,3 @@ export function take(bucket: Bucket, rate: BucketRate, now: number): Taken {
   if (waitMs > 0) return { ok: false, waitMs };
   return { ok: true, bucket: { tat: Math.max(tat, now) + intervalMs } };
 }
-
-const dayMs = 86_400_000;
-
-/** Days since 1970 in UTC: what quotas are counted by. */
-export function utcDay(now: number): number {
-  return Math.floor(now / dayMs);
-}

@@ -16,6 +16,7 @@ export const rejectionReasons = [
   "unknown-stream",
   "rate",
   "quota",
+  "quota-unknown",
   "queue-full",
 ] as const;
 export type RejectionReason = (typeof rejectionReasons)[number];
@@ -40,6 +41,7 @@ const replies: Readonly<Record<RejectionReason, readonly [code: number, enhanced
   "unknown-stream": [550, "5.7.1"],
   rate: [451, "4.7.1"],
   quota: [452, "4.3.1"],
+  "quota-unknown": [451, "4.3.0"],
   "queue-full": [452, "4.3.1"],
 };
 

@@ -10,7 +10,7 @@ import { configOf, tenantOf } from "./pod-config.ts";
 
 const login = { tenant: "mail/acme", credential: "app", stream: null };
 const now = 1_800_000_000_000;
-const unused: Usage = { bucket: undefined, dayCount: 0, queued: 0, share: 1 };
+const unused: Usage = { bucket: undefined, quota: "open", queued: 0, share: 1 };
 const facts: MessageFacts = {
   from: "news@acme.example",
   to: ["x@y.example"],
@@ -249,16 +249,20 @@ test("message() repeats the checks of the envelope, for front doors that have no
 
 test("message() holds a tenant to its queue and its day", () => {
   const admission = limited({ queuedMessages: 10, messagesPerDay: 100 });
-  assert.equal(admission.message(login, facts, { ...unused, queued: 9, dayCount: 99 }, now).ok, true);
+  assert.equal(admission.message(login, facts, { ...unused, queued: 9 }, now).ok, true);
   assertRefused(admission.message(login, facts, { ...unused, queued: 10 }, now), "queue-full", 452, "4.3.1");
-  assertRefused(admission.message(login, facts, { ...unused, dayCount: 100 }, now), "quota", 452, "4.3.1");
+  assertRefused(admission.message(login, facts, { ...unused, quota: "used-up" }, now), "quota", 452, "4.3.1");
 });
 
-test("message() holds a pod to its share of the day, rounded down but never nothing", () => {
+test("message() does not say that a quota is used up when it cannot be read, nor that there is one", () => {
   const admission = limited({ messagesPerDay: 100 });
-  assert.equal(admission.message(login, facts, { ...unused, share: 1 / 3, dayCount: 32 }, now).ok, true);
-  assert.equal(admission.message(login, facts, { ...unused, share: 1 / 3, dayCount: 33 }, now).ok, false);
-  assert.equal(limited({ messagesPerDay: 1 }).message(login, facts, { ...unused, share: 0.1 }, now).ok, true);
+  assertRefused(
+    admission.message(login, facts, { ...unused, quota: "unknown" }, now),
+    "quota-unknown",
+    451,
+    "4.3.0",
+  );
+  assert.equal(limited({}).message(login, facts, { ...unused, quota: "used-up" }, now).ok, true);
 });
 
 /** Messages that are let through when one is tried every `everyMs`, with the bucket carried along. */

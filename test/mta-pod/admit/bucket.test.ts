@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { fullBucket, take, utcDay } from "#mta-pod/admit/bucket.ts";
+import { fullBucket, take } from "#mta-pod/admit/bucket.ts";
 import type { Bucket } from "#mta-pod/admit/bucket.ts";
 
 test("take() never lets more through than burst + rate · time, in any window", () => {
@@ -44,10 +44,4 @@ test("take() does not lock out for longer than a drained bucket when the clock j
   const rate = { perSecond: 1, burst: 10 };
   const jumped = take({ tat: 9_999_999_999 }, rate, 1000);
   assert.deepEqual(jumped, { ok: false, waitMs: 1000 });
-});
-
-test("utcDay() changes at midnight UTC", () => {
-  const midnight = Date.UTC(2026, 10, 25);
-  assert.equal(utcDay(midnight) - utcDay(midnight - 1), 1);
-  assert.equal(utcDay(midnight), utcDay(midnight + 86_399_999));
 });
