@@ -14,6 +14,8 @@ export interface MemberTable {
   observe(key: string, revision: number, { record, mono, isNews }: Observed): void;
   /** The others that are alive. */
   others(mono: number): Member[];
+  /** Nobody is there of whom it is still open whether it lives. */
+  isComplete(): boolean;
   /** It said so itself, a witness did, or its pod has been started again. False = not known. */
   isDead(identity: Identity): boolean;
   /** What it told with its last heartbeat, while that is still kept. */
@@ -50,6 +52,8 @@ export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
       if (known !== undefined && revision <= known.revision) return;
       entries.set(key, { record, revision, changedAt: mono, isProven: isNews || known !== undefined });
     },
+    isComplete: () =>
+      [...entries.values()].every(({ record, isProven }) => isProven || record.state === "gone"),
     others(mono) {
       const members: Member[] = [];
       for (const { record, changedAt, isProven } of entries.values()) {

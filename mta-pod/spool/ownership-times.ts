@@ -7,6 +7,8 @@ export interface OwnershipTimes extends LeaseTimes {
   readonly memberTtlMs: number;
   /** After the start: longer than a heartbeat, so that the living have shown themselves before anything is claimed. */
   readonly startSettleMs: number;
+  /** The same where nobody is there that could be living unseen: for those who start at the same time. */
+  readonly aloneSettleMs: number;
   /** Membership must stand for so long before a shard is handed to another pod. */
   readonly rebalanceSettleMs: number;
   /** The corridor has so long to finish what is before its final dot. */
@@ -23,6 +25,7 @@ export const ownershipTimes: OwnershipTimes = {
   heartbeatMs: 2_000,
   memberTtlMs: 15_000,
   startSettleMs: 2_200,
+  aloneSettleMs: 400,
   rebalanceSettleMs: 1_000,
   quiesceMs: 30_000,
   tellMs: 1_000,

@@ -245,7 +245,8 @@ class Driver implements Ownership {
 
   #tick(): void {
     const mono = this.#options.clock.monotonic();
-    const isSettled = this.#knownSince !== undefined && mono - this.#knownSince >= this.#times.startSettleMs;
+    const settleMs = this.ended.isComplete() ? this.#times.aloneSettleMs : this.#times.startSettleMs;
+    const isSettled = this.#knownSince !== undefined && mono - this.#knownSince >= settleMs;
     if (isSettled && this.#state === "joining") {
       this.#state = "live";
       void this.#beat();

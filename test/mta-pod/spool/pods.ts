@@ -16,6 +16,7 @@ export const quickTimes = {
   heartbeatMs: 200,
   memberTtlMs: 60_000,
   startSettleMs: 300,
+  aloneSettleMs: 100,
   rebalanceSettleMs: 100,
   quiesceMs: 3_000,
   tellMs: 1_000,
