@@ -1,0 +1,167 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { createFormer, type FormerDeps } from "#mta-pod/former-owners.ts";
+import { encodeHandOver } from "#mta-pod/hand-over-record.ts";
+import { silentLog } from "#mta-pod/runtime/log.ts";
+import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
+
+const start = 1_700_000_000_000;
+const owner = { pod: "pod-1", incarnation: "a" };
+type Answer = Awaited<ReturnType<FormerDeps["ask"]>>;
+
+/** One shard (0), one site "s" of 2 connections, three entries (sequences 1 to 3), a former owner that says what it is told to. */
+function scene(t: TestContext) {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const scheduler = createScheduler({ random: () => 0.5, sources: [{ name: "default", weight: 1 }] });
+  const world = {
+    now: start,
+    answer: undefined as Answer,
+    dead: false,
+    reported: [] as [string, string, number][],
+    scheduler,
+  };
+  const former = createFormer({
+    scheduler,
+    clock: { now: () => world.now, monotonic: () => world.now - start },
+    log: silentLog,
+    shardOf: () => 0,
+    sources: () => ["default"],
+    isDead: () => world.dead,
+    lastReported: () => world.reported,
+    ask: async () => world.answer,
+    pump: () => {},
+  });
+  return {
+    world,
+    former,
+    /** The record of an owner with so many connections open and sequence 2 under way. */
+    record: (open: number) => {
+      const spent = { source: "default", open, window: 2, pausedUntil: 0 };
+      const sources = [{ ...spent, nextMessageAt: start, nextConnectionAt: start }];
+      const sites = [{ site: "s", backoffUntil: 0, sources }];
+      return { ...owner, record: encodeHandOver({ inFlight: [2], sites }, start) };
+    },
+    add(messagesPerSecond?: number) {
+      scheduler.setTenants(new Map([["a", { weight: 1, held: false }]]), world.now);
+      const limits = { connections: 2, ...(messagesPerSecond === undefined ? {} : { messagesPerSecond }) };
+      scheduler.setSite("s", { limits }, world.now);
+      for (const seq of [1, 2, 3])
+        scheduler.add(
+          { site: "s", tenant: "a", class: "transactional" },
+          {
+            shard: 0,
+            seq,
+            idHash: seq,
+            size: 1,
+            receivedAt: start,
+            expiresAt: start + 1e9,
+            due: 0,
+            attempt: 0,
+          },
+          world.now,
+        );
+    },
+    /** How many dispatches the scheduler gives now. */
+    startable(): number {
+      let count = 0;
+      while (scheduler.next(world.now).kind === "dispatch") count++;
+      return count;
+    },
+    async pass(ms: number) {
+      world.now += ms;
+      t.mock.timers.tick(500);
+      for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+    },
+  };
+}
+
+const left = (inFlight: number[], open: number): Answer => ({
+  incarnation: "a",
+  inFlight,
+  open: open === 0 ? [] : [["s", "default", open]],
+});
+
+test("what the former owner has under way is left alone until it says that it is through", async (t) => {
+  const { world, former, record, pass } = scene(t);
+  former.owned(0, record(1), "released");
+  const mayBegin = (): boolean[] => [1, 2].map((seq) => former.mayBegin({ shard: 0, seq }));
+  assert.deepEqual(mayBegin(), [true, false]);
+  world.answer = left([2], 1);
+  await pass(500);
+  assert.deepEqual(mayBegin(), [true, false]);
+  world.answer = left([], 1);
+  await pass(500);
+  assert.deepEqual(mayBegin(), [true, true]);
+  former.stop();
+});
+
+test("its open connections count until it says that they are closed", async (t) => {
+  const { world, former, record, add, startable, pass } = scene(t);
+  former.owned(0, record(1), "released");
+  add();
+  assert.equal(startable(), 1, "one of two is still the other's");
+  world.answer = left([], 0);
+  await pass(500);
+  assert.equal(startable(), 1);
+  former.stop();
+});
+
+for (const [how, tell] of [
+  ["its death is known", (world: { dead: boolean }) => (world.dead = true)],
+  [
+    "it was started again",
+    (world: { answer: Answer }) => (world.answer = { incarnation: "b", inFlight: [], open: [] }),
+  ],
+] as const)
+  test(`everything of the former owner is free once ${how}`, async (t) => {
+    const { world, former, record, add, startable, pass } = scene(t);
+    former.owned(0, record(2), "released");
+    add();
+    assert.equal(startable(), 0);
+    tell(world);
+    await pass(500);
+    assert.equal(startable(), 2);
+    assert.equal(former.mayBegin({ shard: 0, seq: 2 }), true);
+    former.stop();
+  });
+
+test("a former owner that has fallen silent loses its connections after a minute, its mail after eleven", async (t) => {
+  const { former, record, add, startable, pass } = scene(t);
+  former.owned(0, record(2), "released");
+  add();
+  await pass(59_000);
+  assert.equal(startable(), 0);
+  await pass(1000);
+  assert.equal(startable(), 2);
+  assert.equal(former.mayBegin({ shard: 0, seq: 2 }), false);
+  await pass(600_000);
+  assert.equal(former.mayBegin({ shard: 0, seq: 2 }), true);
+  former.stop();
+});
+
+test("after an expiry that nobody witnessed the connections last reported count for a minute", async (t) => {
+  const { world, former, add, startable } = scene(t);
+  world.reported = [["s", "default", 2]];
+  former.owned(0, { ...owner, record: null }, "expired");
+  add();
+  assert.equal(startable(), 0);
+  world.now += 60_000;
+  assert.equal(startable(), 2);
+});
+
+test("without a word about rates one interval passes before the first message", (t) => {
+  for (const [how, handOver, waits] of [
+    ["witnessed", { ...owner, record: null }, true],
+    ["released", { ...owner, record: { v: 9 } }, true],
+    ["absent", null, false],
+  ] as const) {
+    t.mock.timers.reset();
+    const { world, former, add, startable } = scene(t);
+    former.owned(0, handOver, how);
+    former.met("s");
+    add(1);
+    assert.equal(startable(), waits ? 0 : 1, how);
+    world.now += 1100;
+    assert.equal(startable(), 1, how);
+  }
+});

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { decodeHandOver, encodeHandOver } from "#mta-pod/hand-over-record.ts";
+import type { SiteHandover } from "#mta-pod/schedule/types.ts";
+
+const now = 1_700_000_000_000;
+
+function site(name: string, open = 0): SiteHandover {
+  const spent = { source: "default", open, window: 4, pausedUntil: 0 };
+  return {
+    site: name,
+    backoffUntil: now + 9000,
+    sources: [{ ...spent, nextMessageAt: now + 32, nextConnectionAt: now - 5 }],
+  };
+}
+
+test("a hand-over record carries what is left, so that a pod with another clock waits no shorter", () => {
+  const text = JSON.stringify(encodeHandOver({ inFlight: [7, 9], sites: [site("s", 2)] }, now));
+  const elsewhere = now - 3_600_000;
+  assert.deepEqual(decodeHandOver(JSON.parse(text), elsewhere), {
+    inFlight: [7, 9],
+    sites: [
+      {
+        site: "s",
+        backoffUntil: elsewhere + 9000,
+        sources: [
+          {
+            source: "default",
+            open: 2,
+            window: 4,
+            pausedUntil: 0,
+            nextMessageAt: elsewhere + 32,
+            nextConnectionAt: elsewhere,
+          },
+        ],
+      },
+    ],
+  });
+});
+
+test("a hand-over record is bounded, and sites with open connections are told first", () => {
+  const sites = Array.from({ length: 2000 }, (_, index) => site(`s${index}`, index === 1999 ? 3 : 0));
+  const inFlight = Array.from({ length: 9000 }, (_, index) => index + 1);
+  const encoded = encodeHandOver({ inFlight, sites }, now);
+  assert.equal(encoded.sites[0]?.site, "s1999");
+  assert.ok(JSON.stringify(encoded).length < 256 * 1024);
+  assert.ok(decodeHandOver(encoded, now));
+});
+
+test("what is not a hand-over record is none", () => {
+  const good = encodeHandOver({ inFlight: [1], sites: [site("s")] }, now);
+  const bad = [
+    null,
+    undefined,
+    "x",
+    {},
+    { ...good, v: 2 },
+    { ...good, inFlight: [-1] },
+    { ...good, inFlight: ["1"] },
+    { ...good, sites: [{ site: "s", backoffMs: Number.POSITIVE_INFINITY, sources: [] }] },
+    { ...good, sites: [{ site: "s", backoffMs: 0, sources: [{ source: "default", open: -1 }] }] },
+  ];
+  for (const value of bad) assert.equal(decodeHandOver(value, now), undefined, JSON.stringify(value));
+});
