@@ -12,6 +12,8 @@ export interface LoadOptions {
   readonly messages: number;
   readonly bytes: number;
   readonly domains: readonly string[];
+  /** Of each message, each at another domain; default 1. */
+  readonly recipients?: number;
   readonly user: string;
   readonly password: string;
   readonly from: string;
@@ -30,7 +32,7 @@ export interface Refused {
 }
 
 export interface Load {
-  /** When each id got its 250, by `performance.now()`. */
+  /** When each id got its 250, by `performance.now()`. With several recipients here and below: each of them. */
   readonly accepted: ReadonlyMap<string, number>;
   readonly refused: readonly Refused[];
   /** Sent whole, and the connection was lost before the reply: may or may not arrive. */
@@ -55,6 +57,7 @@ export function startLoad(options: LoadOptions): Load {
   const ended = Promise.withResolvers<void>();
   const startedAt = performance.now();
   let begun = 0;
+  let taken = 0;
   let lost = 0;
   let longest = 0;
   let stopped = false;
@@ -64,7 +67,7 @@ export function startLoad(options: LoadOptions): Load {
     options.perSecond === undefined
       ? Infinity
       : Math.floor(((performance.now() - startedAt) / 1000) * options.perSecond);
-  const isOver = (): boolean => stopped || accepted.size >= options.messages;
+  const isOver = (): boolean => stopped || taken >= options.messages;
   const takes = (): string | undefined => {
     const next = again.pop();
     if (next !== undefined) return next;
@@ -80,17 +83,18 @@ export function startLoad(options: LoadOptions): Load {
     takes,
     isOver,
     accepted(id, ms) {
-      accepted.set(id, performance.now());
+      taken++;
+      for (const key of keysOf(options, id)) accepted.set(key, performance.now());
       longest = Math.max(longest, ms);
     },
     refused(refusal) {
-      refused.push(refusal);
+      for (const key of keysOf(options, refusal.id)) refused.push({ ...refusal, id: key });
       giveBack(refusal.id);
     },
     lost(id, wasSent) {
       lost++;
       if (id === undefined) return;
-      if (wasSent) uncertain.add(id);
+      if (wasSent) for (const key of keysOf(options, id)) uncertain.add(key);
       giveBack(id);
     },
     over() {
@@ -124,6 +128,8 @@ interface Current {
   readonly id: string;
   readonly at: number;
   step: "mail" | "rcpt" | "data" | "dot";
+  /** Replies to RCPT that are due. */
+  recipients: number;
   trouble: { code: number; text: string } | undefined;
 }
 
@@ -145,9 +151,16 @@ function run(client: Client): void {
     const id = client.takes();
     if (id === undefined) setTimeout(() => socket.destroyed || next(), 10);
     else {
-      current = { id, at: performance.now(), step: "mail", trouble: undefined };
-      const to = `${id}@${domainOf(options, id)}`;
-      socket.write(`MAIL FROM:<${options.from}>\r\nRCPT TO:<${to}>\r\nDATA\r\n`);
+      const recipients = recipientsOf(options, id);
+      current = {
+        id,
+        at: performance.now(),
+        step: "mail",
+        recipients: recipients.length,
+        trouble: undefined,
+      };
+      const envelope = recipients.map((to) => `RCPT TO:<${to}>\r\n`).join("");
+      socket.write(`MAIL FROM:<${options.from}>\r\n${envelope}DATA\r\n`);
     }
   };
   const refuse = ({ id, at }: Current, { code, text: why }: { code: number; text: string }): void => {
@@ -162,7 +175,7 @@ function run(client: Client): void {
         mail.step = "rcpt";
         return;
       case "rcpt":
-        mail.step = "data";
+        if (--mail.recipients === 0) mail.step = "data";
         return;
       case "data":
         if (code !== 354) return refuse(mail, mail.trouble ?? { code, text: line });
@@ -223,16 +236,23 @@ function hostAndPort(address: string): { host: string; port: number } {
   return { host: address.slice(0, cut), port: Number(address.slice(cut + 1)) };
 }
 
-function domainOf({ domains }: LoadOptions, id: string): string {
+function keysOf({ recipients = 1 }: LoadOptions, id: string): string[] {
+  return recipients === 1 ? [id] : Array.from({ length: recipients }, (_, index) => `${id}.${index}`);
+}
+
+function recipientsOf(options: LoadOptions, id: string): string[] {
   const number = Number(/\d+/.exec(id)?.[0] ?? 0);
-  return domains[number % domains.length] ?? "";
+  const { domains } = options;
+  return keysOf(options, id).map(
+    (key, index) => `${key}@${domains[(number + index) % domains.length] ?? ""}`,
+  );
 }
 
 const fillers = new Map<number, string>();
 
 /** Header and text of one id as the sink checks it, without the final dot. */
 export function mailText({ from, to, bytes }: { from: string; to: string; bytes: number }): string {
-  const id = to.slice(0, to.indexOf("@"));
+  const [id = ""] = to.slice(0, to.indexOf("@")).split(".");
   let filler = fillers.get(bytes);
   if (filler === undefined) {
     filler = `${"All work and no play makes Jack a dull boy, as everybody knows. ".slice(0, 62)}\r\n`.repeat(
@@ -245,5 +265,5 @@ export function mailText({ from, to, bytes }: { from: string; to: string; bytes:
 }
 
 function messageOf(options: LoadOptions, id: string): string {
-  return `${mailText({ from: options.from, to: `${id}@${domainOf(options, id)}`, bytes: options.bytes })}.\r\n`;
+  return `${mailText({ from: options.from, to: recipientsOf(options, id)[0] ?? "", bytes: options.bytes })}.\r\n`;
 }

@@ -16,6 +16,10 @@ export interface SceneOptions {
   /** To each site; default 8. */
   readonly connections?: number;
   readonly shards?: number;
+  /** Of each rule. */
+  readonly retry?: Readonly<Record<string, unknown>>;
+  /** See the sink's. */
+  defers?(recipient: string): boolean;
   /** More fields of the pool's `queue`. */
   readonly queue?: Readonly<Record<string, unknown>>;
 }
@@ -52,7 +56,7 @@ export const shardCount = 8;
 /** @example await using scene = await startScene({ pods: 2 }); */
 export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   const { pods = 2, sites = 12, connections = 8, shards = shardCount, queue = {} } = options;
-  const sink = await startSink({ ports: sites });
+  const sink = await startSink({ ports: sites, defers: (recipient) => options.defers?.(recipient) === true });
   const folder = await mkdtemp(join(tmpdir(), "mailboat-e2e-"));
   const domains = sink.ports.map((_, index) => `site${index}.test`);
   const resources = testResources({
@@ -61,6 +65,7 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
     rules: sink.ports.map((port, index) => ({
       name: `site${index}`,
       match: { domains: [`site${index}.test`] },
+      ...(options.retry === undefined ? {} : { retry: options.retry }),
       limits: { connections, messagesPerConnection: 1000 },
       routes: [{ host: "127.0.0.1", port }],
     })),

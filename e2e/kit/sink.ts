@@ -12,7 +12,7 @@ export interface Arrival {
 export interface Sink extends AsyncDisposable {
   /** One listener each: a site of its own for whoever routes there. */
   readonly ports: readonly number[];
-  /** By id: the recipient's local part. */
+  /** By the recipient's local part: the id, and a dot and a number when the message has several recipients. */
   readonly arrivals: ReadonlyMap<string, Arrival>;
   /** Messages that are not what their recipient should have got. */
   readonly damaged: readonly string[];
@@ -27,11 +27,21 @@ export interface Sink extends AsyncDisposable {
 
 export interface SinkOptions {
   readonly ports: number;
+  /** Whether a message is answered with 451 the first time it comes; default none. */
+  defers?(recipient: string): boolean;
 }
 
 /** Every second port offers CHUNKING, so that DATA and BDAT are both seen. @example await using sink = await startSink({ ports: 4 }); */
 export async function startSink(options: SinkOptions): Promise<Sink> {
-  const books: Books = { arrivals: new Map(), damaged: [], wokenMails: [], delayMs: 0, held: undefined };
+  const books: Books = {
+    arrivals: new Map(),
+    damaged: [],
+    wokenMails: [],
+    deferred: new Set(),
+    delayMs: 0,
+    held: undefined,
+  };
+  const defers = options.defers ?? (() => false);
   const sockets = new Set<Socket>();
   const servers: Server[] = [];
   for (let index = 0; index < options.ports; index++) {
@@ -40,7 +50,7 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
       sockets.add(socket);
       socket.on("close", () => sockets.delete(socket));
       socket.on("error", () => socket.destroy());
-      receive(socket, books, offersChunking);
+      receive(socket, { books, offersChunking, defers });
     });
     server.listen(0, "127.0.0.1", 4096);
     await once(server, "listening");
@@ -71,6 +81,8 @@ interface Books {
   readonly arrivals: Map<string, Arrival>;
   readonly damaged: string[];
   readonly wokenMails: number[];
+  /** Recipients that have had their 451. */
+  readonly deferred: Set<string>;
   delayMs: number;
   held: (() => void)[] | undefined;
 }
@@ -86,7 +98,13 @@ interface Session {
 const silenceMs = 8000;
 const endOfData = Buffer.from("\r\n.\r\n");
 
-function receive(socket: Socket, books: Books, offersChunking: boolean): void {
+interface Manner {
+  readonly books: Books;
+  readonly offersChunking: boolean;
+  defers(recipient: string): boolean;
+}
+
+function receive(socket: Socket, { books, offersChunking, defers }: Manner): void {
   const session: Session = {
     input: Buffer.alloc(0),
     recipients: [],
@@ -104,6 +122,12 @@ function receive(socket: Socket, books: Books, offersChunking: boolean): void {
     const { recipients } = session;
     session.recipients = [];
     const settle = (): void => {
+      const [first = ""] = recipients;
+      if (defers(first) && !books.deferred.has(first)) {
+        books.deferred.add(first);
+        replies += "451 4.2.0 not now\r\n";
+        return;
+      }
       note(books, recipients, message);
       replies += "250 2.0.0 taken\r\n";
     };
@@ -192,10 +216,11 @@ function note({ arrivals, damaged }: Books, recipients: readonly string[], messa
   // Field names may change their case on the way, and nodemailer changes it.
   const head = message.toString("latin1", 0, 4096).replace(/^x-test-id:/im, "X-Test-Id:");
   const tail = message.toString("latin1", Math.max(0, message.length - 100)).trimEnd();
-  for (const id of recipients) {
-    if (!head.includes(`X-Test-Id: ${id}\r\n`) || !tail.endsWith(`end of ${id}`)) damaged.push(id);
-    const known = arrivals.get(id);
-    if (known === undefined) arrivals.set(id, { count: 1, firstAt: now, lastAt: now });
+  for (const recipient of recipients) {
+    const [id = ""] = recipient.split(".");
+    if (!head.includes(`X-Test-Id: ${id}\r\n`) || !tail.endsWith(`end of ${id}`)) damaged.push(recipient);
+    const known = arrivals.get(recipient);
+    if (known === undefined) arrivals.set(recipient, { count: 1, firstAt: now, lastAt: now });
     else {
       known.count++;
       known.lastAt = now;

@@ -1,0 +1,55 @@
+/** Kills of a pod, of nats-server and of everything under mail of every kind: deferred, for several sites, large. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { until } from "#test/kit/until.ts";
+import { assertNoneLost } from "./kit/audit.ts";
+import { startScene } from "./kit/scene.ts";
+
+/** Every fifth message is deferred once. */
+const isDeferred = (recipient: string): boolean => Number(/\d+/.exec(recipient)?.[0] ?? 0) % 5 === 0;
+
+test("kills of a pod, nats-server and everything while mail is deferred, for several sites and large: none lost", async (t) => {
+  await using scene = await startScene({ pods: 2, defers: isDeferred, retry: { first: "2s", max: "4s" } });
+  scene.sink.delay(20);
+  const loads = [
+    scene.load({ messages: Infinity, prefix: "small", perSecond: 300, connections: 8 }),
+    scene.load({ messages: Infinity, prefix: "several", perSecond: 60, connections: 4, recipients: 3 }),
+    scene.load({ messages: Infinity, prefix: "large", perSecond: 3, connections: 2, bytes: 1_500_000 }),
+  ];
+  const later = async (what: string): Promise<void> => {
+    const before = loads.map((load) => load.accepted.size);
+    await until(
+      `mail of every kind ${what}`,
+      () => loads.every((load, index) => load.accepted.size > (before[index] ?? 0) + 10),
+      60_000,
+    );
+  };
+  await later("at the start");
+  const faults: number[] = [];
+  const fault = async (what: string, strike: () => Promise<void>): Promise<void> => {
+    faults.push(performance.now());
+    await strike();
+    await later(what);
+  };
+  await fault("after the kill of a pod", () => scene.local.kill(0));
+  await fault("after the kill of nats-server", () => scene.local.killNats());
+  await fault("after the kill of the other pod", () => scene.local.kill(1));
+  await fault("after the kill of everything", async () => {
+    await scene.local.killAll();
+    await scene.restart();
+  });
+  for (const load of loads) load.stop();
+  await Promise.all(loads.map((load) => load.done));
+  await scene.drained(loads);
+  const audit = assertNoneLost(t, loads, scene.sink);
+  const nearest = audit.doubled.map(({ firstAt }) => Math.min(...faults.map((at) => Math.abs(at - firstAt))));
+  t.diagnostic(
+    `accepted ${loads.map((load) => load.accepted.size).join(" + ")}; doubled at most ${Math.round(Math.max(0, ...nearest))} ms from a fault`,
+  );
+  assert.ok(audit.doubled.length <= faults.length * scene.mostOpen);
+  assert.deepEqual(
+    nearest.filter((ms) => ms > 1000),
+    [],
+    "only what was open at a fault comes twice",
+  );
+});
