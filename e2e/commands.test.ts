@@ -22,7 +22,7 @@ let local: LocalMode;
 before(async () => {
   const parsed = parseRules({
     rules: [
-      { domains: ["later.example"], defer: { times: 1 } },
+      { domains: ["later.example"], defer: { times: 1, stage: "data" } },
       { domains: ["gone.example"], bounce: {} },
       { domains: ["lost.example"], dropAfterDot: { times: 1 } },
       { domains: ["waits.example"], defer: { text: "4.7.1 greylisted" } },
@@ -176,6 +176,27 @@ test("while mail waits, why and top name the limit that binds it, and queue ls s
   );
 });
 
+test("suspended mail stays, resumed and retried mail goes, and an empty selection is refused", async () => {
+  const suspended = await asked("queue", "suspend", "--site", `127.0.0.1:${provider.ports[4]}`);
+  assert.equal(suspended.code, 0, suspended.err);
+  const id = await submit(local, { to: "later@x.example" });
+  const why = await until("it to be held", async () => {
+    const ran = await asked("why", id);
+    return /: suspended, expires in /.test(ran.out) && ran;
+  });
+  assert.match(why.out, /held back by /);
+  assert.equal(provider.messages.list({ to: "later@x.example", limit: 1 }).length, 0);
+  assert.equal((await asked("queue", "resume")).code, 2);
+  const resumed = await asked("queue", "resume", "--site", `127.0.0.1:${provider.ports[4]}`);
+  assert.equal(resumed.code, 0, resumed.err);
+  await settled(local, id, { types: ["received", "delivered"] });
+  // What waits for its time is tried at once: here it is refused once more.
+  const refusals = () => provider.audit.refusals(1000).filter(({ to }) => to === "u@waits.example").length;
+  const before = refusals();
+  assert.equal((await asked("queue", "retry", "--domain", "waits.example")).code, 0);
+  await until("another attempt", () => refusals() > before);
+});
+
 test("after traffic every metric of the interface is there, with its labels", async () => {
   const sent = [
     submit(local, { to: "u@x.example", headers: { "X-Mailboat-Stream": "news" } }),
@@ -216,6 +237,7 @@ test("after traffic every metric of the interface is there, with its labels", as
   ])
     assert.ok(known.has(name), name);
   const connections = samples.filter(({ name }) => name === "mailboat_connections");
+  assert.ok(connections.length > 0, "connections are kept for a while");
   for (const { labels } of connections) {
     assert.equal(labels["source"], source, JSON.stringify(labels));
     assert.doesNotMatch(labels["provider"] ?? "", /^127\./);
