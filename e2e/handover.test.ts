@@ -77,3 +77,39 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const)
     // After a SIGKILL what was open may come again, two connections a time.
     assert.ok(ids.repeated <= (signal === "SIGTERM" ? 0 : 2 * rounds), `${ids.repeated} repeated`);
   });
+
+test("mail that waits for its final reply when its owner gets SIGTERM is not sent by the next owner, nor are its connections forgotten", async (t) => {
+  const delayMs = 1500;
+  await using provider = await startProvider({
+    rules: { rules: [{ domains: ["slow.example"], mailboxes: [], tarpit: { delayMs } }] },
+  });
+  const rules = [
+    {
+      name: "slow",
+      match: { domains: ["slow.example"] },
+      limits: { connections: 2 },
+      routes: [{ host: "127.0.0.1", port: provider.port }],
+    },
+  ];
+  await using local = await startLocal({ resources: testResources({ rules }), pods: 2 });
+  const mails = 12;
+  await sendBurst({
+    address: local.endpoints.smtp,
+    user: "acme",
+    password: testPassword,
+    from: "a@acme.example",
+    count: mails,
+    connections: 2,
+    recipient: (number) => `u${number}@slow.example`,
+  });
+  for (const awaited of [2, 6]) {
+    await until("some to arrive", () => provider.audit.ids.unique() >= awaited, 30_000);
+    const { pid } = await ownerPid(local);
+    process.kill(pid, "SIGTERM");
+  }
+  await until("all of it", () => provider.audit.ids.unique() === mails, 120_000);
+  const { total, ids } = provider.audit.stats();
+  t.diagnostic(`${total.connections.most} connections at once, ${ids.repeated} repeated`);
+  assert.equal(ids.repeated, 0);
+  assert.ok(total.connections.most <= 2, `${total.connections.most} connections at once`);
+});
