@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
+import { gatherResources } from "#operator/gather/resources.ts";
+import {
+  type Draining,
+  drainingAfter,
+  drainingSource,
+  readFormer,
+  withDraining,
+  writeTenants,
+} from "#operator/local/draining.ts";
+import { openStateDir } from "#operator/local/state-dir.ts";
+
+const day = 24 * 3_600_000;
+const now = Date.parse("2026-01-01T00:00:00Z");
+const nobody: Draining = { tenants: [], secrets: [] };
+
+function snapshotOf(names: readonly string[], state = "Active"): Snapshot {
+  const documents = names.flatMap((name) => [
+    {
+      apiVersion: "mailboat.dev/v1alpha1",
+      kind: "Tenant",
+      metadata: { name, namespace: "mail" },
+      spec: {
+        poolRef: { name: "shared" },
+        state,
+        domains: [
+          { name: `${name}.example`, dkim: [{ selector: "s1", secretRef: { name: `${name}-dkim` } }] },
+        ],
+        credentials: [{ name: "app", secretRef: { name: `${name}-smtp` } }],
+      },
+    },
+    {
+      apiVersion: "v1",
+      kind: "Secret",
+      metadata: { name: `${name}-dkim`, namespace: "mail" },
+      stringData: { "tls.key": name },
+    },
+    {
+      apiVersion: "v1",
+      kind: "Secret",
+      metadata: { name: `${name}-smtp`, namespace: "mail" },
+      stringData: { username: name, password: "p" },
+    },
+  ]);
+  const { snapshot, issues } = gatherResources(documents.map((value) => ({ source: "files", value })));
+  assert.deepEqual(issues, []);
+  return snapshot;
+}
+
+test("a tenant that an edit removed refuses new mail, has no login, keeps its keys, and is the youngest", () => {
+  const after = snapshotOf(["acme"]);
+  const draining = drainingAfter(nobody, { before: snapshotOf(["acme", "leaver"]), after, now });
+  const [leaver] = draining.tenants;
+  assert.equal(draining.tenants.length, 1);
+  assert.equal(leaver?.metadata.name, "leaver");
+  assert.equal(leaver?.source, drainingSource);
+  assert.equal(leaver?.spec.state, "Reject");
+  assert.equal(leaver?.spec.credentials, undefined);
+  assert.equal(leaver?.metadata.creationTimestamp, "2026-01-01T00:00:00.000Z");
+  assert.deepEqual(
+    draining.secrets.map(({ metadata }) => metadata.name),
+    ["leaver-dkim"],
+  );
+  const whole = withDraining(after, draining);
+  assert.deepEqual(
+    whole.tenants.map(({ metadata }) => metadata.name),
+    ["acme", "leaver"],
+  );
+  assert.equal(whole.secrets.filter(({ metadata }) => metadata.name === "leaver-dkim").length, 1);
+});
+
+test("what was on hold stays on hold", () => {
+  const { tenants } = drainingAfter(nobody, {
+    before: snapshotOf(["a"], "Hold"),
+    after: snapshotOf([]),
+    now,
+  });
+  assert.equal(tenants[0]?.spec.state, "Hold");
+});
+
+test("a tenant that comes back is itself again, and one that went nine days ago is forgotten", () => {
+  const gone = drainingAfter(nobody, { before: snapshotOf(["a"]), after: snapshotOf([]), now });
+  const before = withDraining(snapshotOf([]), gone);
+  const still = drainingAfter(gone, { before, after: snapshotOf([]), now: now + 8 * day });
+  assert.deepEqual(still.tenants, gone.tenants);
+  assert.deepEqual(drainingAfter(still, { before, after: snapshotOf(["a"]), now }), nobody);
+  assert.deepEqual(drainingAfter(still, { before, after: snapshotOf([]), now: now + 10 * day }), nobody);
+});
+
+test("what was in force is known after a restart, private, and a broken file is nothing", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "mailboat-test-draining-"));
+  try {
+    const state = await openStateDir(folder);
+    const empty = await readFormer(state);
+    assert.deepEqual([empty.snapshot.tenants, empty.draining.tenants], [[], []]);
+    const draining = drainingAfter(nobody, {
+      before: snapshotOf(["leaver"]),
+      after: snapshotOf(["acme"]),
+      now,
+    });
+    await writeTenants(state, withDraining(snapshotOf(["acme"]), draining));
+    assert.equal((await stat(state.file("tenants.json"))).mode & 0o077, 0);
+    const former = await readFormer(state);
+    assert.deepEqual(
+      former.snapshot.tenants.map(({ metadata }) => metadata.name),
+      ["acme"],
+    );
+    assert.deepEqual(former.draining.tenants, draining.tenants);
+    // Passwords are not among what is written down.
+    assert.deepEqual(
+      former.snapshot.secrets.map(({ metadata }) => metadata.name).toSorted((a, b) => (a < b ? -1 : 1)),
+      ["acme-dkim", "leaver-dkim"],
+    );
+    const next = drainingAfter(former.draining, { before: former.snapshot, after: snapshotOf([]), now });
+    assert.deepEqual(
+      next.tenants.map(({ metadata }) => metadata.name),
+      ["leaver", "acme"],
+    );
+    await writeFile(state.file("tenants.json"), "{ no");
+    assert.deepEqual((await readFormer(state)).snapshot.tenants, []);
+    await state.release();
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
