@@ -7,7 +7,7 @@ import { createTransport } from "nodemailer";
 import type { Sent } from "./audit.ts";
 import { mailText } from "./load.ts";
 
-export interface Errand {
+interface Errand {
   /** HOST:PORT of the front door. */
   readonly address: string;
   readonly messages: number;

@@ -24,7 +24,7 @@ export interface SceneOptions {
   readonly queue?: Readonly<Record<string, unknown>>;
 }
 
-export interface PodStatus {
+interface PodStatus {
   readonly pod: string;
   readonly shards: readonly number[];
   readonly queued: number;

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
-export interface Arrival {
+interface Arrival {
   count: number;
   /** Milliseconds of `performance.now()` at the reply to the final dot. */
   readonly firstAt: number;

@@ -29,7 +29,7 @@ test("mta-pod/README.md has every metric in its table, with its labels, and no o
 
 test("mta-pod/README.md has every option in its table, and no other", () => {
   const options = [...podUsage.matchAll(/--[a-z-]+/g)].map(([name]) => name);
-  const listed = firstColumn(podDocument, "option").map((cell) => cell.split(" ")[0]);
+  const listed = firstColumn(podDocument, "option").map((cell) => cell.split(" ")[0] ?? "");
   assert.deepEqual(listed.toSorted(), [...new Set(options)].toSorted());
 });
 
