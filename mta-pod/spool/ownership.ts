@@ -97,8 +97,12 @@ class Driver implements Ownership {
     this.#self = { pod, incarnation };
     this.#shards = Array.from({ length: spool.options.shards }, (_, shard) => shard);
     this.#bucket = openBucket(spool);
-    const startedAt = clock.now();
-    this.#heartbeat = createHeartbeat({ bucket: this.#bucket, self: this.#self, startedAt, log });
+    this.#heartbeat = createHeartbeat({
+      bucket: this.#bucket,
+      self: this.#self,
+      startedAt: clock.now(),
+      log,
+    });
     this.#division = createDivision(spool.options.shards);
     this.ended = createMemberTable(this.#self, this.#times.memberTtlMs);
     this.#leases = createLeases({
