@@ -91,18 +91,13 @@ class Driver implements Ownership {
 
   constructor(options: OwnershipOptions) {
     const { spool, clock, log } = options;
-    const { pod, incarnation } = spool.options;
+    const self: Identity = { pod: spool.options.pod, incarnation: spool.options.incarnation };
     this.#options = options;
     this.#times = { ...ownershipTimes, ...options.times };
-    this.#self = { pod, incarnation };
+    this.#self = self;
     this.#shards = Array.from({ length: spool.options.shards }, (_, shard) => shard);
     this.#bucket = openBucket(spool);
-    this.#heartbeat = createHeartbeat({
-      bucket: this.#bucket,
-      self: this.#self,
-      startedAt: clock.now(),
-      log,
-    });
+    this.#heartbeat = createHeartbeat({ bucket: this.#bucket, self, startedAt: clock.now(), log });
     this.#division = createDivision(spool.options.shards);
     this.ended = createMemberTable(this.#self, this.#times.memberTtlMs);
     this.#leases = createLeases({
