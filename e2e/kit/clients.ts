@@ -20,7 +20,7 @@ interface Errand {
 }
 
 /** Resolves when all were accepted. @throws Error with what the client said, when it was not */
-export type Client = (errand: Errand) => Promise<Sent>;
+type Client = (errand: Errand) => Promise<Sent>;
 
 export const clients: Readonly<Record<string, Client>> = { smtplib, curl, nodemailer, swaks };
 
