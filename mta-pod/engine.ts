@@ -20,7 +20,9 @@ import { createShards } from "./shards.ts";
 import { createSigners } from "./signers.ts";
 import { createSites } from "./sites.ts";
 import { createPeers } from "./spool/peers.ts";
+import { createCells } from "./spool/cells.ts";
 import { createQuotas } from "./spool/quota.ts";
+import { createTenantRates } from "./tenant-rates.ts";
 import { createSuspending } from "./suspend.ts";
 import { createTransfers } from "./transfers.ts";
 
@@ -119,9 +121,9 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     pod,
     intake,
     quotas,
+    rates: createTenantRates({ cells: createCells(spool), clock }),
     admission: () => admission,
     queued: facts.queued,
-    livePods: () => pod.ownership.members().length,
   });
   return {
     pod,

@@ -2,8 +2,8 @@
  * CORRIDOR: session → admit → route → spool → 250. Answers 250 only after JetStream's PubAck; trouble of our own is
  * 4xx, never 5xx. What was refused is counted and recorded; what was accepted has an id that stands in every trace of it.
  */
-import type { Admission, MessageFacts, Usage } from "./admit/admission.ts";
-import type { Bucket } from "./admit/bucket.ts";
+import { type Admission, type MessageFacts, rateOf, type Usage } from "./admit/admission.ts";
+import type { BucketRate } from "./admit/bucket.ts";
 import type { Refusal } from "./admit/refusal.ts";
 import type { Intake } from "./intake.ts";
 import { type Pod, record } from "./pod.ts";
@@ -13,6 +13,7 @@ import { type Reply, reply } from "./smtp/reply.ts";
 import { dateField, messageIdField, receivedField } from "./smtp/trace.ts";
 import type { Stored } from "./spool/publisher.ts";
 import type { Quotas, Taken } from "./spool/quota.ts";
+import type { Rated, TenantRates } from "./tenant-rates.ts";
 
 /** A header section larger than this is not looked into further: RFC 5322 has no limit, hostile clients do. */
 const headerBound = 256 * 1024;
@@ -22,16 +23,14 @@ export interface ReceiveDeps {
   readonly pod: Pod;
   readonly intake: Intake;
   readonly quotas: Quotas;
+  readonly rates: TenantRates;
   admission(): Admission;
   /** Entries of the tenant queued in the pool, as far as this pod knows. */
   queued(tenant: string): number;
-  /** Pods that share the tenants' rates: each has its part, so that all together never exceed them. */
-  livePods(): number;
 }
 
 export function createReceive(deps: ReceiveDeps): InboundHooks {
   const { pod } = deps;
-  const buckets = new Map<string, Bucket>();
 
   const refused = (
     tenant: string,
@@ -56,27 +55,32 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
     return answer;
   };
 
-  const usageOf = (tenant: string, taken: Taken | undefined): Usage => ({
-    bucket: buckets.get(tenant),
+  const usageOf = (tenant: string, taken: Taken | undefined, rated: Rated | undefined): Usage => ({
     quota: taken === undefined || taken.kind === "taken" ? "open" : quotaOf[taken.kind],
     queued: deps.queued(tenant),
-    share: 1 / Math.max(1, deps.livePods()),
+    rate:
+      rated === undefined || rated.kind === "taken"
+        ? "open"
+        : rated.kind === "over"
+          ? rated.waitMs
+          : "unknown",
   });
 
-  /** What is left to decide once the tenant's quota, if it has one, has said yes or no. */
-  const decide = (arrived: Arrived, taken: Taken | undefined): void => {
+  /** What is left to decide once the tenant's quota and rate, if it has them, have said yes or no. */
+  const decide = (arrived: Arrived, taken: Taken | undefined, rated: Rated | undefined): void => {
     const { inbound, login, fields, facts, answer } = arrived;
     const { session, from, to } = inbound;
     const now = pod.clock.now();
     const giveBack = (): void => {
       if (taken?.kind === "taken") deps.quotas.giveBack(login.tenant, taken.day);
+      if (rated?.kind === "taken" && arrived.rate !== undefined)
+        deps.rates.giveBack(login.tenant, arrived.rate);
     };
-    const verdict = deps.admission().message(login, facts, usageOf(login.tenant, taken), now);
+    const verdict = deps.admission().message(login, facts, usageOf(login.tenant, taken, rated), now);
     if (!verdict.ok) {
       giveBack();
       return answer(refused(login.tenant, verdict, session, from));
     }
-    buckets.set(login.tenant, verdict.bucket);
     const id = pod.newId();
     const message = {
       id,
@@ -98,6 +102,13 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       answer(replyTo(result, id));
     });
     return undefined;
+  };
+
+  const takeRate = (arrived: Arrived, taken: Taken | undefined): void => {
+    // Refused anyway: it must not cost the tenant a token as well.
+    if (arrived.rate === undefined || (taken !== undefined && taken.kind !== "taken"))
+      return decide(arrived, taken, undefined);
+    return deps.rates.take(arrived.login.tenant, arrived.rate, (rated) => decide(arrived, taken, rated));
   };
 
   return {
@@ -130,10 +141,12 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
         size: inbound.body.length,
         streamHeader: fields.find(({ name }) => name === streamField)?.value.trim() ?? null,
       };
-      const arrived = { inbound, login, fields, facts, answer };
-      const quota = pod.config().tenants.get(login.tenant)?.limits.messagesPerDay;
-      if (quota === undefined) return decide(arrived, undefined);
-      deps.quotas.take(login.tenant, quota, (taken) => decide(arrived, taken));
+      const tenant = pod.config().tenants.get(login.tenant);
+      const rate = tenant === undefined ? undefined : rateOf(tenant);
+      const arrived = { inbound, login, fields, facts, rate, answer };
+      const quota = tenant?.limits.messagesPerDay;
+      if (quota === undefined) return takeRate(arrived, undefined);
+      deps.quotas.take(login.tenant, quota, (taken) => takeRate(arrived, taken));
       return undefined;
     },
   };
@@ -144,6 +157,7 @@ interface Arrived {
   readonly login: Login;
   readonly fields: readonly HeaderField[];
   readonly facts: MessageFacts;
+  readonly rate: BucketRate | undefined;
   readonly answer: (reply: Reply) => void;
 }
 

@@ -2,8 +2,7 @@
 import type { PriorityClass } from "#crds/wire/envelope.ts";
 import type { PodConfig, TenantConfig } from "#crds/pod-config/schema.ts";
 import { normalizeDomain } from "#crds/values/domain.ts";
-import { fullBucket, take } from "./bucket.ts";
-import type { Bucket } from "./bucket.ts";
+import type { BucketRate } from "./bucket.ts";
 import { createLogins } from "./login.ts";
 import type { AdmittedLogin, LoginVerdict } from "./login.ts";
 import { quoted, refuse } from "./refusal.ts";
@@ -23,14 +22,12 @@ export interface MessageFacts {
 
 /** What the pod knows of the tenant's use so far. */
 export interface Usage {
-  /** Undefined = never used. */
-  readonly bucket: Bucket | undefined;
   /** Whether the tenant's quota of this UTC day, if it has one, lets this message through. */
   readonly quota: "open" | "used-up" | "unknown";
   /** Messages of the tenant that are queued, as far as the pod knows. */
   readonly queued: number;
-  /** This pod's part of the tenant's rate and burst, 0 < share <= 1: the parts of all pods make 1 at most. */
-  readonly share: number;
+  /** Whether the tenant's rate, if it has one, lets this message through: a number is how long it does not, ms. */
+  readonly rate: "open" | "unknown" | number;
 }
 
 type MessageVerdict =
@@ -39,8 +36,6 @@ type MessageVerdict =
       readonly stream: string;
       readonly class: PriorityClass;
       readonly expiresAt: number;
-      /** To be stored as the tenant's next `usage.bucket`. */
-      readonly bucket: Bucket;
     }
   | Refusal;
 
@@ -196,22 +191,20 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
     return refuse("quota", `the quota of ${quota} messages per day is used up until 00:00 UTC`);
   if (quota !== undefined && usage.quota === "unknown")
     return refuse("quota-unknown", "the quota cannot be read, try again later");
-  const bucket = usage.bucket ?? fullBucket;
-  const accepted = {
-    ok: true,
-    stream,
-    class: priority,
-    expiresAt: now + (retry.maxAgeMs ?? maxAgeMs),
-  } as const;
-  if (limits.messagesPerSecond === undefined) return { ...accepted, bucket };
-  // Without a burst of its own a tenant may send one second's worth at once.
-  const burst = limits.burst ?? limits.messagesPerSecond;
-  const rate = { perSecond: limits.messagesPerSecond * usage.share, burst: burst * usage.share };
-  const taken = take(bucket, rate, now);
-  if (taken.ok) return { ...accepted, bucket: taken.bucket };
-  const seconds = Math.max(1, Math.ceil(taken.waitMs / 1000));
-  return refuse(
-    "rate",
-    `over the rate of ${limits.messagesPerSecond} messages per second, try again in ${seconds} s`,
-  );
+  const perSecond = limits.messagesPerSecond;
+  if (perSecond !== undefined && usage.rate === "unknown")
+    return refuse("rate-unknown", "the rate cannot be read, try again later");
+  if (perSecond !== undefined && typeof usage.rate === "number") {
+    const seconds = Math.max(1, Math.ceil(usage.rate / 1000));
+    return refuse("rate", `over the rate of ${perSecond} messages per second, try again in ${seconds} s`);
+  }
+  return { ok: true, stream, class: priority, expiresAt: now + (retry.maxAgeMs ?? maxAgeMs) };
+}
+
+/** The tenant's token bucket; undefined = it has no rate. Without a burst it may send one second's worth at once. */
+export function rateOf({ limits }: TenantConfig): BucketRate | undefined {
+  const { messagesPerSecond, burst } = limits;
+  return messagesPerSecond === undefined
+    ? undefined
+    : { perSecond: messagesPerSecond, burst: burst ?? messagesPerSecond };
 }

@@ -1,16 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { TenantConfig } from "#crds/pod-config/schema.ts";
-import { createAdmission } from "#mta-pod/admit/admission.ts";
+import { createAdmission, rateOf } from "#mta-pod/admit/admission.ts";
 import type { MessageFacts, Usage } from "#mta-pod/admit/admission.ts";
-import type { Bucket } from "#mta-pod/admit/bucket.ts";
 import { rejectionReasons } from "#mta-pod/admit/refusal.ts";
 import type { Refusal, RejectionReason } from "#mta-pod/admit/refusal.ts";
 import { configOf, tenantOf } from "./pod-config.ts";
 
 const login = { tenant: "mail/acme", credential: "app", stream: null };
 const now = 1_800_000_000_000;
-const unused: Usage = { bucket: undefined, quota: "open", queued: 0, share: 1 };
+const unused: Usage = { quota: "open", queued: 0, rate: "open" };
 const facts: MessageFacts = {
   from: "news@acme.example",
   to: ["x@y.example"],
@@ -172,13 +171,12 @@ test("recipient() takes as many as the tenant may have, and asks for another mes
   assertRefused(admission.recipient(login, full, "4@b.example"), "too-many-recipients", 452, "4.5.3");
 });
 
-test("message() gives the stream, its class, the expiry and the next bucket", () => {
+test("message() gives the stream, its class and the expiry", () => {
   assert.deepEqual(admissionOf().message(login, facts, unused, now), {
     ok: true,
     stream: "default",
     class: "transactional",
     expiresAt: now + 72_000,
-    bucket: { tat: 0 },
   });
   const own = admissionOf({ retry: { maxAgeMs: 5000 } }).message(login, facts, unused, now);
   assert.equal(own.ok && own.expiresAt, now + 5000);
@@ -265,37 +263,22 @@ test("message() does not say that a quota is used up when it cannot be read, nor
   assert.equal(limited({}).message(login, facts, { ...unused, quota: "used-up" }, now).ok, true);
 });
 
-/** Messages that are let through when one is tried every `everyMs`, with the bucket carried along. */
-function admitted(
-  limits: Partial<TenantConfig["limits"]>,
-  share: number,
-  times: { count: number; everyMs: number },
-): number {
-  const admission = limited(limits);
-  let bucket: Bucket | undefined;
-  let taken = 0;
-  for (let index = 0; index < times.count; index++) {
-    const answer = admission.message(login, facts, { ...unused, bucket, share }, now + index * times.everyMs);
-    if (answer.ok) {
-      bucket = answer.bucket;
-      taken++;
-    } else assertRefused(answer, "rate", 451, "4.7.1");
-  }
-  return taken;
-}
-
-test("message() lets the burst through at once and then the rate, each by the pod's share", () => {
-  const limits = { messagesPerSecond: 10, burst: 50 };
-  assert.equal(admitted(limits, 1, { count: 200, everyMs: 0 }), 50);
-  assert.equal(admitted(limits, 0.5, { count: 200, everyMs: 0 }), 25);
-  // 10 s: the burst and 10/s.
-  assert.equal(admitted(limits, 1, { count: 1001, everyMs: 10 }), 150);
-  assert.equal(admitted(limits, 0.5, { count: 1001, everyMs: 10 }), 75);
+test("message() over the rate says how long to wait; a rate that cannot be read is 451 as well", () => {
+  const admission = limited({ messagesPerSecond: 10, burst: 50 });
+  const over = admission.message(login, facts, { ...unused, rate: 1200 }, now);
+  assertRefused(over, "rate", 451, "4.7.1");
+  assert.match(over.ok ? "" : over.reply.text, /10 messages per second, try again in 2 s/);
+  const unknown = admission.message(login, facts, { ...unused, rate: "unknown" }, now);
+  assertRefused(unknown, "rate-unknown", 451, "4.3.0");
+  assert.equal(limited({}).message(login, facts, { ...unused, rate: "unknown" }, now).ok, true);
 });
 
-test("message() without a burst lets one second's worth through, one message at least", () => {
-  assert.equal(admitted({ messagesPerSecond: 10 }, 1, { count: 100, everyMs: 0 }), 10);
-  assert.equal(admitted({ messagesPerSecond: 0.01 }, 0.1, { count: 100, everyMs: 0 }), 1);
+test("rateOf() without a burst lets one second's worth through at once", () => {
+  const acme = tenantOf();
+  const limits = (own: object) => ({ ...acme, limits: { ...acme.limits, ...own } });
+  assert.deepEqual(rateOf(limits({ messagesPerSecond: 10 })), { perSecond: 10, burst: 10 });
+  assert.deepEqual(rateOf(limits({ messagesPerSecond: 10, burst: 50 })), { perSecond: 10, burst: 50 });
+  assert.equal(rateOf(limits({})), undefined);
 });
 
 test("the reasons are a closed list without repetition", () => {
