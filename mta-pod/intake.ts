@@ -2,7 +2,7 @@
  * CORRIDOR: groups the recipients of a message by site and stores it: one entry for one site, one parent entry for
  * several (design.md §3), so that one PubAck stands behind each 250. Serves the front doors and our own DSNs.
  */
-import type { Envelope, PriorityClass } from "#crds/wire/envelope.ts";
+import type { Envelope } from "#crds/wire/envelope.ts";
 import { parentShardOf, parentSite, shardOf } from "#crds/wire/subject.ts";
 import type { Router, SiteRoute } from "./route/router.ts";
 import { domainOf } from "./smtp/address.ts";
@@ -11,19 +11,11 @@ import type { Publisher, Stored } from "./spool/publisher.ts";
 /** How long intake waits for DNS; a domain unknown by then is its own provisional site. */
 const routeBoundMs = 2000;
 
-export interface Message {
-  readonly id: string;
-  readonly tenant: string;
-  readonly stream: string;
-  readonly class: PriorityClass;
-  readonly from: string;
-  readonly to: readonly string[];
+/** What storing adds to a message to make it an envelope. */
+type Added = "site" | "size" | "bodyChunks" | "isBodyShared" | "moves" | "attempt" | "due";
+
+export interface Message extends Omit<Envelope, Added> {
   readonly body: Buffer;
-  readonly eightBit: boolean;
-  readonly smtpUtf8: boolean;
-  readonly receivedAt: number;
-  readonly expiresAt: number;
-  readonly sendAt: number;
 }
 
 /** Recipients that can share transactions: one site, one set of hosts. */
