@@ -165,8 +165,7 @@ export function createAttempts(deps: AttemptDeps) {
     switch (found.kind) {
       case "site":
         if (found.site.id !== dispatch.lane.site) {
-          sites.rehome(dispatch, loaded, found.site);
-          return run.ended();
+          return sites.rehome(dispatch, loaded, { route: found.site, ended: run.ended });
         }
         sites.found(dispatch.lane.site, found.site);
         run.route = found.site;

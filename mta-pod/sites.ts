@@ -14,13 +14,21 @@ export const defaultMessagesPerConnection = 100;
 const retryUnknownMs = 15_000;
 const maxMoves = 3;
 
+/** The entry in hand: recipients that are still open, and its state record (0 = none). */
+interface Found {
+  readonly envelope: Envelope;
+  readonly body: Buffer;
+  readonly open: readonly number[];
+  readonly stateSeq: number;
+}
+
 export interface Sites {
   /** An entry found its site again: limits are set where they were not known. */
   found(site: string, route: SiteRoute): void;
   /** Makes sure the scheduler knows the site of an entry; asks the router when it does not. */
   ensure(lane: Lane, domain: string): void;
-  /** An entry met another site than its lane's on the way out. `done` = its hold on the lane has ended. */
-  rehome(dispatch: Dispatch, found: { envelope: Envelope; body: Buffer }, route: SiteRoute): void;
+  /** An entry met another site than its lane's on the way out. `ended` once it is at rest, here or in another shard. */
+  rehome(dispatch: Dispatch, found: Found, to: { route: SiteRoute; ended(): void }): void;
   /** Rules changed: ask again for the limits of every known site. */
   refresh(): void;
   providerOf(site: string): string;
@@ -78,14 +86,12 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
     wake();
   };
 
-  const move = (
-    dispatch: Dispatch,
-    found: { envelope: Envelope; body: Buffer },
-    to: { site: string; shard: number },
-  ) => {
+  const move = (dispatch: Dispatch, found: Found, to: { site: string; shard: number; ended(): void }) => {
     const { entry, handle } = dispatch;
     const envelope: Envelope = {
       ...found.envelope,
+      // The state record stays behind: whoever has the mail already must not get it from the new shard once more.
+      to: found.open.map((index) => found.envelope.to[index] ?? ""),
       site: to.site,
       moves: found.envelope.moves + 1,
       attempt: entry.attempt,
@@ -95,9 +101,15 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
     pod.publisher.store({ shard: to.shard, envelope, body: found.body, messageId, by: "pod" }, (stored) => {
       if (stored.kind === "refused") {
         scheduler.defer(handle, clock.now() + retryUnknownMs, entry.attempt, clock.now());
+        to.ended();
         return wake();
       }
-      pod.entries.remove(entry.shard, entry.seq, () => scheduler.settle(handle), envelope.id);
+      const removed = () => {
+        scheduler.settle(handle);
+        if (found.stateSeq > 0) pod.states.remove(entry.shard, found.stateSeq);
+        to.ended();
+      };
+      return pod.entries.remove(entry.shard, entry.seq, removed, envelope.id);
     });
   };
 
@@ -109,13 +121,13 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
       scheduler.setSite(lane.site, "unresolved", clock.now());
       void resolve(lane.site, domain);
     },
-    rehome(dispatch, found, route) {
+    rehome(dispatch, found, { route, ended }) {
       const { handle, entry, lane } = dispatch;
       const shard = shardCache(route.id, shards);
       scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
       log.info("site changed", { id: found.envelope.id, from: lane.site, to: route.id, shard });
       if (shard !== entry.shard && found.envelope.moves < maxMoves)
-        return move(dispatch, found, { site: route.id, shard });
+        return move(dispatch, found, { site: route.id, shard, ended });
       scheduler.requeue(handle, clock.now());
       known.set(route.id, {
         domain: known.get(lane.site)?.domain ?? route.id,
@@ -124,7 +136,7 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
       });
       scheduler.setSite(route.id, { limits: limitsOf(route) }, clock.now());
       scheduler.relane(handle, { ...lane, site: route.id }, clock.now());
-      return undefined;
+      return ended();
     },
     found(site, route) {
       if (known.get(site)?.isResolved === true && scheduler.knowsSite(site)) return;

@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { shardOf } from "#crds/wire/subject.ts";
+import type { Pod } from "#mta-pod/pod.ts";
+import type { SiteRoute } from "#mta-pod/route/router.ts";
+import { silentLog } from "#mta-pod/runtime/log.ts";
+import type { Dispatch } from "#mta-pod/schedule/types.ts";
+import { createSites } from "#mta-pod/sites.ts";
+import type { Stored } from "#mta-pod/spool/publisher.ts";
+import { envelope } from "#test/kit/spool.ts";
+
+const shards = 8;
+const route: SiteRoute = { id: "mx:new", label: "mx", provider: "mx", rule: null, hops: [] };
+const target = shardOf(route.id, 0, shards);
+const body = Buffer.from("Subject: x\r\n\r\n");
+
+/** A pod that notes what is asked of its scheduler and spool, in order. */
+function world(answer: Stored) {
+  const done: string[] = [];
+  const published: { shard: number; envelope: Envelope; messageId: string | undefined }[] = [];
+  const note = (what: string) => () => void done.push(what);
+  const pod = {
+    clock: { now: () => 1000, monotonic: () => 1000 },
+    log: silentLog,
+    router: {},
+    scheduler: {
+      finish: note("finish"),
+      settle: note("settle"),
+      defer: note("defer"),
+      requeue: note("requeue"),
+      relane: note("relane"),
+      setSite: () => {},
+    },
+    publisher: {
+      store(entry: { shard: number; envelope: Envelope; messageId?: string }, said: (s: Stored) => void) {
+        published.push({ shard: entry.shard, envelope: entry.envelope, messageId: entry.messageId });
+        said(answer);
+      },
+    },
+    entries: {
+      remove(_shard: number, _seq: number, removed: () => void) {
+        done.push("entry removed");
+        removed();
+      },
+    },
+    states: { remove: note("state removed") },
+  } as unknown as Pod;
+  const sites = createSites(pod, { shards, wake: () => {}, met: () => {} });
+  return { sites, done, published };
+}
+
+function dispatchIn(shard: number): Dispatch {
+  const entry = { shard, seq: 7, idHash: 1, size: 1, receivedAt: 0, expiresAt: 9e12, due: 5, attempt: 2 };
+  const lane = { site: "old", tenant: "mail/acme", class: "bulk" } as const;
+  return { handle: 1, entry, lane, source: "default", connection: "open" };
+}
+
+const found = {
+  envelope: envelope({ to: ["has@b.example", "open@b.example"] }),
+  body,
+  open: [1],
+  stateSeq: 12,
+};
+const stored: Stored = { kind: "stored", seq: 1, duplicate: false, bodyChunks: 0 };
+
+test("rehome() to another shard takes only the open recipients along, then deletes entry and state, in this order", () => {
+  const { sites, done, published } = world(stored);
+  let ended = 0;
+  sites.rehome(dispatchIn((target + 1) % shards), found, { route, ended: () => ended++ });
+  assert.deepEqual(
+    published.map(({ shard, messageId }) => [shard, messageId]),
+    [[target, `mv:${(target + 1) % shards}:7`]],
+  );
+  const [moved] = published;
+  assert.deepEqual(moved?.envelope.to, ["open@b.example"]);
+  assert.deepEqual(
+    [moved?.envelope.site, moved?.envelope.moves, moved?.envelope.attempt, moved?.envelope.due],
+    ["mx:new", 1, 2, 5],
+  );
+  assert.deepEqual(done, ["finish", "entry removed", "settle", "state removed"]);
+  assert.equal(ended, 1);
+});
+
+test("rehome() that cannot be stored keeps the entry for later", () => {
+  const { sites, done } = world({ kind: "refused", reason: "unavailable" });
+  let ended = 0;
+  sites.rehome(dispatchIn((target + 1) % shards), found, { route, ended: () => ended++ });
+  assert.deepEqual(done, ["finish", "defer"]);
+  assert.equal(ended, 1);
+});
+
+test("rehome() within the shard only changes the lane", () => {
+  const { sites, done, published } = world(stored);
+  let ended = 0;
+  sites.rehome(dispatchIn(target), found, { route, ended: () => ended++ });
+  assert.deepEqual(done, ["finish", "requeue", "relane"]);
+  assert.deepEqual(published, []);
+  assert.equal(ended, 1);
+});
