@@ -6,7 +6,7 @@ import { LRUCache } from "lru-cache";
 import { openBucket } from "./bucket.ts";
 import { pause, type Spool } from "./connection.ts";
 
-export interface Change<Result> {
+interface Change<Result> {
   /** The new text; undefined = nothing to write. */
   readonly text: string | undefined;
   readonly result: Result;
