@@ -59,7 +59,7 @@ export function createIntake(options: IntakeOptions): Intake {
     const [only] = groups;
     const single = groups.length === 1 && only !== undefined ? only : undefined;
     const site = single?.site ?? parentSite;
-    const shard = single ? shardCache(site, options.shards) : parentShardOf(message.id, options.shards);
+    const shard = single ? shardOf(site, 0, options.shards) : parentShardOf(message.id, options.shards);
     const envelope = envelopeOf(message, site, single?.maxAgeMs);
     options.publisher.store(
       { shard, envelope, body: message.body, messageId, by: message.from === "" ? "pod" : "intake" },
@@ -97,20 +97,6 @@ export function envelopeOf(message: Message, site: string, maxAgeMs: number | un
     attempt: 0,
     due: message.sendAt,
   };
-}
-
-const shardOfSite = new Map<string, number>();
-const cachedSites = 10_000;
-
-/** `shardOf` costs a SHA-256; the busy sites of a pod are few. */
-export function shardCache(site: string, shards: number): number {
-  const key = `${shards}#${site}`;
-  const known = shardOfSite.get(key);
-  if (known !== undefined) return known;
-  if (shardOfSite.size >= cachedSites) shardOfSite.clear();
-  const shard = shardOf(site, 0, shards);
-  shardOfSite.set(key, shard);
-  return shard;
 }
 
 function groupsFromCache(router: Router, to: readonly string[]): Group[] | undefined {

@@ -2,9 +2,10 @@
  * CORRIDOR: splits parent entries (messages for several sites): publishes a child per site, notes progress in the parent's
  * state, then deletes the parent. A crash in between publishes again under the same ids, which the duplicate window drops.
  */
+import { shardOf } from "#crds/wire/subject.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
-import { envelopeOf, type Group, type Intake, shardCache } from "./intake.ts";
+import { envelopeOf, type Group, type Intake } from "./intake.ts";
 import type { Pod } from "./pod.ts";
 
 /** Children published before progress is written down. */
@@ -81,7 +82,7 @@ export function createParents(deps: ParentsDeps): Parents {
       ...facts
     } = parent;
     const made = envelopeOf({ ...facts, to: child.group.to, body }, child.group.site, child.group.maxAgeMs);
-    const shard = shardCache(child.group.site, deps.shards);
+    const shard = shardOf(child.group.site, 0, deps.shards);
     const envelope = { ...made, bodyChunks, isBodyShared: bodyChunks > 0, size: parent.size };
     return new Promise((resolve) => {
       const messageId = `${parent.id}:${child.indexes[0] ?? 0}`;

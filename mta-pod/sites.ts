@@ -2,8 +2,8 @@
  * CORRIDOR: gives the scheduler what the router knows of each site (its limits), and takes entries to where they belong
  * when a site turns out to be another one: another lane, or another shard by publish → ack → delete (design.md §3, Moves).
  */
+import { shardOf } from "#crds/wire/subject.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
-import { shardCache } from "./intake.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
 import type { Dispatch, Lane, SiteLimits } from "./schedule/types.ts";
@@ -123,7 +123,7 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
     },
     rehome(dispatch, found, { route, ended }) {
       const { handle, entry, lane } = dispatch;
-      const shard = shardCache(route.id, shards);
+      const shard = shardOf(route.id, 0, shards);
       scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
       log.info("site changed", { id: found.envelope.id, from: lane.site, to: route.id, shard });
       if (shard !== entry.shard && found.envelope.moves < maxMoves)

@@ -1,8 +1,8 @@
 /** CORRIDOR: both sides of the hand-over of shards, wired to the rooms of this pod; heartbeats tell what may be left of it. */
+import { shardOf } from "#crds/wire/subject.ts";
 import type { Deliver } from "./deliver.ts";
 import { createFormer, type Former } from "./former-owners.ts";
 import { createLeaving, type Leaving, type LeftOver } from "./hand-over.ts";
-import { shardCache } from "./intake.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Parents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
@@ -35,13 +35,13 @@ const reportedSites = 500;
 export function createTransfers(deps: TransfersDeps): Transfers {
   const { pod, peers, deliver, outbound } = deps;
   const { scheduler, clock } = pod;
-  const shardOf = (site: string): number => shardCache(site, deps.shardCount);
+  const shardOfSite = (site: string): number => shardOf(site, 0, deps.shardCount);
   const leaving = createLeaving({
     scheduler,
     clock,
     inFlight: deliver.inFlight,
     splitting: deps.parents.underWay,
-    shardOf,
+    shardOf: shardOfSite,
     retire: deps.shards.retire,
     closeIdle: outbound.closeIdle,
     abandon: outbound.abandon,
@@ -50,7 +50,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     scheduler,
     clock,
     log: pod.log,
-    shardOf,
+    shardOf: shardOfSite,
     sources: () => pod.config().manifest.egress.sources.map(({ name }) => name),
     isDead: (owner) => pod.ownership.ended.isDead(owner),
     lastReported: (owner) => openIn(pod.ownership.ended.lastPayload(owner)?.["open"]),

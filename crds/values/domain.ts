@@ -1,5 +1,6 @@
 /** Domain names as they are compared everywhere: A-labels, lower case, no final dot. Pure; undefined when malformed. */
 import { domainToASCII } from "node:url";
+import { remember } from "./remember.ts";
 
 /** RE2-compatible; a domain as resources must spell it. */
 export const domainPattern =
@@ -17,20 +18,11 @@ const foreign = /[\x00-\x2c/:-@[-^`{-\x7f]/;
  * a last label of digits only, or hexadecimal, is one to the host parser and no top-level domain has it.
  * @example normalizeDomain("BÜCHER.example.") === "xn--bcher-kva.example"
  */
-export function normalizeDomain(text: string): string | undefined {
-  const known = recent.get(text);
-  if (known !== undefined) return known;
-  const domain = parseDomain(text);
-  if (domain !== undefined && text.length <= maxDomainLength) {
-    if (recent.size >= maxRecent) recent.clear();
-    recent.set(text, domain);
-  }
-  return domain;
-}
-
-/** A message asks several times for the same few domains, at 1 µs each. */
-const maxRecent = 20_000;
-const recent = new Map<string, string>();
+export const normalizeDomain: (text: string) => string | undefined = remember(
+  // A message asks several times for the same few domains, at 1 µs each.
+  { max: 20_000, maxLength: maxDomainLength },
+  parseDomain,
+);
 
 function parseDomain(text: string): string | undefined {
   if (text.length > 1024 || foreign.test(text)) return undefined;

@@ -1,24 +1,15 @@
 /** The one hash from which subject tokens, slots and shards are derived; pure but for node:crypto, never fails. */
 import { createHash } from "node:crypto";
+import { remember } from "./remember.ts";
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
 
 /**
  * Token of `text` for NATS subjects and names: the first 65 bits of its SHA-256 in base32 (13 characters, a–z and
  * 2–7). Raw tenant or domain text never stands in a subject (design.md: subjects are visible to every NATS user).
+ * Remembered: the busy tenants and sites are few, and each message asks for both at 5 µs.
  */
-export function hashToken(text: string): string {
-  const known = tokens.get(text);
-  if (known !== undefined) return known;
-  if (tokens.size >= maxTokens) tokens.clear();
-  const token = tokenOf(text);
-  tokens.set(text, token);
-  return token;
-}
-
-/** The busy tenants and sites of a process are few, and each message asks for both: a SHA-256 each would be 5 µs. */
-const maxTokens = 20_000;
-const tokens = new Map<string, string>();
+export const hashToken: (text: string) => string = remember({ max: 20_000, maxLength: 1024 }, tokenOf);
 
 function tokenOf(text: string): string {
   const digest = createHash("sha256").update(text).digest();

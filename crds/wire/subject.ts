@@ -1,5 +1,6 @@
 /** Names of streams, buckets and subjects of one pool; the only place that builds or takes apart a subject. Pure. */
 import { hash32, hashToken } from "#crds/values/hash.ts";
+import { remember } from "#crds/values/remember.ts";
 
 /** Site token of a parent entry: a message for several sites that its shard's owner still has to split (design.md §3). */
 export const parentSite = "_parent";
@@ -54,8 +55,11 @@ export function poolNames(pool: string): PoolNames {
 
 /** Shard of a site's slice: hash(site, slice) mod K (design.md §3). `shards` is the pool's K, at least 1. */
 export function shardOf(site: string, slice: number, shards: number): number {
-  return hash32(`${site}#${slice}`) % shards;
+  return sliceHash(`${site}#${slice}`) % shards;
 }
+
+/** The busy sites of a pod are few, and each message asks: remembered, unlike the ids of parents. */
+const sliceHash = remember({ max: 10_000, maxLength: 1024 }, hash32);
 
 /** Shard of a parent entry, from the message's id. */
 export function parentShardOf(id: string, shards: number): number {
