@@ -29,7 +29,7 @@ interface FindOptions {
 }
 
 interface Found {
-  /** In the order they were stored. */
+  /** By time, the reception first: pods store theirs as they come, and their clocks differ a little. */
   readonly events: readonly EventRecord[];
   /** "settled": every recipient has its outcome; "end": the log holds no more; "bound": the time was up first. */
   readonly until: "settled" | "end" | "bound";
@@ -139,10 +139,11 @@ export function createEventLog(spool: Spool, limits: EventLimits = {}): EventLog
     async find(id, options) {
       const events: EventRecord[] = [];
       try {
-        return { events, until: await findEvents(spool, { id, ...options }, events) };
+        const until = await findEvents(spool, { id, ...options }, events);
+        return { events: events.toSorted(byStep), until };
       } catch (error) {
         spool.options.log.warn("events not readable", { id, error: String(error) });
-        return { events, until: "bound" };
+        return { events: events.toSorted(byStep), until: "bound" };
       }
     },
     async close() {
@@ -150,6 +151,10 @@ export function createEventLog(spool: Spool, limits: EventLimits = {}): EventLog
       outbox.close();
     },
   };
+}
+
+function byStep(a: EventRecord, b: EventRecord): number {
+  return Number(b.type === "received") - Number(a.type === "received") || a.time - b.time;
 }
 
 function sizeOf(event: EventRecord): number {

@@ -73,6 +73,7 @@ export async function startLocal(options: StartLocalOptions): Promise<LocalMode>
   const adminToken = (await readFile(first.adminTokenFile, "utf8")).trim();
   const [endpoints] = first.pools;
   if (endpoints === undefined) throw new Error("a ready line without a pool");
+  await until("the pods to know each other", () => knowEachOther(endpoints.metrics), 30_000);
 
   const podPid = async (index: number): Promise<number | undefined> => {
     const pods = Object.entries((await read()).pids.pods);
@@ -125,6 +126,16 @@ export async function startLocal(options: StartLocalOptions): Promise<LocalMode>
       if (options.state === undefined) await rm(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };
+}
+
+async function knowEachOther(metrics: readonly string[]): Promise<boolean> {
+  const known = await Promise.all(
+    metrics.map(async (address) => {
+      const status = (await (await fetch(`http://${address}/statusz`)).json()) as { members: unknown[] };
+      return status.members.length === metrics.length;
+    }),
+  );
+  return known.every(Boolean);
 }
 
 async function readEndpoint(state: string, last: Endpoint): Promise<Endpoint> {

@@ -47,6 +47,24 @@ describe("createEventLog()", () => {
     await log.close();
   });
 
+  test("tells events of several pods by time, whichever was stored first", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/order" });
+    const log = createEventLog(spool);
+    const to = ["a@example.net"];
+    const time = Date.now();
+    // What the sending pod stored before the receiving one; its clock is 2 ms behind.
+    const attempted = event("m1", "deferred", { to, time: time - 2 });
+    const received = event("m1", "received", { to, time, pod: "pod-1" });
+    const delivered = event("m1", "delivered", { to, time: time + 5 });
+    for (const one of [delivered, attempted, received]) {
+      log.append(one);
+      await log.flush();
+    }
+    const found = await log.find("m1", { fromMs: time - 1_000, boundMs: 5_000 });
+    assert.deepEqual(found, { events: [received, attempted, delivered], until: "settled" });
+    await log.close();
+  });
+
   test("finds nothing in an empty log, at once", async () => {
     await using spool = await startTestSpool(nats.url, { pool: "t/empty" });
     const log = createEventLog(spool);
