@@ -2,17 +2,8 @@
 import { z } from "zod";
 import { conditionsSchema, observedGeneration } from "./conditions.ts";
 import { compiledDefaults, storedDefaults } from "./defaults.ts";
-import {
-  cidr,
-  described,
-  fullDomain,
-  ipAddress,
-  itemName,
-  keyedList,
-  objectName,
-  orderedList,
-  withRules,
-} from "./fields.ts";
+import { egress } from "./egress.ts";
+import { cidr, described, fullDomain, keyedList, objectName, orderedList, withRules } from "./fields.ts";
 
 const server = z
   .string()
@@ -42,19 +33,6 @@ const queue = z.strictObject({
   ).optional(),
 });
 
-const source = z.strictObject({
-  name: described("Name of the source, in metrics and events.", itemName),
-  address: described(
-    "Local address that connections leave from, else the kernel's choice.",
-    ipAddress,
-  ).optional(),
-  ehlo: described("Name in EHLO, else the pool's hostname.", fullDomain).optional(),
-  weight: described(
-    "Share of the mail, relative to other sources.",
-    z.int().min(1).max(1000).default(storedDefaults.sourceWeight),
-  ),
-});
-
 const trust = z.strictObject({
   cidr: described("Clients in this range need no login.", cidr),
   tenantRef: described(
@@ -68,21 +46,6 @@ const listener = z.strictObject({
   trust: described(
     "Ranges of clients that are let in without a login.",
     keyedList(trust, "cidr", 64),
-  ).optional(),
-});
-
-const egress = z.strictObject({
-  mode: described(
-    "How mail leaves: from the pods' own addresses.",
-    z.enum(["PodNetwork"]).default(storedDefaults.egressMode),
-  ),
-  allowDestinations: described(
-    "Private, loopback and cluster ranges that mail may go to; all others of that kind are refused.",
-    orderedList(cidr, 64),
-  ).optional(),
-  sources: described(
-    "Sources to send from; one called `default` unless set.",
-    keyedList(source, "name", 64).min(1),
   ).optional(),
 });
 
