@@ -9,7 +9,8 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import { type QueueQuery, matches, selectorOf } from "./queue-query.ts";
 import type { Peers } from "./spool/peers.ts";
 
-export type ActionName = "retry" | "bounce";
+/** `discard` is the operator's alone, for tenants that are deleted: the admin port does not know it. */
+export type ActionName = "retry" | "bounce" | "discard";
 
 export interface Progress {
   /** Entries looked at, of those that were queued when it began. */
@@ -69,6 +70,7 @@ export function createActs({ pod, peers, deliver }: ActsDeps) {
       if (queued.state === "waiting") scheduler.requeue(handle, clock.now());
       return true;
     }
+    if (action === "discard") return deliver.discard(handle);
     const fits = (envelope: Envelope) => matches(envelope, query);
     return action === "retry" ? deliver.retry(handle, fits) : deliver.bounce(handle, fits);
   };

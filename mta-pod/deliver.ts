@@ -24,6 +24,7 @@ const unavailableRetryMs = 2000;
 const damagedRetryMs = 900_000;
 
 const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
+const discarded = reply(550, "5.7.1", "discarded: its tenant was deleted");
 
 export interface DeliverDeps {
   readonly pod: Pod;
@@ -257,6 +258,17 @@ export function createDeliver(deps: DeliverDeps) {
         const decision = refuse({ open: loaded.open, from: loaded.envelope.from, reply: bouncedByOperator });
         settleWithout(queued, { loaded, decision }, ended);
       }),
+    /** Settles a queued entry of a deleted tenant: as bounced, and nobody is told. */
+    discard: (handle: number): Promise<boolean> =>
+      withQueued(
+        handle,
+        () => true,
+        (queued, loaded, ended) => {
+          // As from nobody: a report would come from a tenant that is gone.
+          const decision = refuse({ open: loaded.open, from: "", reply: discarded });
+          settleWithout(queued, { loaded, decision }, ended);
+        },
+      ),
     /** The lease is gone: forgets the shard. What is in flight ends by itself, behind the fence. */
     drop(shard: number): void {
       scheduler.dropShard(shard);

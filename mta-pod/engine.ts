@@ -1,5 +1,6 @@
 /** Puts the corridors of one pod on top of its rooms and ties their knots; starts and stops them in order. */
 import type { PodConfig } from "#crds/pod-config/schema.ts";
+import { reportQuestion, witnessQuestion } from "#crds/wire/pod-report.ts";
 import { createActs } from "./acts.ts";
 import { createAdmission } from "./admit/admission.ts";
 import { createAttempts } from "./attempt.ts";
@@ -102,7 +103,11 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     peers,
     acts,
     suspending,
-    answer: async (kind, query) => transfers.answer(kind, query),
+    answer: async (kind, query) => {
+      if (kind === reportQuestion) return facts.report(query);
+      if (kind === witnessQuestion) return testify(pod, query);
+      return transfers.answer(kind, query);
+    },
   });
   const adopt = (config: PodConfig): void => {
     admission = createAdmission(config);
@@ -160,6 +165,14 @@ function tenantPolicies(config: PodConfig): Map<string, { weight: number; held: 
   return new Map(
     [...config.tenants].map(([id, { weight, state }]) => [id, { weight, held: state === "Hold" }]),
   );
+}
+
+/** Somebody knows that an incarnation of a pod is dead: what it held is free. */
+function testify(pod: Pod, query: unknown): Promise<object> {
+  const { pod: name, incarnation } = query as { pod?: unknown; incarnation?: unknown };
+  if (typeof name !== "string" || typeof incarnation !== "string")
+    throw new Error("Cannot take a witness's word: expected the names of a pod and an incarnation");
+  return pod.ownership.freeDead(name, incarnation);
 }
 
 function statusOf(pod: Pod, deliver: Deliver, live: LiveConfig): object {

@@ -1,7 +1,10 @@
 /**
  * CORRIDOR: what each pod tells the others with its heartbeat (queued messages of tenants that have a limit on them, open
- * connections) and what comes of adding that up. Others' numbers are as old as their last heartbeat.
+ * connections) and what comes of adding that up; and what it tells the operator when asked. Others' numbers are as old as
+ * their last heartbeat.
  */
+import { keysDigestOf } from "#crds/pod-config/keys-digest.ts";
+import { type PodReport, reportQueryOf } from "#crds/wire/pod-report.ts";
 import type { Transfers } from "./transfers.ts";
 import type { Pod } from "./pod.ts";
 
@@ -10,6 +13,8 @@ export interface PoolFacts {
   queued(tenant: string): number;
   /** For the heartbeat. */
   payload(): Readonly<Record<string, unknown>>;
+  /** For the operator; never throws, whatever was asked. */
+  report(query: unknown): PodReport;
 }
 
 /** A heartbeat holds 64 KiB. */
@@ -44,7 +49,34 @@ export function createPoolFacts(pod: Pod, openConnections: Transfers["openConnec
       }
       return last;
     },
+    report(query) {
+      const { manifest, credentials, dkimKeys } = pod.config();
+      const { total } = pod.scheduler.counts();
+      const { tenants } = reportQueryOf(query);
+      return {
+        incarnation: pod.incarnation,
+        generation: manifest.generation,
+        digest: manifest.digest,
+        keysDigest: keysDigestOf(credentials, dkimKeys),
+        shards: pod.ownership.ownedShards(),
+        queued: total.ready + total.waiting + total.suspended + total.inflight,
+        oldestAt: total.oldest > 0 ? total.oldest : null,
+        sendable: total.ready + total.inflight,
+        shaped: shapedHere(pod, total.ready),
+        tenants: Object.fromEntries(tenants.map((tenant) => [tenant, pod.scheduler.count({ tenant })])),
+      };
+    },
   };
+}
+
+/** What the limits of sites hold back: where every source waits for a rate, a connection or the end of a back-off. */
+function shapedHere({ scheduler }: Pod, ready: number): number {
+  let shaped = 0;
+  for (const site of scheduler.sites()) {
+    const { binding, queued } = scheduler.siteState(site);
+    if (binding !== null && binding !== "suspended") shaped += queued;
+  }
+  return Math.min(shaped, ready);
 }
 
 function countIn(queued: unknown, tenant: string): number {

@@ -3,13 +3,15 @@
  * durable; who does not answer in time is left out. `ask` never throws and never returns more than it was bounded to.
  */
 import { createInbox, type Msg } from "@nats-io/transport-node";
-import { isRecord } from "./api.ts";
+import {
+  decodePeerAnswer,
+  decodePeerQuestion,
+  encodePeerAnswer,
+  encodePeerQuestion,
+  maxPeerQueryBytes,
+  type PeerAnswer,
+} from "#crds/wire/peer.ts";
 import type { Spool } from "./connection.ts";
-
-interface PeerAnswer {
-  readonly pod: string;
-  readonly answer: unknown;
-}
 
 /** Rejecting or throwing counts as no answer. */
 type PeerHandler = (kind: string, query: unknown) => Promise<unknown>;
@@ -35,10 +37,6 @@ export interface PeersOptions {
   readonly members: () => readonly { readonly pod: string }[];
 }
 
-const version = 1;
-/** One answer; a pod with more to say says that it was too much. */
-const maxAnswerBytes = 256 * 1024;
-const maxQueryBytes = 64 * 1024;
 /** All answers to one question together. */
 const maxGatheredBytes = 16 * 1024 * 1024;
 const maxAnswers = 256;
@@ -52,12 +50,10 @@ export function createPeers({ spool, members }: PeersOptions): Peers {
   let serving = 0;
 
   const answer = async (handler: PeerHandler, message: Msg): Promise<void> => {
-    const question = decodeQuestion(message);
+    const question = decodePeerQuestion(message.data);
     if (question === undefined || message.reply === undefined || message.reply === "") return;
     const said = await handler(question.kind, question.query);
-    const text = encode({ v: version, pod: options.pod, answer: said ?? null });
-    if (Buffer.byteLength(text) <= maxAnswerBytes) message.respond(text);
-    else message.respond(encode({ v: version, pod: options.pod, answer: { error: "too-large" } }));
+    message.respond(encodePeerAnswer({ pod: options.pod, answer: said }));
   };
 
   return {
@@ -99,8 +95,8 @@ interface Gathering extends Question {
 }
 
 function gather(spool: Spool, asked: Gathering): Promise<PeerAnswer[]> {
-  const payload = encode({ v: version, kind: asked.kind, query: asked.query ?? null });
-  if (Buffer.byteLength(payload) > maxQueryBytes || asked.expected.size === 0 || spool.nc.isClosed())
+  const payload = encodePeerQuestion(asked);
+  if (Buffer.byteLength(payload) > maxPeerQueryBytes || asked.expected.size === 0 || spool.nc.isClosed())
     return Promise.resolve([]);
   return new Promise((resolve) => {
     const answers = new Map<string, PeerAnswer>();
@@ -120,7 +116,7 @@ function gather(spool: Spool, asked: Gathering): Promise<PeerAnswer[]> {
         if (message.data.length === 0 && message.headers?.code === 503) return end();
         bytes += message.data.length;
         if (bytes > maxGatheredBytes || answers.size >= maxAnswers) return end();
-        const said = decodeAnswer(message);
+        const said = decodePeerAnswer(message.data);
         if (said === undefined) return;
         if (!answers.has(said.pod)) answers.set(said.pod, said);
         missing.delete(said.pod);
@@ -137,29 +133,4 @@ function gather(spool: Spool, asked: Gathering): Promise<PeerAnswer[]> {
       end();
     }
   });
-}
-
-function encode(value: object): string {
-  return JSON.stringify(value);
-}
-
-function decode(message: Msg): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(message.string());
-    return isRecord(value) && value["v"] === version ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function decodeQuestion(message: Msg): { kind: string; query: unknown } | undefined {
-  if (message.data.length > maxQueryBytes) return undefined;
-  const { kind, query } = decode(message) ?? {};
-  return typeof kind === "string" ? { kind, query } : undefined;
-}
-
-function decodeAnswer(message: Msg): PeerAnswer | undefined {
-  if (message.data.length > maxAnswerBytes + 1024) return undefined;
-  const { pod, answer } = decode(message) ?? {};
-  return typeof pod === "string" ? { pod, answer } : undefined;
 }
