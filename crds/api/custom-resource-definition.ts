@@ -49,5 +49,6 @@ function rootSchema(kind: Kind): JsonSchema {
       spec: structuralSchema(kind.spec, `${kind.kind}.spec`),
       status: structuralSchema(kind.status, `${kind.kind}.status`),
     },
+    ...(kind.rules === undefined ? {} : { "x-kubernetes-validations": kind.rules }),
   };
 }

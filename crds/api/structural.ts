@@ -21,6 +21,8 @@ const kept = new Set([
   "x-kubernetes-validations",
   "x-kubernetes-list-type",
   "x-kubernetes-list-map-keys",
+  "x-kubernetes-preserve-unknown-fields",
+  "maxProperties",
 ]);
 
 /** The structural schema of `schema`; `where` names it in errors. */
@@ -50,12 +52,15 @@ function property(value: unknown, name: string): unknown {
 
 function normalize(input: unknown, where: string): JsonSchema {
   if (!isObject(input)) throw new TypeError(`Cannot write ${where}: expected a schema, got ${typeof input}`);
+  if (input["x-kubernetes-int-or-string"] === true) return intOrString(input, where);
   const output: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(input)) {
     if (key === "properties") output[key] = propertiesOf(value, where);
     else if (key === "items") output[key] = normalize(value, `${where}[]`);
     // Strict objects: the API server refuses or prunes unknown fields by itself and knows no `false` here.
-    else if (key === "additionalProperties" && value === false) continue;
+    else if (key === "additionalProperties" && (value === false || isOpen(input))) continue;
+    else if (key === "additionalProperties" && input["properties"] === undefined)
+      output[key] = normalize(value, `${where}.*`);
     else if (kept.has(key)) output[key] = value;
     else throw new TypeError(`Cannot write ${where}: expected a structural schema, got "${key}"`);
   }
@@ -64,6 +69,23 @@ function normalize(input: unknown, where: string): JsonSchema {
   check(output, where);
   if (output["type"] !== "integer") return output;
   return { ...output, ...integerBounds(output) };
+}
+
+/** Whatever the API server of the day knows: kept as it is, checked by nobody. */
+function isOpen(schema: JsonSchema): boolean {
+  return schema["x-kubernetes-preserve-unknown-fields"] === true;
+}
+
+/** The one union that a structural schema knows; bounds of the number and the pattern of the text stand side by side. */
+function intOrString(input: JsonSchema, where: string): JsonSchema {
+  const { anyOf, ...rest } = input;
+  if (!Array.isArray(anyOf) || anyOf.length !== 2)
+    throw new TypeError(`Cannot write ${where}: expected a whole number or a text`);
+  const merged: Record<string, unknown> = {};
+  for (const part of anyOf as unknown[])
+    for (const [key, value] of Object.entries(isObject(part) ? part : {}))
+      if (["minimum", "maximum", "pattern", "maxLength"].includes(key)) merged[key] = value;
+  return { ...rest, ...merged };
 }
 
 function propertiesOf(value: unknown, where: string): JsonSchema {
@@ -86,8 +108,10 @@ function check(schema: JsonSchema, where: string): void {
     throw new TypeError(
       `Cannot write ${where}: expected maxItems (the cost of CEL rules is estimated from it)`,
     );
-  if (type === "object" && schema["properties"] === undefined)
+  if (type === "object" && schema["properties"] === undefined && schema["additionalProperties"] === undefined)
     throw new TypeError(`Cannot write ${where}: expected properties`);
+  if (schema["additionalProperties"] !== undefined && schema["maxProperties"] === undefined)
+    throw new TypeError(`Cannot write ${where}: expected maxProperties`);
   if (typeof pattern === "string" && /\(\?[=!<]|\\[1-9kpP]/.test(pattern))
     throw new TypeError(`Cannot write ${where}: expected a pattern that RE2 reads, got ${pattern}`);
 }

@@ -2,8 +2,17 @@
 import { z } from "zod";
 import { described, keyedList } from "./fields.ts";
 
-/** Reconciling and Stalled are there only while True (kstatus). */
-const conditionTypes = ["Accepted", "ResolvedRefs", "Programmed", "Ready", "Reconciling", "Stalled"] as const;
+/** The last four are there only while True (kstatus). */
+const conditionTypes = [
+  "Accepted",
+  "ResolvedRefs",
+  "Programmed",
+  "Ready",
+  "Reconciling",
+  "Stalled",
+  "Paused",
+  "Deleting",
+] as const;
 export type ConditionType = (typeof conditionTypes)[number];
 
 /** Each reason with what it means; documentation lists this table. */
@@ -21,6 +30,26 @@ export const reasons = {
   SecretNotFound: "A Secret does not exist; what needs it was left out.",
   SecretKeyNotFound: "A Secret lacks a key; what needs it was left out.",
   SecretInvalid: "A Secret's value cannot be used; what needs it was left out.",
+  Programmed: "Every ready pod runs this generation.",
+  PodsBehind: "Pods have not taken over the newest configuration yet.",
+  PodsRefused: "Pods refuse the newest configuration and keep the last good one.",
+  PodsUnknown: "Pods cannot be asked what they run.",
+  NoPods: "No pod is ready.",
+  Ready: "It does what it says, as far as Mailboat can see.",
+  NotAccepted: "It was not accepted, so it is not in force.",
+  RefsUnresolved: "Something that it refers to is missing; the rest is in force.",
+  NotProgrammed: "It is accepted and on its way to the pods.",
+  PodsNotReady: "Fewer pods are ready than are wanted.",
+  ScaledToZero: "No pods are wanted; mail is not sent.",
+  RollingOut: "Pods are being replaced.",
+  Scaling: "Pods are being added or taken away.",
+  WriteRefused: "The API server refuses an object that is part of it.",
+  NameTaken: "An object of a name that it needs belongs to somebody else.",
+  QueueUnreachable: "NATS cannot be reached or refuses the pool.",
+  Paused: "The annotation mailboat.dev/paused keeps the operator away; pods run on.",
+  Draining: "What is queued is being sent before it goes.",
+  Discarding: "What is queued is being dropped before it goes.",
+  DrainTimedOut: "The time to drain is over; what was left is being dropped.",
 } as const;
 export type Reason = keyof typeof reasons;
 

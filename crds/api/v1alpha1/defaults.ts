@@ -16,6 +16,8 @@ export const storedDefaults = {
   queueShards: 8,
   sourceWeight: 100,
   routePort: 25,
+  deletionPolicy: "Drain",
+  networkPolicyEnabled: false,
 } as const;
 
 /** Applied by the compiler: tuning, which a release may improve for everybody. Durations as users write them. */
@@ -38,4 +40,9 @@ export const compiledDefaults = {
   retryMaxAge: "72h",
   maxBytesPerShard: 2_147_483_648,
   drainTimeoutSeconds: 600,
+  podCpu: "250m",
+  podMemory: "256Mi",
+  maxUnavailable: "25%",
+  /** A day longer than mail is tried by default, so that what is queued comes to its end or its report. */
+  tenantDrainTimeout: "96h",
 } as const;

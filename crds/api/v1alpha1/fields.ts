@@ -63,6 +63,46 @@ export function textSet(item: z.ZodString, max: number): z.ZodArray<z.ZodString>
     .meta({ "x-kubernetes-list-type": "set" });
 }
 
+const expectedText = "texts by names such as example.com/name";
+
+/** Labels, annotations and their like. The names are checked here alone: a structural schema cannot. */
+export function textMap(max: number, maxValueLength: number): z.ZodRecord<z.ZodString, z.ZodString> {
+  const badName = (map: Record<string, string>): string | undefined =>
+    Object.keys(map).find(
+      (name) => !/^([a-z0-9.-]{1,253}\/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/.test(name),
+    );
+  return z
+    .record(z.string(), z.string().max(maxValueLength))
+    .check(
+      faultCheck(expectedText, (map) => {
+        const name = badName(map);
+        return name === undefined ? undefined : JSON.stringify(name);
+      }),
+      faultCheck(`at most ${max} of them`, (map) => {
+        const count = Object.keys(map).length;
+        return count > max ? String(count) : undefined;
+      }),
+    )
+    .meta({ maxProperties: max });
+}
+
+/** A whole number from 0 to `most`, or a text of the pattern: the one union that the API server knows. */
+export function numberOrText(
+  most: number,
+  { pattern, max, expected }: { readonly pattern: string; readonly max: number; readonly expected: string },
+): z.ZodUnion<readonly [z.ZodInt, z.ZodString]> {
+  return z
+    .union([z.int().min(0).max(most), patterned(pattern, max, expected)], { error: expected })
+    .meta({ "x-kubernetes-int-or-string": true });
+}
+
+/** A quantity of Kubernetes, for processors and memory. */
+export const quantity = numberOrText(1_000_000_000_000_000, {
+  pattern: "^[0-9]{1,15}([.][0-9]{1,3})?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$",
+  max: 24,
+  expected: "a quantity such as 500m or 1Gi",
+});
+
 /** A list that is only ever replaced as a whole, in its order. */
 export function orderedList<Item extends z.ZodType>(item: Item, max: number): z.ZodArray<Item> {
   return z.array(item).max(max).meta({ "x-kubernetes-list-type": "atomic" });
@@ -84,6 +124,13 @@ export const objectName = patterned(
   "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
   253,
   "the name of a resource: lower-case letters, digits, inner hyphens and dots",
+);
+
+/** Names of the pool's Services and of its pods' revisions are made of it, and they end at 63 characters. */
+export const poolName = patterned(
+  "^[a-z0-9]([a-z0-9-]{0,34}[a-z0-9])?$",
+  36,
+  "the name of a pool: up to 36 lower-case letters, digits and inner hyphens",
 );
 
 /** With at least two labels. */

@@ -1,7 +1,9 @@
 /** The kinds of the group in one table: what the API server must know besides the schemas. Pure. */
 import { z } from "zod";
+import { poolName } from "./fields.ts";
 import { apiVersion, metadataSchema } from "./metadata.ts";
-import { sendingPoolSpecSchema, sendingPoolStatusSchema } from "./sending-pool.ts";
+import { sendingPoolStatusSchema } from "./sending-pool-status.ts";
+import { sendingPoolSpecSchema } from "./sending-pool.ts";
 import { tenantSpecSchema, tenantStatusSchema } from "./tenant.ts";
 import { trafficShapeSpecSchema, trafficShapeStatusSchema } from "./traffic-shape.ts";
 
@@ -22,6 +24,8 @@ export interface Kind {
   readonly columns: readonly PrinterColumn[];
   readonly scale?: { specReplicasPath: string; statusReplicasPath: string; labelSelectorPath: string };
   readonly selectableFields?: readonly string[];
+  /** Rules about the whole object, its name included. */
+  readonly rules?: readonly { readonly rule: string; readonly message: string }[];
 }
 
 function condition(type: string, field: "status" | "reason"): string {
@@ -29,11 +33,6 @@ function condition(type: string, field: "status" | "reason"): string {
 }
 
 const ready: PrinterColumn = { name: "Ready", type: "string", jsonPath: condition("Ready", "status") };
-const accepted: PrinterColumn = {
-  name: "Accepted",
-  type: "string",
-  jsonPath: condition("Accepted", "status"),
-};
 const reason: PrinterColumn = {
   name: "Reason",
   type: "string",
@@ -52,11 +51,13 @@ export const kinds = [
     status: sendingPoolStatusSchema,
     columns: [
       { name: "Desired", type: "integer", jsonPath: ".spec.replicas" },
-      { name: "Pods", type: "integer", jsonPath: ".status.readyReplicas" },
+      { name: "Ready", type: "integer", jsonPath: ".status.readyReplicas" },
       { name: "Programmed", type: "integer", jsonPath: ".status.programmedReplicas" },
       { name: "Tenants", type: "integer", jsonPath: ".status.tenants" },
-      ready,
-      reason,
+      { name: "Queued", type: "integer", jsonPath: ".status.queue.messages" },
+      // A date is printed as an age.
+      { name: "Oldest", type: "date", jsonPath: ".status.queue.oldest" },
+      { ...reason, name: "Status", priority: 0 },
       age,
     ],
     scale: {
@@ -64,6 +65,12 @@ export const kinds = [
       statusReplicasPath: ".status.replicas",
       labelSelectorPath: ".status.selector",
     },
+    rules: [
+      {
+        rule: "self.metadata.name.size() <= 36 && !self.metadata.name.contains('.')",
+        message: "expected the name of a pool: up to 36 lower-case letters, digits and inner hyphens",
+      },
+    ],
   },
   {
     kind: "Tenant",
@@ -91,9 +98,11 @@ export const kinds = [
     spec: trafficShapeSpecSchema,
     status: trafficShapeStatusSchema,
     columns: [
-      accepted,
+      ready,
       { name: "Rules", type: "integer", jsonPath: ".status.ruleCount" },
       { name: "Pools", type: "integer", jsonPath: ".status.pools" },
+      { name: "Tenants", type: "integer", jsonPath: ".status.tenants" },
+      reason,
       age,
     ],
   },
@@ -101,17 +110,25 @@ export const kinds = [
 
 export type KindName = (typeof kinds)[number]["kind"];
 
-function resourceSchema<Name extends KindName, Spec extends z.ZodType>(kind: Name, spec: Spec) {
+function resourceSchema<Name extends KindName, Spec extends z.ZodType>(
+  kind: Name,
+  spec: Spec,
+  metadata = metadataSchema,
+) {
   return z.strictObject({
     apiVersion: z.literal(apiVersion),
     kind: z.literal(kind),
-    metadata: metadataSchema,
+    metadata,
     spec,
     /** Ours to write, nobody's to hand in: whatever a copy from the cluster carries is passed over. */
     status: z.unknown().optional(),
   });
 }
 
-export const sendingPoolSchema = resourceSchema("SendingPool", sendingPoolSpecSchema);
+export const sendingPoolSchema = resourceSchema(
+  "SendingPool",
+  sendingPoolSpecSchema,
+  metadataSchema.extend({ name: poolName }),
+);
 export const tenantSchema = resourceSchema("Tenant", tenantSpecSchema);
 export const trafficShapeSchema = resourceSchema("TrafficShape", trafficShapeSpecSchema);

@@ -1,9 +1,19 @@
 /** SendingPool: a group of MTA pods with one queue, its sources and the rules they send by. Schema, type and defaults; pure. */
 import { z } from "zod";
-import { conditionsSchema, observedGeneration } from "./conditions.ts";
 import { compiledDefaults, storedDefaults } from "./defaults.ts";
 import { egress } from "./egress.ts";
-import { cidr, described, fullDomain, keyedList, objectName, orderedList, withRules } from "./fields.ts";
+import {
+  cidr,
+  described,
+  fullDomain,
+  keyedList,
+  numberOrText,
+  objectName,
+  orderedList,
+  withRules,
+} from "./fields.ts";
+import { pod } from "./pod.ts";
+import { service } from "./service.ts";
 
 const server = z
   .string()
@@ -11,6 +21,10 @@ const server = z
   .regex(/^(nats|tls):\/\/[A-Za-z0-9._:[\]-]+$/, {
     error: "a server's URL, such as nats://nats:4222, without credentials",
   });
+
+const secretRef = z.strictObject({
+  name: described("Name of a Secret in the pool's namespace.", objectName),
+});
 
 const queue = z.strictObject({
   servers: described("NATS servers with JetStream.", orderedList(server, 16).min(1)),
@@ -30,6 +44,14 @@ const queue = z.strictObject({
   maxBytesPerShard: described(
     `Size of each spool stream; intake stops at 80 %. ${compiledDefaults.maxBytesPerShard} unless set.`,
     z.int().min(16_777_216).max(17_592_186_044_416),
+  ).optional(),
+  credentialsSecretRef: described(
+    "The pods' login at NATS: a Secret with `nats.creds`, or `username` and `password`, or `token`.",
+    secretRef,
+  ).optional(),
+  tlsSecretRef: described(
+    "TLS to NATS: a Secret with `ca.crt`, and `tls.crt` and `tls.key` where the server asks for them.",
+    secretRef,
   ).optional(),
 });
 
@@ -62,6 +84,39 @@ export const sendingPoolSpecSchema = z.strictObject({
     orderedList(z.strictObject({ name: described("Name of the shape.", objectName) }), 16),
   ).optional(),
   listeners: described("What is special about a listener.", keyedList(listener, "name", 1)).optional(),
+  tls: described(
+    "Certificate of the listeners; without one there is neither STARTTLS nor port 465, and no login but over HTTP.",
+    z.strictObject({
+      secretRef: described("A Secret of type kubernetes.io/tls; renewals are taken over at once.", secretRef),
+    }),
+  ).optional(),
+  service: described("How clients reach the pods.", service).optional(),
+  image: described(
+    "Image of the pods; the operator's unless set.",
+    z
+      .string()
+      .max(512)
+      .regex(/^[a-z0-9][A-Za-z0-9._:@/-]*$/, { error: "the name of an image" }),
+  ).optional(),
+  pod: described("What of the pods' template is yours.", pod).optional(),
+  disruptionBudget: described(
+    "How many pods the drain of nodes may take away at once.",
+    z.strictObject({
+      maxUnavailable: described(
+        `Pods, or a share of them; ${compiledDefaults.maxUnavailable} unless set.`,
+        numberOrText(1000, { pattern: "^(100|[0-9]{1,2})%$", max: 4, expected: "a number or a percentage" }),
+      ),
+    }),
+  ).optional(),
+  networkPolicy: described(
+    "Who may connect to the pods.",
+    z.strictObject({
+      enabled: described(
+        "A NetworkPolicy that lets in the listeners' and the metrics' ports alone; what goes out is free.",
+        z.boolean().default(storedDefaults.networkPolicyEnabled),
+      ),
+    }),
+  ).optional(),
   drain: described(
     "What a pod that stops may still do.",
     z.strictObject({
@@ -69,28 +124,6 @@ export const sendingPoolSpecSchema = z.strictObject({
         `Longest time for open transactions; ${compiledDefaults.drainTimeoutSeconds} unless set.`,
         z.int().min(30).max(7200),
       ).optional(),
-    }),
-  ).optional(),
-});
-
-const podCount = z.int().min(0).max(100_000);
-
-export const sendingPoolStatusSchema = z.strictObject({
-  observedGeneration: observedGeneration.optional(),
-  conditions: conditionsSchema.optional(),
-  replicas: described("Pods that exist.", podCount).optional(),
-  readyReplicas: described("Pods that are ready.", podCount).optional(),
-  programmedReplicas: described("Pods that run the newest configuration.", podCount).optional(),
-  selector: described(
-    "Label selector of the pods, for the scale subresource.",
-    z.string().max(1024),
-  ).optional(),
-  tenants: described("Tenants that are compiled.", z.int().min(0).max(10_000_000)).optional(),
-  config: described(
-    "The newest configuration.",
-    z.strictObject({
-      generation: described("Its number.", z.int().min(0).max(Number.MAX_SAFE_INTEGER)),
-      digest: described("Its SHA-256.", z.string().max(64)),
     }),
   ).optional(),
 });

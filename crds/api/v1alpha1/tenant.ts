@@ -128,6 +128,14 @@ export const tenantSpecSchema = withRules(
         ).optional(),
       }),
     ).optional(),
+    deletionPolicy: described(
+      "When the tenant is deleted: Drain sends what is queued first, Discard drops it.",
+      z.enum(["Drain", "Discard"]).default(storedDefaults.deletionPolicy),
+    ),
+    drainTimeout: described(
+      `Longest time to drain, then what is left is dropped; ${compiledDefaults.tenantDrainTimeout} unless set.`,
+      duration("1m", "240h"),
+    ).optional(),
   }),
   [
     {

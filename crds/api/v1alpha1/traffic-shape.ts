@@ -129,6 +129,7 @@ export const trafficShapeStatusSchema = z.strictObject({
   conditions: conditionsSchema.optional(),
   ruleCount: described("Rules.", z.int().min(0).max(200)).optional(),
   pools: described("Pools that refer to it.", z.int().min(0).max(100_000)).optional(),
+  tenants: described("Tenants of these pools.", z.int().min(0).max(10_000_000)).optional(),
 });
 
 export type TrafficShapeSpec = z.infer<typeof trafficShapeSpecSchema>;

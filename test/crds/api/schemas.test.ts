@@ -41,6 +41,22 @@ const accepted: ["SendingPool" | "TrafficShape" | "Tenant", string][] = [
     pool('egress: {sources: [{name: a, address: "2001:db8::1"}, {name: b, address: 192.0.2.1}]}'),
   ],
   ["SendingPool", pool("listeners: [{name: smtp, trust: [{cidr: 10.0.0.0/8, tenantRef: {name: t}}]}]")],
+  ["SendingPool", pool("pod: {resources: {requests: {cpu: 1, memory: 1.5Gi}, limits: {memory: 2Gi}}}")],
+  ["SendingPool", pool("pod: {labels: {example.com/team: mail}, env: [{name: TZ, value: UTC}]}")],
+  ["SendingPool", pool("pod: {affinity: {nodeAffinity: {whatever: [1, {a: b}]}}}")],
+  ["SendingPool", pool("pod: {tolerations: [{operator: Exists}, {key: a, value: b, effect: NoExecute}]}")],
+  ["SendingPool", pool("disruptionBudget: {maxUnavailable: 1}, networkPolicy: {enabled: true}")],
+  ["SendingPool", pool("disruptionBudget: {maxUnavailable: 100%}, networkPolicy: {}")],
+  [
+    "SendingPool",
+    pool("service: {type: LoadBalancer, externalTrafficPolicy: Local, loadBalancerClass: e.example/x}"),
+  ],
+  ["SendingPool", pool("image: 'ghcr.io/a/mailboat-pod:1.2@sha256:abc', tls: {secretRef: {name: t}}")],
+  [
+    "SendingPool",
+    '{hostname: o.example, queue: {servers: ["tls://n"], credentialsSecretRef: {name: c}, tlsSecretRef: {name: t}}}',
+  ],
+  ["Tenant", tenant("deletionPolicy: Discard, drainTimeout: 1h")],
   ["TrafficShape", shape("")],
   ["TrafficShape", '{rules: [{name: r, match: {domains: ["*", "*.a.example", b]}}]}'],
   ["TrafficShape", "{rules: [{name: r, match: {mxSuffixes: [.a.example, mx.b.example]}}]}"],
@@ -87,8 +103,59 @@ const refused: ["SendingPool" | "TrafficShape" | "Tenant", string, string][] = [
   ],
   [
     "Tenant",
-    tenant("deletionPolicy: Drain"),
-    "spec.deletionPolicy: expected one of the fields poolRef, state",
+    tenant("deletionPolicy: Keep"),
+    'spec.deletionPolicy: expected one of "Drain", "Discard", got "Keep"',
+  ],
+  ["Tenant", tenant("drainTimeout: 10s"), "spec.drainTimeout: expected a duration from 1m to 240h"],
+  ["Tenant", tenant("suspend: true"), "spec.suspend: expected one of the fields poolRef, state"],
+  [
+    "SendingPool",
+    pool("pod: {nodeSelector: {'a b': x}}"),
+    'spec.pod.nodeSelector: expected texts by names such as example.com/name, got "a b"',
+  ],
+  [
+    "SendingPool",
+    pool(`pod: {labels: {${Array.from({ length: 33 }, (_, index) => `l${index}: x`).join(", ")}}}`),
+    "spec.pod.labels: expected at most 32 of them, got 33",
+  ],
+  [
+    "SendingPool",
+    pool("pod: {resources: {requests: {cpu: much}}}"),
+    'spec.pod.resources.requests.cpu: expected a quantity such as 500m or 1Gi, got "much"',
+  ],
+  [
+    "SendingPool",
+    pool("pod: {env: [{name: 1A, value: x}]}"),
+    "spec.pod.env[0].name: expected the name of a var",
+  ],
+  ["SendingPool", pool("pod: {env: [{name: A}]}"), "spec.pod.env[0].value: expected a string, got nothing"],
+  ["SendingPool", pool("pod: {containers: []}"), "spec.pod.containers: expected one of the fields resources"],
+  [
+    "SendingPool",
+    pool("pod: {topologySpread: [{topologyKey: a}, {topologyKey: a}]}"),
+    "spec.pod.topologySpread: expected items with a different topologyKey each",
+  ],
+  [
+    "SendingPool",
+    pool("disruptionBudget: {maxUnavailable: 101%}"),
+    "spec.disruptionBudget.maxUnavailable: expected a number or a percentage",
+  ],
+  [
+    "SendingPool",
+    pool("disruptionBudget: {maxUnavailable: -1}"),
+    "spec.disruptionBudget.maxUnavailable: expected at least 0, got -1",
+  ],
+  ["SendingPool", pool("image: 'a b'"), "spec.image: expected the name of an image"],
+  ["SendingPool", pool("tls: {}"), "spec.tls.secretRef: expected an object, got nothing"],
+  [
+    "SendingPool",
+    pool("service: {externalTrafficPolicy: Local}"),
+    "spec.service: expected externalTrafficPolicy only with type NodePort or LoadBalancer, got type ClusterIP",
+  ],
+  [
+    "SendingPool",
+    pool("service: {type: NodePort, loadBalancerClass: a}"),
+    "spec.service: expected loadBalancerClass only with type LoadBalancer, got type NodePort",
   ],
   [
     "Tenant",
@@ -207,7 +274,12 @@ test("structuralSchema() throws on what an API server would refuse or misread", 
     ["no maxLength", z.string(), /maxLength/],
     ["no maxItems", z.array(text), /maxItems/],
     ["a union", z.union([text, z.int().min(0).max(1)]), /anyOf/],
-    ["a record", z.record(text, text), /propertyNames|additionalProperties/],
+    ["a record without a bound", z.record(z.string(), text), /maxProperties/],
+    [
+      "another union that pretends",
+      z.union([text, z.int(), z.boolean()]).meta({ "x-kubernetes-int-or-string": true }),
+      /whole number or a text/,
+    ],
     ["flags of a pattern", text.regex(/a/i), /without flags/],
     ["lookahead", text.regex(/a(?=b)/), /RE2/],
     ["lookbehind", text.regex(/(?<!a)b/), /RE2/],
@@ -229,6 +301,26 @@ test("structuralSchema() throws on what an API server would refuse or misread", 
 });
 
 const loop: z.ZodType = z.strictObject({ inner: z.lazy((): z.ZodType => loop).optional() });
+
+test("a pool's name leaves room for the names that are made of it", () => {
+  const named = (name: string): unknown => ({
+    apiVersion: "mailboat.dev/v1alpha1",
+    kind: "SendingPool",
+    metadata: { name },
+    spec: parseYaml(pool("")) as unknown,
+  });
+  for (const name of ["a", "a-1", "p".repeat(36)])
+    assert.equal(parseBy(sendingPoolSchema, named(name)).ok, true, name);
+  for (const name of ["a.b", "-a", "p".repeat(37)]) {
+    const parsed = parseBy(sendingPoolSchema, named(name));
+    assert.ok(!parsed.ok && parsed.issues[0]?.where === "metadata.name", name);
+  }
+});
+
+test("each CRD is below 60 KiB", () => {
+  for (const kind of kinds)
+    assert.ok(JSON.stringify(customResourceDefinition(kind)).length < 60 * 1024, kind.kind);
+});
 
 test("defaults are within the bounds of their fields", () => {
   for (const [name, value] of Object.entries(compiledDefaults))

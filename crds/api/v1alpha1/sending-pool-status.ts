@@ -1,0 +1,40 @@
+/** SendingPool's status. Schema; pure. */
+import { z } from "zod";
+import { conditionsSchema, observedGeneration } from "./conditions.ts";
+import { described } from "./fields.ts";
+
+const podCount = z.int().min(0).max(100_000);
+const count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+/** What the pods report together; old when they cannot be asked. */
+const queue = z.strictObject({
+  messages: described("Entries that are queued.", count),
+  sendable: described("Those that only limits hold back: what more pods could help with.", count).optional(),
+  oldest: described(
+    "When the oldest of them was accepted; absent when there is none.",
+    z.string().max(64).meta({ format: "date-time" }),
+  ).optional(),
+});
+
+export const sendingPoolStatusSchema = z.strictObject({
+  observedGeneration: observedGeneration.optional(),
+  conditions: conditionsSchema.optional(),
+  replicas: described("Pods that exist.", podCount).optional(),
+  readyReplicas: described("Pods that are ready.", podCount).optional(),
+  updatedReplicas: described("Pods of the newest template.", podCount).optional(),
+  terminatingReplicas: described("Pods that are handing over.", podCount).optional(),
+  programmedReplicas: described("Pods that run the newest configuration.", podCount).optional(),
+  selector: described(
+    "Label selector of the pods, for the scale subresource.",
+    z.string().max(1024),
+  ).optional(),
+  tenants: described("Tenants that are compiled.", z.int().min(0).max(10_000_000)).optional(),
+  config: described(
+    "The newest configuration.",
+    z.strictObject({
+      generation: described("Its number.", count),
+      digest: described("Its SHA-256.", z.string().max(64)),
+    }),
+  ).optional(),
+  queue: described("What is queued, as the pods last said.", queue).optional(),
+});
