@@ -22,6 +22,8 @@ export interface SceneOptions {
   defers?(recipient: string): boolean;
   /** More fields of the pool's `queue`. */
   readonly queue?: Readonly<Record<string, unknown>>;
+  /** A NATS cluster's addresses: streams have 3 copies then. Default: local mode's own server. */
+  readonly nats?: string;
 }
 
 interface PodStatus {
@@ -59,8 +61,9 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   const sink = await startSink({ ports: sites, defers: (recipient) => options.defers?.(recipient) === true });
   const folder = await mkdtemp(join(tmpdir(), "mailboat-e2e-"));
   const domains = sink.ports.map((_, index) => `site${index}.test`);
+  const { nats } = options;
   const resources = testResources({
-    queue,
+    queue: { ...(nats === undefined ? {} : { replicas: 3 }), ...queue },
     shards,
     rules: sink.ports.map((port, index) => ({
       name: `site${index}`,
@@ -70,7 +73,8 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
       routes: [{ host: "127.0.0.1", port }],
     })),
   });
-  const start = (): Promise<LocalMode> => startLocal({ resources, pods, state: folder });
+  const args = nats === undefined ? [] : ["--nats", nats];
+  const start = (): Promise<LocalMode> => startLocal({ resources, pods, state: folder, args });
   let local = await start().catch(async (error: unknown) => {
     await sink[Symbol.asyncDispose]();
     throw error;

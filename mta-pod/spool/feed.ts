@@ -7,12 +7,18 @@
  * of leader stays silent for tens of seconds. A push consumer also tells by its heartbeats what it has passed over.
  */
 import { createInbox, type Msg, type Subscription } from "@nats-io/transport-node";
-import { callApi } from "./api.ts";
+import { type ApiResult, callApi } from "./api.ts";
 import type { Spool } from "./connection.ts";
 import { type Delivery, parseDelivery } from "./delivery.ts";
+import { lastSequence } from "./stream-state.ts";
 
 type FeedStart =
-  | { readonly kind: "sequence"; readonly seq: number }
+  | {
+      readonly kind: "sequence";
+      readonly seq: number;
+      /** Not caught up before this sequence has come by; default 0. */
+      readonly target?: number;
+    }
   /** The newest message of each subject, then all that follow; after an interruption those again. */
   | { readonly kind: "last-per-subject" };
 
@@ -27,7 +33,7 @@ export interface FeedOptions {
 
 interface FeedHandlers {
   onMessage(seq: number, message: Msg, stamp: Delivery): void;
-  /** Everything that was stored is given; may be said again after later messages. */
+  /** Everything that was stored is given, what only the leader had included; may be said again after later messages. */
   onCaughtUp(): void;
   /** Nothing up to `seq` will come any more. */
   onPassed?(seq: number): void;
@@ -64,6 +70,10 @@ interface Session {
   readonly subscription: Subscription;
   /** Consumer sequence of the last message received. */
   received: number;
+  /** Last sequence of the stream that it has come to. */
+  passed: number;
+  /** It lives on a replica that may lag: until it has come here, "nothing is pending" means nothing. */
+  target: number;
   heardAt: number;
   /** Found silent at the last look; a second look goes by first, since timers run before sockets after a long turn. */
   suspect: boolean;
@@ -152,18 +162,23 @@ class OrderedFeed implements Feed {
       },
     });
     const heardAt = spool.options.clock.monotonic();
-    const session: Session = { name, deliver, subscription, received: 0, heardAt, suspect: false };
+    const session: Session = {
+      name,
+      deliver,
+      subscription,
+      received: 0,
+      passed: 0,
+      target: Infinity,
+      heardAt,
+      suspect: false,
+    };
     this.#session = session;
     void this.#create(session, number);
   }
 
   async #create(session: Session, number: number): Promise<void> {
     const { spool, stream, handlers } = this.#options;
-    const result = await callApi(spool, {
-      subject: `CONSUMER.CREATE.${stream}.${session.name}`,
-      body: { stream_name: stream, config: this.#config(session) },
-      timeoutMs: createTimeoutMs,
-    });
+    const result = await this.#createConsumer(session);
     if (this.#session !== session) return;
     if (result.kind !== "ok") {
       if (this.#failures++ % 10 === 0)
@@ -176,8 +191,24 @@ class OrderedFeed implements Feed {
     this.#failures = 0;
     session.heardAt = spool.options.clock.monotonic();
     if (number > 1) handlers.onRestarted?.();
-    if (result.value["num_pending"] === 0 && session.received === 0 && this.#session === session)
-      handlers.onCaughtUp();
+    if (result.value["num_pending"] === 0 && session.received === 0) this.#caughtUp(session);
+  }
+
+  async #createConsumer(session: Session): Promise<ApiResult> {
+    const { spool, stream, filter, start } = this.#options;
+    const target =
+      start.kind === "sequence" ? (start.target ?? 0) : await lastSequence(spool, stream, filter);
+    if (target === undefined) return { kind: "unanswered", text: "the last sequence is not known" };
+    session.target = target;
+    return callApi(spool, {
+      subject: `CONSUMER.CREATE.${stream}.${session.name}`,
+      body: { stream_name: stream, config: this.#config(session) },
+      timeoutMs: createTimeoutMs,
+    });
+  }
+
+  #caughtUp(session: Session): void {
+    if (this.#session === session && session.passed >= session.target) this.#options.handlers.onCaughtUp();
   }
 
   #config(session: Session): object {
@@ -233,8 +264,9 @@ class OrderedFeed implements Feed {
       return;
     }
     this.#position = Math.max(this.#position, seq);
+    session.passed = Math.max(session.passed, seq);
     handlers.onMessage(seq, message, delivery);
-    if (delivery.pending === 0 && this.#session === session) handlers.onCaughtUp();
+    if (delivery.pending === 0) this.#caughtUp(session);
   }
 
   /** Flow control wants an answer; a heartbeat says how far the consumer has come. */
@@ -255,8 +287,10 @@ class OrderedFeed implements Feed {
       return;
     }
     if (stalled !== "") return;
-    handlers.onPassed?.(Number(headers.get("Nats-Last-Stream")));
+    const passed = Number(headers.get("Nats-Last-Stream"));
+    session.passed = Math.max(session.passed, passed);
+    handlers.onPassed?.(passed);
     // A consumer beats only when it has nothing to send.
-    handlers.onCaughtUp();
+    this.#caughtUp(session);
   }
 }

@@ -1,7 +1,11 @@
-/** Reads what a stream holds on some subjects, once, from its first message to its last. Never throws; waits for a server that is away. */
+/**
+ * Reads what a stream holds on some subjects, once, from its first message to the last that its leader has at the start. Never
+ * throws; waits for a server that is away.
+ */
 import type { Msg } from "@nats-io/transport-node";
-import type { Spool } from "./connection.ts";
+import { pause, type Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
+import { lastSequence } from "./stream-state.ts";
 
 export interface Reading {
   readonly spool: Spool;
@@ -16,8 +20,26 @@ export interface Reading {
   readonly onRegressed: () => void;
 }
 
+const retryMs = 200;
+
 /** Resolves when `take` has had enough, nothing is left, or `signal` aborts. */
-export function readToEnd(reading: Reading): Promise<void> {
+export async function readToEnd(reading: Reading): Promise<void> {
+  const target = await targetOf(reading);
+  if (target === 0 || reading.signal.aborted) return undefined;
+  return readUntil(reading, target);
+}
+
+/** 0 = nothing is stored. */
+async function targetOf({ spool, stream, filter, signal }: Reading): Promise<number> {
+  while (!signal.aborted && !spool.closing.aborted) {
+    const target = await lastSequence(spool, stream, filter);
+    if (target !== undefined) return target;
+    await pause(spool.timers, retryMs, signal);
+  }
+  return 0;
+}
+
+function readUntil(reading: Reading, target: number): Promise<void> {
   const { spool, stream, filter, headersOnly, signal } = reading;
   return new Promise((resolve) => {
     const end = (): void => {
@@ -30,11 +52,11 @@ export function readToEnd(reading: Reading): Promise<void> {
       spool,
       stream,
       filter,
-      start: { kind: "sequence", seq: 1 },
+      start: { kind: "sequence", seq: 1, target },
       headersOnly,
       handlers: {
         onMessage: (seq, message) => {
-          if (!reading.take(seq, message)) end();
+          if (!reading.take(seq, message) || seq >= target) end();
         },
         onCaughtUp: end,
         onRestarted: reading.onRestarted,

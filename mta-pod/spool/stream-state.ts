@@ -22,6 +22,26 @@ export async function readStreamState(spool: Spool, stream: string): Promise<Str
   return { created, messages, firstSeq, lastSeq };
 }
 
+/**
+ * The last sequence stored under `filter`, 0 = none, as the stream's leader says. A consumer may live on a replica that lags and call
+ * itself caught up before it has come this far. undefined = no answer.
+ */
+export async function lastSequence(
+  spool: Spool,
+  stream: string,
+  filter: string,
+): Promise<number | undefined> {
+  const result = await callApi(spool, {
+    subject: `STREAM.MSG.GET.${stream}`,
+    body: { last_by_subj: filter },
+    timeoutMs: 3_000,
+  });
+  if (result.kind === "refused" && result.code === noMessage) return 0;
+  if (result.kind !== "ok" || !isRecord(result.value["message"])) return undefined;
+  const { seq } = result.value["message"];
+  return typeof seq === "number" ? seq : undefined;
+}
+
 /** How many messages match `filter`: what a consumer made for the question would have to deliver. */
 export async function countMessages(
   spool: Spool,

@@ -32,7 +32,7 @@ export function addLocalCommand(program: Command, io: CommandIo): void {
     .option("--pods <n>", "pods of each pool (default: its spec.replicas)")
     .option("--state <dir>", "where the queue, certificates and tokens are kept", ".mailboat")
     .option("--bind <address>", "address to listen on", "127.0.0.1")
-    .option("--nats <url>", "use this NATS in place of one of its own")
+    .option("--nats <urls>", "use this NATS (servers with commas between them) in place of one of its own")
     .option("--demo", "example resources, a pretend mailbox provider and some mail")
     .option("--resolver <host:port...>", "DNS servers to ask in place of the system's")
     .option("--smtp-port <n>", "SMTP; 0 = any free port, here and below", "2525")

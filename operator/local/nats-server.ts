@@ -23,6 +23,8 @@ export interface NatsServerOptions {
   readonly sync?: "os" | "always";
   /** Limit of the store in bytes; default: three quarters of the free disk, as the server decides. */
   readonly maxStoreBytes?: number;
+  /** More lines of its configuration, as it reads them: a cluster, say. */
+  readonly moreConfig?: readonly string[];
   /** Default 60 s: a large store is read at the start. */
   readonly readyTimeoutMs?: number;
   /** Each line the server logs. */
@@ -77,7 +79,7 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
 }
 
 function configText(options: NatsServerOptions): string {
-  const { host, port, storeDir, sync = "os", maxStoreBytes } = options;
+  const { host, port, storeDir, sync = "os", maxStoreBytes, moreConfig = [] } = options;
   return [
     `host: ${JSON.stringify(host)}`,
     // The server takes 0 for its default port, and -1 for any free one.
@@ -90,6 +92,7 @@ function configText(options: NatsServerOptions): string {
     ...(maxStoreBytes === undefined ? [] : [`  max_file_store: ${maxStoreBytes}`]),
     ...(sync === "always" ? ["  sync_interval: always"] : []),
     "}",
+    ...moreConfig,
     "",
   ].join("\n");
 }

@@ -10,7 +10,7 @@ export interface LocalOptions {
   readonly pods: number | undefined;
   readonly state: string;
   readonly bind: string;
-  /** A NATS to use in place of one of its own. */
+  /** URLs of NATS servers to use in place of one of its own, with commas between them. */
   readonly nats: string | undefined;
   readonly demo: boolean;
   readonly json: boolean;

@@ -14,6 +14,7 @@ export interface PodSpec {
   readonly keysDir: string;
   readonly bind: string;
   readonly ports: Readonly<Record<ListenerName | "metrics", number>>;
+  /** URLs with commas between them. */
   readonly nats: string;
   readonly tlsDir: string;
   readonly adminTokenFile: string;
@@ -56,7 +57,7 @@ function podArguments(spec: PodSpec): string[] {
     ["bind", spec.bind],
     ...listenerNames.map((name) => [`${name}-port`, String(spec.ports[name])] as const),
     ["metrics-port", String(spec.ports.metrics)],
-    ["nats", spec.nats],
+    ...spec.nats.split(",").map((url) => ["nats", url] as const),
     ["tls-dir", spec.tlsDir],
     ["admin-token-file", spec.adminTokenFile],
     ...spec.resolvers.map((resolver) => ["resolver", resolver] as const),

@@ -21,7 +21,7 @@ export interface LocalResources {
 }
 
 export interface LocalSettings {
-  /** URLs of the NATS servers that take the place of `spec.queue.servers`. */
+  /** URLs, with commas between them, of the NATS servers that take the place of `spec.queue.servers`. */
   readonly nats: string;
   /** Local mode's own server is alone: streams have one copy. */
   readonly singleServer: boolean;
@@ -61,7 +61,7 @@ export const sharesPorts = ["linux", "freebsd", "dragonfly", "sunos", "aix"].inc
 function fitted(snapshot: Snapshot, { nats, singleServer, pods }: LocalSettings): Snapshot {
   const pools = snapshot.pools.map((pool) => {
     const copies: SendingPoolSpec["queue"]["replicas"] = singleServer ? 1 : pool.spec.queue.replicas;
-    const queue = { ...pool.spec.queue, servers: [nats], replicas: copies };
+    const queue = { ...pool.spec.queue, servers: nats.split(","), replicas: copies };
     const replicas = sharesPorts ? (pods ?? pool.spec.replicas) : 1;
     return { ...pool, spec: { ...pool.spec, queue, replicas } };
   });
