@@ -58,6 +58,8 @@ const sourceSchema = z.strictObject({
   address: text.optional(),
   ehlo: text,
   weight: positive,
+  /** In mode Proxy, of every source; a host name is looked up at each connection. */
+  proxy: z.strictObject({ host: text, port: z.int().min(1).max(65535) }).optional(),
 });
 
 const tenantSchema = z.strictObject({
@@ -106,6 +108,18 @@ export const manifestSchema = z.strictObject({
   }),
   trust: z.array(z.strictObject({ cidr: text, tenant: text })),
   egress: z.strictObject({
+    /** Absent = PodNetwork. */
+    mode: z.enum(["PodNetwork", "HostNetwork", "Proxy", "Sink"]).optional(),
+    /** In mode Proxy. */
+    proxy: z
+      .strictObject({
+        protocol: z.enum(["SOCKS5", "PROXYv2"]),
+        /** Until the proxy is reached and has let the pod in. */
+        connectMs: positive,
+        /** The login is in a key slot. */
+        hasLogin: z.boolean(),
+      })
+      .optional(),
     /** CIDRs of private, loopback and cluster ranges that mail may still go to. */
     allowDestinations: z.array(text),
     sources: z.array(sourceSchema).min(1),
@@ -139,10 +153,17 @@ const dkimKeySchema = z.strictObject({
   der: z.string().max(16384),
 });
 
+const proxyLoginSchema = z.strictObject({
+  username: z.string().min(1).max(255),
+  password: z.string().min(1).max(255),
+});
+
 export const keySlotSchema = z.strictObject({
   version: z.literal(podConfigVersion),
   credentials: z.array(credentialKeySchema),
   dkim: z.array(dkimKeySchema),
+  /** At the egress proxies (RFC 1929); in one slot at most. */
+  proxyLogin: proxyLoginSchema.optional(),
 });
 
 export type Rule = z.infer<typeof ruleSchema>;
@@ -153,6 +174,7 @@ export type TenantSlot = z.infer<typeof tenantSlotSchema>;
 export type KeySlot = z.infer<typeof keySlotSchema>;
 export type CredentialKey = z.infer<typeof credentialKeySchema>;
 export type DkimKey = z.infer<typeof dkimKeySchema>;
+export type ProxyLogin = z.infer<typeof proxyLoginSchema>;
 
 /** Everything a pod runs, put together from the files: what rooms are handed. */
 export interface PodConfig {
@@ -160,4 +182,6 @@ export interface PodConfig {
   readonly tenants: ReadonlyMap<string, TenantConfig>;
   readonly credentials: readonly CredentialKey[];
   readonly dkimKeys: readonly DkimKey[];
+  /** There when `manifest.egress.proxy.hasLogin`. */
+  readonly proxyLogin?: ProxyLogin;
 }

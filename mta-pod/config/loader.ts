@@ -26,7 +26,7 @@ export function loadConfig(configDir: string, keysDir: string): LoadedConfig {
 
 /**
  * A loader that remembers what it parsed, so that the edit of one tenant costs the parsing of one slot.
- * What does not fit together (a slot of another manifest, a login or a selector without its key) is an issue: files
+ * What does not fit together (a slot of another manifest, a login or a selector without its key, proxies without theirs) is an issue: files
  * of several ConfigMaps and Secrets arrive one by one, and mail must not leave unsigned in between.
  */
 export function createLoader(configDir: string, keysDir: string): () => LoadedConfig {
@@ -188,7 +188,20 @@ function assemble(
         take(selectors, nameOfSelector(key), { kept: dkimKeys, missing });
       }
   }
-  if (missing.length === 0) return { ok: true, config: { manifest, tenants, credentials, dkimKeys } };
+  const proxyLogin = keySlots.find((slot) => slot.proxyLogin !== undefined)?.proxyLogin;
+  if (manifest.egress.proxy?.hasLogin === true && proxyLogin === undefined)
+    missing.push("the egress proxies");
+  if (missing.length === 0)
+    return {
+      ok: true,
+      config: {
+        manifest,
+        tenants,
+        credentials,
+        dkimKeys,
+        ...(proxyLogin === undefined ? {} : { proxyLogin }),
+      },
+    };
   const expected = "a key for every login and selector of the configuration";
   const got = `none for ${missing.slice(0, 3).join("; ")}${missing.length > 3 ? `; and ${missing.length - 3} more` : ""}`;
   return refused({ source: "keys", where: "file", expected, got });

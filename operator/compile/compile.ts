@@ -48,7 +48,7 @@ export function compile(snapshot: Snapshot, options: CompileOptions): Compiled {
   const shapes = new Map(snapshot.shapes.map((shape) => [identityOf(shape.metadata), shape]));
   const secrets = new Map(snapshot.secrets.map((secret) => [identityOf(secret.metadata), secret]));
   const bases = new Map(
-    snapshot.pools.map((pool) => [identityOf(pool.metadata), compilePoolBase(pool, shapes)]),
+    snapshot.pools.map((pool) => [identityOf(pool.metadata), compilePoolBase(pool, shapes, secrets)]),
   );
   const pools: CompiledPool[] = [];
   const verdicts: Verdict[] = [];
@@ -106,10 +106,10 @@ interface PoolOutput {
   readonly tenantVerdicts: readonly Verdict[];
 }
 
-function compilePool({ pool, base, problems }: PoolBase, input: PoolInput): PoolOutput {
+function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: PoolInput): PoolOutput {
   if (base === undefined) return { verdict: poolVerdict(pool, { problems, fields: {} }), tenantVerdicts: [] };
   const tenants = compileTenants(input.members, input.secrets);
-  const { tenantSlots, keySlots, tooLarge } = slotsOf(tenants);
+  const { tenantSlots, keySlots, tooLarge } = slotsOf(tenants, proxyLogin);
   const kept = tenants.filter(({ config }) => !tooLarge.has(config.id));
   const trusted = trustOf(pool, kept);
   const slots = Object.fromEntries([...tenantSlots].map(([slot, value]) => [slot, digestOf(value)]));

@@ -6,12 +6,13 @@ import type { Resource } from "#crds/api/v1alpha1/snapshot.ts";
 import type { TrafficShapeSpec } from "#crds/api/v1alpha1/traffic-shape.ts";
 import { canonicalJson } from "#crds/pod-config/encode.ts";
 import { podConfigVersion } from "#crds/pod-config/schema.ts";
-import type { Manifest, Rule, Source } from "#crds/pod-config/schema.ts";
+import type { Manifest, ProxyLogin, Rule } from "#crds/pod-config/schema.ts";
 import { maxFileBytes } from "#crds/pod-config/slots.ts";
+import { compileEgress, loginAtProxies } from "./egress.ts";
 import type { Problem } from "./problems.ts";
 import { refusal, unresolved } from "./problems.ts";
 import { compileShape, milliseconds, optional, sortedSet } from "./rules.ts";
-import { compareText } from "./tenants.ts";
+import type { Secrets } from "./secrets.ts";
 
 /** A manifest without what tenants decide: trust and slots. */
 export type ManifestBase = Omit<Manifest, "generation" | "digest" | "trust" | "slots">;
@@ -20,6 +21,8 @@ export interface PoolBase {
   readonly pool: Resource<SendingPoolSpec>;
   /** Absent: the pool is not compiled, and its pods keep what they run. */
   readonly base?: ManifestBase;
+  /** There when the base says that it is. */
+  readonly proxyLogin?: ProxyLogin;
   readonly problems: readonly Problem[];
 }
 
@@ -29,13 +32,17 @@ const tenantsPart = 64 * 1024;
 export function compilePoolBase(
   pool: Resource<SendingPoolSpec>,
   shapes: ReadonlyMap<string, Resource<TrafficShapeSpec>>,
+  secrets: Secrets,
 ): PoolBase {
   const { rules, problems } = rulesOf(pool, shapes);
   // Sending without limits that somebody wrote down is worse than not taking over a new configuration.
   if (problems.length > 0) return { pool, problems };
   const base = baseOf(pool, rules);
+  const login = base.egress.proxy?.hasLogin === true ? loginAtProxies(pool, secrets) : undefined;
+  if (login?.ok === false) return { pool, problems: [login.problem] };
   const bytes = Buffer.byteLength(canonicalJson(base));
-  if (bytes <= maxFileBytes - tenantsPart) return { pool, base, problems: [] };
+  if (bytes <= maxFileBytes - tenantsPart)
+    return { pool, base, problems: [], ...optional("proxyLogin", login?.value) };
   const expected = `rules of at most ${maxFileBytes - tenantsPart} bytes in JSON`;
   const issue = { where: "spec.trafficShapeRefs", expected, got: `${bytes} bytes` };
   return { pool, problems: [refusal("ConfigTooLarge", issue)] };
@@ -61,7 +68,8 @@ function rulesOf(pool: Resource<SendingPoolSpec>, shapes: ReadonlyMap<string, Re
   return { rules, problems };
 }
 
-function baseOf({ metadata, spec }: Resource<SendingPoolSpec>, rules: Rule[]): ManifestBase {
+function baseOf(pool: Resource<SendingPoolSpec>, rules: Rule[]): ManifestBase {
+  const { metadata, spec } = pool;
   return {
     version: podConfigVersion,
     pool: identityOf(metadata),
@@ -73,10 +81,7 @@ function baseOf({ metadata, spec }: Resource<SendingPoolSpec>, rules: Rule[]): M
       shards: spec.queue.shards,
       maxBytesPerShard: spec.queue.maxBytesPerShard ?? compiledDefaults.maxBytesPerShard,
     },
-    egress: {
-      allowDestinations: sortedSet(spec.egress?.allowDestinations ?? []),
-      sources: sourcesOf(spec),
-    },
+    egress: compileEgress(pool),
     rules,
     retry: {
       firstMs: milliseconds(compiledDefaults.retryFirst),
@@ -85,16 +90,4 @@ function baseOf({ metadata, spec }: Resource<SendingPoolSpec>, rules: Rule[]): M
     },
     drainTimeoutMs: 1000 * (spec.drain?.timeoutSeconds ?? compiledDefaults.drainTimeoutSeconds),
   };
-}
-
-/** One source called `default`, however many pods (decisions.md 2), unless sources are given. */
-function sourcesOf({ egress, hostname }: SendingPoolSpec): Source[] {
-  const sources = (egress?.sources ?? []).map(({ name, address, ehlo, weight }) => ({
-    name,
-    ...optional("address", address),
-    ehlo: ehlo ?? hostname,
-    weight,
-  }));
-  if (sources.length === 0) return [{ name: "default", ehlo: hostname, weight: 1 }];
-  return sources.sort((a, b) => compareText(a.name, b.name));
 }

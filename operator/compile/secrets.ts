@@ -1,6 +1,6 @@
-/** Values of Secrets that a tenant refers to: logins and DKIM keys. Pure; what is missing or unusable is a problem. */
+/** Values of Secrets that are referred to: logins, DKIM keys, the pods' login at proxies. Pure; what is missing or unusable is a problem. */
 import type { SecretResource } from "#crds/api/v1alpha1/snapshot.ts";
-import type { CredentialKey, DkimKey } from "#crds/pod-config/schema.ts";
+import type { CredentialKey, DkimKey, ProxyLogin } from "#crds/pod-config/schema.ts";
 import { passwordMac } from "#crds/pod-config/password-mac.ts";
 import { expectedKey, readKeyMaterial } from "./key-material.ts";
 import type { Problem } from "./problems.ts";
@@ -55,6 +55,22 @@ export function dkimKeyOf(
   const material = readKeyMaterial(bytes.value);
   if (!material.ok) return unusable(ref, expectedKey, material.got);
   return { ok: true, value: { ...of, algorithm: material.algorithm, der: material.der } };
+}
+
+/** RFC 1929 counts each in one byte, and the address of a source may be added to the username. */
+const maxProxyUsernameBytes = 200;
+const maxProxyPasswordBytes = 255;
+
+export function proxyLoginOf(secrets: Secrets, ref: SecretRef): Found<ProxyLogin> {
+  const name = textOf(secrets, ref, "username");
+  if (!name.ok) return name;
+  const password = textOf(secrets, ref, "password");
+  if (!password.ok) return password;
+  if (Buffer.byteLength(name.value) > maxProxyUsernameBytes)
+    return unusable(ref, `a username of at most ${maxProxyUsernameBytes} bytes`, "more");
+  if (Buffer.byteLength(password.value) > maxProxyPasswordBytes)
+    return unusable(ref, `a password of at most ${maxProxyPasswordBytes} bytes`, "more");
+  return { ok: true, value: { username: name.value, password: password.value } };
 }
 
 function bytesOf(secrets: Secrets, ref: SecretRef, key: string): Found<Uint8Array> {

@@ -2,7 +2,7 @@
 import { gzipSync } from "node:zlib";
 import { canonicalJson } from "#crds/pod-config/encode.ts";
 import { podConfigVersion } from "#crds/pod-config/schema.ts";
-import type { KeySlot, TenantSlot } from "#crds/pod-config/schema.ts";
+import type { KeySlot, ProxyLogin, TenantSlot } from "#crds/pod-config/schema.ts";
 import { keySlotOf, maxFileBytes, maxSlotTextBytes, tenantSlotOf } from "#crds/pod-config/slots.ts";
 import type { CompiledTenant } from "./tenants.ts";
 import { compareText } from "./tenants.ts";
@@ -14,8 +14,8 @@ export interface Slots {
   readonly tooLarge: ReadonlySet<string>;
 }
 
-/** `tenants` oldest first. */
-export function slotsOf(tenants: readonly CompiledTenant[]): Slots {
+/** `tenants` oldest first; the pool's login at its proxies goes with the keys. */
+export function slotsOf(tenants: readonly CompiledTenant[], proxyLogin?: ProxyLogin): Slots {
   const tooLarge = new Set<string>();
   for (const members of bySlot(tenants, tenantSlotOf).values())
     for (const one of members.slice(roomFor(members, tenantSlotText))) tooLarge.add(one.config.id);
@@ -23,11 +23,23 @@ export function slotsOf(tenants: readonly CompiledTenant[]): Slots {
   for (const members of bySlot(accepted, keySlotOf).values())
     for (const one of members.slice(roomFor(members, keySlotText))) tooLarge.add(one.config.id);
   const kept = accepted.filter(({ config }) => !tooLarge.has(config.id));
+  const keys = mapOf(bySlot(kept.filter(hasKeys), keySlotOf), keySlotOfMembers);
   return {
     tenantSlots: mapOf(bySlot(kept, tenantSlotOf), tenantSlotOfMembers),
-    keySlots: mapOf(bySlot(kept.filter(hasKeys), keySlotOf), keySlotOfMembers),
+    keySlots: proxyLogin === undefined ? keys : withProxyLogin(keys, proxyLogin),
     tooLarge,
   };
+}
+
+/** The first slot; a slot's bound leaves room for it many times over. */
+const proxyLoginSlot = "000";
+
+function withProxyLogin(keys: Map<string, KeySlot>, proxyLogin: ProxyLogin): Map<string, KeySlot> {
+  const slot = keys.get(proxyLoginSlot) ?? keySlotOfMembers([]);
+  return new Map([
+    [proxyLoginSlot, { ...slot, proxyLogin }],
+    ...[...keys].filter(([name]) => name !== proxyLoginSlot),
+  ]);
 }
 
 function hasKeys({ credentials, dkim }: CompiledTenant): boolean {

@@ -18,6 +18,8 @@ export const storedDefaults = {
   routePort: 25,
   deletionPolicy: "Drain",
   networkPolicyEnabled: false,
+  proxyProtocol: "SOCKS5",
+  proxyHostNetwork: false,
 } as const;
 
 /** Applied by the compiler: tuning, which a release may improve for everybody. Durations as users write them. */
@@ -40,6 +42,13 @@ export const compiledDefaults = {
   retryMaxAge: "72h",
   maxBytesPerShard: 2_147_483_648,
   drainTimeoutSeconds: 600,
+  proxyPort: 1080,
+  proxyConnectTimeout: "10s",
+  minReplicas: 1,
+  targetBacklogPerReplica: 1000,
+  maxBacklogAge: "60s",
+  scaleDownStabilization: "300s",
+  scaleDownStepPercent: 10,
   podCpu: "250m",
   podMemory: "256Mi",
   maxUnavailable: "25%",

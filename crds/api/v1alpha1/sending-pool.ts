@@ -1,5 +1,6 @@
 /** SendingPool: a group of MTA pods with one queue, its sources and the rules they send by. Schema, type and defaults; pure. */
 import { z } from "zod";
+import { autoscaling } from "./autoscaling.ts";
 import { compiledDefaults, storedDefaults } from "./defaults.ts";
 import { egress } from "./egress.ts";
 import {
@@ -76,6 +77,10 @@ export const sendingPoolSpecSchema = z.strictObject({
     "Pods; leave it out of Git when something scales it.",
     z.int().min(0).max(1000).default(storedDefaults.replicas),
   ),
+  autoscaling: described(
+    "The operator sets the number of pods, within these bounds, in place of `replicas`.",
+    autoscaling,
+  ).optional(),
   hostname: described("Name of the pool: in banners, trace headers and EHLO.", fullDomain),
   queue: described("Where mail is kept.", queue),
   egress: described("Where mail leaves from and may go to.", egress).optional(),

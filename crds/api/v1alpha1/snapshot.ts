@@ -24,4 +24,6 @@ export interface Snapshot {
   readonly shapes: readonly Resource<TrafficShapeSpec>[];
   readonly tenants: readonly Resource<TenantSpec>[];
   readonly secrets: readonly SecretResource[];
+  /** Labels of the namespaces, for pools that let in the tenants of some; absent: no label is known, so none of those. */
+  readonly namespaces?: ReadonlyMap<string, Readonly<Record<string, string>>>;
 }

@@ -40,6 +40,16 @@ const accepted: ["SendingPool" | "TrafficShape" | "Tenant", string][] = [
     "SendingPool",
     pool('egress: {sources: [{name: a, address: "2001:db8::1"}, {name: b, address: 192.0.2.1}]}'),
   ],
+  ["SendingPool", pool("egress: {mode: Sink, sources: [{name: a, proxy: {ordinal: 63}}]}")],
+  ["SendingPool", pool("egress: {mode: HostNetwork, sources: [{name: a, address: 192.0.2.1}]}")],
+  [
+    "SendingPool",
+    pool(
+      "egress: {mode: Proxy, proxy: {secretRef: {name: s}, connectTimeout: 3s}, sources: [{name: a, proxy: {host: h, port: 1}}]}",
+    ),
+  ],
+  ["SendingPool", pool("autoscaling: {maxReplicas: 1}")],
+  ["SendingPool", pool("autoscaling: {minReplicas: 3, maxReplicas: 3, scaleDown: {stabilization: 60s}}")],
   ["SendingPool", pool("listeners: [{name: smtp, trust: [{cidr: 10.0.0.0/8, tenantRef: {name: t}}]}]")],
   ["SendingPool", pool("pod: {resources: {requests: {cpu: 1, memory: 1.5Gi}, limits: {memory: 2Gi}}}")],
   ["SendingPool", pool("pod: {labels: {example.com/team: mail}, env: [{name: TZ, value: UTC}]}")],
@@ -108,6 +118,43 @@ const refused: ["SendingPool" | "TrafficShape" | "Tenant", string, string][] = [
   ],
   ["Tenant", tenant("drainTimeout: 10s"), "spec.drainTimeout: expected a duration from 1m to 240h"],
   ["Tenant", tenant("suspend: true"), "spec.suspend: expected one of the fields poolRef, state"],
+  [
+    "SendingPool",
+    pool("egress: {mode: Proxy}"),
+    "spec.egress: expected a proxy for each source in mode Proxy, got no sources",
+  ],
+  [
+    "SendingPool",
+    pool("egress: {mode: Proxy, sources: [{name: a, proxy: {ordinal: 0}}, {name: b}]}"),
+    'spec.egress: expected a proxy for each source in mode Proxy, got "b" without one',
+  ],
+  [
+    "SendingPool",
+    pool("egress: {mode: Proxy, proxy: {protocol: PROXYv2}, sources: [{name: a, proxy: {host: h}}]}"),
+    "spec.egress: expected an address and a proxy host for each source with PROXYv2",
+  ],
+  [
+    "SendingPool",
+    pool("egress: {mode: Proxy, sources: [{name: a, proxy: {}}]}"),
+    "spec.egress.sources[0].proxy: expected either ordinal, or host with or without port",
+  ],
+  [
+    "SendingPool",
+    pool("egress: {mode: Proxy, sources: [{name: a, proxy: {ordinal: 1, port: 1080}}]}"),
+    "spec.egress.sources[0].proxy: expected either ordinal, or host with or without port",
+  ],
+  ["SendingPool", pool("egress: {mode: Nowhere}"), "spec.egress.mode: expected one of"],
+  ["SendingPool", pool("autoscaling: {minReplicas: 2}"), "spec.autoscaling.maxReplicas: expected"],
+  [
+    "SendingPool",
+    pool("autoscaling: {minReplicas: 4, maxReplicas: 3}"),
+    "spec.autoscaling: expected minReplicas of at most maxReplicas, got 4 and 3",
+  ],
+  [
+    "SendingPool",
+    pool("autoscaling: {minReplicas: 0, maxReplicas: 3}"),
+    "spec.autoscaling.minReplicas: expected at least 1",
+  ],
   [
     "SendingPool",
     pool("pod: {nodeSelector: {'a b': x}}"),
@@ -182,11 +229,6 @@ const refused: ["SendingPool" | "TrafficShape" | "Tenant", string, string][] = [
     "SendingPool",
     '{hostname: o.example, queue: {servers: ["nats://n"], shards: 65}}',
     "spec.queue.shards: expected at most 64, got 65",
-  ],
-  [
-    "SendingPool",
-    pool("egress: {mode: HostNetwork}"),
-    'spec.egress.mode: expected "PodNetwork", got "HostNetwork"',
   ],
   [
     "SendingPool",
