@@ -1,0 +1,43 @@
+{{/* What the operator may do in a namespace that it watches: the table of operator/README.md, no verb more. */}}
+{{- define "mailboat.operatorRules" -}}
+- apiGroups: [mailboat.dev]
+  resources: [tenants, sendingpools, trafficshapes]
+  verbs: [get, list, watch]
+# The finalizer.
+- apiGroups: [mailboat.dev]
+  resources: [tenants]
+  verbs: [patch]
+- apiGroups: [mailboat.dev]
+  resources: [tenants/status, sendingpools/status, trafficshapes/status]
+  verbs: [patch]
+# Owner references, where the API server guards them.
+- apiGroups: [mailboat.dev]
+  resources: [sendingpools/finalizers]
+  verbs: [update]
+# Lists and watches ask for metadata only; full reads are of what is referred to.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [configmaps, services, serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+# The annotation that makes kubelet look at once.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
