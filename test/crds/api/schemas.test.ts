@@ -246,7 +246,11 @@ const refused: ["SendingPool" | "TrafficShape" | "Tenant", string, string][] = [
     "spec.egress.sources[0].address: expected an IP address",
   ],
   ["SendingPool", pool("listeners: [{name: submission}]"), 'spec.listeners[0].name: expected "smtp"'],
-  ["SendingPool", pool("autoscaling: {}"), "spec.autoscaling: expected one of the fields replicas, hostname"],
+  [
+    "SendingPool",
+    pool("scaling: {}"),
+    "spec.scaling: expected one of the fields replicas, autoscaling, hostname",
+  ],
   ["TrafficShape", "{rules: []}", "spec.rules: expected at least 1 items"],
   [
     "TrafficShape",
