@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { apiVersion, identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import type { Resource, SecretResource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
 import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
+import { drained } from "#operator/gather/drained.ts";
 import { gatherResources } from "#operator/gather/resources.ts";
 import { type StateDir, writeAtomic } from "./state-dir.ts";
 
@@ -25,7 +26,7 @@ const keptMs = 9 * 24 * 3_600_000;
 export function drainingAfter(draining: Draining, { before, after, now }: Edit): Draining {
   const present = new Set(after.tenants.map(({ metadata }) => identityOf(metadata)));
   const left = before.tenants.filter(({ source }) => source !== drainingSource);
-  const all = [...draining.tenants, ...left.map((tenant) => drained(tenant, now))];
+  const all = [...draining.tenants, ...left.map((tenant) => drainingSince(tenant, now))];
   const tenants = new Map(all.map((tenant) => [identityOf(tenant.metadata), tenant]));
   for (const [id, { metadata }] of tenants)
     if (present.has(id) || Date.parse(metadata.deletionTimestamp ?? "") + keptMs < now) tenants.delete(id);
@@ -47,16 +48,8 @@ export interface Edit {
   readonly now: number;
 }
 
-/** Nobody logs in as it any more; mail on hold stays on hold, since somebody wanted that. */
-function drained(tenant: Resource<TenantSpec>, now: number): Resource<TenantSpec> {
-  const { credentials: _credentials, ...spec } = tenant.spec;
-  const removedAt = new Date(now).toISOString();
-  return {
-    source: drainingSource,
-    // The youngest loses every conflict: a domain is free for whoever names it next.
-    metadata: { ...tenant.metadata, creationTimestamp: removedAt, deletionTimestamp: removedAt },
-    spec: { ...spec, state: spec.state === "Hold" ? "Hold" : "Reject" },
-  };
+function drainingSince(tenant: Resource<TenantSpec>, now: number): Resource<TenantSpec> {
+  return { ...drained(tenant, new Date(now).toISOString()), source: drainingSource };
 }
 
 function secretsOf({ metadata, spec }: Resource<TenantSpec>): string[] {

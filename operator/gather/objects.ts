@@ -1,0 +1,127 @@
+/**
+ * Objects as the API server holds them → a Snapshot. An object is parsed once as long as it lives, so that an edit costs
+ * one parse and the compiler sees which resources are the same as before. Never throws: what does not parse is told.
+ */
+import { sendingPoolSchema, tenantSchema, trafficShapeSchema } from "#crds/api/v1alpha1/kinds.ts";
+import { identityOf, type Metadata } from "#crds/api/v1alpha1/metadata.ts";
+import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
+import type { Resource, SecretResource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
+import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
+import type { Issue, Parsed } from "#crds/values/issue.ts";
+import { parseBy } from "#crds/values/zod-issue.ts";
+import { drained } from "./drained.ts";
+
+type KindName = "SendingPool" | "TrafficShape" | "Tenant";
+
+/** What the API server holds, by kind. Secrets are parsed already, and only those that something refers to. */
+export interface Held {
+  readonly pools: Iterable<object>;
+  readonly shapes: Iterable<object>;
+  readonly tenants: Iterable<object>;
+  readonly secrets: Iterable<SecretResource>;
+  /** Labels by name of the namespace; undefined when namespaces cannot be read. */
+  readonly namespaces?: Snapshot["namespaces"];
+}
+
+/** An object that the schema of this release does not take: stored before a rule was made, or by a newer release. */
+export interface Unreadable {
+  readonly kind: KindName;
+  readonly identity: string;
+  readonly issues: readonly Issue[];
+}
+
+export interface GatheredObjects {
+  readonly snapshot: Snapshot;
+  readonly unreadable: readonly Unreadable[];
+}
+
+export interface ObjectGatherer {
+  gather(held: Held): GatheredObjects;
+  /** The parsed resource of one object; undefined when it cannot be read. */
+  pool(object: object): Resource<SendingPoolSpec> | undefined;
+  tenant(object: object): Resource<TenantSpec> | undefined;
+}
+
+export function createObjectGatherer(): ObjectGatherer {
+  const pools = memo("SendingPool", (object) => parseBy(sendingPoolSchema, object));
+  const shapes = memo("TrafficShape", (object) => parseBy(trafficShapeSchema, object));
+  const tenants = memo("Tenant", (object) => parseBy(tenantSchema, object), goingIsDrained);
+  return {
+    gather(held) {
+      const unreadable: Unreadable[] = [];
+      const snapshot = {
+        pools: sorted(pools.all(held.pools, unreadable)),
+        shapes: sorted(shapes.all(held.shapes, unreadable)),
+        tenants: sorted(tenants.all(held.tenants, unreadable)),
+        secrets: sorted([...held.secrets]),
+        ...(held.namespaces === undefined ? {} : { namespaces: held.namespaces }),
+      };
+      return { snapshot, unreadable };
+    },
+    pool: pools.one,
+    tenant: tenants.one,
+  };
+}
+
+interface Memo<Spec> {
+  all(objects: Iterable<object>, unreadable: Unreadable[]): Resource<Spec>[];
+  one(object: object): Resource<Spec> | undefined;
+}
+
+function memo<Spec>(
+  kind: KindName,
+  parse: (object: object) => Parsed<{ metadata: Metadata; spec: Spec }>,
+  change: (resource: Resource<Spec>) => Resource<Spec> = (resource) => resource,
+): Memo<Spec> {
+  const known = new WeakMap<object, Resource<Spec> | Unreadable>();
+  const read = (object: object): Resource<Spec> | Unreadable => {
+    const before = known.get(object);
+    if (before !== undefined) return before;
+    const parsed = parse(object);
+    const after = parsed.ok
+      ? change(resourceOf(kind, parsed.value))
+      : { kind, identity: nameOf(object), issues: parsed.issues };
+    known.set(object, after);
+    return after;
+  };
+  return {
+    all(objects, unreadable) {
+      const resources: Resource<Spec>[] = [];
+      for (const object of objects) {
+        const one = read(object);
+        if ("spec" in one) resources.push(one);
+        else unreadable.push(one);
+      }
+      return resources;
+    },
+    one(object) {
+      const one = read(object);
+      return "spec" in one ? one : undefined;
+    },
+  };
+}
+
+/** Only what is read: the rest of the metadata (annotations of `kubectl apply` above all) would be kept twice. */
+function resourceOf<Spec>(kind: KindName, value: { metadata: Metadata; spec: Spec }): Resource<Spec> {
+  const { name, namespace, uid, generation, creationTimestamp, deletionTimestamp } = value.metadata;
+  const metadata = { name, namespace, uid, generation, creationTimestamp, deletionTimestamp };
+  return { source: `${kind} ${namespace}/${name}`, metadata, spec: value.spec };
+}
+
+function goingIsDrained(tenant: Resource<TenantSpec>): Resource<TenantSpec> {
+  const { deletionTimestamp } = tenant.metadata;
+  return typeof deletionTimestamp === "string" ? drained(tenant, deletionTimestamp) : tenant;
+}
+
+function nameOf(object: object): string {
+  const metadata: unknown = Reflect.get(object, "metadata");
+  if (typeof metadata !== "object" || metadata === null) return "?/?";
+  return `${String(Reflect.get(metadata, "namespace"))}/${String(Reflect.get(metadata, "name"))}`;
+}
+
+/** By namespace, then name: the order of events decides nothing. */
+function sorted<Item extends { metadata: Metadata }>(items: Item[]): Item[] {
+  const keyed = items.map((item) => ({ item, key: identityOf(item.metadata) }));
+  keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  return keyed.map(({ item }) => item);
+}
