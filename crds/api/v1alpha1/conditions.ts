@@ -22,7 +22,7 @@ export const reasons = {
   DomainConflict: "A sender domain belongs to an older tenant of the pool and was left out.",
   UsernameConflict: "A login belongs to an older credential of the pool and was left out.",
   ConfigTooLarge: "Its part of the compiled configuration is over the size limit.",
-  RefNotPermitted: "It refers to a pool of another namespace.",
+  RefNotPermitted: "It refers to a pool of another namespace that does not let it in (`allowedTenants`).",
   ResolvedRefs: "Everything that it refers to was found.",
   PoolNotFound: "The SendingPool does not exist or was not accepted.",
   TrafficShapeNotFound: "A TrafficShape does not exist.",

@@ -12,6 +12,7 @@ export const storedDefaults = {
   dkimAlgorithm: "Auto",
   credentialType: "Password",
   egressMode: "PodNetwork",
+  allowedTenantsFrom: "Same",
   queueReplicas: 3,
   queueShards: 8,
   sourceWeight: 100,

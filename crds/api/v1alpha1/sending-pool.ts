@@ -11,6 +11,7 @@ import {
   numberOrText,
   objectName,
   orderedList,
+  textMap,
   withRules,
 } from "./fields.ts";
 import { pod } from "./pod.ts";
@@ -72,6 +73,31 @@ const listener = z.strictObject({
   ).optional(),
 });
 
+const allowedTenants = withRules(
+  z.strictObject({
+    from: described(
+      "Same: the pool's namespace. Selector: also those with the labels of `selector`. All: every namespace.",
+      z.enum(["Same", "Selector", "All"]).default(storedDefaults.allowedTenantsFrom),
+    ),
+    selector: described(
+      "Labels of the namespaces that are let in.",
+      z.strictObject({
+        matchLabels: described("All of them, with these values.", textMap(16, 63)),
+      }),
+    ).optional(),
+  }),
+  [
+    {
+      rule: "has(self.selector) == (self.from == 'Selector')",
+      expected: "a selector with from Selector, and only then",
+      fault: ({ from, selector }) =>
+        (selector !== undefined) === (from === "Selector")
+          ? undefined
+          : `from ${from} ${selector === undefined ? "without" : "with"} a selector`,
+    },
+  ],
+);
+
 export const sendingPoolSpecSchema = z.strictObject({
   replicas: described(
     "Pods; leave it out of Git when something scales it.",
@@ -87,6 +113,10 @@ export const sendingPoolSpecSchema = z.strictObject({
   trafficShapeRefs: described(
     "TrafficShapes of the pool's namespace, in order: the first rule that matches wins.",
     orderedList(z.strictObject({ name: described("Name of the shape.", objectName) }), 16),
+  ).optional(),
+  allowedTenants: described(
+    "Namespaces whose tenants may use the pool; its own alone unless set.",
+    allowedTenants,
   ).optional(),
   listeners: described("What is special about a listener.", keyedList(listener, "name", 1)).optional(),
   tls: described(
