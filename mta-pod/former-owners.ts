@@ -32,6 +32,7 @@ export type Former = ReturnType<typeof createFormer>;
 const inFlightMs = 660_000;
 /** decisions.md 13: after an expiry that nobody witnessed, and when a former owner has fallen silent. */
 const connectionsMs = 60_000;
+/** Also how long connections that the former owner cut off count at least. */
 const pollMs = 500;
 
 interface Waiting {
@@ -39,6 +40,8 @@ interface Waiting {
   readonly shard: number;
   inFlight: ReadonlySet<number>;
   sites: ReadonlySet<string>;
+  /** On the monotonic clock. */
+  readonly since: number;
   readonly until: number;
   heardAt: number;
 }
@@ -63,6 +66,7 @@ export function createFormer(deps: FormerDeps) {
   };
 
   const look = async (one: Waiting): Promise<void> => {
+    if (clock.monotonic() - one.since < pollMs) return;
     if (deps.isDead(one.owner)) return end(one, "it is dead");
     const left = await deps.ask(one.owner, one.shard);
     if (waiting.get(one.shard) !== one) return;
@@ -123,6 +127,7 @@ export function createFormer(deps: FormerDeps) {
         shard,
         inFlight: new Set(told.inFlight),
         sites: new Set(open.map(({ site }) => site)),
+        since: heardAt,
         until: heardAt + inFlightMs,
         heardAt,
       });

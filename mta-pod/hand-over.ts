@@ -3,7 +3,7 @@
  * runs gets a moment, what is then before its dot is cut off; the successor is told what is left. Bounded; never rejects.
  */
 import type { Clock } from "./runtime/clock.ts";
-import type { Entry, Scheduler } from "./schedule/types.ts";
+import type { Entry, Scheduler, SiteHandover } from "./schedule/types.ts";
 import { encodeHandOver, type HandOverRecord } from "./hand-over-record.ts";
 
 export interface LeavingDeps {
@@ -67,6 +67,8 @@ export function createLeaving(deps: LeavingDeps) {
       closeIdle(shard);
       await settled(() => deps.inFlight(shard).size + deps.splitting(shard) === 0, graceMs);
       frozen.add(shard);
+      const isCut = deps.inFlight(shard).size > 0;
+      const beforeCut = isCut ? sitesOf(shard).flatMap(openAt) : [];
       deps.abandon(shard);
       closeIdle(shard);
       await settled(() => {
@@ -74,7 +76,9 @@ export function createLeaving(deps: LeavingDeps) {
         return left.inFlight.length + left.open.length === 0;
       }, endMs);
       const now = clock.now();
-      const sites = sitesOf(shard).flatMap((site) => scheduler.snapshot(site) ?? []);
+      const sites = sitesOf(shard)
+        .flatMap((site) => scheduler.snapshot(site) ?? [])
+        .map((site) => withOpen(site, beforeCut));
       return encodeHandOver({ inFlight: [...deps.inFlight(shard)], sites }, now);
     },
     /** The shard is gone, or ours anew. */
@@ -83,6 +87,17 @@ export function createLeaving(deps: LeavingDeps) {
       frozen.delete(shard);
     },
   };
+}
+
+/** What was cut off still counts: its peer learns of that when it next reads, which may be after the successor connects. */
+function withOpen(site: SiteHandover, counted: LeftOver["open"]): SiteHandover {
+  const openOf = (source: string): number =>
+    counted.find(([name, from]) => name === site.site && from === source)?.[2] ?? 0;
+  const sources = site.sources.map((spent) => ({
+    ...spent,
+    open: Math.max(spent.open, openOf(spent.source)),
+  }));
+  return { ...site, sources };
 }
 
 /** Resolves when `isDone`, or after `boundMs`: whichever comes first. */
