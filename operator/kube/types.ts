@@ -69,6 +69,39 @@ export interface Log {
   error(verb: string, fields?: object): void;
 }
 
+/** What a work queue shows when it is scraped. */
+export interface QueueGauges {
+  /** Keys that wait, by priority. */
+  readonly high: number;
+  readonly low: number;
+  /** Reconciles that run, and that may run. */
+  readonly active: number;
+  readonly workers: number;
+  /** Sum of the times that the running ones have taken so far, and the longest of them. */
+  readonly unfinishedSeconds: number;
+  readonly longestSeconds: number;
+}
+
+export type ReconcileResult = "success" | "error" | "requeue_after";
+
+export interface QueueCounts {
+  added(): void;
+  retried(): void;
+  started(waitedSeconds: number): void;
+  ended(result: ReconcileResult, seconds: number): void;
+  /** A bug rather than trouble: TypeError and the like. */
+  panicked(): void;
+  timedOut(): void;
+}
+
+/** Where this room counts; the telemetry room gives them controller-runtime's names. */
+export interface KubeMetrics {
+  /** `code` is the HTTP status, or "<error>" when none came. */
+  request(code: string, method: string, host: string): void;
+  queue(name: string, read: () => QueueGauges): QueueCounts;
+  leading(lease: string, isLeader: boolean): void;
+}
+
 export interface ListOptions {
   /** Absent: all namespaces. */
   readonly namespace?: string | undefined;
@@ -118,8 +151,10 @@ export interface KubeClient {
   delete(type: ResourceType, ref: ObjectRef, options?: DeleteOptions): Promise<boolean>;
   /** Whether the API server serves this kind now (discovery; asked each time). */
   hasType(type: ResourceType): Promise<boolean>;
-  /** What a reflector watches through; lines are JSON texts of watch events. */
+  /** What reflectors and elections speak through. */
   readonly transport: Transport;
+  /** Lets go of idle connections. */
+  close(): void;
 }
 
 /** A request as the HTTP layer takes it. */
@@ -148,6 +183,8 @@ export interface Reflector {
   whenSynced(): Promise<void>;
   /** The newest resourceVersion that the store reflects; "" before the first list. */
   resourceVersion(): string;
+  /** Milliseconds since the API server was last heard of: a minute or two at most while all is well. */
+  silentMs(): number;
   stop(): void;
 }
 
