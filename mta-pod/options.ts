@@ -23,6 +23,8 @@ export interface PodOptions {
   /** Beats the manifest's `queue.servers`. */
   readonly nats: readonly string[];
   readonly tlsDir: string | null;
+  /** Login and certificates for NATS; read at each connect. */
+  readonly natsDir: string | null;
   readonly adminTokenFile: string | null;
   /** "HOST:PORT" of DNS servers; [] = the system's. */
   readonly resolvers: readonly string[];
@@ -36,7 +38,7 @@ export interface PodOptions {
 }
 
 export const podUsage = `usage: mailboat pod --config DIR --keys DIR [--name NAME] [--bind ADDR] [--smtp-port N] [--submission-port N]
-  [--submissions-port N] [--http-port N] [--admin-port N] [--metrics-port N] [--nats URL]... [--tls-dir DIR]
+  [--submissions-port N] [--http-port N] [--admin-port N] [--metrics-port N] [--nats URL]... [--nats-dir DIR] [--tls-dir DIR]
   [--admin-token-file FILE] [--resolver HOST:PORT]... [--reuse-port] [--local] [--exit-with-parent]
   [--log-level debug|info|warn|error] [--drain-ms N]`;
 
@@ -75,6 +77,7 @@ export function readPodOptions(args: readonly string[], hostname: string): PodOp
     },
     nats: values.nats,
     tlsDir: values["tls-dir"] ?? null,
+    natsDir: values["nats-dir"] ?? null,
     adminTokenFile: values["admin-token-file"] ?? null,
     resolvers: values.resolver,
     reusePort: values["reuse-port"],
@@ -103,6 +106,7 @@ function parse(args: readonly string[]) {
       "metrics-port": { type: "string", default: "9464" },
       nats: { type: "string", multiple: true, default: [] },
       "tls-dir": { type: "string" },
+      "nats-dir": { type: "string" },
       "admin-token-file": { type: "string" },
       resolver: { type: "string", multiple: true, default: [] },
       "reuse-port": { type: "boolean", default: false },

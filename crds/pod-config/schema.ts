@@ -98,7 +98,6 @@ export const manifestSchema = z.strictObject({
   /** `namespace/name` of the SendingPool. */
   pool: text,
   hostname: text,
-  replicas: count,
   queue: z.strictObject({
     servers: z.array(text).min(1),
     replicas: z.int().min(1).max(5),

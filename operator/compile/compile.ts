@@ -25,6 +25,8 @@ export interface CompileOptions {
 export interface CompiledPool {
   /** `namespace/name`. */
   readonly pool: string;
+  /** Wanted pods: nothing that pods need to know, so scaling is no new configuration. */
+  readonly replicas: number;
   readonly manifest: Manifest;
   /** By two-digit slot. */
   readonly tenantSlots: Map<string, TenantSlot>;
@@ -53,17 +55,25 @@ export function compile(snapshot: Snapshot, options: CompileOptions): Compiled {
   const pools: CompiledPool[] = [];
   const verdicts: Verdict[] = [];
   const tenantVerdicts: Verdict[] = [];
+  const counts = new Map<string, number>();
   const tenants = Map.groupBy(snapshot.tenants, poolOf);
   for (const [id, poolBase] of bases) {
-    const members = poolBase.base === undefined ? [] : (tenants.get(id) ?? []).filter(isPermitted);
-    const { compiled, verdict, tenantVerdicts: own } = compilePool(poolBase, { members, secrets, options });
+    const own = tenants.get(id) ?? [];
+    const members =
+      poolBase.base === undefined ? [] : own.filter((tenant) => isPermitted(tenant, poolBase, snapshot));
+    const {
+      compiled,
+      verdict,
+      tenantVerdicts: theirs,
+    } = compilePool(poolBase, { members, secrets, options });
     if (compiled !== undefined) pools.push(compiled);
+    counts.set(id, members.length);
     verdicts.push(verdict);
-    tenantVerdicts.push(...own);
+    tenantVerdicts.push(...theirs);
   }
-  tenantVerdicts.push(...snapshot.tenants.flatMap((tenant) => homeless(tenant, bases)));
+  tenantVerdicts.push(...snapshot.tenants.flatMap((tenant) => homeless(tenant, bases, snapshot)));
   tenantVerdicts.sort((a, b) => compareText(identityOf(a.status), identityOf(b.status)));
-  const all = [...verdicts, ...shapeVerdicts(snapshot), ...tenantVerdicts];
+  const all = [...verdicts, ...shapeVerdicts(snapshot, counts), ...tenantVerdicts];
   return {
     pools: pools.sort((a, b) => compareText(a.pool, b.pool)),
     statuses: all.map(({ status }) => status),
@@ -75,16 +85,43 @@ function poolOf({ metadata, spec }: Resource<TenantSpec>): string {
   return `${spec.poolRef.namespace ?? metadata.namespace}/${spec.poolRef.name}`;
 }
 
-function isPermitted({ metadata, spec }: Resource<TenantSpec>): boolean {
-  return (spec.poolRef.namespace ?? metadata.namespace) === metadata.namespace;
+/** Only the pool's word counts: a tenant of another namespace could send in its name and read its secrets' effect. */
+function isPermitted(
+  { metadata }: Resource<TenantSpec>,
+  { pool }: PoolBase,
+  { namespaces }: Pick<Snapshot, "namespaces">,
+): boolean {
+  if (pool.metadata.namespace === metadata.namespace) return true;
+  const { from, selector } = pool.spec.allowedTenants ?? { from: "Same" };
+  switch (from) {
+    case "Same":
+      return false;
+    case "All":
+      return true;
+    case "Selector": {
+      const labels = namespaces?.get(metadata.namespace);
+      const wanted = Object.entries(selector?.matchLabels ?? {});
+      return labels !== undefined && wanted.every(([name, value]) => labels[name] === value);
+    }
+    default:
+      return from satisfies never;
+  }
 }
 
 /** The verdict on a tenant that no pool took. */
-function homeless(tenant: Resource<TenantSpec>, bases: ReadonlyMap<string, PoolBase>): Verdict[] {
+function homeless(
+  tenant: Resource<TenantSpec>,
+  bases: ReadonlyMap<string, PoolBase>,
+  snapshot: Snapshot,
+): Verdict[] {
   const id = poolOf(tenant);
   const pool = bases.get(id);
-  if (!isPermitted(tenant)) {
-    const expected = `a pool of the namespace ${tenant.metadata.namespace}`;
+  const isForeign =
+    tenant.spec.poolRef.namespace !== undefined &&
+    tenant.spec.poolRef.namespace !== tenant.metadata.namespace;
+  // A pool of another namespace that is not there and one that is closed are not told apart: nobody may probe for names.
+  if (isForeign && (pool === undefined || !isPermitted(tenant, pool, snapshot))) {
+    const expected = `a pool of the namespace ${tenant.metadata.namespace}, or one that lets its tenants in`;
     const issue = { where: "spec.poolRef.namespace", expected, got: `the pool ${id}` };
     return [tenantVerdict(tenant, { problems: [refusal("RefNotPermitted", issue)], fields: {} })];
   }
@@ -114,7 +151,13 @@ function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: Pool
   const trusted = trustOf(pool, kept);
   const slots = Object.fromEntries([...tenantSlots].map(([slot, value]) => [slot, digestOf(value)]));
   const manifest = manifestOf({ ...base, trust: trusted.trust, slots }, input.options.generation);
-  const compiled = checked({ pool: base.pool, manifest, tenantSlots, keySlots });
+  const compiled = checked({
+    pool: base.pool,
+    replicas: pool.spec.replicas,
+    manifest,
+    tenantSlots,
+    keySlots,
+  });
   const config = { generation: manifest.generation, digest: manifest.digest };
   const fields = { tenants: kept.length, config };
   return {
@@ -181,7 +224,7 @@ function tenantVerdict(tenant: Resource<TenantSpec>, finding: Finding): Verdict 
   return { status, issues: issuesOf(tenant.source, finding.problems) };
 }
 
-function shapeVerdicts({ shapes, pools }: Snapshot): Verdict[] {
+function shapeVerdicts({ shapes, pools }: Snapshot, tenants: ReadonlyMap<string, number>): Verdict[] {
   return shapes.map((shape) => {
     const { namespace, name } = shape.metadata;
     const users = pools.filter(
@@ -189,7 +232,12 @@ function shapeVerdicts({ shapes, pools }: Snapshot): Verdict[] {
         pool.metadata.namespace === namespace &&
         (pool.spec.trafficShapeRefs ?? []).some((ref) => ref.name === name),
     );
-    const fields = { ruleCount: shape.spec.rules.length, pools: users.length };
+    const served = users.map((pool) => tenants.get(identityOf(pool.metadata)) ?? 0);
+    const fields = {
+      ruleCount: shape.spec.rules.length,
+      pools: users.length,
+      tenants: served.reduce((sum, count) => sum + count, 0),
+    };
     return { status: statusOf("TrafficShape", shape.metadata, { problems: [], fields }), issues: [] };
   });
 }

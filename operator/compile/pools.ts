@@ -74,7 +74,6 @@ function baseOf(pool: Resource<SendingPoolSpec>, rules: Rule[]): ManifestBase {
     version: podConfigVersion,
     pool: identityOf(metadata),
     hostname: spec.hostname,
-    replicas: spec.replicas,
     queue: {
       servers: sortedSet(spec.queue.servers),
       replicas: spec.queue.replicas,

@@ -64,8 +64,8 @@ export async function createConfig(files: readonly string[], context: ConfigCont
 function fingerprint(pools: readonly CompiledPool[]): string {
   return pools
     .map(
-      ({ pool, manifest, keySlots }) =>
-        `${pool} ${manifest.digest} ${digestOf(Object.fromEntries(keySlots))}`,
+      ({ pool, replicas, manifest, keySlots }) =>
+        `${pool} ${replicas} ${manifest.digest} ${digestOf(Object.fromEntries(keySlots))}`,
     )
     .join("\n");
 }

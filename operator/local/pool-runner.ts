@@ -74,7 +74,7 @@ export async function startPool(
   };
   await writeConfig(context, compiled);
   try {
-    await scale(pods, compiled.manifest.replicas, context);
+    await scale(pods, compiled.replicas, context);
   } catch (error) {
     await stop();
     throw error;
@@ -87,7 +87,7 @@ export async function startPool(
     async apply(next) {
       if (stopping) return false;
       const changed = await writeConfig(context, next);
-      return (await scale(pods, next.manifest.replicas, context)) || changed;
+      return (await scale(pods, next.replicas, context)) || changed;
     },
     stop,
     kill() {

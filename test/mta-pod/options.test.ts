@@ -14,6 +14,7 @@ describe("readPodOptions()", () => {
       ports: { smtp: 2525, submission: 2587, submissions: 2465, http: 8025, admin: 8026, metrics: 9464 },
       nats: [],
       tlsDir: null,
+      natsDir: null,
       adminTokenFile: null,
       resolvers: [],
       reusePort: false,

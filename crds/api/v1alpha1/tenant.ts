@@ -104,7 +104,10 @@ export const tenantSpecSchema = withRules(
       "The SendingPool that sends the mail.",
       z.strictObject({
         name: described("Name of the pool.", objectName),
-        namespace: described("Namespace of the pool, which must let in tenants of this one (`allowedTenants`); the tenant's own unless set.", itemName).optional(),
+        namespace: described(
+          "Namespace of the pool, which must let in tenants of this one (`allowedTenants`); the tenant's own unless set.",
+          itemName,
+        ).optional(),
       }),
     ),
     state: described(

@@ -43,7 +43,6 @@ export function configOf(
       digest: "d",
       pool: "mail/shared",
       hostname: "out.example.net",
-      replicas: 1,
       queue: { servers: ["nats://nats:4222"], replicas: 1, shards: 8, maxBytesPerShard: 1 },
       trust,
       egress: { allowDestinations: [], sources: [{ name: "default", ehlo: "out.example.net", weight: 1 }] },

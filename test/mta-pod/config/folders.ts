@@ -89,7 +89,6 @@ function manifestContent(slots: Record<string, string>): Omit<Manifest, "generat
     version: 1,
     pool: "mail/shared",
     hostname: "out.example.net",
-    replicas: 1,
     queue: { servers: ["nats://127.0.0.1:4222"], replicas: 1, shards: 8, maxBytesPerShard: 1_000_000 },
     trust: [],
     egress: { allowDestinations: [], sources: [{ name: "default", ehlo: "out.example.net", weight: 1 }] },
