@@ -35,6 +35,7 @@ export function buildRooms(
   const scheduler = createScheduler({ random: Math.random, sources: live.current().manifest.egress.sources });
   const ownership = createOwnership({ spool, clock: systemClock, log, handlers });
   const eventLog = createEventLog(spool);
+  const publisher = createPublisher(spool);
   const metrics = createMetrics({
     clock,
     queued: () => scheduler.counts().tenants,
@@ -52,9 +53,10 @@ export function buildRooms(
     eventsDropped: () => eventLog.dropped(),
     shardsOwned: () => ownership.ownedShards().length,
     generation: () => live.current().manifest.generation,
+    storeUsed: () => publisher.usedRatio(),
   });
   const rooms = {
-    publisher: createPublisher(spool),
+    publisher,
     entries: createEntries(spool),
     states: createStates(spool),
   };

@@ -12,6 +12,8 @@ export interface Fullness {
    * entries are counted and never stopped here: the server itself refuses at 100 %.
    */
   take(stream: string, bytes: number, by: "intake" | "pod"): boolean;
+  /** How full the fullest stream in use is, of its `max_bytes`; 0 while nothing is known. */
+  fullest(): number;
   close(): void;
 }
 
@@ -72,6 +74,13 @@ export function createFullness(spool: Spool): Fullness {
       level.added += bytes;
       return true;
     },
+    fullest: () =>
+      Math.max(
+        0,
+        ...[...levels.values()].map(
+          ({ bytes, added, addedBefore, maxBytes }) => (bytes + added + addedBefore) / maxBytes,
+        ),
+      ),
     close: cancel,
   };
 }

@@ -44,6 +44,8 @@ export interface Publisher {
   store(entry: Entry, done: (stored: Stored) => void): void;
   /** Entries not answered yet. */
   inFlight(): number;
+  /** How full the fullest stream is that this pod stores in, 0 to 1. */
+  usedRatio(): number;
   /** Waits for the answers of what is in flight, `graceMs` (default 10 s) at most; the rest is refused. */
   close(graceMs?: number): Promise<void>;
 }
@@ -151,6 +153,7 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
       return undefined;
     },
     inFlight: () => inFlight,
+    usedRatio: () => fullness.fullest(),
     async close(graceMs = 10_000) {
       closed = true;
       fullness.close();

@@ -1,13 +1,13 @@
 /** The metrics port: /metrics, /healthz, /readyz, /statusz. Reads only; answers 404 to the rest and 405 to other methods. */
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Metrics } from "./metrics.ts";
+import type { Registry } from "prom-client";
 
 export interface HealthOptions {
   readonly host: string;
   readonly port: number;
-  readonly metrics: Metrics;
-  /** Why the pod cannot take mail now; [] = it can. */
+  readonly metrics: { readonly registry: Registry };
+  /** Why nothing can be taken now; [] = it can. */
   notReady(): readonly string[];
   /** What /statusz shows: generation, shards owned, queued. */
   status(): object;
@@ -68,7 +68,7 @@ async function answer(options: HealthOptions, path: string, response: ServerResp
 }
 
 /** One metric at a time with a turn of the event loop between: no scrape holds the mail up (decisions.md 20). */
-async function writeMetrics(metrics: Metrics, response: ServerResponse): Promise<void> {
+async function writeMetrics(metrics: HealthOptions["metrics"], response: ServerResponse): Promise<void> {
   response.writeHead(200, { "content-type": metrics.registry.contentType });
   for (const { name } of metrics.registry.getMetricsAsArray().map(named)) {
     if (response.destroyed) return;

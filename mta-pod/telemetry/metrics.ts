@@ -1,8 +1,8 @@
 /** Every metric of a pod, declared once with its prose (interface.md §5); label values are bounded. Never throws after start. */
 import type { Clock } from "#mta-pod/runtime/clock.ts";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import { createSeriesBound, otherSeries } from "./series.ts";
-import { createTally } from "./tally.ts";
+import { createSeriesBound, createSeriesFold, type FoldRule, otherSeries } from "./series.ts";
+import { createTally, removeSeries } from "./tally.ts";
 
 /** Bounds of decisions.md 20: busiest tenants and sites by name, the rest "other". */
 export const tenantSeries = 500;
@@ -27,6 +27,8 @@ export interface MetricsSources {
   eventsDropped(): number;
   shardsOwned(): number;
   generation(): number;
+  /** How full the fullest spool stream is that this pod stores in, 0 to 1. */
+  storeUsed(): number;
 }
 
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -36,33 +38,43 @@ export function createMetrics(sources: MetricsSources) {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
-    createTally<L>(registry, { name, help, labelNames });
+  const counter = <L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[],
+    fold?: FoldRule<L>,
+  ) => createTally<L>(registry, { name, help, labelNames, fold });
   const counters = {
-    received: counter("mailboat_messages_received_total", "Messages accepted with a 250.", [
-      "tenant",
-      "stream",
-    ]),
-    recipients: counter("mailboat_recipients_total", "Recipients that came to their end, by outcome.", [
-      "tenant",
-      "stream",
-      "provider",
-      "outcome",
-    ]),
-    deferrals: counter("mailboat_deferrals_total", "Attempts after which a recipient stayed open.", [
-      "tenant",
-      "provider",
-      "class",
-    ]),
-    rejections: counter("mailboat_rejections_total", "Refusals at the front door, by reason.", [
-      "tenant",
-      "reason",
-    ]),
-    attempts: counter("mailboat_attempts_total", "Transactions tried, by what became of them.", [
-      "provider",
-      "source",
-      "result",
-    ]),
+    received: counter(
+      "mailboat_messages_received_total",
+      "Messages accepted with a 250.",
+      ["tenant", "stream"],
+      { most: 1500, labels: ["stream"] },
+    ),
+    recipients: counter(
+      "mailboat_recipients_total",
+      "Recipients that came to their end, by outcome.",
+      ["tenant", "stream", "provider", "outcome"],
+      { most: 6000, labels: ["stream", "provider"] },
+    ),
+    deferrals: counter(
+      "mailboat_deferrals_total",
+      "Attempts after which a recipient stayed open.",
+      ["tenant", "provider", "class"],
+      { most: 5000, labels: ["provider", "class"] },
+    ),
+    rejections: counter(
+      "mailboat_rejections_total",
+      "Refusals at the front door, by reason.",
+      ["tenant", "reason"],
+      { most: 3000, labels: ["reason"] },
+    ),
+    attempts: counter(
+      "mailboat_attempts_total",
+      "Transactions tried, by what became of them.",
+      ["provider", "source", "result"],
+      { most: 4000, labels: ["provider"] },
+    ),
     configErrors: counter(
       "mailboat_config_errors_total",
       "Configurations refused; the last good one runs on.",
@@ -74,6 +86,7 @@ export function createMetrics(sources: MetricsSources) {
       [],
     ),
   };
+  const deliveryFold = createSeriesFold({ most: 750, labels: ["stream"] });
   const delivery = new Histogram({
     name: "mailboat_delivery_seconds",
     help: "From the 250 given to the client to the 250 of the recipient's host.",
@@ -99,13 +112,20 @@ export function createMetrics(sources: MetricsSources) {
     },
   });
   const eventsDropped = droppedCounter(sources, registers);
-  const bound = bounds(sources.clock, { ...counters, siteLimit: { counter: siteLimit } }, delivery);
+  const bound = bounds(sources.clock, (label, value) => {
+    for (const tally of Object.values(counters)) tally.forget(label, value);
+    for (const metric of [siteLimit, delivery]) removeSeries(metric, label, value);
+    deliveryFold.forget(label, value);
+  });
   declareGauges(registry, sources);
   return {
     registry,
     ...counters,
     eventsDropped,
-    delivery,
+    delivery: {
+      observe: (labels: { readonly tenant: string; readonly stream: string }, seconds: number): void =>
+        delivery.observe(deliveryFold.fold(labels), seconds),
+    },
     spool,
     tenantLabel: bound.tenant,
     providerLabel: bound.provider,
@@ -126,21 +146,10 @@ function droppedCounter(sources: MetricsSources, registers: Registry[]): Counter
   });
 }
 
-function bounds(
-  clock: Clock,
-  counters: Record<string, { counter: Counter }>,
-  delivery: Histogram<"tenant" | "stream">,
-) {
-  const forget = (label: string) => (name: string) => {
-    for (const metric of [...Object.values(counters).map(({ counter }) => counter), delivery]) {
-      const values = (metric as unknown as { hashMap: Record<string, { labels: Record<string, string> }> })
-        .hashMap;
-      for (const { labels } of Object.values(values)) if (labels[label] === name) metric.remove(labels);
-    }
-  };
+function bounds(clock: Clock, forget: (label: string, value: string) => void) {
   return {
-    tenant: createSeriesBound(tenantSeries, clock, forget("tenant")).label,
-    provider: createSeriesBound(providerSeries, clock, forget("provider")).label,
+    tenant: createSeriesBound(tenantSeries, clock, (name) => forget("tenant", name)).label,
+    provider: createSeriesBound(providerSeries, clock, (name) => forget("provider", name)).label,
   };
 }
 
@@ -205,6 +214,12 @@ function declareGauges(registry: Registry, sources: MetricsSources): void {
   });
   gauge("mailboat_shards_owned", "Shards whose lease this pod holds.", [], (owned) =>
     owned.set(sources.shardsOwned()),
+  );
+  gauge(
+    "mailboat_store_used_ratio",
+    "Fill of the fullest spool stream that this pod stores in; intake stops at 0.8.",
+    [],
+    (used) => used.set(sources.storeUsed()),
   );
   gauge("mailboat_config_generation", "Generation of the configuration this pod runs.", [], (generation) =>
     generation.set(sources.generation()),

@@ -9,4 +9,5 @@ export const quietSources: MetricsSources = {
   eventsDropped: () => 0,
   shardsOwned: () => 3,
   generation: () => 7,
+  storeUsed: () => 0.25,
 };

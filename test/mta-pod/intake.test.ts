@@ -55,6 +55,7 @@ function world({ isCached = true, answer }: { isCached?: boolean; answer?: Parti
       queueMicrotask(() => done({ ...stored, ...answer } as Stored));
     },
     inFlight: () => 0,
+    usedRatio: () => 0,
     close: async () => {},
   };
   const stored = (shard: number, seq: number, envelope: { site: string }): void =>

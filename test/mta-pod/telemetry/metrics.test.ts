@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { rejectionReasons } from "#mta-pod/admit/refusal.ts";
+import { outcomeClasses } from "#mta-pod/settle/reply-rules.ts";
 import { createMetrics, providerSeries, tenantSeries } from "#mta-pod/telemetry/metrics.ts";
 import { quietSources } from "#test/kit/metrics.ts";
 
@@ -50,6 +52,54 @@ describe("createMetrics()", () => {
       .filter((line) => line.startsWith("mailboat_messages_received_total{"))
       .reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
     assert.equal(received, 10_000, "nothing is lost in other");
+  });
+
+  test("every tenant sending everything to everybody stays within 50,000 series, and nothing is left uncounted", async () => {
+    const counts = { ready: 1, waiting: 1, suspended: 1, oldest: 1_699_999_990_000 };
+    const names = Array.from({ length: 10_000 }, (_, index) => `mail/tenant-${index}`);
+    const metrics = createMetrics({
+      ...quietSources,
+      queued: () => new Map(names.map((tenant) => [tenant, counts])),
+      connections: function* () {
+        for (let site = 0; site < 200; site++)
+          for (let source = 0; source < 64; source++)
+            yield { provider: `site-${site}`, source: `source-${source}`, open: 1 };
+      },
+    });
+    const tenants = names.slice(0, tenantSeries + 1).map((name) => metrics.tenantLabel(name));
+    const providers = Array.from({ length: providerSeries + 1 }, (_, site) =>
+      metrics.providerLabel(`site-${site}`),
+    );
+    const streams = ["default", "a", "b", "c", "d", "e", "f", "g", "h"];
+    let recipients = 0;
+    let deliveries = 0;
+    for (const tenant of tenants) {
+      for (const stream of streams) {
+        metrics.received.inc({ tenant, stream });
+        metrics.delivery.observe({ tenant, stream }, 1);
+        deliveries++;
+        for (const provider of providers)
+          for (const outcome of ["delivered", "bounced", "expired"]) {
+            metrics.recipients.inc({ tenant, stream, provider, outcome });
+            recipients++;
+          }
+      }
+      for (const kind of outcomeClasses)
+        for (const provider of providers) metrics.deferrals.inc({ tenant, provider, class: kind });
+      for (const reason of rejectionReasons) metrics.rejections.inc({ tenant, reason });
+    }
+    for (const provider of providers)
+      for (let source = 0; source < 64; source++)
+        for (const result of outcomeClasses)
+          metrics.attempts.inc({ provider, source: `source-${source}`, result });
+    const series = seriesOf(await metrics.registry.metrics());
+    assert.ok(series.length <= 50_000, String(series.length));
+    const sumOf = (start: string): number =>
+      series
+        .filter((one) => one.startsWith(start))
+        .reduce((sum, one) => sum + Number(one.split(" ").at(-1)), 0);
+    assert.equal(sumOf("mailboat_recipients_total{"), recipients);
+    assert.equal(sumOf("mailboat_delivery_seconds_count{"), deliveries);
   });
 
   test("queue gauges add up what is called other, and forget who has nothing queued", async () => {
