@@ -1,7 +1,7 @@
 /** Who pods are, who may connect to them, how many may go at once, who scrapes them. Pure. */
 import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
-import { child, childNames, poolLabel, selectorLabels } from "./object.ts";
+import { child, childNames, selectorLabels } from "./object.ts";
 import type { KubeObject, PoolIdentity } from "./object.ts";
 import { frontPorts, podPorts } from "./ports.ts";
 
@@ -42,7 +42,7 @@ export function networkPolicy(pool: PoolIdentity, spec: SendingPoolSpec): KubeOb
   );
 }
 
-/** Of prometheus-operator, where that is. */
+/** Of prometheus-operator, where that is. The chart's dashboards and alerts select by these two labels. */
 export function podMonitor(pool: PoolIdentity): KubeObject {
   return child(
     {
@@ -54,8 +54,15 @@ export function podMonitor(pool: PoolIdentity): KubeObject {
     {
       spec: {
         selector: { matchLabels: selectorLabels(pool.name, "pod") },
-        podTargetLabels: [poolLabel],
-        podMetricsEndpoints: [{ port: "metrics" }],
+        podMetricsEndpoints: [
+          {
+            port: "metrics",
+            relabelings: [
+              { targetLabel: "job", replacement: "mailboat-pod" },
+              { targetLabel: "pool", replacement: pool.name },
+            ],
+          },
+        ],
       },
     },
   );
