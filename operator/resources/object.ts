@@ -44,7 +44,7 @@ export function poolIdentity({ namespace, name, uid }: Metadata): PoolIdentity {
 export type Component = "pod" | "proxy";
 
 /** Label that all children of a pool have, its pods included. */
-const poolLabel = "mailboat.dev/pool";
+export const poolLabel = "mailboat.dev/pool";
 
 /** Which pods are a Deployment's or a Service's: never to be changed, as a Deployment's selector cannot be. */
 export function selectorLabels(pool: string, component: Component): Record<string, string> {
