@@ -32,6 +32,8 @@ export interface CompiledPool {
   readonly tenantSlots: Map<string, TenantSlot>;
   /** By three-digit slot. */
   readonly keySlots: Map<string, KeySlot>;
+  /** Those that are in it; the very same object as before when it came to the same. */
+  readonly tenants: ReadonlyMap<string, CompiledTenant>;
 }
 
 export interface Compiled {
@@ -149,7 +151,7 @@ function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: Pool
   const { tenantSlots, keySlots, tooLarge } = slotsOf(tenants, proxyLogin);
   const kept = tenants.filter(({ config }) => !tooLarge.has(config.id));
   const trusted = trustOf(pool, kept);
-  const slots = Object.fromEntries([...tenantSlots].map(([slot, value]) => [slot, digestOf(value)]));
+  const slots = Object.fromEntries([...tenantSlots].map(([slot, value]) => [slot, digestOfSlot(value)]));
   const manifest = manifestOf({ ...base, trust: trusted.trust, slots }, input.options.generation);
   const compiled = checked({
     pool: base.pool,
@@ -157,6 +159,7 @@ function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: Pool
     manifest,
     tenantSlots,
     keySlots,
+    tenants: new Map(kept.map((one) => [one.config.id, one])),
   });
   const config = { generation: manifest.generation, digest: manifest.digest };
   const fields = { tenants: kept.length, config };
@@ -167,9 +170,25 @@ function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: Pool
   };
 }
 
+/** Of what is the very same object as at the last compile: an edit of one tenant digests, checks and judges what it changed. */
+const slotDigests = new WeakMap<TenantSlot, string>();
+const goodSlots = new WeakSet<object>();
+const goodVerdicts = new WeakMap<CompiledTenant, Verdict>();
+
+function digestOfSlot(slot: TenantSlot): string {
+  const digest = slotDigests.get(slot) ?? digestOf(slot);
+  slotDigests.set(slot, digest);
+  return digest;
+}
+
 function verdictOf(compiled: CompiledTenant, tooLarge: ReadonlySet<string>): Verdict {
   const { tenant, config, problems } = compiled;
-  if (!tooLarge.has(config.id)) return tenantVerdict(tenant, { problems, fields: tenantFields(compiled) });
+  if (!tooLarge.has(config.id)) {
+    const verdict =
+      goodVerdicts.get(compiled) ?? tenantVerdict(tenant, { problems, fields: tenantFields(compiled) });
+    goodVerdicts.set(compiled, verdict);
+    return verdict;
+  }
   const expected = "room in its slot of the configuration (700 KiB)";
   const issue = { where: "spec", expected, got: "a slot that older tenants fill" };
   return tenantVerdict(tenant, { problems: [refusal("ConfigTooLarge", issue), ...problems], fields: {} });
@@ -198,8 +217,12 @@ function manifestOf(content: ManifestBase & Pick<Manifest, "trust" | "slots">, g
 /** What the operator can write, the pod can read: the same parser, before anything is written. */
 function checked(compiled: CompiledPool): CompiledPool {
   expectParsed(parseManifest(compiled.manifest), compiled.pool);
-  for (const slot of compiled.tenantSlots.values()) expectParsed(parseTenantSlot(slot), compiled.pool);
-  for (const slot of compiled.keySlots.values()) expectParsed(parseKeySlot(slot), compiled.pool);
+  const check = (slot: object, parse: (slot: object) => Parsed<unknown>): void => {
+    if (!goodSlots.has(slot)) expectParsed(parse(slot), compiled.pool);
+    goodSlots.add(slot);
+  };
+  for (const slot of compiled.tenantSlots.values()) check(slot, parseTenantSlot);
+  for (const slot of compiled.keySlots.values()) check(slot, parseKeySlot);
   return compiled;
 }
 

@@ -18,6 +18,15 @@ export function poolFiles(compiled: CompiledPool): PoolFiles {
   return { config, keys: packed(compiled.keySlots) };
 }
 
-function packed(slots: ReadonlyMap<string, unknown>): Map<string, Buffer> {
-  return new Map([...slots].map(([slot, value]) => [slotFile(slot), gzipSync(canonicalJson(value))]));
+/** A slot that did not change is the very same object, and is packed once. */
+const known = new WeakMap<object, Buffer>();
+
+function packed(slots: ReadonlyMap<string, object>): Map<string, Buffer> {
+  return new Map([...slots].map(([slot, value]) => [slotFile(slot), packedSlot(value)]));
+}
+
+function packedSlot(value: object): Buffer {
+  const bytes = known.get(value) ?? gzipSync(canonicalJson(value));
+  known.set(value, bytes);
+  return bytes;
 }

@@ -7,7 +7,7 @@ import type { Problem } from "./problems.ts";
 import { unresolved } from "./problems.ts";
 
 /** By `namespace/name`. */
-export type Secrets = ReadonlyMap<string, SecretResource>;
+export type Secrets = Pick<ReadonlyMap<string, SecretResource>, "get">;
 
 export type Found<Value> =
   | { readonly ok: true; readonly value: Value }

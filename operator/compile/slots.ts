@@ -18,17 +18,42 @@ export interface Slots {
 export function slotsOf(tenants: readonly CompiledTenant[], proxyLogin?: ProxyLogin): Slots {
   const tooLarge = new Set<string>();
   for (const members of bySlot(tenants, tenantSlotOf).values())
-    for (const one of members.slice(roomFor(members, tenantSlotText))) tooLarge.add(one.config.id);
+    for (const one of members.slice(tenantRoom(members))) tooLarge.add(one.config.id);
   const accepted = tenants.filter(({ config }) => !tooLarge.has(config.id));
   for (const members of bySlot(accepted, keySlotOf).values())
-    for (const one of members.slice(roomFor(members, keySlotText))) tooLarge.add(one.config.id);
+    for (const one of members.slice(keyRoom(members))) tooLarge.add(one.config.id);
   const kept = accepted.filter(({ config }) => !tooLarge.has(config.id));
-  const keys = mapOf(bySlot(kept.filter(hasKeys), keySlotOf), keySlotOfMembers);
+  const keys = mapOf(bySlot(kept.filter(hasKeys), keySlotOf), keySlot);
   return {
-    tenantSlots: mapOf(bySlot(kept, tenantSlotOf), tenantSlotOfMembers),
+    tenantSlots: mapOf(bySlot(kept, tenantSlotOf), tenantSlot),
     keySlots: proxyLogin === undefined ? keys : withProxyLogin(keys, proxyLogin),
     tooLarge,
   };
+}
+
+const tenantRoom = remembered((members) => roomFor(members, tenantSlotText));
+const keyRoom = remembered((members) => roomFor(members, keySlotText));
+const tenantSlot = remembered(tenantSlotOfMembers);
+const keySlot = remembered(keySlotOfMembers);
+
+/** The last result for each first member: of slots whose members are the very same objects nothing is made again. */
+function remembered<Result>(
+  make: (members: readonly CompiledTenant[]) => Result,
+): (members: readonly CompiledTenant[]) => Result {
+  const known = new WeakMap<CompiledTenant, { members: readonly CompiledTenant[]; result: Result }>();
+  return (members) => {
+    const [first] = members;
+    if (first === undefined) return make(members);
+    const before = known.get(first);
+    if (before !== undefined && isSame(before.members, members)) return before.result;
+    const result = make(members);
+    known.set(first, { members, result });
+    return result;
+  };
+}
+
+function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((item, index) => item === b[index]);
 }
 
 /** The first slot; a slot's bound leaves room for it many times over. */

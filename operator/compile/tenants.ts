@@ -1,7 +1,7 @@
 /** A pool's tenants → their configuration and keys, oldest first: who came earlier keeps a domain or a login. Pure. */
 import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
 import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
-import type { Resource } from "#crds/api/v1alpha1/snapshot.ts";
+import type { Resource, SecretResource } from "#crds/api/v1alpha1/snapshot.ts";
 import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 import type { CredentialKey, DkimKey, TenantConfig } from "#crds/pod-config/schema.ts";
 import type { Problem } from "./problems.ts";
@@ -9,6 +9,8 @@ import { refusal } from "./problems.ts";
 import { milliseconds, optional, perSecond } from "./rules.ts";
 import { dkimKeyOf, loginOf } from "./secrets.ts";
 import type { Secrets } from "./secrets.ts";
+import { newTrace, noted, replays } from "./trace.ts";
+import type { Table, Trace } from "./trace.ts";
 
 export interface CompiledTenant {
   readonly tenant: Resource<TenantSpec>;
@@ -20,10 +22,16 @@ export interface CompiledTenant {
 
 /** Who has what in a pool: owner by sender domain, first user of a return path, owner by username. */
 interface Claims {
-  readonly domains: Map<string, string>;
-  readonly returnPaths: Map<string, string>;
-  readonly usernames: Map<string, string>;
+  readonly domains: Table<string>;
+  readonly returnPaths: Table<string>;
+  readonly usernames: Table<string>;
 }
+
+/** A tenant that comes to the same again is the very same object, and so are slots of nothing but such tenants. */
+const known = new WeakMap<
+  Resource<TenantSpec>,
+  { readonly trace: Trace; readonly compiled: CompiledTenant }
+>();
 
 /** Order of decisions.md 1: creation time, then name. */
 function bySeniority(a: Resource<TenantSpec>, b: Resource<TenantSpec>): number {
@@ -38,7 +46,20 @@ export function compareText(a: string, b: string): number {
 
 export function compileTenants(tenants: readonly Resource<TenantSpec>[], secrets: Secrets): CompiledTenant[] {
   const claims: Claims = { domains: new Map(), returnPaths: new Map(), usernames: new Map() };
-  return [...tenants].sort(bySeniority).map((tenant) => compileTenant(tenant, secrets, claims));
+  const found: Table<SecretResource> = { get: (key) => secrets.get(key), set: () => {} };
+  const tables = { ...claims, secrets: found };
+  return [...tenants].sort(bySeniority).map((tenant) => {
+    const before = known.get(tenant);
+    if (before !== undefined && replays(before.trace, tables)) return before.compiled;
+    const trace = newTrace();
+    const compiled = compileTenant(tenant, noted("secrets", found, trace), {
+      domains: noted("domains", claims.domains, trace),
+      returnPaths: noted("returnPaths", claims.returnPaths, trace),
+      usernames: noted("usernames", claims.usernames, trace),
+    });
+    known.set(tenant, { trace, compiled });
+    return compiled;
+  });
 }
 
 function compileTenant(tenant: Resource<TenantSpec>, secrets: Secrets, claims: Claims): CompiledTenant {
@@ -134,7 +155,8 @@ function returnPathOf(
   if (returnPath === undefined) return undefined;
   const owner = claims.domains.get(returnPath);
   if (owner === undefined || owner === id) {
-    if (owner === undefined && !claims.returnPaths.has(returnPath)) claims.returnPaths.set(returnPath, id);
+    if (owner === undefined && claims.returnPaths.get(returnPath) === undefined)
+      claims.returnPaths.set(returnPath, id);
     return returnPath;
   }
   const expected = "a domain that is no older tenant's";
