@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { stringify } from "yaml";
 import { operatorAlerts, poolAlerts } from "#charts/observability/alerts.ts";
-import { programFor } from "./programs.ts";
+import { programFor } from "#test/kit/programs.ts";
 
 const charts = join(import.meta.dirname, "../../charts");
 const rules = join(charts, "mailboat/files/alerts.yaml");

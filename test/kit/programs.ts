@@ -1,20 +1,25 @@
-/** Programs that the chart's tests need and this machine may lack: found, or the test says so; in CI that is a failure. */
+/** Programs that tests need and this machine may lack: found, or the test says so; in CI that is a failure. */
 import { accessSync, constants, globSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
-import type { TestContext } from "node:test";
 
 /** Where to get each. */
 const sources = {
   helm: "the end-to-end suite builds it, or https://helm.sh",
   kubectl: "the end-to-end suite builds it, or https://kubernetes.io",
+  prometheus: "apt-get install prometheus",
   promtool: "apt-get install prometheus",
 } as const;
 
 type Program = keyof typeof sources;
 
+/** What of node:test's context is used. */
+interface Skippable {
+  skip(message: string): void;
+}
+
 /** Its path. Without it the test is skipped, saying so: the caller returns on undefined. @throws Error in CI */
-export function programFor(context: TestContext, name: Program): string | undefined {
+export function programFor(context: Skippable, name: Program): string | undefined {
   const path = candidates(name).find(isProgram);
   if (path !== undefined) return path;
   const words = `${name} is not here (${sources[name]})`;
