@@ -51,7 +51,8 @@ export async function gatherLayer({ root, image, layer }: LayerOptions, to: stri
       return copy(join(node, "LICENSE"), join(to, "usr", "local", "share", "node", "LICENSE"));
     }
     case "packages":
-      for (const path of await packagesOf(root, folders)) await copyPackage(join(root, path), join(to, "app", path));
+      for (const path of await packagesOf(root, folders))
+        await copyPackage(join(root, path), join(to, "app", path));
       return;
     case "app":
       for (const folder of folders) await copyTree(join(root, folder), join(to, "app", folder));
