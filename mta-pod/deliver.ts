@@ -7,6 +7,7 @@ import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import { parentSite } from "#crds/wire/subject.ts";
 import type { Attempts, Loaded } from "./attempt.ts";
 import { HotBodies } from "./hot-bodies.ts";
+import { createLoad } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import type { RecentIds } from "./recent-ids.ts";
 import type { Dispatch, Entry, Lane } from "./schedule/types.ts";
@@ -20,6 +21,8 @@ import { reply } from "./smtp/reply.ts";
 const maxInFlight = 2000;
 const maxInFlightBytes = 256 * 1024 * 1024;
 const unavailableRetryMs = 2000;
+/** A site whose shard acknowledges nothing is looked at again this much later. */
+const stalledRetryMs = 250;
 /** An entry that cannot be read is looked at again this much later, with an alarm each time; never bounced. */
 const damagedRetryMs = 900_000;
 
@@ -47,6 +50,7 @@ export function createDeliver(deps: DeliverDeps) {
   const { pod, attempts, sites, settlement } = deps;
   const { scheduler, clock, log } = pod;
   const hot = new HotBodies();
+  const load = createLoad(pod, deps.leaseSeqOf);
   /** Sequences under way, by shard: a shard that is indexed again must not start what is still on its way. */
   const inFlight = new Map<number, Set<number>>();
   let running = 0;
@@ -97,6 +101,13 @@ export function createDeliver(deps: DeliverDeps) {
     scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
   };
 
+  const holdSite = (dispatch: Dispatch): void => {
+    const now = clock.now();
+    scheduler.setSite(dispatch.lane.site, { retryAt: now + stalledRetryMs }, now);
+    scheduler.requeue(dispatch.handle, now);
+    scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, now);
+  };
+
   const attempt = (dispatch: Dispatch, loaded: Loaded, ended: () => void): void => {
     if (!deps.recent.wasSettled(loaded.envelope)) return attempts.start(dispatch, loaded, ended);
     const { shard, seq } = dispatch.entry;
@@ -114,6 +125,8 @@ export function createDeliver(deps: DeliverDeps) {
   const begin = (dispatch: Dispatch): void => {
     if (isUnderWay(dispatch.entry) || !deps.mayBegin(dispatch.entry))
       return postpone(dispatch, unavailableRetryMs);
+    // What is delivered cannot be deleted just now: sending on would only make more that may come twice.
+    if (pod.entries.isStalled(dispatch.entry.shard)) return holdSite(dispatch);
     const ended = hold(dispatch.entry);
     const { shard, attempt: made } = dispatch.entry;
     const held = hot.take(dispatch.handle);
@@ -139,28 +152,6 @@ export function createDeliver(deps: DeliverDeps) {
       return ended();
     });
     return undefined;
-  };
-
-  const load = async (entry: Entry): Promise<Loaded | "gone" | "changed" | "damaged" | "unavailable"> => {
-    const { shard, seq } = entry;
-    const fetched = await pod.entries.fetch(shard, seq);
-    if (fetched.kind === "gone" || fetched.kind === "unavailable") return fetched.kind;
-    if (fetched.kind === "damaged") {
-      log.error("entry damaged", { shard, seq, issues: fetched.issues });
-      return "damaged";
-    }
-    const { envelope, body } = fetched;
-    if (idHashOf(envelope.id) !== entry.idHash) return "changed";
-    const all = envelope.to.map((_, index) => index);
-    const leaseSeq = deps.leaseSeqOf(shard);
-    if (entry.attempt === 0) return { envelope, body, open: all, stateSeq: 0, leaseSeq, last: "" };
-    const state = await pod.states.read(shard, seq);
-    if (state.kind === "unavailable") return "unavailable";
-    if (state.kind === "none" || state.record.idHash !== entry.idHash)
-      return { envelope, body, open: all, stateSeq: 0, leaseSeq, last: "" };
-    const open = state.record.open.filter((index) => index < all.length);
-    const { last } = state.record;
-    return { envelope, body, open: open.length === 0 ? all : open, stateSeq: state.stateSeq, leaseSeq, last };
   };
 
   /** Takes a queued entry that is not under way and hands it over with its hold; resolves at its end, false = none fits. */

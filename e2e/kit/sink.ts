@@ -1,23 +1,24 @@
-/** An SMTP receiver on loopback that audits: each message carries its id in recipient, header and last line. Never refuses mail. */
+/** An SMTP receiver on loopback that audits: each message carries its id in recipient, header and last line. Refuses only when told to. */
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
-
-interface Arrival {
-  count: number;
-  /** Milliseconds of `performance.now()` at the reply to the final dot. */
-  readonly firstAt: number;
-  lastAt: number;
-}
+import { createMeter, type MeterReading } from "#operator/provider/meter.ts";
+import { type Books, count, note, openBooks } from "./sink-books.ts";
 
 export interface Sink extends AsyncDisposable {
   /** One listener each: a site of its own for whoever routes there. */
   readonly ports: readonly number[];
-  /** By the recipient's local part: the id, and a dot and a number when the message has several recipients. */
-  readonly arrivals: ReadonlyMap<string, Arrival>;
-  /** Messages that are not what their recipient should have got. */
+  readonly arrivals: Readonly<Books>["arrivals"];
+  readonly refused: ReadonlyMap<string, number>;
+  readonly returned: ReadonlyMap<string, number>;
   readonly damaged: readonly string[];
-  /** Times at which a connection that had been silent for 8 s began another message: nobody who is awake keeps one that long. */
+  /** Nobody who is awake keeps a connection that long. */
   readonly wokenMails: readonly number[];
+  /** Transactions open at this moment. */
+  open(): number;
+  /** Connections and messages of one of `ports`, by its place. */
+  meter(place: number): MeterReading;
+  /** Hangs up on everybody, whatever they are at. */
+  hangUp(): void;
   /** Milliseconds between a final dot and its reply; 0 at first. */
   delay(ms: number): void;
   /** From now on no final dot is answered, until `release()`. */
@@ -29,28 +30,30 @@ export interface SinkOptions {
   readonly ports: number;
   /** Whether a message is answered with 451 the first time it comes; default none. */
   defers?(recipient: string): boolean;
+  /** Whether a message is answered with 550 each time it comes; default none. */
+  refuses?(recipient: string): boolean;
 }
 
 /** Every second port offers CHUNKING, so that DATA and BDAT are both seen. @example await using sink = await startSink({ ports: 4 }); */
 export async function startSink(options: SinkOptions): Promise<Sink> {
-  const books: Books = {
-    arrivals: new Map(),
-    damaged: [],
-    wokenMails: [],
-    deferred: new Set(),
-    delayMs: 0,
-    held: undefined,
-  };
-  const defers = options.defers ?? (() => false);
+  const books = openBooks(options.ports);
+  const pace: Pace = { delayMs: 0, held: undefined };
+  const { defers = () => false, refuses = () => false } = options;
   const sockets = new Set<Socket>();
   const servers: Server[] = [];
   for (let index = 0; index < options.ports; index++) {
     const offersChunking = index % 2 === 0;
+    const meter = books.meters[index];
     const server = createServer({ noDelay: true }, (socket) => {
       sockets.add(socket);
-      socket.on("close", () => sockets.delete(socket));
+      meter?.connected();
+      socket.on("close", () => {
+        sockets.delete(socket);
+        meter?.disconnected();
+      });
       socket.on("error", () => socket.destroy());
-      receive(socket, { books, offersChunking, defers });
+      const noteMail = (size: number): void => meter?.message(performance.now(), 1, size);
+      receive(socket, { books, pace, offersChunking, defers, refuses, noteMail });
     });
     server.listen(0, "127.0.0.1", 4096);
     await once(server, "listening");
@@ -59,15 +62,22 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
   return {
     ports: servers.map((server) => (server.address() as AddressInfo).port),
     arrivals: books.arrivals,
+    refused: books.refused,
+    returned: books.returned,
     damaged: books.damaged,
-    delay(ms) {
-      books.delayMs = ms;
-    },
     wokenMails: books.wokenMails,
-    hold: () => void (books.held ??= []),
+    open: () => books.open,
+    meter: (place) => (books.meters[place] ?? createMeter()).read(),
+    hangUp() {
+      for (const socket of sockets) socket.resetAndDestroy();
+    },
+    delay(ms) {
+      pace.delayMs = ms;
+    },
+    hold: () => void (pace.held ??= []),
     release() {
-      const held = books.held ?? [];
-      books.held = undefined;
+      const held = pace.held ?? [];
+      pace.held = undefined;
       for (const resume of held) resume();
     },
     async [Symbol.asyncDispose]() {
@@ -77,12 +87,7 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
   };
 }
 
-interface Books {
-  readonly arrivals: Map<string, Arrival>;
-  readonly damaged: string[];
-  readonly wokenMails: number[];
-  /** Recipients that have had their 451. */
-  readonly deferred: Set<string>;
+interface Pace {
   delayMs: number;
   held: (() => void)[] | undefined;
 }
@@ -90,6 +95,7 @@ interface Books {
 interface Session {
   input: Buffer;
   recipients: string[];
+  isOpen: boolean;
   phase: "commands" | "data" | "chunk" | "held";
   chunk: { left: number; isLast: boolean };
   readonly chunks: Buffer[];
@@ -100,14 +106,19 @@ const endOfData = Buffer.from("\r\n.\r\n");
 
 interface Manner {
   readonly books: Books;
+  readonly pace: Pace;
   readonly offersChunking: boolean;
   defers(recipient: string): boolean;
+  refuses(recipient: string): boolean;
+  noteMail(size: number): void;
 }
 
-function receive(socket: Socket, { books, offersChunking, defers }: Manner): void {
+function receive(socket: Socket, manner: Manner): void {
+  const { books, pace, offersChunking, defers } = manner;
   const session: Session = {
     input: Buffer.alloc(0),
     recipients: [],
+    isOpen: false,
     phase: "commands",
     chunk: { left: 0, isLast: false },
     chunks: [],
@@ -118,11 +129,27 @@ function receive(socket: Socket, { books, offersChunking, defers }: Manner): voi
     if (replies !== "" && !socket.destroyed) socket.write(replies);
     replies = "";
   };
+  const begin = (): void => {
+    session.isOpen = true;
+    books.open++;
+  };
+  const end = (): void => {
+    session.isOpen = false;
+    books.open--;
+  };
+  socket.on("close", () => session.isOpen && end());
   const finish = (message: Buffer): void => {
     const { recipients } = session;
     session.recipients = [];
+    manner.noteMail(message.length);
     const settle = (): void => {
       const [first = ""] = recipients;
+      end();
+      if (manner.refuses(first)) {
+        count(books.refused, first);
+        replies += "550 5.1.1 nobody here\r\n";
+        return;
+      }
       if (defers(first) && !books.deferred.has(first)) {
         books.deferred.add(first);
         replies += "451 4.2.0 not now\r\n";
@@ -132,7 +159,7 @@ function receive(socket: Socket, { books, offersChunking, defers }: Manner): voi
       replies += "250 2.0.0 taken\r\n";
     };
     // A client that is gone gets no reply, so its message was not taken.
-    if (books.delayMs === 0 && books.held === undefined) return settle();
+    if (pace.delayMs === 0 && pace.held === undefined) return settle();
     session.phase = "held";
     const resume = (): void => {
       if (socket.destroyed) return;
@@ -140,13 +167,15 @@ function receive(socket: Socket, { books, offersChunking, defers }: Manner): voi
       settle();
       advance();
     };
-    if (books.held !== undefined) books.held.push(resume);
-    else setTimeout(resume, books.delayMs);
+    if (pace.held !== undefined) pace.held.push(resume);
+    else setTimeout(resume, pace.delayMs);
     return undefined;
   };
   const obey = (line: string): void => {
     const verb = line.slice(0, 4).toUpperCase();
     if (verb === "MAIL" && performance.now() - lastAt > silenceMs) books.wokenMails.push(performance.now());
+    if (verb === "MAIL" && !session.isOpen) begin();
+    if (verb === "RSET" && session.isOpen) end();
     if (verb === "RCPT") session.recipients.push(/<([^@>]*)@/.exec(line)?.[1] ?? line);
     if (verb === "RSET") session.recipients = [];
     if (verb === "DATA") session.phase = "data";
@@ -209,21 +238,4 @@ function receive(socket: Socket, { books, offersChunking, defers }: Manner): voi
     lastAt = performance.now();
   });
   flush();
-}
-
-function note({ arrivals, damaged }: Books, recipients: readonly string[], message: Buffer): void {
-  const now = performance.now();
-  // Field names may change their case on the way, and nodemailer changes it.
-  const head = message.toString("latin1", 0, 4096).replace(/^x-test-id:/im, "X-Test-Id:");
-  const tail = message.toString("latin1", Math.max(0, message.length - 100)).trimEnd();
-  for (const recipient of recipients) {
-    const [id = ""] = recipient.split(".");
-    if (!head.includes(`X-Test-Id: ${id}\r\n`) || !tail.endsWith(`end of ${id}`)) damaged.push(recipient);
-    const known = arrivals.get(recipient);
-    if (known === undefined) arrivals.set(recipient, { count: 1, firstAt: now, lastAt: now });
-    else {
-      known.count++;
-      known.lastAt = now;
-    }
-  }
 }

@@ -31,8 +31,16 @@ export interface Entries {
   removeBody(id: string): Promise<boolean>;
   /** Removals not acknowledged yet: open in the sense of decisions.md 14. */
   removing(): number;
+  /**
+   * True while a removal of the shard's waits longer than a healthy server takes: all that is sent meanwhile would come again if this
+   * pod, or its way to the server, did not last.
+   */
+  isStalled(shard: number): boolean;
   close(): void;
 }
+
+/** A delete takes milliseconds, and hundreds of them on a machine that has too much to do. */
+const stalledMs = 1_000;
 
 export function createEntries(spool: Spool): Entries {
   const deletions = createDeletions(spool);
@@ -51,6 +59,7 @@ export function createEntries(spool: Spool): Entries {
     },
     removeBody: (id) => removeBody(spool, id),
     removing: deletions.pending,
+    isStalled: (shard) => deletions.oldestMs(spool.names.shardStream(shard)) > stalledMs,
     close: deletions.close,
   };
 }
