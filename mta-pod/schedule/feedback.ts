@@ -40,6 +40,10 @@ export function applyFeedback(flight: Flight, feedback: Feedback, { now, random 
       else if (site.backoff.strike(startedAt, now, random))
         for (const each of site.links.values()) each.window.restart(1);
       return;
+    case "proxy":
+      // Other sources go on, with what this one would have sent.
+      link.pause.strike(startedAt, now, random);
+      return;
     case "neutral":
       return;
     default:

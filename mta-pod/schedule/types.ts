@@ -50,9 +50,10 @@ export type Step =
 
 /**
  * good: a transaction ended well. throttled: 421, or a 4xx that speaks of rate. unreachable: no connection could be
- * made. neutral: a refusal of this mail, or a reason of our own; says nothing about the site.
+ * made. proxy: the source's proxy failed, which pauses that source at this site. neutral: a refusal of this mail, or a
+ * reason of our own; says nothing about the site.
  */
-export type Feedback = "good" | "throttled" | "unreachable" | "neutral";
+export type Feedback = "good" | "throttled" | "unreachable" | "proxy" | "neutral";
 
 export interface FinishResult {
   readonly feedback: Feedback;

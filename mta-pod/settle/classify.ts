@@ -37,6 +37,7 @@ export function classifyFault(fault: Fault): OutcomeClass {
     case "refused":
     case "closed":
     case "network":
+    case "proxy":
       return "connect";
     case "timeout":
       return "timeout";

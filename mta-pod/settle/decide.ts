@@ -37,8 +37,11 @@ export interface RecipientOutcome {
   readonly text: string;
 }
 
-/** `unreachable`: charge the site. `throttled`: the peer wants less. `neutral`: says nothing about the site. */
-type Feedback = "good" | "throttled" | "unreachable" | "neutral";
+/**
+ * `unreachable`: charge the site. `proxy`: charge the source at this site. `throttled`: the peer wants less. `neutral`: says
+ * nothing about the site.
+ */
+type Feedback = "good" | "throttled" | "unreachable" | "proxy" | "neutral";
 
 type Next =
   /** Every recipient is settled: delete the entry. */
@@ -127,8 +130,9 @@ function decideFault(input: DecideInput, fault: Fault, replies: readonly (Reply 
     return settled(input, recipients, { feedback: "neutral", possibleDuplicate: false });
   if (isBeforeMail(fault)) {
     // Charge the site, not the message: RFC 5321 4.5.4.1 wants unreachable hosts remembered.
-    if (input.now < input.expiresAt) return requeue(fault, "unreachable");
-    return settled(input, recipients, { feedback: "unreachable", possibleDuplicate: false });
+    const feedback = fault.kind === "proxy" ? "proxy" : "unreachable";
+    if (input.now < input.expiresAt) return requeue(fault, feedback);
+    return settled(input, recipients, { feedback, possibleDuplicate: false });
   }
   return settled(input, recipients, {
     feedback: fault.kind === "protocol" && fault.reply === undefined ? "neutral" : "throttled",

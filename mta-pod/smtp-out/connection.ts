@@ -173,6 +173,7 @@ class Outbound implements Connection {
       this.#events.ready(facts);
     });
     return {
+      reached: () => {},
       connected: () => {},
       secured: () => {},
       reply: (code, text) => this.#reply(code, text),

@@ -6,6 +6,7 @@ import type { Reply } from "../smtp/reply.ts";
 import type { Fault, FaultKind, PeerFacts, Stage, Target } from "../smtp/transaction.ts";
 import { Deadline } from "./deadline.ts";
 import type { Extensions } from "./extensions.ts";
+import type { Hop } from "./hop.ts";
 import { Handshake, type HandshakeStep } from "./handshake.ts";
 import { cleanReply } from "./reply-parser.ts";
 import type { TlsPolicy } from "./tls-policy.ts";
@@ -14,6 +15,8 @@ import { Wire, type WireEvents } from "./wire.ts";
 export interface OpeningOptions {
   readonly targets: readonly Target[];
   readonly localAddress?: string;
+  /** Through a proxy; `localAddress` is then not used. */
+  readonly hop?: Hop;
   readonly ehlo: string;
   readonly tls: "Opportunistic" | "Required" | "None";
   readonly timeouts: Rule["timeouts"];
@@ -51,6 +54,8 @@ export class Opening {
   #aborted = false;
   #wire: Wire | undefined;
   #handshake: Handshake | undefined;
+  /** What fails before is the proxy's trouble. */
+  #reached = false;
   #connected = false;
   #tls = "";
   /** The reply to the last step: what a refusal was said with. */
@@ -61,7 +66,10 @@ export class Opening {
     this.#events = events;
     this.#policy = deps.tlsPolicy;
     this.#deadline = new Deadline(deps.clock, () =>
-      this.#trouble({ kind: "timeout", text: "no answer in time" }),
+      this.#trouble({
+        kind: this.#reached ? "timeout" : "proxy",
+        text: this.#reached ? "no answer in time" : "the proxy does not let us in in time",
+      }),
     );
     // Not before the caller has what this constructor returns.
     queueMicrotask(() => this.#next());
@@ -78,11 +86,13 @@ export class Opening {
   #next(): void {
     const target = this.#options.targets[this.#index];
     if (target === undefined || this.#aborted) return this.#fail();
+    const { hop, localAddress, timeouts } = this.#options;
+    this.#reached = hop === undefined;
     this.#connected = false;
     this.#tls = "";
     this.#handshake = new Handshake({ ehlo: this.#options.ehlo, tls: this.#mode(target) });
-    this.#deadline.arm(this.#options.timeouts.connectMs);
-    this.#wire = new Wire(target, this.#options.localAddress, this.#wireEvents());
+    this.#deadline.arm(hop === undefined ? timeouts.connectMs : hop.connectMs);
+    this.#wire = new Wire(target, { localAddress, hop }, this.#wireEvents());
   }
 
   #mode(target: Target): "Opportunistic" | "Required" | "None" {
@@ -93,6 +103,10 @@ export class Opening {
 
   #wireEvents(): WireEvents {
     return {
+      reached: () => {
+        this.#reached = true;
+        this.#deadline.arm(this.#options.timeouts.connectMs);
+      },
       connected: () => {
         this.#connected = true;
         this.#deadline.arm(this.#options.timeouts.bannerMs);
@@ -179,7 +193,8 @@ export class Opening {
     }
     this.#tlsFailed = false;
     this.#faults.push(fault);
-    this.#index++;
+    // The other targets lie behind the same proxy.
+    this.#index = this.#reached ? this.#index + 1 : this.#options.targets.length;
   }
 
   #fail(): void {

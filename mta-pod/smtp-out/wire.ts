@@ -3,10 +3,19 @@ import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import type { FaultKind, Target } from "../smtp/transaction.ts";
 import { totalLength } from "./body.ts";
+import { type Hop, proxyHeader, SocksClient } from "./hop.ts";
 import { ReplyParser } from "./reply-parser.ts";
 import type { TlsPolicy } from "./tls-policy.ts";
 
+/** How a connection leaves: from a local address, or through a proxy. */
+export interface Way {
+  readonly localAddress?: string | undefined;
+  readonly hop?: Hop | undefined;
+}
+
 export interface WireEvents {
+  /** The proxy on the way has let us in; before `connected`. */
+  reached(): void;
   connected(): void;
   secured(tls: string): void;
   reply(code: number, text: string): void;
@@ -33,18 +42,25 @@ export class Wire {
   #connected = false;
   #ended = false;
   #drained: (() => void) | undefined;
+  readonly #hop: Hop | undefined;
+  #socks: SocksClient | undefined;
+  /** Where the proxy says that it sends from. */
+  #sentFrom: string | undefined;
 
-  constructor(target: Target, localAddress: string | undefined, events: WireEvents) {
+  constructor(target: Target, { localAddress, hop }: Way, events: WireEvents) {
     this.#events = events;
     this.#target = target;
+    this.#hop = hop;
     this.#parser = new ReplyParser((code, text) => {
       if (!this.#ended) this.#events.reply(code, text);
     });
-    const from = localAddress === undefined ? {} : { localAddress };
-    this.#socket = connect({ host: target.address, port: target.port, noDelay: true, ...from });
+    const from = localAddress === undefined || hop !== undefined ? {} : { localAddress };
+    const to =
+      hop === undefined ? { host: target.address, port: target.port } : { host: hop.host, port: hop.port };
+    this.#socket = connect({ ...to, noDelay: true, ...from });
     this.#socket.on("connect", () => {
-      this.#connected = true;
-      if (!this.#ended) this.#events.connected();
+      if (hop === undefined) this.#arrive();
+      else if (!this.#ended) this.#passThrough(hop);
     });
     this.#listen(this.#socket);
   }
@@ -55,7 +71,49 @@ export class Wire {
   }
 
   get localAddress(): string {
-    return this.#socket.localAddress ?? "";
+    return this.#sentFrom ?? this.#socket.localAddress ?? "";
+  }
+
+  #arrive(): void {
+    this.#connected = true;
+    if (!this.#ended) this.#events.connected();
+  }
+
+  #passThrough(hop: Hop): void {
+    if (hop.protocol === "SOCKS5") {
+      this.#socks = new SocksClient(hop, this.#target);
+      this.#socket.write(this.#socks.start());
+      return;
+    }
+    this.#events.reached();
+    const header = proxyHeader(hop.address ?? "", this.#target);
+    if (header === undefined)
+      return this.#lose("network", `${hop.address ?? "no address"} cannot send to ${this.#target.address}`);
+    this.#sentFrom = hop.address;
+    this.#socket.write(header);
+    this.#arrive();
+  }
+
+  #hear(socks: SocksClient, chunk: Buffer): void {
+    const step = socks.push(chunk);
+    switch (step.kind) {
+      case "wait":
+        return;
+      case "write":
+        if (step.reached) this.#events.reached();
+        this.#socket.write(step.bytes);
+        return;
+      case "refused":
+        return this.#lose(step.byProxy ? "proxy" : "network", step.text);
+      case "through":
+        this.#socks = undefined;
+        if (step.address !== "") this.#sentFrom = step.address;
+        this.#arrive();
+        if (step.rest.length > 0) this.#data(step.rest);
+        return;
+      default:
+        return step satisfies never;
+    }
   }
 
   /** Takes over the socket. What the peer sent in clear until now is dropped (RFC 3207 §6: response injection). */
@@ -145,16 +203,19 @@ export class Wire {
       resume();
     });
     // Without waiting for our own writes to drain: a peer that has finished reads nothing any more.
-    socket.on("end", () => this.#lose("closed", "the peer closed the connection"));
+    socket.on("end", () =>
+      this.#lose(this.#closedKind(), this.#closedText("the peer closed the connection")),
+    );
     socket.on("error", (error: NodeJS.ErrnoException) => this.#lose(this.#kindOf(error), textOf(error)));
     socket.on("close", () => {
-      this.#lose("closed", "the connection is closed");
+      this.#lose(this.#closedKind(), this.#closedText("the connection is closed"));
       this.#events.closed();
     });
   }
 
   #data(chunk: Buffer): void {
     if (this.#ended) return;
+    if (this.#socks !== undefined) return this.#hear(this.#socks, chunk);
     const problem = this.#parser.push(chunk);
     if (problem !== undefined) return this.#lose("protocol", problem);
     if (!this.#ended) this.#events.read(this.#parser.begun);
@@ -166,8 +227,17 @@ export class Wire {
     this.#events.lost(kind, text);
   }
 
+  #closedKind(): FaultKind {
+    return this.#connected || this.#hop === undefined ? "closed" : "proxy";
+  }
+
+  #closedText(text: string): string {
+    if (this.#connected || this.#hop === undefined) return text;
+    return `proxy ${this.#hop.host}:${this.#hop.port}: the proxy closed the connection`;
+  }
+
   #kindOf(error: NodeJS.ErrnoException): FaultKind {
-    if (!this.#connected) return "network";
+    if (!this.#connected) return this.#hop === undefined ? "network" : "proxy";
     if (error.code?.startsWith("ERR_SSL") || error.code?.startsWith("ERR_TLS")) return "tls";
     return error.code === "ECONNRESET" || error.code === "EPIPE" ? "closed" : "network";
   }

@@ -25,11 +25,13 @@ export interface Transaction {
 /** Where a fault struck; "final" = after the final dot, when the peer may already have taken the mail. */
 export type Stage = "connect" | "greeting" | "ehlo" | "tls" | "mail" | "rcpt" | "data" | "body" | "final";
 
+/** "proxy": the source's own way out is at fault, the destination was not reached. */
 export type FaultKind =
   | "refused"
   | "timeout"
   | "closed"
   | "network"
+  | "proxy"
   | "tls"
   | "protocol"
   | "unsupported"
