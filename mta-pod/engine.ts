@@ -54,6 +54,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const recent = new RecentIds();
   let admission = createAdmission(live.current());
   let signers = createSigners(live.current(), log);
+  let isRefused = false;
   const shards = createShards({
     spool,
     log,
@@ -94,7 +95,11 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const peers = createPeers({ spool, members: () => pod.ownership.members() });
   const transfers = createTransfers({ pod, shardCount, peers, deliver, parents, shards, outbound });
   const { leaving, former } = transfers;
-  const facts = createPoolFacts(pod, transfers.openConnections);
+  const facts = createPoolFacts({
+    pod,
+    openConnections: transfers.openConnections,
+    refuses: () => isRefused,
+  });
   pod.ownership.setHeartbeatPayload(facts.payload);
   const acts = createActs({ pod, peers, deliver });
   const suspending = createSuspending({ pod, spool, peers, pump: () => deliver.pump() });
@@ -119,8 +124,14 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     deliver.pump();
   };
   adopt(live.current());
-  live.onChange(adopt);
-  live.onRefused(() => pod.metrics.configErrors.inc({}));
+  live.onChange((config) => {
+    isRefused = false;
+    adopt(config);
+  });
+  live.onRefused(() => {
+    isRefused = true;
+    pod.metrics.configErrors.inc({});
+  });
   const quotas = createQuotas({ spool, pods: () => pod.ownership.members().length });
   const receive = createReceive({
     pod,

@@ -22,7 +22,15 @@ const reportedTenants = 500;
 /** The payload is asked for more often than it is sent. */
 const freshMs = 500;
 
-export function createPoolFacts(pod: Pod, openConnections: Transfers["openConnections"]): PoolFacts {
+export interface PoolFactsDeps {
+  readonly pod: Pod;
+  readonly openConnections: Transfers["openConnections"];
+  /** Whether the newest configuration was refused. */
+  refuses(): boolean;
+}
+
+export function createPoolFacts({ pod, openConnections, refuses }: PoolFactsDeps): PoolFacts {
+  const busySince = createBusyMeter(pod);
   let last: Readonly<Record<string, unknown>> = {};
   let madeAt = Number.NEGATIVE_INFINITY;
   const queuedHere = (): Record<string, number> => {
@@ -62,10 +70,26 @@ export function createPoolFacts(pod: Pod, openConnections: Transfers["openConnec
         queued: total.ready + total.waiting + total.suspended + total.inflight,
         oldestAt: total.oldest > 0 ? total.oldest : null,
         sendable: total.ready + total.inflight,
-        shaped: shapedHere(pod, total.ready),
+        backlog: { messages: total.ready - shapedHere(pod, total.ready), oldestAt: null },
+        busy: busySince(),
+        refuses: refuses(),
         tenants: Object.fromEntries(tenants.map((tenant) => [tenant, pod.scheduler.count({ tenant })])),
       };
     },
+  };
+}
+
+/** How busy the event loop is; over a second at least, however often it is asked. */
+function createBusyMeter({ clock }: Pod): () => number {
+  let before = performance.eventLoopUtilization();
+  let measuredAt = clock.monotonic();
+  let busy = 0;
+  return () => {
+    if (clock.monotonic() - measuredAt < 1000) return busy;
+    busy = Math.min(1, Math.max(0, performance.eventLoopUtilization(before).utilization));
+    before = performance.eventLoopUtilization();
+    measuredAt = clock.monotonic();
+    return busy;
   };
 }
 

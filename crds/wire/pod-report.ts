@@ -27,8 +27,16 @@ const podReportSchema = z.object({
   oldestAt: count.nullable(),
   /** Entries that could leave now if limits allowed it. */
   sendable: count,
-  /** Of those, the ones that a limit of their site holds back: more pods would not send them sooner. */
-  shaped: count,
+  /** Of those, the ones that wait for nothing but a pod: more pods would send them sooner. */
+  backlog: z.object({
+    messages: count,
+    /** ms since 1970 when the oldest of them was accepted; null when there is none, or it is not known. */
+    oldestAt: count.nullable(),
+  }),
+  /** Share of time that its event loop was busy since the report before, 0 to 1. */
+  busy: z.number().min(0).max(1),
+  /** The newest configuration that it has seen cannot be used: it keeps the last good one. */
+  refuses: z.boolean(),
   /** Queued entries of the tenants that were asked about. */
   tenants: z.record(z.string(), count),
 });
