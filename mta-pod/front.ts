@@ -1,8 +1,9 @@
 /** Opens the front doors of a pod (SMTP, submission, submissions, HTTP, admin) and closes them in order. Rejects when a port is taken. */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { createSecureContext } from "node:tls";
 import type { Admission } from "./admit/admission.ts";
 import type { ActionName } from "./acts.ts";
+import { followCertificate } from "./config/tls-files.ts";
 import type { Explain } from "./explain.ts";
 import type { QueueQuery } from "./queue-query.ts";
 import { startAdmin } from "./http-in/admin.ts";
@@ -28,6 +29,8 @@ export interface FrontDeps {
   readonly options: PodOptions;
   readonly clock: Clock;
   readonly log: Log;
+  /** Aborted at the end. */
+  readonly signal: AbortSignal;
   readonly hostname: string;
   readonly hooks: InboundHooks;
   readonly explain: Explain;
@@ -46,7 +49,8 @@ export interface Front {
 export async function openFront(deps: FrontDeps): Promise<Front> {
   const { options, clock, log, hooks } = deps;
   const { bind: host, ports, reusePort, local } = options;
-  const tls = readTls(options.tlsDir);
+  const listeners = new Map<string, Listener>();
+  const certificate = options.tlsDir === null ? () => null : followTls(options.tlsDir, listeners, deps);
   const budget = createBufferBudget(maxBufferedBytes);
   const maxMessageBytes = (login: Login | null): number =>
     login === null ? defaultMessageBytes : deps.admission().maxMessageBytes(login);
@@ -56,7 +60,7 @@ export async function openFront(deps: FrontDeps): Promise<Front> {
       host,
       port,
       reusePort,
-      tls,
+      tls: certificate(),
       implicitTls: name === "submissions",
       hostname: deps.hostname,
       maxMessageBytes,
@@ -71,15 +75,14 @@ export async function openFront(deps: FrontDeps): Promise<Front> {
       clock,
       log,
     });
-  const listeners = new Map<string, Listener>();
   for (const name of ["smtp", "submission", "submissions"] as const) {
-    if (ports[name] < 0 || (name === "submissions" && tls === null)) continue;
+    if (ports[name] < 0 || (name === "submissions" && options.tlsDir === null)) continue;
     listeners.set(name, await smtp(name, ports[name]));
   }
   const injection = ports.http < 0 ? undefined : await startInjection(injectionOptions(deps));
-  const token =
-    options.adminTokenFile === null ? undefined : readFileSync(options.adminTokenFile, "utf8").trim();
-  const admin = ports.admin < 0 || !token ? undefined : await startAdmin(adminOptions(deps, token));
+  const tokenFile = options.adminTokenFile;
+  const admin =
+    ports.admin < 0 || tokenFile === null ? undefined : await startAdmin(adminOptions(deps, tokenFile));
   const opened: Record<string, number> = {};
   for (const [name, listener] of listeners) opened[name] = listener.port;
   if (injection !== undefined) opened["http"] = injection.port;
@@ -98,10 +101,34 @@ export async function openFront(deps: FrontDeps): Promise<Front> {
   };
 }
 
-function readTls(dir: string | null): TlsMaterial | null {
-  return dir === null
-    ? null
-    : { key: readFileSync(join(dir, "tls.key")), cert: readFileSync(join(dir, "tls.crt")) };
+/** Until there is a certificate nobody is offered TLS; a renewed one is for handshakes from then on. */
+function followTls(
+  dir: string,
+  listeners: ReadonlyMap<string, Listener>,
+  { log, signal }: FrontDeps,
+): () => TlsMaterial | null {
+  let current: TlsMaterial | null = null;
+  followCertificate({
+    dir,
+    signal,
+    onCertificate(material) {
+      createSecureContext(material);
+      current = material;
+      for (const listener of listeners.values()) listener.setTls(material);
+      log.info("certificate loaded", { dir });
+    },
+    onIssue: (issue) => log.error("no certificate that can be used", { dir, issue }),
+  });
+  return () => current;
+}
+
+/** Read for each request: it may be made again while we run. No file, no token, nobody is let in. */
+function readToken(file: string): string {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch {
+    return "";
+  }
 }
 
 function injectionOptions({ options, hooks, explain, hostname, log }: FrontDeps) {
@@ -115,12 +142,12 @@ function injectionOptions({ options, hooks, explain, hostname, log }: FrontDeps)
   };
 }
 
-function adminOptions({ options, explain, witness, log }: FrontDeps, token: string) {
+function adminOptions({ options, explain, witness, log }: FrontDeps, tokenFile: string) {
   return {
     host: options.bind,
     port: options.ports.admin,
     reusePort: options.reusePort,
-    token,
+    token: () => readToken(tokenFile),
     log,
     hooks: {
       queue: (query: QueueQuery) => explain.queue(query),

@@ -12,7 +12,11 @@ export interface LiveConfig {
 }
 
 /** Rejects when `signal` aborts before there is one: a mounted volume may still be empty when the container starts. */
-export function liveConfig(options: PodOptions, log: Log, signal: AbortSignal): Promise<LiveConfig> {
+export function liveConfig(
+  options: PodOptions,
+  log: Log,
+  { signal, onWaiting }: { readonly signal: AbortSignal; onWaiting(what: string): void },
+): Promise<LiveConfig> {
   const changed: ((config: PodConfig) => void)[] = [];
   const refused: (() => void)[] = [];
   let current: PodConfig | undefined;
@@ -39,6 +43,8 @@ export function liveConfig(options: PodOptions, log: Log, signal: AbortSignal): 
       },
       onIssues(issues) {
         for (const listener of refused) listener();
+        const [first] = issues;
+        if (current === undefined && first !== undefined) onWaiting(`a configuration: ${formatIssue(first)}`);
         log.error("configuration refused", { issues: issues.slice(0, 20).map(formatIssue) });
       },
     });

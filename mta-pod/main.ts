@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { type PodOptions, podUsage, readPodOptions, UsageError } from "./options.ts";
-import { startPod } from "./start.ts";
+import { type RunningPod, startPod } from "./start.ts";
 import { createLog } from "./telemetry/pino-log.ts";
 
 /** Bodies come out of slabs: one buffer of V8's for two dozen mails of 10 KB, and memory that goes back when they do. */
@@ -12,7 +12,7 @@ async function main(args: readonly string[]): Promise<void> {
   Buffer.poolSize = slabBytes;
   let options: PodOptions;
   try {
-    options = readPodOptions(args, hostname());
+    options = readPodOptions(args, process.env["POD_NAME"] || hostname());
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     process.stderr.write(`${error.message}\n${podUsage}\n`);
@@ -30,22 +30,22 @@ async function main(args: readonly string[]): Promise<void> {
     setTimeout(() => process.exit(1), 50);
   });
   const stop = new AbortController();
-  const pod = await startPod({ options, log, incarnation, signal: stop.signal });
-  process.stdout.write(`${JSON.stringify({ ready: true, pod: options.name, incarnation, ...pod.ports })}\n`);
-  let stopping = false;
-  const shutdown = (reason: string): void => {
-    if (stopping) return;
-    stopping = true;
-    log.info("stopping", { reason });
-    stop.abort();
-    void pod.stop().then(
+  let pod: RunningPod | undefined;
+  const end = (running: RunningPod): void =>
+    void running.stop().then(
       () => process.exit(0),
       (error: unknown) => {
         log.error("stop failed", { error: String(error) });
         process.exit(1);
       },
     );
+  const shutdown = (reason: string): void => {
+    if (stop.signal.aborted) return;
+    log.info("stopping", { reason });
+    stop.abort();
+    if (pod !== undefined) end(pod);
   };
+  // Before the start, which may wait: the first process of a container has no other way to be stopped.
   process.on("SIGTERM", () => shutdown("SIGTERM"));
   process.on("SIGINT", () => shutdown("SIGINT"));
   if (options.exitWithParent) {
@@ -53,6 +53,14 @@ async function main(args: readonly string[]): Promise<void> {
     process.stdin.on("error", () => shutdown("parent is gone"));
     process.stdin.resume();
   }
+  try {
+    pod = await startPod({ options, log, incarnation, signal: stop.signal });
+  } catch (error) {
+    if (stop.signal.aborted) process.exit(0);
+    throw error;
+  }
+  if (stop.signal.aborted) return end(pod);
+  process.stdout.write(`${JSON.stringify({ ready: true, pod: options.name, incarnation, ...pod.ports })}\n`);
 }
 
 function stackOf(error: unknown): string | undefined {

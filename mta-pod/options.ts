@@ -35,12 +35,14 @@ export interface PodOptions {
   readonly logLevel: string;
   /** Longest time for open transactions after SIGTERM; 0 = the manifest's drain timeout. */
   readonly drainMs: number;
+  /** How long new connections are still taken after SIGTERM: not every node knows at once that the pod leaves. */
+  readonly lameDuckMs: number;
 }
 
 export const podUsage = `usage: mailboat pod --config DIR --keys DIR [--name NAME] [--bind ADDR] [--smtp-port N] [--submission-port N]
   [--submissions-port N] [--http-port N] [--admin-port N] [--metrics-port N] [--nats URL]... [--nats-dir DIR] [--tls-dir DIR]
   [--admin-token-file FILE] [--resolver HOST:PORT]... [--reuse-port] [--local] [--exit-with-parent]
-  [--log-level debug|info|warn|error] [--drain-ms N]`;
+  [--log-level debug|info|warn|error] [--drain-ms N] [--lame-duck-ms N]`;
 
 function wholeNumber(name: string, text: string, max: number): number {
   const value = Number(text);
@@ -85,6 +87,7 @@ export function readPodOptions(args: readonly string[], hostname: string): PodOp
     exitWithParent: values["exit-with-parent"],
     logLevel: values["log-level"],
     drainMs: wholeNumber("drain-ms", values["drain-ms"], 86_400_000),
+    lameDuckMs: wholeNumber("lame-duck-ms", values["lame-duck-ms"], 60_000),
   };
 }
 
@@ -114,6 +117,7 @@ function parse(args: readonly string[]) {
       "exit-with-parent": { type: "boolean", default: false },
       "log-level": { type: "string", default: "info" },
       "drain-ms": { type: "string", default: "0" },
+      "lame-duck-ms": { type: "string", default: "0" },
     },
   }).values;
 }

@@ -1,13 +1,15 @@
-/** Starts one pod and takes it apart again. Rejects when a port is taken, or when stopped while it still waits. */
+/** Starts one pod and takes it apart again; waits for what is not there yet. Rejects when a port is taken, or when stopped while it waits. */
+import { Registry } from "prom-client";
 import { buildEngine } from "./engine.ts";
 import { openFront } from "./front.ts";
 import { liveConfig } from "./live-config.ts";
 import type { PodOptions } from "./options.ts";
 import { steadyClock, systemClock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
-import { connectSpool } from "./spool/connection.ts";
-import { ensureStreams } from "./spool/streams.ts";
-import { type HealthServer, startHealth } from "./telemetry/health.ts";
+import { openSpool } from "./open-spool.ts";
+import { pause, type Spool } from "./spool/connection.ts";
+import { systemTimers } from "./spool/timers.ts";
+import { startHealth } from "./telemetry/health.ts";
 
 export interface StartOptions {
   readonly options: PodOptions;
@@ -26,53 +28,72 @@ export interface RunningPod {
 export async function startPod(start: StartOptions): Promise<RunningPod> {
   const { options, log, incarnation, signal } = start;
   const clock = steadyClock(systemClock);
-  const live = await liveConfig(options, log, signal);
+  const phase = { waitsFor: "a configuration", stopping: false };
+  const running: { engine?: ReturnType<typeof buildEngine>; spool?: Spool } = {};
+  // First of all: a pod that waits is alive, and says for what.
+  const health = await startHealth({
+    host: options.bind,
+    port: options.ports.metrics,
+    get metrics() {
+      return running.engine?.pod.metrics ?? noMetrics;
+    },
+    notReady: () => notReady(phase, running.spool),
+    status: () => running.engine?.status() ?? { pod: options.name, incarnation, waitsFor: phase.waitsFor },
+  });
+  const onWaiting = (what: string): void => void (phase.waitsFor = what);
+  const live = await liveConfig(options, log, { signal, onWaiting });
   const { manifest } = live.current();
-  const spool = await connectSpool({
-    servers: options.nats.length > 0 ? options.nats : manifest.queue.servers,
-    pool: manifest.pool,
-    pod: options.name,
+  const spool = await openSpool({
+    options,
     incarnation,
-    shards: manifest.queue.shards,
-    replicas: manifest.queue.replicas,
-    maxBytesPerShard: manifest.queue.maxBytesPerShard,
     log,
     clock,
     signal,
+    config: live.current,
+    onWaiting,
   });
-  await ensureStreams(spool);
+  onWaiting("the pool's state");
   const engine = buildEngine({ options, log, clock, incarnation, live, spool });
+  Object.assign(running, { engine, spool });
   await engine.start();
+  onWaiting("its ports");
   const front = await openFront({
     options,
     clock,
     log,
+    signal,
     hostname: manifest.hostname,
     hooks: engine.receive,
     explain: engine.explain,
     admission: engine.admission,
     witness: (pod, dead) => engine.pod.ownership.freeDead(pod, dead),
   });
-  let stopping = false;
-  const health: HealthServer = await startHealth({
-    host: options.bind,
-    port: options.ports.metrics,
-    metrics: engine.pod.metrics,
-    notReady: () => [
-      ...(stopping ? ["stopping"] : []),
-      ...(spool.connected() ? [] : ["nats is not reachable"]),
-    ],
-    status: engine.status,
-  });
+  onWaiting("");
   return {
     ports: { ...front.ports, metrics: health.port },
     async stop() {
-      stopping = true;
+      phase.stopping = true;
       const graceMs = options.drainMs > 0 ? options.drainMs : live.current().manifest.drainTimeoutMs;
+      // Clients are still sent here until every node knows that we leave.
+      await pause(systemTimers, options.lameDuckMs);
       await front.close(graceMs);
       await engine.stop(graceMs);
       await spool.close();
       health.close();
     },
   };
+}
+
+/** Before there is an engine to count. */
+const noMetrics = { registry: new Registry() };
+
+function notReady(
+  { waitsFor, stopping }: { readonly waitsFor: string; readonly stopping: boolean },
+  spool: Spool | undefined,
+): string[] {
+  return [
+    ...(stopping ? ["stopping"] : []),
+    ...(waitsFor === "" ? [] : [`waits for ${waitsFor}`]),
+    ...(spool === undefined || spool.connected() ? [] : ["nats is not reachable"]),
+  ];
 }

@@ -60,7 +60,8 @@ interface AdminHooks {
 }
 
 export interface AdminOptions extends HttpAddress {
-  readonly token: string;
+  /** Asked for each request; "" = nobody is let in. */
+  token(): string;
   readonly hooks: AdminHooks;
   /** Default: silent. */
   readonly log?: Log;
@@ -79,11 +80,10 @@ function parsed<Schema extends z.ZodType>(schema: Schema, input: unknown): z.out
  * (JSON selector, or `{"all": true}`), `GET /v1/acts/:job` (how far that is), `POST /v1/queue/suspend` and `/resume`, `POST /v1/witness` (`{pod, incarnation}`). Every request needs `Bearer <token>`.
  */
 export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
-  const { hooks, token, log = silentLog } = options;
-  if (token === "") throw new Error("Cannot start the admin port: expected a token, got an empty one");
+  const { hooks, log = silentLog } = options;
   const server = createServer(bodyLimit, log);
   server.addHook("onRequest", async (request) => {
-    if (!hasToken(request.headers.authorization, token))
+    if (!hasToken(request.headers.authorization, options.token()))
       throw unauthorized("give the admin token: Bearer TOKEN");
   });
   server.get("/v1/queue", (request) => hooks.queue(parsed(listQuery, request.query)));

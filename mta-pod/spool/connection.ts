@@ -2,27 +2,21 @@
  * The one connection to NATS of a pod: made, kept and closed here. It reconnects for ever; what was under way when it
  * broke is answered "disconnected" and repeated by whoever asked. Throws when aborted or when the server is too old.
  */
-import { readFileSync } from "node:fs";
-import {
-  type ConnectionOptions,
-  connect,
-  createInbox,
-  credsAuthenticator,
-  type NatsConnection,
-} from "@nats-io/transport-node";
+import { type ConnectionOptions, connect, createInbox, type NatsConnection } from "@nats-io/transport-node";
 import { type PoolNames, poolNames } from "#crds/wire/subject.ts";
 import type { Clock } from "#mta-pod/runtime/clock.ts";
 import type { Log } from "#mta-pod/runtime/log.ts";
+import { natsLogin, natsTls } from "./nats-login.ts";
 import { type Answer, type Call, createRequestInbox, type RequestInbox } from "./request-inbox.ts";
 import { systemTimers, type Timers } from "./timers.ts";
 
 export interface SpoolOptions {
   /** `nats://host:port`, `tls://…` or `host:port`; 1 or more. */
   readonly servers: readonly string[];
-  /** NATS credentials (JWT and seed); read again at each connect, so it may be rotated. */
-  readonly credentialsFile?: string;
-  /** CA that signed the server's certificate, when the system does not know it. */
-  readonly caFile?: string;
+  /** Folder with the login and the certificates (`nats-login.ts`). */
+  readonly natsDir?: string | undefined;
+  /** Told at each failed attempt at a first connection. */
+  readonly onWaiting?: ((error: string) => void) | undefined;
   /** `namespace/name`. */
   readonly pool: string;
   readonly pod: string;
@@ -88,9 +82,10 @@ function isSupported(version: string): boolean {
 }
 
 function connectionOptions(options: SpoolOptions): ConnectionOptions & { pendingLimit: number } {
-  const file = options.credentialsFile;
+  const { natsDir, servers } = options;
+  const tls = natsTls(natsDir, servers);
   return {
-    servers: [...options.servers],
+    servers: [...servers],
     name: `mailboat ${options.pool} ${options.pod}`,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 200,
@@ -104,8 +99,8 @@ function connectionOptions(options: SpoolOptions): ConnectionOptions & { pending
     noAsyncTraces: true,
     // Not in the published type: bytes gathered before nats-core writes in the middle of a turn (default 32 KB).
     pendingLimit: 256 * 1024,
-    ...(file === undefined ? {} : { authenticator: credsAuthenticator(() => readFileSync(file)) }),
-    ...(options.caFile === undefined ? {} : { tls: { caFile: options.caFile } }),
+    ...(natsDir === undefined ? {} : { authenticator: natsLogin(natsDir) }),
+    ...(tls === undefined ? {} : { tls }),
   };
 }
 
@@ -115,6 +110,7 @@ async function connectFirst(options: SpoolOptions, timers: Timers): Promise<Nats
     try {
       return await connect(connectionOptions(options));
     } catch (error) {
+      options.onWaiting?.(String(error));
       if (attempt % 20 === 0)
         options.log.warn("nats not reachable", { servers: options.servers, error: String(error) });
     }

@@ -16,6 +16,9 @@ export interface PodInput {
 /** Of the image's user. */
 const userId = 65_532;
 
+/** Until every node knows that the pod is no end point any more: kube-proxy takes about a second. */
+const lameDuckMs = 3000;
+
 /** What a pod does after its drain: hands its shards over, closes NATS. */
 const handOverSeconds = 30;
 
@@ -53,7 +56,7 @@ function container({ pool: { spec }, image, imagePullPolicy }: PodInput, pool: P
     name: "mailboat",
     image: spec.image ?? image,
     ...optional("imagePullPolicy", imagePullPolicy),
-    args: volumes.flatMap(({ args }) => args),
+    args: [...volumes.flatMap(({ args }) => args), "--lame-duck-ms", String(lameDuckMs)],
     env: [
       fromPod("POD_NAME", "metadata.name"),
       fromPod("POD_NAMESPACE", "metadata.namespace"),

@@ -1,5 +1,6 @@
 /** What pods mount, where, and the options that say so. Pure. */
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
+import { natsLoginFiles, natsTlsFiles } from "#crds/pod-config/nats-files.ts";
 import { keySlots, tenantSlots } from "#crds/pod-config/schema.ts";
 import { childNames } from "./object.ts";
 import type { PoolIdentity } from "./object.ts";
@@ -16,9 +17,6 @@ const root = "/etc/mailboat";
 /** For what is secret: the pod's owner and group only. */
 const defaultMode = 0o440;
 
-const natsLogin = ["nats.creds", "username", "password", "token"];
-const natsCertificates = ["ca.crt", "tls.crt", "tls.key"];
-
 /**
  * Every slot is there by name from the start, none needs to exist: a slot that gets its first tenant reaches running
  * pods, and a pool without a configuration yet has pods that wait for one and say so.
@@ -27,8 +25,8 @@ export function volumesOf(pool: PoolIdentity, spec: SendingPoolSpec): PodVolume[
   const { credentialsSecretRef: credentials, tlsSecretRef: natsTls } = spec.queue;
   const keySlotNames = numbered(keySlots, (slot) => childNames.keySlot(pool.name, slot));
   const nats = [
-    ...(credentials === undefined ? [] : [secret(credentials.name, natsLogin)]),
-    ...(natsTls === undefined ? [] : [secret(natsTls.name, natsCertificates)]),
+    ...(credentials === undefined ? [] : [secret(credentials.name, natsLoginFiles)]),
+    ...(natsTls === undefined ? [] : [secret(natsTls.name, natsTlsFiles)]),
   ];
   return [
     projected("config", configMaps(pool), { args: ["--config", `${root}/config`] }),

@@ -21,6 +21,7 @@ describe("readPodOptions()", () => {
       local: false,
       exitWithParent: false,
       logLevel: "info",
+      lameDuckMs: 0,
       drainMs: 0,
     });
   });

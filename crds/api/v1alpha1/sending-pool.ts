@@ -122,7 +122,10 @@ export const sendingPoolSpecSchema = z.strictObject({
   tls: described(
     "Certificate of the listeners; without one there is neither STARTTLS nor port 465, and no login but over HTTP.",
     z.strictObject({
-      secretRef: described("A Secret of type kubernetes.io/tls; renewals are taken over at once.", secretRef),
+      secretRef: described(
+        "A Secret of type kubernetes.io/tls; renewals are taken over in seconds.",
+        secretRef,
+      ),
     }),
   ).optional(),
   service: described("How clients reach the pods.", service).optional(),

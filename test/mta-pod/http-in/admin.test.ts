@@ -7,7 +7,7 @@ interface Running extends AsyncDisposable {
   ask(path: string, init?: { method?: string; body?: unknown; token?: string | null }): Promise<Response>;
 }
 
-async function start(): Promise<Running> {
+async function start(tokenOf = () => "t0ken"): Promise<Running> {
   const calls: unknown[] = [];
   const note =
     (name: string) =>
@@ -19,7 +19,7 @@ async function start(): Promise<Running> {
     host: "127.0.0.1",
     port: 0,
     reusePort: false,
-    token: "t0ken",
+    token: tokenOf,
     hooks: {
       queue: note("queue"),
       message: async (id) => (id === "M1" ? { id } : null),
@@ -120,12 +120,14 @@ test("messages, the busiest and deaths of pods", async () => {
   assert.deepEqual(server.calls, [["top"], ["witness", "mta-0", "i1"]]);
 });
 
-test("startAdmin() does not run without a token", async () => {
-  const never = async (): Promise<unknown> => null;
-  const acts = { act: never, progress: never, suspend: never, resume: never };
-  const hooks = { queue: never, message: never, top: never, ...acts, witness: never };
-  await assert.rejects(
-    startAdmin({ host: "127.0.0.1", port: 0, reusePort: false, token: "", hooks }),
-    /expected a token/,
-  );
+test("a token that is made again lets in who has the new one, and an empty one nobody", async () => {
+  let token = "t0ken";
+  await using server = await start(() => token);
+  assert.equal((await server.ask("/v1/top")).status, 200);
+  token = "another";
+  assert.equal((await server.ask("/v1/top")).status, 401);
+  assert.equal((await server.ask("/v1/top", { token: "another" })).status, 200);
+  token = "";
+  for (const given of ["", "t0ken", "another", null])
+    assert.equal((await server.ask("/v1/top", { token: given })).status, 401, String(given));
 });

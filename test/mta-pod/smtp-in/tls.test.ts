@@ -4,8 +4,7 @@ import { once } from "node:events";
 import { before, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { type TestCertificate, testCertificate } from "#test/kit/certificates.ts";
-import { startListener } from "#mta-pod/smtp-in/listener.ts";
-import { listenerOptions, RawClient, recordingHooks, running, until } from "./kit.ts";
+import { RawClient, recordingHooks, running, until } from "./kit.ts";
 
 let certificate: TestCertificate;
 before(async () => {
@@ -138,6 +137,13 @@ test("TLS below 1.2 is refused", async () => {
   socket.destroy();
 });
 
-test("startListener() rejects implicit TLS without a certificate", async () => {
-  await assert.rejects(startListener(listenerOptions({ implicitTls: true })), /expected a certificate/);
+test("a listener with implicit TLS closes what connects until it has a certificate", async () => {
+  await using server = await running({ name: "submissions", tls: null, implicitTls: true });
+  const { port } = server.listener;
+  await using early = await RawClient.open(port);
+  assert.equal(await early.untilClosed(), "");
+  server.listener.setTls(certificate);
+  await using client = await RawClient.open(port);
+  await secure(client);
+  assert.equal(await client.reply(), "220 mx.test ESMTP");
 });
