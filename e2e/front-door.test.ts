@@ -136,7 +136,14 @@ test("a rejected tenant, a rate, a quota, a full queue, sizes and streams are ea
   await talk.say("MAIL FROM:<a@small.example>");
   for (const n of [1, 2]) assert.match(await talk.say(`RCPT TO:<u${n}@x.example>`), /^250/);
   assert.match(await talk.say("RCPT TO:<u3@x.example>"), /^452 4\.5\.3/);
+  {
+    await using talk = await openAs("daily");
+    assert.match(await post(talk, "daily"), /^452 4\.3\.1/, "held back since the last refusal");
+  }
   const samples = await scrape(local);
+  assert.ok(
+    sumOf(samples, "mailboat_tenant_limit_seconds_total", { tenant: "mail/daily", limit: "quota" }) > 0,
+  );
   for (const [tenant, reason] of [
     ["mail/rejected", "tenant-rejected"],
     ["mail/fast", "rate"],

@@ -13,6 +13,7 @@ import { type Reply, reply } from "./smtp/reply.ts";
 import { dateField, messageIdField, receivedField } from "./smtp/trace.ts";
 import type { Stored } from "./spool/publisher.ts";
 import type { Quotas, Taken } from "./spool/quota.ts";
+import { createOwnLimits } from "./telemetry/own-limits.ts";
 import type { Rated, TenantRates } from "./tenant-rates.ts";
 
 /** A header section larger than this is not looked into further: RFC 5322 has no limit, hostile clients do. */
@@ -29,8 +30,18 @@ export interface ReceiveDeps {
   queued(tenant: string): number;
 }
 
+/** Reasons that are a limit of the tenant's own, and the limit's name in the metric. */
+const limitOf: Partial<Record<Refusal["reason"], string>> = {
+  rate: "rate",
+  quota: "quota",
+  "queue-full": "queued",
+};
+
 export function createReceive(deps: ReceiveDeps): InboundHooks {
   const { pod } = deps;
+  const ownLimits = createOwnLimits(pod.clock, (tenant, limit, seconds) =>
+    pod.metrics.tenantLimit.inc({ tenant: pod.metrics.tenantLabel(tenant), limit }, seconds),
+  );
 
   const refused = (
     tenant: string,
@@ -39,6 +50,8 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
     from = "",
   ): Reply => {
     pod.metrics.rejections.inc({ tenant: pod.metrics.tenantLabel(tenant), reason });
+    const limit = limitOf[reason];
+    if (limit !== undefined) ownLimits.refused(tenant, limit);
     pod.log.info("rejected", { tenant, reason, from, session: session.id, remote: session.remoteAddress });
     // Of somebody who is known: strangers must not be able to push the events of mail out of the log.
     if (session.login !== null)
@@ -97,8 +110,10 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       sendAt: 0,
     };
     deps.intake.put(message, (result) => {
-      if (result.kind === "stored") accepted(pod, message, session);
-      else giveBack();
+      if (result.kind === "stored") {
+        ownLimits.accepted(message.tenant);
+        accepted(pod, message, session);
+      } else giveBack();
       answer(replyTo(result, id));
     });
     return undefined;

@@ -69,6 +69,11 @@ export function createMetrics(sources: MetricsSources) {
       ["tenant", "reason"],
       { most: 3000, labels: ["reason"] },
     ),
+    tenantLimit: counter(
+      "mailboat_tenant_limit_seconds_total",
+      "Time that tenants were held back by limits of their own: from a refusal to the next message.",
+      ["tenant", "limit"],
+    ),
     attempts: counter(
       "mailboat_attempts_total",
       "Transactions tried, by what became of them.",
