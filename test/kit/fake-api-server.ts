@@ -60,6 +60,8 @@ export interface FakeRequest {
 interface Watch {
   readonly request: FakeRequest;
   readonly response: ServerResponse;
+  /** It is told of changes after this version. */
+  readonly from: number;
   sent: number;
   muted: boolean;
   held: string | undefined;
@@ -72,6 +74,8 @@ export interface FakeApiServer extends AsyncDisposable {
   readonly state: FakeState;
   /** Every request so far, in order; clear it with `requests.length = 0`. */
   readonly requests: FakeRequest[];
+  /** How often each fault was done: by kind, for watches `watch-KIND`. */
+  readonly faultsDone: Map<string, number>;
   faults: ((request: FakeRequest) => Fault | undefined) | undefined;
   /** Watches that are open now. */
   watches(): number;
@@ -99,6 +103,8 @@ export async function startFakeApiServer(options: FakeApiServerOptions): Promise
   const watches = new Set<Watch>();
   const sockets = new Set<Socket>();
   const requests: FakeRequest[] = [];
+  const faultsDone = new Map<string, number>();
+  const count = (fault: string) => faultsDone.set(fault, (faultsDone.get(fault) ?? 0) + 1);
   let held: Change[] | undefined;
   const publish = (change: Change) => {
     for (const watch of watches) deliver(watch, change);
@@ -119,6 +125,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions): Promise
     requests.push(request);
     const fault = api.faults?.(request);
     response.on("error", () => undefined);
+    if (fault !== undefined && fault.kind !== "watch") count(fault.kind);
     try {
       if (fault?.kind === "hang") return;
       if (fault?.kind === "cut") return void incoming.socket.destroy();
@@ -147,7 +154,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions): Promise
     request.code = 200;
     response.writeHead(200, { "content-type": "application/json" });
     response.flushHeaders();
-    const watch: Watch = { request, response, sent: 0, muted: false, held: undefined };
+    const watch: Watch = { request, response, from, sent: 0, muted: false, held: undefined };
     watches.add(watch);
     response.on("close", () => watches.delete(watch));
     const waiting = new Set(held);
@@ -160,14 +167,19 @@ export async function startFakeApiServer(options: FakeApiServerOptions): Promise
   }
 
   function deliver(watch: Watch, change: Change): void {
+    // Released late, it may be older than what the watch began with.
+    if (change.version <= watch.from) return;
     const line = eventLine(watch.request, change);
     if (line === undefined || watch.muted || watch.response.destroyed || watch.response.writableEnded) return;
     const fault = api.faults?.(watch.request);
     const isTurn = fault?.kind === "watch" && watch.sent === fault.after;
     watch.sent += 1;
-    if (isTurn) return misbehave(watch, line, fault.then);
-    watch.response.write(line);
-    if (watch.held !== undefined) watch.response.write(watch.held);
+    if (isTurn) {
+      count(`watch-${fault.then}`);
+      return misbehave(watch, line, fault.then);
+    }
+    // In one piece: that a cut falls between two events in the wrong order is more than any client can notice.
+    watch.response.write(line + (watch.held ?? ""));
     watch.held = undefined;
   }
 
@@ -180,6 +192,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions): Promise
     kubeconfig,
     state,
     requests,
+    faultsDone,
     faults: undefined,
     watches: () => watches.size,
     cut() {
@@ -191,7 +204,11 @@ export async function startFakeApiServer(options: FakeApiServerOptions): Promise
     },
     bookmark() {
       for (const watch of watches)
-        if (watch.request.query.get("allowWatchBookmarks") === "true" && !watch.muted && held === undefined)
+        if (
+          watch.request.query.get("allowWatchBookmarks") === "true" &&
+          !watch.muted &&
+          (held ?? watch.held) === undefined
+        )
           watch.response.write(bookmarkLine(watch.request, state.version()));
     },
     holdWatches() {

@@ -1,6 +1,8 @@
 /** What the tests of the room share: kinds, objects, a clock that runs fast or by hand. */
+import { Agent } from "node:http";
 import { systemClock } from "#operator/kube/clock.ts";
-import type { Clock, KubeObject, Random, ResourceType } from "#operator/kube/types.ts";
+import { createTransport } from "#operator/kube/transport.ts";
+import type { Clock, KubeObject, Random, ResourceType, Transport } from "#operator/kube/types.ts";
 
 export const tenants: ResourceType = {
   group: "mailboat.dev",
@@ -105,4 +107,16 @@ export function seeded(seed: number): Random {
 /** Lets everything that is ready run, I/O included. */
 export async function settle(turns = 20): Promise<void> {
   for (let turn = 0; turn < turns; turn += 1) await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+/** Straight to the fake API server, without kubeconfig and repetitions. */
+export function transportTo(api: { readonly url: string }, clock: Clock, timeoutMs?: number): Transport {
+  const agent = new Agent({ keepAlive: true });
+  const access = {
+    server: new URL(api.url),
+    credentials: () => Promise.resolve({ headers: {}, agent }),
+    renew: () => false,
+    close: () => agent.destroy(),
+  };
+  return createTransport({ access, clock, timeoutMs });
 }
