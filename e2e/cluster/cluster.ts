@@ -30,6 +30,8 @@ export interface Cluster extends AsyncDisposable {
   readonly place: Place;
   readonly binaries: Binaries;
   readonly controlPlane: ControlPlane;
+  /** https://HOST:PORT of the API server, from this machine. */
+  readonly server: string;
   /** A file that works from this machine. */
   readonly kubeconfig: string;
   /** Standard output. @throws Error with what kubectl said */
@@ -77,12 +79,10 @@ export async function startCluster({ tier, say = () => {} }: ClusterOptions): Pr
     const plane =
       tier === "full" ? await startFull({ place, binaries, open }) : await startPlane({ place, binaries });
     const file = join(place.folder, "kubeconfig");
-    await writeFile(
-      file,
-      kubeconfig(`https://${plane.address}`, plane.controlPlane.authority.ca, plane.controlPlane.admin),
-    );
+    const server = `https://${plane.address}`;
     const { controlPlane } = plane;
-    const cluster = clusterOf({ place, binaries, file, open, stop, tier, controlPlane, startedAt });
+    await writeFile(file, kubeconfig(server, controlPlane.authority.ca, controlPlane.admin));
+    const cluster = clusterOf({ place, binaries, file, open, stop, tier, server, controlPlane, startedAt });
     await cluster.kubectl(["wait", "--for=create", "serviceaccount/default", "--timeout=60s"]);
     if (tier === "full") {
       const isReady = "--for=condition=Ready";
@@ -162,6 +162,7 @@ interface Parts extends StartOptions {
   readonly stop: () => Promise<void>;
   readonly startedAt: number;
   readonly tier: ClusterOptions["tier"];
+  readonly server: string;
 }
 
 function clusterOf(parts: Parts): Cluster {
@@ -172,6 +173,7 @@ function clusterOf(parts: Parts): Cluster {
     place,
     binaries,
     controlPlane,
+    server: parts.server,
     kubeconfig: file,
     kubectl,
     get: async (args) => JSON.parse(await kubectl(["get", ...args, "-o", "json"])) as Record<string, unknown>,
