@@ -33,6 +33,9 @@ export const natsValues = z
       .describe(
         "Sync the disk before each acknowledgement. null: with one replica, where nothing else keeps the mail.",
       ),
+    tokenSecret: text(
+      "A Secret of the release's namespace with `token` (letters and digits, a letter first) that clients must give. Pools name a copy of it in `spec.queue.credentialsSecretRef`.",
+    ),
     storage: z
       .strictObject({
         persistent: z
@@ -61,7 +64,7 @@ export const natsValues = z
     affinity: affinity.describe("Else servers keep apart from each other, where they can."),
     priorityClassName: text("PriorityClass of the pods."),
     podDisruptionBudget: toggle(true, "A budget of one unavailable; only with three replicas."),
-    networkPolicy: toggle(true, "Lets in only pods of Mailboat: this NATS has no passwords."),
+    networkPolicy: toggle(true, "Lets in only pods of Mailboat."),
   })
   .prefault({})
   .describe("A NATS of the chart's own.");

@@ -254,11 +254,11 @@ describe("the chart", () => {
     const { path } = await findNatsServer({ env: process.env, onFetch: () => undefined });
     const folder = mkdtempSync(join(tmpdir(), "mailboat-chart-"));
     try {
-      for (const replicas of ["1", "3"]) {
-        const file = join(folder, `nats-${replicas}.conf`);
-        const [map] = byKind(render(helm, ["--set", `nats.replicas=${replicas}`]), "ConfigMap");
+      for (const value of ["nats.replicas=1", "nats.replicas=3", "nats.tokenSecret=t"]) {
+        const file = join(folder, `${value}.conf`);
+        const [map] = byKind(render(helm, ["--set", value]), "ConfigMap");
         writeFileSync(file, map?.data?.["nats.conf"] ?? "");
-        const env = { ...process.env, POD_NAME: "mailboat-nats-0" };
+        const env = { ...process.env, POD_NAME: "mailboat-nats-0", NATS_TOKEN: "a1B2c3" };
         const { status, stderr } = spawnSync(path, ["-t", "--config", file], { encoding: "utf8", env });
         assert.equal(status, 0, stderr);
       }
@@ -324,7 +324,12 @@ describe("the chart", () => {
       const yaml = /<<'EOF'\n([^]*?)\n {5}EOF/.exec(notes)?.[1]?.replaceAll(/^ {5}/gm, "") ?? "";
       const gathered = gatherResources(documentsOf("NOTES.txt", yaml.replace("YOUR-NATS", "nats")).documents);
       assert.deepEqual(gathered.issues, []);
-      assert.deepEqual(compile(gathered.snapshot, { generation: 1 }).issues, []);
+      // The token's Secret is the user's to copy.
+      const issues = compile(gathered.snapshot, { generation: 1 }).issues;
+      assert.deepEqual(
+        issues.filter(({ got }) => got !== "no such Secret" || !file.startsWith("everything")),
+        [],
+      );
       assert.equal(gathered.snapshot.tenants.length, 1);
     });
 });

@@ -9,6 +9,9 @@ listen: 0.0.0.0:4222
 http: 0.0.0.0:8222
 max_payload: 8MB
 max_pending: 256MB
+{{- if .Values.nats.tokenSecret }}
+authorization { token: $NATS_TOKEN }
+{{- end }}
 jetstream {
   store_dir: /data
   max_memory_store: 64MB
