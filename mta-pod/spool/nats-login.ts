@@ -23,7 +23,9 @@ export function natsLogin(folder: string): Authenticator {
     const token = textOf("token");
     if (token !== undefined) return tokenAuthenticator(token)(nonce);
     const user = textOf("username");
-    return user === undefined ? undefined : usernamePasswordAuthenticator(user, textOf("password") ?? "")(nonce);
+    return user === undefined
+      ? undefined
+      : usernamePasswordAuthenticator(user, textOf("password") ?? "")(nonce);
   };
 }
 

@@ -10,6 +10,7 @@ import { formatIssue } from "#crds/values/issue.ts";
 import type { Parsed } from "#crds/values/issue.ts";
 import { compilePoolBase } from "./pools.ts";
 import type { ManifestBase, PoolBase } from "./pools.ts";
+import { poolSecretProblems } from "./pool-secrets.ts";
 import type { CompileIssue, Problem, ResourceStatus } from "./problems.ts";
 import { issuesOf, refusal, statusOf, unresolved } from "./problems.ts";
 import type { Secrets } from "./secrets.ts";
@@ -165,7 +166,10 @@ function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: Pool
   const fields = { tenants: kept.length, config };
   return {
     compiled,
-    verdict: poolVerdict(pool, { problems: trusted.problems, fields }),
+    verdict: poolVerdict(pool, {
+      problems: [...poolSecretProblems(pool, input.secrets), ...trusted.problems],
+      fields,
+    }),
     tenantVerdicts: tenants.map((tenant) => verdictOf(tenant, tooLarge)),
   };
 }

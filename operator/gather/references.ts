@@ -11,10 +11,11 @@ export function secretsOfTenant({ metadata, spec }: Resource<TenantSpec>): strin
   return [...keys, ...logins].map((name) => `${metadata.namespace}/${name}`);
 }
 
-/** Those whose values the operator itself needs; the pods' certificate is mounted, never read. */
+/** Those that its pods mount: the operator logs in as they do, and says what is missing. */
 export function secretsOfPool({ metadata, spec }: Resource<SendingPoolSpec>): string[] {
-  const { queue, egress } = spec;
+  const { queue, egress, tls } = spec;
   const names = [
+    tls?.secretRef.name,
     queue.credentialsSecretRef?.name,
     queue.tlsSecretRef?.name,
     egress?.proxy?.secretRef?.name,
