@@ -62,7 +62,7 @@ test("runValidate() says the cause and not what follows from it", async () => {
   const { code, text } = await validated(`${pool.replace("hostname", "hostnam")}---\n${tenant}`);
   assert.equal(code, 1);
   assert.match(text, /spec\.hostname: expected a string, got nothing/);
-  assert.doesNotMatch(text, /Tenant/);
+  assert.doesNotMatch(text, / Tenant /);
 });
 
 test("runValidate() of nothing is an answer of no", async () => {
