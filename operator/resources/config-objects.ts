@@ -15,15 +15,17 @@ export const partLabel = "mailboat.dev/part";
 /** One Secret per slot with content. */
 export function keyObjects(pool: PoolIdentity, keys: PoolFiles["keys"]): KubeObject[] {
   return slotsIn(keys, keySlotFile).map(({ slot, file, bytes }) =>
-    child(
-      {
-        pool,
-        apiVersion: "v1",
-        kind: "Secret",
-        name: childNames.keySlot(pool.name, slot),
-        labels: { [partLabel]: "keys" },
-      },
-      { type: "Opaque", data: { [file]: base64(bytes) } },
+    remembered(pool, bytes, () =>
+      child(
+        {
+          pool,
+          apiVersion: "v1",
+          kind: "Secret",
+          name: childNames.keySlot(pool.name, slot),
+          labels: { [partLabel]: "keys" },
+        },
+        { type: "Opaque", data: { [file]: base64(bytes) } },
+      ),
     ),
   );
 }
@@ -33,12 +35,25 @@ export function configObjects(pool: PoolIdentity, config: PoolFiles["config"]): 
   const object = (name: string, content: object): KubeObject =>
     child({ pool, apiVersion: "v1", kind: "ConfigMap", name, labels: { [partLabel]: "config" } }, content);
   const slots = slotsIn(config, tenantSlotFile).map(({ slot, file, bytes }) =>
-    object(childNames.configSlot(pool.name, slot), { binaryData: { [file]: base64(bytes) } }),
+    remembered(pool, bytes, () =>
+      object(childNames.configSlot(pool.name, slot), { binaryData: { [file]: base64(bytes) } }),
+    ),
   );
   const manifest = config.get(manifestFile);
   if (manifest === undefined) throw new TypeError(`Cannot build pool ${pool.name}: expected ${manifestFile}`);
   const text = Buffer.from(manifest).toString("utf8");
   return [...slots, object(childNames.config(pool.name), { data: { [manifestFile]: text } })];
+}
+
+/** Files that did not change are the very same bytes, and their object is then the very same: nobody compares it again. */
+const known = new WeakMap<Uint8Array, { readonly uid: string; readonly object: KubeObject }>();
+
+function remembered({ uid }: PoolIdentity, bytes: Uint8Array, make: () => KubeObject): KubeObject {
+  const before = known.get(bytes);
+  if (before?.uid === uid) return before.object;
+  const object = make();
+  known.set(bytes, { uid, object });
+  return object;
 }
 
 function slotsIn(files: ReadonlyMap<string, Uint8Array>, pattern: RegExp) {

@@ -6,6 +6,7 @@ import { RE2JS } from "re2js";
 import { readPodOptions } from "#mta-pod/options.ts";
 import { adminTokenOf } from "#operator/resources/admin-token.ts";
 import { childTypeOf, podMonitorType, staleChildren } from "#operator/resources/children.ts";
+import { configObjects } from "#operator/resources/config-objects.ts";
 import { childNames, selectorText } from "#operator/resources/object.ts";
 import type { KubeObject } from "#operator/resources/object.ts";
 import { at, objectOf, poolObjects } from "./pool-case.ts";
@@ -40,6 +41,19 @@ test("an edit of one tenant of 200 changes its slot and the manifest, nothing el
   assert.equal(names.length, 2, names.join(" "));
   assert.match(names[0] ?? "", /^ConfigMap\/mailboat-shared-config-[0-9]+$/);
   assert.equal(names[1], "ConfigMap/mailboat-shared-config");
+});
+
+test("the objects of files that are the very same bytes are the very same, unless the pool is another", () => {
+  const slot = Buffer.from("packed");
+  const files = new Map([
+    ["07.json.gz", slot],
+    ["pool.json", Buffer.from("{}")],
+  ]);
+  const identity = { namespace: "mail", name: "shared", uid: "1" };
+  const [first] = configObjects(identity, files);
+  assert.equal(configObjects(identity, files)[0], first);
+  const [again] = configObjects({ ...identity, uid: "2" }, files);
+  assert.equal(again?.metadata.ownerReferences?.[0]?.uid, "2");
 });
 
 test("a rotated password changes one Secret and nothing else", () => {
