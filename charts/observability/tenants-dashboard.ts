@@ -137,6 +137,12 @@ export const tenantsDashboard: Dashboard = {
             legend: "{{reason}}",
           },
         ]),
+        line(["Held back by own limits", "Seconds per second, by the tenant's own limit."], "short", [
+          {
+            expr: `sum by (tenant, limit) (rate(mailboat_tenant_limit_seconds_total{${ofTenant}}${rate}))`,
+            legend: "{{tenant}}: {{limit}}",
+          },
+        ]),
         {
           kind: "table",
           title: "Busiest queues",
