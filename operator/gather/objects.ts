@@ -27,6 +27,7 @@ export interface Held {
 export interface Unreadable {
   readonly kind: KindName;
   readonly identity: string;
+  readonly generation: number | undefined;
   readonly issues: readonly Issue[];
 }
 
@@ -80,7 +81,7 @@ function memo<Spec>(
     const parsed = parse(object);
     const after = parsed.ok
       ? change(resourceOf(kind, parsed.value))
-      : { kind, identity: nameOf(object), issues: parsed.issues };
+      : { kind, ...identityIn(object), issues: parsed.issues };
     known.set(object, after);
     return after;
   };
@@ -113,10 +114,14 @@ function goingIsDrained(tenant: Resource<TenantSpec>): Resource<TenantSpec> {
   return typeof deletionTimestamp === "string" ? drained(tenant, deletionTimestamp) : tenant;
 }
 
-function nameOf(object: object): string {
+function identityIn(object: object): Pick<Unreadable, "identity" | "generation"> {
   const metadata: unknown = Reflect.get(object, "metadata");
-  if (typeof metadata !== "object" || metadata === null) return "?/?";
-  return `${String(Reflect.get(metadata, "namespace"))}/${String(Reflect.get(metadata, "name"))}`;
+  if (typeof metadata !== "object" || metadata === null) return { identity: "?/?", generation: undefined };
+  const [namespace, name, generation] = ["namespace", "name", "generation"].map(
+    (field): unknown => Reflect.get(metadata, field),
+  );
+  const known = typeof generation === "number" ? generation : undefined;
+  return { identity: `${String(namespace)}/${String(name)}`, generation: known };
 }
 
 /** By namespace, then name: the order of events decides nothing. */

@@ -10,6 +10,8 @@ export interface QueueSettings extends NatsSettings {
 export interface Streams {
   /** The queue of `namespace/name`; connects in the background when the settings are new. */
   pool(pool: string, settings: QueueSettings): PoolQueue;
+  /** The queue that `pool` made; undefined for a pool that is not there. */
+  known(pool: string): PoolQueue | undefined;
   /** The pool is gone. */
   forget(pool: string): void;
   close(): Promise<void>;
@@ -60,6 +62,7 @@ export function createStreams({ name, after }: StreamsOptions): Streams {
       pools.set(pool, { key, linkKey, queue });
       return queue;
     },
+    known: (pool) => pools.get(pool)?.queue,
     forget: release,
     async close() {
       const all = [...links.values()];

@@ -1,0 +1,198 @@
+/**
+ * Makes a pool's children what they should be: what is missing, other or changed by somebody is applied, in order; what is not
+ * wanted is deleted last. Remembers what it applied, so that nothing is sent twice. Rejects with the first refusal;
+ * what was done stays done, and the next try goes on from there.
+ */
+import { digestOf } from "#crds/pod-config/encode.ts";
+import type { Clock, KubeClient, KubeObject } from "#operator/kube/types.ts";
+import { childTypeOf, staleChildren } from "#operator/resources/children.ts";
+import { partLabel } from "#operator/resources/config-objects.ts";
+import type { KubeObject as Built } from "#operator/resources/object.ts";
+import { poolLabel } from "#operator/resources/object.ts";
+import { marks } from "./kinds.ts";
+import { type Change, poolOfLabel, type Stores } from "./stores.ts";
+
+/** Somebody else's object is in the way. */
+export class NameTakenError extends Error {
+  override readonly name = "NameTakenError";
+}
+
+export interface Children {
+  /** @returns how many objects were written or deleted */
+  sync(pool: WantedPool, signal: AbortSignal): Promise<number>;
+  /** A child changed in the API server: what was changed by others is applied again. @returns its pool, when somebody else did it */
+  note(kind: string, change: Change): string | undefined;
+  /** Applies everything again at the next sync. */
+  forget(pool: string): void;
+}
+
+export interface WantedPool {
+  /** `namespace/name`. */
+  readonly key: string;
+  readonly uid: string;
+  /** In the order to apply them. */
+  readonly objects: readonly Built[];
+  /** Those of them that stay as they are for now. */
+  readonly held: ReadonlySet<Built>;
+  readonly isCompiled: boolean;
+}
+
+export interface ChildrenOptions {
+  readonly stores: Pick<Stores, "childrenOf">;
+  readonly client: Pick<KubeClient, "apply" | "delete" | "get">;
+  readonly clock: Clock;
+}
+
+interface Written {
+  readonly hash: string;
+  readonly at: number;
+  readonly resourceVersion: string;
+  /** Of kinds that have one: status writes leave it as it is. */
+  readonly generation: number | undefined;
+}
+
+/** Slots are written so many at a time. */
+const atATime = 8;
+/** A watch that lags longer has lost what we wrote. */
+const lagMs = 10_000;
+
+export function createChildren({ stores, client, clock }: ChildrenOptions): Children {
+  const written = new Map<string, Map<string, Written>>();
+  const ofPool = (pool: string): Map<string, Written> => {
+    const known = written.get(pool) ?? new Map<string, Written>();
+    written.set(pool, known);
+    return known;
+  };
+
+  const isInPlace = (pool: string, object: Built, hash: string): boolean => {
+    const name = nameOf(object);
+    const known = ofPool(pool).get(name);
+    const live = stores.childrenOf(pool).get(name);
+    if (known !== undefined)
+      return known.hash === hash && (live !== undefined || clock.monotonic() - known.at < lagMs);
+    // What another leader applied: its word is the annotation.
+    return live?.metadata.annotations?.[marks.applied] === hash;
+  };
+
+  const apply = async (pool: WantedPool, object: Built, hash: string): Promise<void> => {
+    const type = childTypeOf(object);
+    const name = nameOf(object);
+    const { namespace } = object.metadata;
+    if (!ofPool(pool.key).has(name) && !stores.childrenOf(pool.key).has(name))
+      refuseStranger(await client.get(type, { namespace, name: object.metadata.name }), pool);
+    const annotations = { ...object.metadata.annotations, [marks.applied]: hash };
+    const applied = await client.apply(type, { ...object, metadata: { ...object.metadata, annotations } });
+    const { resourceVersion = "", generation } = applied.metadata;
+    ofPool(pool.key).set(name, { hash, at: clock.monotonic(), resourceVersion, generation });
+  };
+
+  const removeStale = async (pool: WantedPool, signal: AbortSignal): Promise<number> => {
+    const existing = [...stores.childrenOf(pool.key)].map(([name, { metadata }]) => ({
+      kind: name.slice(0, name.indexOf("/")),
+      metadata: metadata as Built["metadata"],
+    }));
+    const stale = staleChildren(existing, pool);
+    await inParallel(stale, signal, async ({ kind, metadata }) => {
+      const { namespace, name, uid } = metadata;
+      await client.delete(childTypeOf({ kind }), { namespace, name }, uid === undefined ? {} : { uid });
+      ofPool(pool.key).delete(`${kind}/${name}`);
+    });
+    return stale.length;
+  };
+
+  return {
+    async sync(pool, signal) {
+      let count = 0;
+      for (const batch of batchesOf(pool.objects)) {
+        const due = batch
+          .map((object) => ({ object, hash: hashOf(object) }))
+          .filter(({ object, hash }) => !pool.held.has(object) && !isInPlace(pool.key, object, hash));
+        await inParallel(due, signal, ({ object, hash }) => apply(pool, object, hash));
+        count += due.length;
+      }
+      return count + (await removeStale(pool, signal));
+    },
+    note(kind, { before, after }) {
+      const object = after ?? before;
+      const pool = object === undefined ? undefined : poolOfLabel(object);
+      if (pool === undefined || object === undefined) return undefined;
+      const name = `${kind}/${object.metadata.name}`;
+      const known = written.get(pool)?.get(name);
+      if (known === undefined || isOurs(known, after)) return undefined;
+      written.get(pool)?.delete(name);
+      return pool;
+    },
+    forget: (pool) => void written.delete(pool),
+  };
+
+  function isOurs({ resourceVersion, generation, hash }: Written, after: KubeObject | undefined): boolean {
+    if (after === undefined) return false;
+    if (after.metadata.resourceVersion === resourceVersion) return true;
+    if (after.metadata.annotations?.[marks.applied] !== hash) return false;
+    // Of kinds with a generation it counts what is wanted; an event from before our write is no change either.
+    return generation !== undefined && (after.metadata.generation ?? 0) <= generation;
+  }
+}
+
+function refuseStranger(existing: KubeObject | undefined, pool: WantedPool): void {
+  if (existing === undefined) return;
+  const { kind, metadata } = existing;
+  const owner = metadata.ownerReferences?.find(({ controller }) => controller === true);
+  const isOurs = owner === undefined ? metadata.labels?.[poolLabel] !== undefined : owner.uid === pool.uid;
+  // The owner of the same name that was deleted a moment ago: its children go by themselves, and then it is our turn.
+  if (isOurs) return;
+  const got = owner === undefined ? "one that is nobody's" : `one of ${owner.kind} ${owner.name}`;
+  throw new NameTakenError(`Cannot make ${kind} ${metadata.name}: expected no such object, got ${got}`);
+}
+
+/** Hashing the slots of 10,000 tenants costs, and a pool that did not change is the very same objects. */
+const hashes = new WeakMap<Built, string>();
+
+function hashOf(object: Built): string {
+  const hash = hashes.get(object) ?? digestOf(object).slice(0, 16);
+  hashes.set(object, hash);
+  return hash;
+}
+
+function nameOf({ kind, metadata }: Pick<Built, "kind" | "metadata">): string {
+  return `${kind}/${metadata.name}`;
+}
+
+/** Neighbours of one part (keys, then slots) may be written together; all else in its order, one by one. */
+function batchesOf(objects: readonly Built[]): Built[][] {
+  const batches: Built[][] = [];
+  let last: string | undefined;
+  for (const object of objects) {
+    const part =
+      object.kind === "ConfigMap" && "data" in object ? undefined : object.metadata.labels?.[partLabel];
+    const current = batches.at(-1);
+    if (part !== undefined && part === last && current !== undefined) current.push(object);
+    else batches.push([object]);
+    last = part;
+  }
+  return batches;
+}
+
+/** @throws the first refusal, once all that had begun are over */
+async function inParallel<Item>(
+  items: readonly Item[],
+  signal: AbortSignal,
+  work: (item: Item) => Promise<void>,
+): Promise<void> {
+  const refusals: unknown[] = [];
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < items.length && refusals.length === 0) {
+      signal.throwIfAborted();
+      const item = items[next++];
+      if (item === undefined) return;
+      try {
+        await work(item);
+      } catch (error) {
+        refusals.push(error);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(atATime, items.length) }, worker));
+  if (refusals.length > 0) throw refusals[0];
+}

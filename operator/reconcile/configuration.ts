@@ -1,0 +1,166 @@
+/**
+ * What is in force: compiled anew whenever something that it comes from changes, the first edit at once and more of them
+ * together (decisions.md 19). Numbers the generations of each pool. Writes nothing; never throws.
+ */
+import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
+import type { Resource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
+import { canonicalJson } from "#crds/pod-config/encode.ts";
+import { compile } from "#operator/compile/compile.ts";
+import { refusal, type ResourceStatus, statusOf } from "#operator/compile/problems.ts";
+import { createObjectGatherer, type Held, type Unreadable } from "#operator/gather/objects.ts";
+import { secretsOfPool, secretsOfTenant } from "#operator/gather/references.ts";
+import type { Clock, KubeObject, Log } from "#operator/kube/types.ts";
+import { childNames } from "#operator/resources/object.ts";
+import { marks } from "./kinds.ts";
+import { numbered, numberedIn, type PoolConfig, placeTenants, type TenantPlace } from "./numbering.ts";
+import { createPacer } from "./pacer.ts";
+import type { SecretValues } from "./secrets.ts";
+import { keyOf, type Stores } from "./stores.ts";
+
+export type Kind = ResourceStatus["kind"];
+
+export interface Configuration {
+  /** Something that it comes from has changed. */
+  touch(): void;
+  /** undefined: the pool could not be compiled, or was not yet. */
+  pool(key: string): PoolConfig | undefined;
+  poolSpec(key: string): Resource<SendingPoolSpec> | undefined;
+  /** undefined: the tenant is in no pool. */
+  tenant(key: string): TenantPlace | undefined;
+  verdict(kind: Kind, key: string): ResourceStatus["status"] | undefined;
+  /** Whether this release's schema takes the tenant. */
+  isReadable(tenant: KubeObject): boolean;
+  /** Whether it was compiled at all. */
+  isKnown(): boolean;
+  stop(): void;
+}
+
+export interface ConfigurationOptions {
+  readonly stores: Stores;
+  readonly secrets: SecretValues;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** What is in force of a resource, or the verdict on it, is another. */
+  onChange(kind: Kind, key: string): void;
+  /** How long a compile took. */
+  observe(seconds: number): void;
+}
+
+const retryMs = 1000;
+
+export function createConfiguration(options: ConfigurationOptions): Configuration {
+  const { stores, secrets, clock, log } = options;
+  const gatherer = createObjectGatherer();
+  let pools = new Map<string, PoolConfig>();
+  let specs = new Map<string, Resource<SendingPoolSpec>>();
+  let places = new Map<string, TenantPlace>();
+  let verdicts = new Map<string, ResourceStatus["status"]>();
+  let isKnown = false;
+  let stopped = false;
+
+  const takeOver = (snapshot: Snapshot, unreadable: readonly Unreadable[]): void => {
+    const startedAt = clock.monotonic();
+    const compiled = compile(snapshot, { generation: 0 });
+    const next = new Map(
+      compiled.pools.map((one) => {
+        const before = pools.get(one.pool) ?? written(stores, one.pool);
+        const config = numbered(one, before);
+        return [one.pool, { config, isNew: config.generation !== before?.generation }];
+      }),
+    );
+    const placed = placeTenants(places, next);
+    const changed = new Set(placed.changed.map((key) => `Tenant ${key}`));
+    for (const [key, { config }] of next)
+      if (pools.get(key)?.generation !== config.generation) changed.add(`SendingPool ${key}`);
+    for (const key of pools.keys()) if (!next.has(key)) changed.add(`SendingPool ${key}`);
+    const statuses = [...compiled.statuses, ...unreadable.map(verdictOnUnreadable)];
+    const nextVerdicts = new Map(statuses.map((one) => [nameOf(one), one.status]));
+    for (const [name, status] of nextVerdicts) if (!isSame(verdicts.get(name), status)) changed.add(name);
+    pools = new Map([...next].map(([key, { config }]) => [key, config]));
+    specs = new Map(snapshot.pools.map((pool) => [`${pool.metadata.namespace}/${pool.metadata.name}`, pool]));
+    places = placed.places;
+    verdicts = nextVerdicts;
+    isKnown = true;
+    options.observe((clock.monotonic() - startedAt) / 1000);
+    // Pools first, which tenants wait for.
+    for (const name of [...changed].sort()) {
+      const [kind = "", key = ""] = name.split(" ");
+      options.onChange(kind as Kind, key);
+    }
+  };
+
+  /** Tenants count from their finalizer on: what is compiled has to be drained before it may go. */
+  const isCounted = (tenant: KubeObject): boolean =>
+    tenant.metadata.finalizers?.includes(marks.finalizer) === true || gatherer.tenant(tenant) === undefined;
+
+  const run = async (): Promise<void> => {
+    if (!stores.isSynced()) return;
+    try {
+      const { tenants, pools: found } = gatherer.gather(heldBy(stores, [], isCounted)).snapshot;
+      const wanted = new Set([...tenants.flatMap(secretsOfTenant), ...found.flatMap(secretsOfPool)]);
+      const isComplete = await secrets.refresh(wanted);
+      if (stopped) return;
+      // Without the values of Secrets that are there, logins and keys would be left out of the configuration.
+      if (!isComplete) return void clock.after(retryMs, () => pacer.touch());
+      const { snapshot, unreadable } = gatherer.gather(heldBy(stores, secrets.values(), isCounted));
+      takeOver(snapshot, unreadable);
+    } catch (error) {
+      const stack = error instanceof Error ? error.stack : undefined;
+      log.error("compile failed", { error: String(error), stack });
+      clock.after(retryMs, () => pacer.touch());
+    }
+  };
+  const pacer = createPacer({ clock, run });
+
+  return {
+    touch: pacer.touch,
+    pool: (key) => pools.get(key),
+    poolSpec: (key) => specs.get(key),
+    tenant: (key) => places.get(key),
+    verdict: (kind, key) => verdicts.get(`${kind} ${key}`),
+    isReadable: (tenant) => gatherer.tenant(tenant) !== undefined,
+    isKnown: () => isKnown,
+    stop() {
+      stopped = true;
+      pacer.stop();
+    },
+  };
+}
+
+function heldBy(stores: Stores, secrets: Held["secrets"], isCounted: (tenant: KubeObject) => boolean): Held {
+  const tenants = [...stores.values("tenants")].filter(isCounted);
+  return {
+    pools: stores.values("pools"),
+    shapes: stores.values("shapes"),
+    tenants,
+    secrets,
+    ...(stores.isClusterWide ? { namespaces: labelsOfNamespaces(stores) } : {}),
+  };
+}
+
+function labelsOfNamespaces(stores: Stores): NonNullable<Held["namespaces"]> {
+  const labels = new Map<string, Readonly<Record<string, string>>>();
+  for (const one of stores.values("namespaces")) labels.set(keyOf(one), one.metadata.labels ?? {});
+  return labels;
+}
+
+/** What the leader before us wrote. */
+function written(stores: Stores, pool: string): ReturnType<typeof numberedIn> {
+  const [namespace, name = ""] = pool.split("/");
+  const object = stores.get("configMaps", `${namespace}/${childNames.config(name)}`);
+  return numberedIn(object?.metadata.annotations?.[marks.config]);
+}
+
+function nameOf({ kind, namespace, name }: ResourceStatus): string {
+  return `${kind} ${namespace}/${name}`;
+}
+
+function verdictOnUnreadable({ kind, identity, generation, issues }: Unreadable): ResourceStatus {
+  const [namespace = "", name = ""] = identity.split("/");
+  const problems = issues.map((issue) => refusal("Invalid", issue));
+  return statusOf(kind, { namespace, name, generation }, { problems, fields: {} });
+}
+
+function isSame(a: object | undefined, b: object): boolean {
+  return a === b || (a !== undefined && canonicalJson(a) === canonicalJson(b));
+}

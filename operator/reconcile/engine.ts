@@ -1,0 +1,172 @@
+/**
+ * Puts the machines of the operator together: what is watched, what a change sets going, and the queues that carry it out. Watches
+ * from its start on; writes only while it leads.
+ */
+import { createExpectations } from "#operator/kube/expectations.ts";
+import { createReflector } from "#operator/kube/reflector.ts";
+import type { Clock, KubeClient, KubeMetrics, Log, Random, WorkQueue } from "#operator/kube/types.ts";
+import { createWorkQueue } from "#operator/kube/work-queue.ts";
+import { createStreams } from "#operator/streams/streams.ts";
+import { createAutoscaling } from "./autoscaling.ts";
+import { createChildren } from "./children.ts";
+import { createConfiguration, type Kind } from "./configuration.ts";
+import type { Context } from "./context.ts";
+import { createEventRecorder } from "./events.ts";
+import { kinds } from "./kinds.ts";
+import { createPoolReconciler } from "./pool.ts";
+import { createReports } from "./reports.ts";
+import { createRouting } from "./routing.ts";
+import { createSecretValues } from "./secrets.ts";
+import { createShapeReconciler } from "./shape.ts";
+import { createStatusWriter } from "./status-writer.ts";
+import { openStores, type Stores } from "./stores.ts";
+import { createTenantReconciler } from "./tenant.ts";
+import { createWitness } from "./witness.ts";
+
+export interface EngineOptions {
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random?: Random;
+  readonly metrics?: KubeMetrics | undefined;
+  /** Absent: the whole cluster. */
+  readonly namespaces?: readonly string[] | undefined;
+  readonly podImage: string;
+  readonly imagePullPolicy?: string | undefined;
+  /** In events, and the client's name at NATS. */
+  readonly identity: string;
+  readonly hasPodMonitors: boolean;
+  /** How long a compile took. */
+  observeCompile?(seconds: number): void;
+}
+
+export interface Engine {
+  readonly stores: Stores;
+  /** Resources by pool that are known, for metrics. */
+  readonly context: Context;
+  /** Begins to write. */
+  lead(): void;
+  stop(): Promise<void>;
+}
+
+/** Of the status of a shape or tenant little depends; pools are few and each may write hundreds of objects. */
+const workers = { SendingPool: 4, Tenant: 16, TrafficShape: 2 } as const;
+/** A write that the watch has not shown yet. */
+const unseenMs = 100;
+
+export function createEngine(options: EngineOptions): Engine {
+  const { client, clock, log } = options;
+  let isLeading = false;
+  const queues = new Map<Kind, WorkQueue>();
+  const enqueue = (kind: Kind, key: string, isInitial = false): void => {
+    if (isLeading) queues.get(kind)?.add(key, { priority: isInitial ? "low" : "high" });
+  };
+  const stores = openStores({
+    watch: (watched) =>
+      createReflector({
+        client,
+        clock,
+        log,
+        ...(options.random === undefined ? {} : { random: options.random }),
+        ...watched,
+        onChange: (ref, after, { before, isInitial }) =>
+          watched.onChange({
+            key: ref.namespace === undefined ? ref.name : `${ref.namespace}/${ref.name}`,
+            before,
+            after,
+            isInitial,
+          }),
+      }),
+    namespaces: options.namespaces,
+    hasPodMonitors: options.hasPodMonitors,
+    onChange: (name, change) => {
+      if (isLeading) routing.onChange(name, change);
+    },
+  });
+  const secrets = createSecretValues(stores, client, log);
+  const events = createEventRecorder({ client, clock, log, instance: options.identity });
+  const streams = createStreams({ name: `mailboat operator ${options.identity}`, after: clock.after });
+  const configuration = createConfiguration({
+    stores,
+    secrets,
+    clock,
+    log,
+    onChange: (kind, key) => enqueue(kind, key, true),
+    observe: (seconds) => options.observeCompile?.(seconds),
+  });
+  const expectations = createExpectations({
+    clock,
+    seen(type) {
+      const name = (["tenants", "pools", "shapes"] as const).find((one) => kinds[one] === type);
+      return name === undefined ? undefined : stores.resourceVersions(name).at(0);
+    },
+  });
+  const context: Context = {
+    client,
+    clock,
+    log,
+    stores,
+    secrets,
+    configuration,
+    children: createChildren({ stores, client, clock }),
+    reports: createReports({ clock, onReport: (pool) => routing.onReport(pool) }),
+    streams,
+    autoscaling: createAutoscaling(clock),
+    statuses: createStatusWriter({ client, clock, events }),
+    events,
+    images: { pod: options.podImage, pullPolicy: options.imagePullPolicy },
+    hasPodMonitors: options.hasPodMonitors,
+    wrote: (name, key, version) => expectations.wrote(`${kinds[name].kind} ${key}`, kinds[name], version),
+  };
+  const routing = createRouting({
+    context,
+    enqueue,
+    witness: createWitness({ queueOf: streams.known, clock, log }),
+  });
+  const reconcilers = {
+    SendingPool: createPoolReconciler(context),
+    Tenant: createTenantReconciler(context),
+    TrafficShape: createShapeReconciler(context),
+  };
+  for (const kind of ["SendingPool", "Tenant", "TrafficShape"] as const)
+    queues.set(
+      kind,
+      createWorkQueue({
+        name: kind.toLowerCase(),
+        workers: workers[kind],
+        baseMs: 200,
+        maxMs: 300_000,
+        clock,
+        log,
+        metrics: options.metrics,
+        ...(options.random === undefined ? {} : { random: options.random }),
+        async reconcile(key, signal) {
+          if (!expectations.fulfilled(`${kind} ${key}`)) return { requeueAfterMs: unseenMs };
+          return reconcilers[kind].reconcile(key, signal);
+        },
+      }),
+    );
+  return {
+    stores,
+    context,
+    lead() {
+      isLeading = true;
+      configuration.touch();
+      for (const [kind, name] of [
+        ["SendingPool", "pools"],
+        ["Tenant", "tenants"],
+        ["TrafficShape", "shapes"],
+      ] as const)
+        for (const { metadata } of stores.values(name))
+          enqueue(kind, `${metadata.namespace}/${metadata.name}`, true);
+    },
+    async stop() {
+      isLeading = false;
+      configuration.stop();
+      context.reports.stop();
+      stores.stop();
+      await Promise.all([...queues.values()].map((queue) => queue.stop()));
+      await streams.close();
+    },
+  };
+}

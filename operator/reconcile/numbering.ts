@@ -1,0 +1,74 @@
+/** Generations: of a pool's configuration, and since which of them a tenant has been what it is. Pure. */
+import { keysDigestOf } from "#crds/pod-config/keys-digest.ts";
+import type { CompiledPool } from "#operator/compile/compile.ts";
+
+/** A pool's configuration in force. */
+export interface PoolConfig {
+  readonly compiled: CompiledPool;
+  readonly generation: number;
+  readonly digest: string;
+  /** Of logins and keys, which the digest does not cover. */
+  readonly keysDigest: string;
+}
+
+export type Numbered = Pick<PoolConfig, "generation" | "digest" | "keysDigest">;
+
+export interface TenantPlace {
+  readonly pool: string;
+  /** Whichever pod runs this generation of its pool, or a later one, runs the tenant as it is now. */
+  readonly since: number;
+  /** As compiled: compared by identity. */
+  readonly compiled: object;
+}
+
+/** The next generation when anything changed since `before`, else the same. */
+export function numbered(compiled: CompiledPool, before: Numbered | undefined): PoolConfig {
+  const { digest } = compiled.manifest;
+  const slots = [...compiled.keySlots.values()];
+  const keysDigest = keysDigestOf(
+    slots.flatMap(({ credentials }) => credentials),
+    slots.flatMap(({ dkim }) => dkim),
+  );
+  const isSame = before?.digest === digest && before.keysDigest === keysDigest;
+  const generation = isSame ? before.generation : (before?.generation ?? 0) + 1;
+  return { compiled: withGeneration(compiled, generation), generation, digest, keysDigest };
+}
+
+function withGeneration(compiled: CompiledPool, generation: number): CompiledPool {
+  return { ...compiled, manifest: { ...compiled.manifest, generation } };
+}
+
+/** As an annotation of the manifest's ConfigMap, where the next leader finds it. */
+export function textOf({ generation, digest, keysDigest }: Numbered): string {
+  return `${generation}.${digest}.${keysDigest}`;
+}
+
+export function numberedIn(text: string | undefined): Numbered | undefined {
+  const [, generation, digest = "", keysDigest = ""] =
+    /^([1-9][0-9]{0,14})\.([0-9a-f]{64})\.([0-9a-f]*)$/.exec(text ?? "") ?? [];
+  return generation === undefined ? undefined : { generation: Number(generation), digest, keysDigest };
+}
+
+export interface Placed {
+  readonly places: Map<string, TenantPlace>;
+  /** Tenants whose place is another than before, or that have none any more. */
+  readonly changed: readonly string[];
+}
+
+/** By tenant. The order of `pools` decides nothing: a tenant is in one. */
+export function placeTenants(
+  before: ReadonlyMap<string, TenantPlace>,
+  pools: ReadonlyMap<string, { readonly config: PoolConfig; readonly isNew: boolean }>,
+): Placed {
+  const places = new Map<string, TenantPlace>();
+  const changed: string[] = [];
+  for (const [pool, { config, isNew }] of pools)
+    for (const [tenant, compiled] of config.compiled.tenants) {
+      const earlier = before.get(tenant);
+      const isSame = earlier?.pool === pool && (earlier.compiled === compiled || !isNew);
+      places.set(tenant, { pool, since: isSame ? earlier.since : config.generation, compiled });
+      if (!isSame) changed.push(tenant);
+    }
+  for (const tenant of before.keys()) if (!places.has(tenant)) changed.push(tenant);
+  return { places, changed };
+}

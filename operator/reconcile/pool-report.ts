@@ -1,0 +1,152 @@
+/** What a pool's pods say, added up and written into its status; numbers at a measured pace, everything else at once. */
+import type { KubeObject } from "#operator/kube/types.ts";
+import { selectorText } from "#operator/resources/object.ts";
+import type { Unsuitable } from "#operator/streams/pool-queue.ts";
+import type { Context } from "./context.ts";
+import type { PoolConfig } from "./numbering.ts";
+import type { Applied } from "./pool.ts";
+import { fieldOf, isReady, rolloutOf } from "./pods.ts";
+import {
+  isNewsOfQueue,
+  poolConditions,
+  type PoolFacts,
+  poolFields,
+  type QueueNumbers,
+} from "./pool-status.ts";
+import type { PoolReports, Told } from "./reports.ts";
+import { keyOf } from "./stores.ts";
+import { childNames } from "#operator/resources/object.ts";
+
+export interface PoolStatus {
+  /** Whether all ready pods run what they should, as far as is known. */
+  isSettled(key: string): boolean;
+  /** Whether the pod says that it runs this configuration. */
+  isCurrent(key: string, pod: KubeObject, config: PoolConfig): boolean;
+  knowQueue(key: string, unsuitable: () => Unsuitable | undefined): void;
+  write(object: KubeObject, found: Found): Promise<void>;
+  forget(key: string): void;
+}
+
+interface Found extends Applied {
+  readonly writeTrouble: PoolFacts["writeTrouble"];
+  readonly isPaused: boolean;
+}
+
+/** After so long a pod that keeps the last good configuration is said to refuse the newest; files come one by one before. */
+const refusedAfterMs = 10_000;
+
+export function createPoolStatus(context: Context): PoolStatus {
+  const { stores, clock, configuration, reports } = context;
+  const queueWrittenAt = new Map<string, number>();
+  const behindSince = new Map<string, { generation: number; at: number }>();
+  const suitability = new Map<string, () => Unsuitable | undefined>();
+
+  const programmedOf = (key: string, config: PoolConfig | undefined): PoolFacts["programmed"] => {
+    const ready = [...stores.podsOf(key).values()].filter(isReady);
+    if (config === undefined) return { ready: ready.length, current: 0, refusing: 0 };
+    const current = ready.filter((pod) => isCurrent(key, pod, config)).length;
+    const { told } = reports.of(key);
+    const refusing = ready.filter(({ metadata }) => told.get(metadata.name)?.report.refuses === true).length;
+    if (current === ready.length) behindSince.delete(key);
+    else if (behindSince.get(key)?.generation !== config.generation)
+      behindSince.set(key, { generation: config.generation, at: clock.monotonic() });
+    const since = behindSince.get(key)?.at ?? clock.monotonic();
+    const hasRefused = clock.monotonic() - since >= refusedAfterMs;
+    return { ready: ready.length, current, refusing: hasRefused ? refusing : 0 };
+  };
+
+  const isCurrent = (key: string, { metadata }: KubeObject, config: PoolConfig): boolean => {
+    const report = reports.of(key).told.get(metadata.name)?.report;
+    return (
+      report !== undefined &&
+      report.generation === config.generation &&
+      report.digest === config.digest &&
+      report.keysDigest === config.keysDigest
+    );
+  };
+
+  const factsOf = (object: KubeObject, found: Found): PoolFacts => {
+    const key = keyOf(object);
+    const { namespace, name } = object.metadata;
+    const config = configuration.pool(key);
+    const known = reports.of(key);
+    const deployment = stores.get("deployments", `${namespace}/${childNames.main(name)}`);
+    const wrong = suitability.get(key)?.();
+    const verdict = configuration.verdict("SendingPool", key);
+    return {
+      verdict: verdict?.conditions ?? [],
+      isCompiled: config !== undefined,
+      wanted: found.wanted ?? 0,
+      pods: rolloutOf(deployment),
+      isWaitingToRoll: found.isWaiting === true,
+      programmed: programmedOf(key, config),
+      config: config === undefined ? undefined : { generation: config.generation, digest: config.digest },
+      queue: queueOf(known, fieldOf(object["status"], "queue")),
+      natsTrouble: known.wasAsked ? known.trouble : undefined,
+      unsuitable: wrong === undefined ? undefined : `expected ${wrong.expected}, got ${wrong.got}`,
+      writeTrouble: found.writeTrouble,
+      isPaused: found.isPaused,
+      isDeleting: object.metadata.deletionTimestamp !== undefined,
+    };
+  };
+
+  return {
+    isCurrent,
+    isSettled(key) {
+      const config = configuration.pool(key);
+      if (config === undefined) return true;
+      const { ready, current } = programmedOf(key, config);
+      return ready === current;
+    },
+    knowQueue: (key, unsuitable) => void suitability.set(key, unsuitable),
+    async write(object, found) {
+      const key = keyOf(object);
+      const verdict = configuration.verdict("SendingPool", key);
+      if (verdict === undefined) return;
+      const facts = factsOf(object, found);
+      const before = fieldOf(object["status"], "queue");
+      const sinceMs = clock.monotonic() - (queueWrittenAt.get(key) ?? Number.NEGATIVE_INFINITY);
+      const isNews = facts.queue === undefined || isNewsOfQueue(before, facts.queue, sinceMs);
+      const tenants = fieldOf(verdict, "tenants");
+      const fields = {
+        ...poolFields({
+          ...facts,
+          selector: selectorText(object.metadata.name, "pod"),
+          tenants: typeof tenants === "number" ? tenants : undefined,
+        }),
+        ...(isNews || before === undefined ? {} : { queue: before }),
+      };
+      const written = await context.statuses.write("pools", object, {
+        generation: verdict.observedGeneration,
+        conditions: poolConditions(facts),
+        fields,
+      });
+      if (written === undefined) return;
+      if (isNews) queueWrittenAt.set(key, clock.monotonic());
+      context.wrote("pools", key, written);
+    },
+    forget(key) {
+      for (const one of [queueWrittenAt, behindSince, suitability]) one.delete(key);
+    },
+  };
+}
+
+/** All pods together; while nobody answers, what they last said, and after a restart of the operator what the status says. */
+function queueOf({ told, wasAsked }: PoolReports, before: unknown): QueueNumbers | undefined {
+  if (told.size === 0) return wasAsked ? numbersIn(before) : undefined;
+  const reports = [...told.values()].map(({ report }: Told) => report);
+  const oldest = reports.flatMap(({ oldestAt }) => (oldestAt === null ? [] : [oldestAt]));
+  return {
+    messages: reports.reduce((sum, { queued }) => sum + queued, 0),
+    sendable: reports.reduce((sum, { sendable }) => sum + sendable, 0),
+    oldestAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+  };
+}
+
+function numbersIn(before: unknown): QueueNumbers | undefined {
+  const [messages, sendable, oldest] = ["messages", "sendable", "oldest"].map((name) =>
+    fieldOf(before, name),
+  );
+  if (typeof messages !== "number" || typeof sendable !== "number") return undefined;
+  return { messages, sendable, oldestAt: typeof oldest === "string" ? Date.parse(oldest) : undefined };
+}

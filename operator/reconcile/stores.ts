@@ -1,0 +1,156 @@
+/**
+ * Everything that the operator watches, in memory, over all watched namespaces; children of pools also by their pool.
+ * Reading never fails; what is not synced yet is not there.
+ */
+import type { KubeObject, Reflector, ResourceType } from "#operator/kube/types.ts";
+import { poolLabel } from "#operator/resources/object.ts";
+import { kinds } from "./kinds.ts";
+
+export interface WatchOptions {
+  readonly type: ResourceType;
+  readonly namespace?: string;
+  readonly labelSelector?: string;
+  readonly metadataOnly?: boolean;
+  onChange(change: Change): void;
+}
+
+export interface Change {
+  /** "namespace/name". */
+  readonly key: string;
+  readonly before: KubeObject | undefined;
+  readonly after: KubeObject | undefined;
+  readonly isInitial: boolean;
+}
+
+export type Name = keyof typeof kinds;
+
+export interface StoresOptions {
+  /** Starts a reflector (operator/kube's). */
+  watch(options: WatchOptions): Reflector;
+  /** Absent: the whole cluster. */
+  readonly namespaces?: readonly string[] | undefined;
+  readonly hasPodMonitors: boolean;
+  onChange(name: Name, change: Change): void;
+}
+
+export interface Stores {
+  get(name: Name, key: string): KubeObject | undefined;
+  values(name: Name): Iterable<KubeObject>;
+  /** Live children of a pool ("namespace/name") by "Kind/name"; of Pods those of `podsOf`. */
+  childrenOf(pool: string): ReadonlyMap<string, KubeObject>;
+  podsOf(pool: string): ReadonlyMap<string, KubeObject>;
+  isSynced(): boolean;
+  whenSynced(): Promise<void>;
+  resourceVersions(name: Name): readonly string[];
+  /** Whether namespaces are watched. */
+  readonly isClusterWide: boolean;
+  stop(): void;
+}
+
+interface Watched {
+  readonly name: Name;
+  readonly labelSelector?: string;
+  readonly metadataOnly?: boolean;
+}
+
+/** Pools' pods alone: their proxies say nothing of the configuration. */
+const podSelector = "app.kubernetes.io/managed-by=mailboat,app.kubernetes.io/component=pod";
+
+const always: readonly Watched[] = [
+  { name: "pools" },
+  { name: "shapes" },
+  { name: "tenants" },
+  // All of them: which ones are referred to changes, and their metadata is small.
+  { name: "secrets", metadataOnly: true },
+  { name: "deployments", labelSelector: poolLabel },
+  { name: "pods", labelSelector: podSelector },
+  { name: "configMaps", labelSelector: poolLabel, metadataOnly: true },
+  { name: "services", labelSelector: poolLabel, metadataOnly: true },
+  { name: "serviceAccounts", labelSelector: poolLabel, metadataOnly: true },
+  { name: "statefulSets", labelSelector: poolLabel, metadataOnly: true },
+  { name: "budgets", labelSelector: poolLabel, metadataOnly: true },
+  { name: "networkPolicies", labelSelector: poolLabel, metadataOnly: true },
+];
+
+export function openStores(options: StoresOptions): Stores {
+  const { namespaces } = options;
+  const isClusterWide = namespaces === undefined;
+  const children = createIndex();
+  const pods = createIndex();
+  const reflectors = new Map<Name, Reflector[]>();
+  const watched: Watched[] = [...always];
+  if (options.hasPodMonitors)
+    watched.push({ name: "podMonitors", labelSelector: poolLabel, metadataOnly: true });
+  if (isClusterWide) watched.push({ name: "namespaces", metadataOnly: true });
+  for (const { name, ...rest } of watched) {
+    const type = kinds[name];
+    const onChange = (change: Change): void => {
+      if (name === "pods") pods.note(type.kind, change);
+      else children.note(type.kind, change);
+      options.onChange(name, change);
+    };
+    const scopes = isClusterWide ? [{}] : namespaces.map((namespace) => ({ namespace }));
+    reflectors.set(
+      name,
+      scopes.map((scope) => options.watch({ type, ...rest, ...scope, onChange })),
+    );
+  }
+  const all = (): Reflector[] => [...reflectors.values()].flat();
+  return {
+    isClusterWide,
+    get(name, key) {
+      for (const { store } of reflectors.get(name) ?? []) {
+        const object = store.get(key);
+        if (object !== undefined) return object;
+      }
+      return undefined;
+    },
+    *values(name) {
+      for (const { store } of reflectors.get(name) ?? []) yield* store.values();
+    },
+    childrenOf: children.of,
+    podsOf: pods.of,
+    isSynced: () => all().every((one) => one.synced()),
+    whenSynced: async () => void (await Promise.all(all().map((one) => one.whenSynced()))),
+    resourceVersions: (name) => (reflectors.get(name) ?? []).map((one) => one.resourceVersion()),
+    stop() {
+      for (const one of all()) one.stop();
+    },
+  };
+}
+
+interface Index {
+  note(kind: string, change: Change): void;
+  of(pool: string): ReadonlyMap<string, KubeObject>;
+}
+
+const nothing: ReadonlyMap<string, KubeObject> = new Map();
+
+/** Objects by the pool that their label names. */
+function createIndex(): Index {
+  const byPool = new Map<string, Map<string, KubeObject>>();
+  return {
+    note(kind, { before, after }) {
+      const [earlier, now] = [before, after].map((one) => (one === undefined ? undefined : poolOfLabel(one)));
+      if (earlier !== undefined && before !== undefined) {
+        const group = byPool.get(earlier);
+        group?.delete(`${kind}/${before.metadata.name}`);
+        if (group?.size === 0) byPool.delete(earlier);
+      }
+      if (now === undefined || after === undefined) return;
+      const group = byPool.get(now) ?? new Map<string, KubeObject>();
+      byPool.set(now, group);
+      group.set(`${kind}/${after.metadata.name}`, after);
+    },
+    of: (pool) => byPool.get(pool) ?? nothing,
+  };
+}
+
+export function poolOfLabel({ metadata }: KubeObject): string | undefined {
+  const name = metadata.labels?.[poolLabel];
+  return name === undefined ? undefined : `${metadata.namespace ?? ""}/${name}`;
+}
+
+export function keyOf({ metadata }: KubeObject): string {
+  return metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`;
+}

@@ -1,0 +1,125 @@
+/**
+ * CORRIDOR: one Tenant: its finalizer before anything else, its status, and once it is deleted its drain. Rejects when the API
+ * server does.
+ */
+import type { KubeObject } from "#operator/kube/types.ts";
+import type { Context, Outcome } from "./context.ts";
+import { createDrain } from "./drain.ts";
+import { isScaledToZero } from "./pods.ts";
+import { kinds, marks } from "./kinds.ts";
+import { isPaused } from "./pool.ts";
+import { type Deletion, tenantConditions, type TenantFacts } from "./tenant-status.ts";
+import { keyOf } from "./stores.ts";
+import { childNames } from "#operator/resources/object.ts";
+
+export interface TenantReconciler {
+  reconcile(key: string): Promise<Outcome>;
+}
+
+export function createTenantReconciler(context: Context): TenantReconciler {
+  const { stores, client, configuration } = context;
+  const drain = createDrain(context);
+
+  const setFinalizer = async (object: KubeObject, isWanted: boolean): Promise<void> => {
+    const { namespace, name, resourceVersion, finalizers = [] } = object.metadata;
+    const others = finalizers.filter((one) => one !== marks.finalizer);
+    // With the version that was read: a finalizer that somebody else adds meanwhile must not be lost.
+    const metadata = { resourceVersion, finalizers: isWanted ? [...others, marks.finalizer] : others };
+    await client.patch(kinds.tenants, { namespace, name }, { metadata });
+  };
+
+  const write = async (object: KubeObject, deleting: Deletion | undefined): Promise<void> => {
+    const key = keyOf(object);
+    const verdict = configuration.verdict("Tenant", key);
+    if (verdict === undefined) return;
+    const facts = factsOf(context, key, { verdict: verdict.conditions, deleting });
+    if (facts === undefined) return;
+    const { conditions: _conditions, observedGeneration, ...fields } = verdict;
+    const programmed =
+      facts.pods === undefined ? {} : { programmed: `${facts.pods.current}/${facts.pods.ready}` };
+    const conditions = tenantConditions(facts);
+    const written = await context.statuses.write("tenants", object, {
+      generation: observedGeneration,
+      conditions,
+      fields: { ...fields, ...lastOf(object, programmed, conditions) },
+    });
+    if (written !== undefined) context.wrote("tenants", key, written);
+  };
+
+  return {
+    async reconcile(key) {
+      const object = stores.get("tenants", key);
+      if (object === undefined) {
+        drain.forget(key);
+        return {};
+      }
+      const { deletionTimestamp, finalizers = [] } = object.metadata;
+      const hasOurs = finalizers.includes(marks.finalizer);
+      if (deletionTimestamp === undefined) {
+        if (hasOurs) await write(object, undefined);
+        else if (isReadable(object)) await setFinalizer(object, true);
+        else await write(object, undefined);
+        return {};
+      }
+      if (!hasOurs) return {};
+      const step = await drain.step(object);
+      if (step.kind === "over") {
+        await setFinalizer(object, false);
+        drain.forget(key);
+        return {};
+      }
+      await write(object, step.deletion);
+      return { requeueAfterMs: step.againMs };
+    },
+  };
+
+  /** What the schema of this release does not take is not compiled, so there is nothing to drain. */
+  function isReadable(object: KubeObject): boolean {
+    return configuration.isReadable(object);
+  }
+}
+
+/** undefined: its pool's pods were not asked yet, so there would be two writes within a second. */
+function factsOf(
+  { stores, configuration, reports }: Context,
+  key: string,
+  known: Pick<TenantFacts, "verdict" | "deleting">,
+): TenantFacts | undefined {
+  const place = configuration.tenant(key);
+  if (place === undefined)
+    return {
+      ...known,
+      isCompiled: false,
+      pods: undefined,
+      natsTrouble: undefined,
+      isPoolPaused: false,
+      isPoolIdle: false,
+    };
+  const { told, trouble, wasAsked } = reports.of(place.pool);
+  const [namespace, name = ""] = place.pool.split("/");
+  const isPoolIdle = isScaledToZero(stores.get("deployments", `${namespace}/${childNames.main(name)}`));
+  const pool = stores.get("pools", place.pool);
+  const isPoolPaused = pool !== undefined && isPaused(pool);
+  if (!wasAsked && !isPoolIdle && !isPoolPaused) return undefined;
+  const current = [...told.values()].filter(({ report }) => report.generation >= place.since).length;
+  const pods = told.size === 0 && trouble !== undefined ? undefined : { ready: told.size, current };
+  return { ...known, isCompiled: true, pods, natsTrouble: trouble, isPoolPaused, isPoolIdle };
+}
+
+/**
+ * `programmed` is as of the last time that Programmed changed: rewriting it in 10,000 tenants whenever a pod comes or goes would
+ * say nothing about any of them.
+ */
+function lastOf(
+  object: KubeObject,
+  programmed: { readonly programmed?: string },
+  conditions: readonly { type: string; status: string }[],
+): { programmed?: string } {
+  const status: unknown = object["status"];
+  const before: unknown =
+    typeof status === "object" && status !== null ? Reflect.get(status, "programmed") : undefined;
+  const isTrue = conditions.some((one) => one.type === "Programmed" && one.status === "True");
+  const [current, of] = typeof before === "string" ? before.split("/") : [];
+  const wasWhole = current !== undefined && current === of && current !== "0";
+  return isTrue && wasWhole && typeof before === "string" ? { programmed: before } : programmed;
+}
