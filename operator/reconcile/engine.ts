@@ -38,6 +38,8 @@ export interface EngineOptions {
   readonly hasPodMonitors: boolean;
   /** How long a compile took. */
   observeCompile?(seconds: number): void;
+  /** How long a new configuration took to reach all ready pods of its pool. */
+  observeProgrammed?(seconds: number): void;
 }
 
 export interface Engine {
@@ -116,6 +118,7 @@ export function createEngine(options: EngineOptions): Engine {
     events,
     images: { pod: options.podImage, pullPolicy: options.imagePullPolicy },
     hasPodMonitors: options.hasPodMonitors,
+    programmed: (seconds) => options.observeProgrammed?.(seconds),
     wrote: (name, key, version) => expectations.wrote(`${kinds[name].kind} ${key}`, kinds[name], version),
   };
   const routing = createRouting({

@@ -47,8 +47,13 @@ export function createPoolStatus(context: Context): PoolStatus {
     const current = ready.filter((pod) => isCurrent(key, pod, config)).length;
     const { told } = reports.of(key);
     const refusing = ready.filter(({ metadata }) => told.get(metadata.name)?.report.refuses === true).length;
-    if (current === ready.length) behindSince.delete(key);
-    else if (behindSince.get(key)?.generation !== config.generation)
+    const before = behindSince.get(key);
+    if (current === ready.length) {
+      // Of a configuration that came to running pods; a pod that starts is another matter.
+      if (before?.generation === config.generation)
+        context.programmed((clock.monotonic() - before.at) / 1000);
+      behindSince.delete(key);
+    } else if (behindSince.get(key)?.generation !== config.generation)
       behindSince.set(key, { generation: config.generation, at: clock.monotonic() });
     const since = behindSince.get(key)?.at ?? clock.monotonic();
     const hasRefused = clock.monotonic() - since >= refusedAfterMs;

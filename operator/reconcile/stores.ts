@@ -41,6 +41,10 @@ export interface Stores {
   podsOf(pool: string): ReadonlyMap<string, KubeObject>;
   isSynced(): boolean;
   whenSynced(): Promise<void>;
+  /** Which kinds are not known yet, or were last heard of longer ago than this. */
+  notFresh(staleMs: number): string[];
+  /** For metrics. */
+  readings(): { readonly kind: string; readonly objects: number; readonly silentSeconds: number }[];
   resourceVersions(name: Name): readonly string[];
   /** Whether namespaces are watched. */
   readonly isClusterWide: boolean;
@@ -112,6 +116,18 @@ export function openStores(options: StoresOptions): Stores {
     podsOf: pods.of,
     isSynced: () => all().every((one) => one.synced()),
     whenSynced: async () => void (await Promise.all(all().map((one) => one.whenSynced()))),
+    notFresh: (staleMs) =>
+      [...reflectors].flatMap(([name, ones]) => {
+        if (!ones.every((one) => one.synced())) return [`${name}: not read yet`];
+        const silentMs = Math.max(0, ...ones.map((one) => one.silentMs()));
+        return silentMs > staleMs ? [`${name}: nothing heard for ${Math.round(silentMs / 1000)} s`] : [];
+      }),
+    readings: () =>
+      [...reflectors].map(([name, ones]) => ({
+        kind: kinds[name].kind,
+        objects: ones.reduce((sum, { store }) => sum + store.size, 0),
+        silentSeconds: Math.max(0, ...ones.map((one) => one.silentMs())) / 1000,
+      })),
     resourceVersions: (name) => (reflectors.get(name) ?? []).map((one) => one.resourceVersion()),
     stop() {
       for (const one of all()) one.stop();

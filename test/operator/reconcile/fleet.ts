@@ -49,6 +49,7 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
   const folder = mkdtempSync(join(tmpdir(), "mailboat-fleet-"));
   let made = 0;
   let isWorking = false;
+  let working: Promise<void> = Promise.resolve();
   const fleet: Fleet = {
     running: () =>
       new Map(
@@ -60,7 +61,7 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
     syncs: true,
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
-      while (isWorking) await new Promise((resolve) => setImmediate(resolve));
+      await working;
       for (const pod of pods.values()) await end(pod);
       rmSync(folder, { recursive: true, force: true });
     },
@@ -199,7 +200,7 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
   const timer = setInterval(() => {
     if (isWorking) return;
     isWorking = true;
-    void (async () => {
+    working = (async () => {
       for (const [, deployment] of api.state.list(kinds.deployments)) await control(deployment);
     })().finally(() => {
       isWorking = false;

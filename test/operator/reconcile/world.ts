@@ -36,7 +36,7 @@ const namespace = "mail";
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const nats = await startTestNats();
   const api = await startFakeApiServer({ types: Object.values(kinds) });
-  api.state.create(kinds.namespaces, object("v1", "Namespace", "mail", {}, { namespace: undefined }));
+  api.state.create(kinds.namespaces, object("v1 Namespace", "mail", {}, { namespace: undefined }));
   const fleet = startFleet({ api, nats: nats.url });
   const lines: string[] = [];
   const start = async (): Promise<Engine> => {
@@ -90,13 +90,9 @@ function logInto(lines: string[]): Log {
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }
 
-export function object(
-  apiVersion: string,
-  kind: string,
-  name: string,
-  rest: object,
-  metadata: object = {},
-): KubeObject {
+/** `type` is `apiVersion kind`. */
+export function object(type: string, name: string, rest: object, metadata: object = {}): KubeObject {
+  const [apiVersion = "", kind = ""] = type.split(" ");
   return { apiVersion, kind, metadata: { name, namespace, ...metadata }, ...rest };
 }
 
@@ -105,11 +101,11 @@ const version = "mailboat.dev/v1alpha1";
 export function pool(natsUrl: string, spec: object = {}, metadata: object = {}): KubeObject {
   const queue = { servers: [natsUrl], replicas: 1, shards: 2 };
   const whole = { replicas: 2, hostname: "out.example.net", queue, ...spec };
-  return object(version, "SendingPool", "shared", { spec: whole }, metadata);
+  return object(`${version} SendingPool`, "shared", { spec: whole }, metadata);
 }
 
 export function shape(rules: readonly object[] = [rule("any")]): KubeObject {
-  return object(version, "TrafficShape", "providers", { spec: { rules } });
+  return object(`${version} TrafficShape`, "providers", { spec: { rules } });
 }
 
 export function rule(name: string, connections = 2): object {
@@ -125,7 +121,7 @@ export function tenant(name: string, spec: object = {}, metadata: object = {}): 
     domains: [{ name: `${name}.example` }],
     ...spec,
   };
-  return object(version, "Tenant", name, { spec: whole }, metadata);
+  return object(`${version} Tenant`, name, { spec: whole }, metadata);
 }
 
 const { privateKey } = generateKeyPairSync("ed25519");
@@ -135,5 +131,5 @@ export function secret(name: string, data: Readonly<Record<string, string>>): Ku
   const encoded = Object.fromEntries(
     Object.entries(data).map(([key, value]) => [key, Buffer.from(value).toString("base64")]),
   );
-  return object("v1", "Secret", name, { type: "Opaque", data: encoded });
+  return object("v1 Secret", name, { type: "Opaque", data: encoded });
 }
