@@ -7,6 +7,7 @@ import { hostsKey } from "./intake.ts";
 import { type Outbound, siteKey } from "./outbound.ts";
 import { type Pod, record } from "./pod.ts";
 import type { Routed, SiteRoute } from "./route/router.ts";
+import type { Targets } from "./route/targets.ts";
 import type { Dispatch, FinishResult } from "./schedule/types.ts";
 import { attemptedOf, type Settlement } from "./settlement.ts";
 import { type Decision, decide } from "./settle/decide.ts";
@@ -16,6 +17,7 @@ import { domainOf } from "./smtp/address.ts";
 import type { Fault, Transaction, TransactionResult } from "./smtp/transaction.ts";
 import type { Connection } from "./smtp-out/connection.ts";
 import { sign } from "./smtp-out/dkim.ts";
+import { sinkHost } from "./smtp-out/sink.ts";
 
 /** An entry in hand, with what its state record says. */
 export interface Loaded {
@@ -34,6 +36,8 @@ export interface AttemptDeps {
   readonly sites: Sites;
   readonly settlement: Settlement;
   signers(): Signers;
+  /** Nothing left in mode Sink: the message is kept for a look. */
+  sunk(envelope: Envelope, source: string, pieces: readonly Buffer[]): void;
   mayProceed(shard: number): boolean;
 }
 
@@ -105,6 +109,8 @@ export function createAttempts(deps: AttemptDeps) {
         const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
         const kept = outbound.keep(run.key, connection, isWanted ? limit : 0);
         if (wasStale(connection, result)) return giveUp(run, "closed");
+        if (connection.facts?.target.host === sinkHost && result.kind === "answered")
+          deps.sunk({ ...envelope, to: transaction.to }, source, pieces);
         conclude(run, result, kept ? "kept" : "closed");
       });
     };
@@ -124,7 +130,10 @@ export function createAttempts(deps: AttemptDeps) {
       outbound.makeRoom(dispatch);
       return giveUp(run, "kept");
     }
-    void router.targets(route).then((resolved) => {
+    const found: Promise<Targets> = outbound.isSink(dispatch.source)
+      ? Promise.resolve({ kind: "targets", targets: [] })
+      : router.targets(route);
+    void found.then((resolved) => {
       switch (resolved.kind) {
         case "targets":
           return outbound.open({

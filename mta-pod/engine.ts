@@ -5,6 +5,7 @@ import { createActs } from "./acts.ts";
 import { createAdmission } from "./admit/admission.ts";
 import { createAttempts } from "./attempt.ts";
 import { createDeliver, type Deliver } from "./deliver.ts";
+import { createEgress } from "./egress.ts";
 import { createExplain } from "./explain.ts";
 import { createIntake } from "./intake.ts";
 import { settled } from "./hand-over.ts";
@@ -20,6 +21,7 @@ import { createSettlement } from "./settlement.ts";
 import { createShards } from "./shards.ts";
 import { createSigners } from "./signers.ts";
 import { createSites } from "./sites.ts";
+import { createSunkStore } from "./spool/sunk.ts";
 import { createPeers } from "./spool/peers.ts";
 import { createCells } from "./spool/cells.ts";
 import { createQuotas } from "./spool/quota.ts";
@@ -75,10 +77,32 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
   });
-  const outbound = createOutbound(pod);
+  const egress = createEgress({
+    log,
+    setSources: (sources) => {
+      pod.scheduler.setSources(sources, clock.now());
+      deliver.pump();
+    },
+    changed: () => outbound.closeAllIdle(),
+    // Others may have an address: the shards go to them in order, and whoever starts this pod again finds it waiting.
+    lost: () => void process.kill(process.pid, "SIGTERM"),
+  });
+  const outbound = createOutbound(pod, egress);
   const mayProceed = (shard: number) =>
     owns(shard) && !leaving.isFrozen(shard) && pod.ownership.mayProceed(shard);
-  const attempts = createAttempts({ pod, outbound, sites, settlement, signers: () => signers, mayProceed });
+  const sunk = createSunkStore(spool);
+  const attempts = createAttempts({
+    pod,
+    outbound,
+    sites,
+    settlement,
+    signers: () => signers,
+    sunk: ({ id, tenant, from, to, site }, source, pieces) => {
+      const ehlo = egress.wayOf(source)?.ehlo ?? "";
+      sunk.put({ id, at: clock.now(), tenant, from, to: [...to], site, source, ehlo }, pieces);
+    },
+    mayProceed,
+  });
   const parents = createParents({ pod, intake, shards: shardCount, leaseSeqOf, owns, stored });
   const splitParent = parents.split;
   const deliver = createDeliver({
@@ -119,7 +143,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     signers = createSigners(config, log);
     pod.router.configure(config.manifest.rules, config.manifest.egress.allowDestinations);
     pod.scheduler.setTenants(tenantPolicies(config), clock.now());
-    pod.scheduler.setSources(config.manifest.egress.sources, clock.now());
+    egress.adopt(config);
     sites.refresh();
     deliver.pump();
   };
@@ -145,8 +169,11 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     pod,
     receive,
     explain,
+    sunk: { list: sunk.list, find: sunk.find },
     admission: () => admission,
     status: () => statusOf(pod, deliver, live),
+    /** Resolves when there is a source to send from, in mode HostNetwork perhaps never. Rejects when `signal` aborts. */
+    canSend: (signal: AbortSignal) => egress.ready(signal),
     async start() {
       // What is suspended must be known before the first shard is: its mail would leave otherwise.
       await suspending.start();
@@ -156,6 +183,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       // Others go on with the shards while what is after its dot here gets the grace time.
       await pod.ownership.release();
       deliver.stop();
+      egress.stop();
       await settled(() => deliver.running() === 0, graceMs);
       outbound.destroyAll();
       former.stop();
@@ -165,6 +193,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       await pod.publisher.close();
       await quotas.close();
       await pod.eventLog.close();
+      sunk.close();
       pod.entries.close();
       pod.states.close();
       await pod.ownership.close();

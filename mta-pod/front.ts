@@ -13,6 +13,7 @@ import type { Clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
 import type { InboundHooks, Login } from "./smtp/inbound.ts";
 import { createBufferBudget } from "./smtp-in/buffer-budget.ts";
+import type { SunkStore } from "./spool/sunk.ts";
 import { type Listener, startListener } from "./smtp-in/listener.ts";
 import type { TlsMaterial } from "./smtp-in/options.ts";
 
@@ -34,6 +35,7 @@ export interface FrontDeps {
   readonly hostname: string;
   readonly hooks: InboundHooks;
   readonly explain: Explain;
+  readonly sunk: Pick<SunkStore, "list" | "find">;
   admission(): Admission;
   /** A witness knows that an incarnation of a pod is dead: its leases are freed. */
   witness(pod: string, incarnation: string): Promise<unknown>;
@@ -142,7 +144,7 @@ function injectionOptions({ options, hooks, explain, hostname, log }: FrontDeps)
   };
 }
 
-function adminOptions({ options, explain, witness, log }: FrontDeps, tokenFile: string) {
+function adminOptions({ options, explain, sunk, witness, log }: FrontDeps, tokenFile: string) {
   return {
     host: options.bind,
     port: options.ports.admin,
@@ -157,6 +159,11 @@ function adminOptions({ options, explain, witness, log }: FrontDeps, tokenFile: 
       progress: explain.progress,
       suspend: explain.suspend,
       resume: explain.resume,
+      sunk: sunk.list,
+      sunkMessage: async (id: string) => {
+        const found = await sunk.find(id);
+        return found === undefined ? null : { ...found.sunk, message: found.message.toString("base64") };
+      },
       witness,
     },
   };

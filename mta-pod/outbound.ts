@@ -3,16 +3,20 @@
  * their shard is lost, unless the dot was sent: then the reply is awaited, since a second sending is worse (decisions.md 13).
  */
 import type { Rule } from "#crds/pod-config/schema.ts";
+import type { Egress } from "./egress.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
 import type { Dispatch } from "./schedule/types.ts";
-import { type Connection, openConnection } from "./smtp-out/connection.ts";
+import { type Connection, type ConnectionEvents, openConnection } from "./smtp-out/connection.ts";
 import { createPool } from "./smtp-out/pool.ts";
+import { openSink } from "./smtp-out/sink.ts";
 import { createTlsPolicy } from "./smtp-out/tls-policy.ts";
 import type { Fault, Target } from "./smtp/transaction.ts";
 
 /** A connection waits this long for the next mail: by time, not by count, so that busy sites keep theirs. */
 const idleMs = 5000;
+/** After a source's proxy failed, nobody else waits for it so long. */
+const proxyRestMs = 1000;
 
 /** Timeouts of a site without a rule (RFC 5321 4.5.3.2). */
 const defaultTimeouts: Rule["timeouts"] = {
@@ -28,8 +32,12 @@ export interface Outbound {
   take(key: string): Connection | undefined;
   /** False = it is over or no longer wanted, and is closed. */
   keep(key: string, connection: Connection, limit: number): boolean;
+  /** Says goodbye on every idle connection. */
+  closeAllIdle(): void;
   /** Closes one idle connection of the dispatch's site to make room for another host's. */
   makeRoom(dispatch: Dispatch): void;
+  /** Nothing leaves: it can be opened without targets. */
+  isSink(source: string): boolean;
   open(order: OpenOrder): void;
   /** A transaction of the shard uses `connection` until the returned function is called. */
   use(shard: number, connection: Connection): () => void;
@@ -39,6 +47,9 @@ export interface Outbound {
   abandon(shard: number): void;
   destroyAll(): void;
 }
+
+/** The configuration changed on the way here. */
+const unused: Fault = { stage: "connect", kind: "proxy", text: "the source is not used any more" };
 
 interface OpenOrder {
   readonly dispatch: Dispatch;
@@ -53,11 +64,14 @@ export function siteKey({ lane, source }: Dispatch): string {
   return `${lane.site}|${source}`;
 }
 
-export function createOutbound(pod: Pod): Outbound {
+export function createOutbound(pod: Pod, egress: Pick<Egress, "wayOf">): Outbound {
   const { clock, log, scheduler } = pod;
   const pool = createPool({ clock, log, idleMs });
   const tlsPolicy = createTlsPolicy({ clock });
   const used = new Map<number, Set<Connection>>();
+  /** Whether the source that a connection was opened for would open it in the same way now. */
+  const isCurrent = new WeakMap<Connection, () => boolean>();
+  const proxyRest = new Map<string, { readonly until: number; readonly fault: Fault }>();
   const use = (shard: number, connection: Connection): (() => void) => {
     const set = used.get(shard) ?? new Set();
     used.set(shard, set.add(connection));
@@ -67,44 +81,57 @@ export function createOutbound(pod: Pod): Outbound {
     take: (key) => pool.take(key),
     keep(key, connection, limit) {
       if (!connection.idle) return false;
-      if (connection.sent >= limit) {
+      if (connection.sent >= limit || isCurrent.get(connection)?.() === false) {
         connection.close();
         return false;
       }
       pool.give(key, connection);
       return true;
     },
+    closeAllIdle: () => pool.closeIdle(),
+    isSink: (source) => egress.wayOf(source)?.isSink === true,
     makeRoom: (dispatch) => void pool.closeOne(siteKey(dispatch)),
     open({ dispatch, key, route, targets, ready, failed }) {
-      const { manifest } = pod.config();
-      const source = manifest.egress.sources.find(({ name }) => name === dispatch.source);
-      const connection = openConnection(
-        {
-          targets,
-          ehlo: source?.ehlo ?? manifest.hostname,
-          tls: route.rule?.tls.mode ?? "Opportunistic",
-          timeouts: route.rule?.timeouts ?? defaultTimeouts,
-          log,
-          ...(source?.address === undefined ? {} : { localAddress: source.address }),
+      const way = egress.wayOf(dispatch.source);
+      if (way === undefined) return queueMicrotask(() => failed(unused));
+      const rest = proxyRest.get(dispatch.source);
+      if (rest !== undefined && rest.until > clock.monotonic())
+        return queueMicrotask(() => failed(rest.fault));
+      const events: ConnectionEvents = {
+        ready: () => {
+          opened();
+          ready(connection);
         },
-        {
-          ready: () => {
-            opened();
-            ready(connection);
-          },
-          failed: (fault) => {
-            opened();
-            failed(fault);
-          },
-          closed: () => {
-            // Only the end of an idle one is told here: one in use is told of by its transaction's result.
-            if (pool.remove(key, connection))
-              scheduler.connectionClosed(dispatch.lane.site, dispatch.source, clock.now());
-          },
+        failed: (fault) => {
+          opened();
+          if (fault.kind === "proxy")
+            proxyRest.set(dispatch.source, { until: clock.monotonic() + proxyRestMs, fault });
+          failed(fault);
         },
-        { clock, tlsPolicy },
-      );
+        closed: () => {
+          // Only the end of an idle one is told here: one in use is told of by its transaction's result.
+          if (pool.remove(key, connection))
+            scheduler.connectionClosed(dispatch.lane.site, dispatch.source, clock.now());
+        },
+      };
+      const connection = way.isSink
+        ? openSink(events)
+        : openConnection(
+            {
+              targets,
+              ehlo: way.ehlo,
+              tls: route.rule?.tls.mode ?? "Opportunistic",
+              timeouts: route.rule?.timeouts ?? defaultTimeouts,
+              log,
+              ...(way.localAddress === undefined ? {} : { localAddress: way.localAddress }),
+              ...(way.hop === undefined ? {} : { hop: way.hop }),
+            },
+            events,
+            { clock, tlsPolicy },
+          );
+      isCurrent.set(connection, () => egress.wayOf(dispatch.source)?.key === way.key);
       const opened = use(dispatch.entry.shard, connection);
+      return undefined;
     },
     use,
     closeIdle(site) {

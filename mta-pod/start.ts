@@ -52,9 +52,11 @@ export async function startPod(start: StartOptions): Promise<RunningPod> {
     config: live.current,
     onWaiting,
   });
-  onWaiting("the pool's state");
   const engine = buildEngine({ options, log, clock, incarnation, live, spool });
   Object.assign(running, { engine, spool });
+  onWaiting("the address of a source on this host");
+  await engine.canSend(signal);
+  onWaiting("the pool's state");
   await engine.start();
   onWaiting("its ports");
   const front = await openFront({
@@ -65,6 +67,7 @@ export async function startPod(start: StartOptions): Promise<RunningPod> {
     hostname: manifest.hostname,
     hooks: engine.receive,
     explain: engine.explain,
+    sunk: engine.sunk,
     admission: engine.admission,
     witness: (pod, dead) => engine.pod.ownership.freeDead(pod, dead),
   });

@@ -11,6 +11,8 @@ export interface PoolNames {
   readonly bucket: string;
   readonly eventStream: string;
   readonly bodyStream: string;
+  /** Of a pool in mode Sink: the last messages, for a look. */
+  readonly sinkStream: string;
   shardStream(shard: number): string;
   /** Subjects that the stream of `shard` stores. */
   shardSubjects(shard: number): string[];
@@ -22,6 +24,7 @@ export interface PoolNames {
   leaseSubject(shard: number): string;
   bodySubject(id: string, chunk: number): string;
   bodyFilter(id: string): string;
+  sinkSubject(id: string): string;
   /** `minute` is the number of minutes since 1970. */
   eventSubject(minute: number): string;
   /** Requests that every pod of the pool answers (scatter and gather). */
@@ -37,6 +40,7 @@ export function poolNames(pool: string): PoolNames {
     bucket: `MB_${token}`,
     eventStream: `MB_${token}_EV`,
     bodyStream: `MB_${token}_BODY`,
+    sinkStream: `MB_${token}_SINK`,
     shardStream: (shard) => `MB_${token}_${shard}`,
     shardSubjects: (shard) => [`${root}.${shard}.q.>`, `${root}.${shard}.s.*`, `${root}.${shard}.lease`],
     entrySubject: (shard, tenant, site) =>
@@ -48,6 +52,7 @@ export function poolNames(pool: string): PoolNames {
     leaseSubject: (shard) => `${root}.${shard}.lease`,
     bodySubject: (id, chunk) => `${root}.body.${id}.${chunk}`,
     bodyFilter: (id) => `${root}.body.${id}.*`,
+    sinkSubject: (id) => `${root}.sink.${id}`,
     eventSubject: (minute) => `${root}.ev.${minute}`,
     peerSubject: (pod) => (pod === undefined ? `${root}.peer` : `${root}.peer.${hashToken(pod)}`),
   };

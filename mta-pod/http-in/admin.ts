@@ -30,6 +30,7 @@ const suspendQuery = z
   .strictObject({ ...laneSelector, forSeconds: z.number().int().min(1).max(maxSuspendSeconds).optional() })
   .refine(isChoice, laneRule);
 const resumeQuery = z.strictObject(laneSelector).refine(isChoice, laneRule);
+const sinkQuery = z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).default(20) });
 const death = z.strictObject({ pod: name, incarnation: name });
 const actionName = z.enum(["retry", "bounce"]);
 
@@ -55,6 +56,10 @@ interface AdminHooks {
   /** Mail of a tenant, to a site, or both, in the whole pool, until resumed or for so long. */
   suspend(selection: LaneSelector, forSeconds?: number): Promise<unknown>;
   resume(selection: LaneSelector): Promise<unknown>;
+  /** What mode Sink took last, the newest first. */
+  sunk(limit: number): Promise<readonly unknown[]>;
+  /** One of them, with the message; null = not kept. */
+  sunkMessage(id: string): Promise<unknown>;
   /** Somebody knows that this incarnation of a pod is dead. */
   witness(pod: string, incarnation: string): Promise<unknown>;
 }
@@ -77,7 +82,7 @@ function parsed<Schema extends z.ZodType>(schema: Schema, input: unknown): z.out
 
 /**
  * `GET /v1/queue?tenant&site&domain&id&limit`, `GET /v1/messages/:id`, `GET /v1/top`, `POST /v1/queue/retry` and `/bounce`
- * (JSON selector, or `{"all": true}`), `GET /v1/acts/:job` (how far that is), `POST /v1/queue/suspend` and `/resume`, `POST /v1/witness` (`{pod, incarnation}`). Every request needs `Bearer <token>`.
+ * (JSON selector, or `{"all": true}`), `GET /v1/acts/:job` (how far that is), `POST /v1/queue/suspend` and `/resume`, `GET /v1/sink?limit` and `/v1/sink/:id` (mode Sink), `POST /v1/witness` (`{pod, incarnation}`). Every request needs `Bearer <token>`.
  */
 export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
   const { hooks, log = silentLog } = options;
@@ -91,6 +96,14 @@ export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
   server.get<{ Params: { id: string } }>("/v1/messages/:id", async ({ params }) => {
     const known = await hooks.message(params.id);
     if (known === null || known === undefined) throw new Problem(404, "not-found", "no such message");
+    return known;
+  });
+  server.get("/v1/sink", async (request) => ({
+    messages: await hooks.sunk(parsed(sinkQuery, request.query).limit),
+  }));
+  server.get<{ Params: { id: string } }>("/v1/sink/:id", async ({ params }) => {
+    const known = await hooks.sunkMessage(params.id);
+    if (known === null) throw new Problem(404, "not-found", "no such message is kept");
     return known;
   });
   server.post("/v1/queue/suspend", ({ body }) => {

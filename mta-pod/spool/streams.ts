@@ -24,6 +24,8 @@ const defaultBodyAgeMs = 9 * 24 * hourMs;
 const markerTtlNs = 60_000 * nsPerMs;
 const bucketBytes = 64 * 1024 * 1024;
 const maxEventBytes = 1024 ** 3;
+const maxSinkBytes = 64 * 1024 ** 2;
+const maxSinkMessages = 1000;
 /** A cluster that elects its meta leader answers nothing for up to 9 s, and a rolling restart is longer. */
 const giveUpMs = 60_000;
 const retryMs = 500;
@@ -86,10 +88,35 @@ export function streamConfigs(names: PoolNames, options: SpoolOptions): StreamCo
   return [...shards, bodies, events, bucket];
 }
 
-/** Idempotent. @throws Error as the head of this file says, or when the spool is closed meanwhile */
-export async function ensureStreams(spool: Spool): Promise<void> {
+/**
+ * Made only when something is to be kept: a pool that sends never has one. 1,000 messages, 64 MiB, 72 hours.
+ */
+export function sinkStreamConfig(names: PoolNames, { pool, replicas }: SpoolOptions): StreamConfig {
+  return {
+    storage: "file",
+    retention: "limits",
+    num_replicas: replicas,
+    allow_direct: true,
+    name: names.sinkStream,
+    subjects: [names.sinkSubject("*")],
+    description: `mailboat sink of ${pool}: the last messages, for a look`,
+    max_age: eventAgeNs,
+    max_bytes: maxSinkBytes,
+    max_msgs: maxSinkMessages,
+    discard: "old",
+  };
+}
+
+/**
+ * Idempotent; `streams` = all of the pool's unless given. @throws Error as the head of this file says, or when the spool
+ * is closed meanwhile
+ */
+export async function ensureStreams(
+  spool: Spool,
+  streams: readonly StreamConfig[] = streamConfigs(spool.names, spool.options),
+): Promise<void> {
   const until = spool.options.clock.monotonic() + giveUpMs;
-  let left = streamConfigs(spool.names, spool.options);
+  let left = streams;
   while (left.length > 0) {
     const changed: StreamConfig[] = [];
     // In sequence: R3 creation places a Raft group, and many at once only queue up behind the meta leader.

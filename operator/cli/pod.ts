@@ -1,26 +1,38 @@
-/** `mailboat pod`: one MTA pod as a process of its own, with this terminal's arguments, signals and exit code. */
+/** `mailboat pod`, `mailboat proxy`: one MTA pod or egress proxy as a process of its own, with this terminal's arguments, signals and exit code. */
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import type { CommandIo } from "./command-io.ts";
 
-/** The pod's entry; a process boundary lies between: commands import nothing of the pod. */
+/** Entries of other programs; a process boundary lies between: commands import nothing of the pod. */
 const podMain = fileURLToPath(new URL("../../mta-pod/main.ts", import.meta.url));
+const proxyMain = fileURLToPath(new URL("../../mta-pod/proxy-main.ts", import.meta.url));
 
 export function addPodCommand(program: Command, io: CommandIo): void {
-  program
-    .command("pod")
+  passOn(program.command("pod"), podMain, io)
     .description("Run one MTA pod (what the image of the pods runs); its options are shown by --help")
+    .argument("[options...]", "options of the pod, such as --config DIR");
+}
+
+export function addProxyCommand(program: Command, io: CommandIo): void {
+  passOn(program.command("proxy"), proxyMain, io)
+    .description(
+      "Run one egress proxy, which pods in mode Proxy send through; its options are shown by --help",
+    )
+    .argument("[options...]", "options of the proxy, such as --auth-dir DIR");
+}
+
+function passOn(command: Command, main: string, io: CommandIo): Command {
+  return command
     .helpOption(false)
     .allowUnknownOption()
     .passThroughOptions()
-    .argument("[options...]", "options of the pod, such as --config DIR")
-    .action(async (args: string[]) => io.setExitCode(await runPod(args)));
+    .action(async (args: string[]) => io.setExitCode(await run(main, args)));
 }
 
-function runPod(args: readonly string[]): Promise<number> {
-  const child = spawn(process.execPath, [podMain, ...args], { stdio: "inherit" });
+function run(main: string, args: readonly string[]): Promise<number> {
+  const child = spawn(process.execPath, [main, ...args], { stdio: "inherit" });
   // Ctrl-C reaches the whole group of a terminal; the pod decides when it is drained.
   const ignore = (): void => {};
   const pass = (signal: NodeJS.Signals): void => void child.kill(signal);

@@ -2,10 +2,12 @@
 import { Command, CommanderError } from "commander";
 import { CommandError, messageOf, type CommandIo } from "./command-io.ts";
 import { addLocalCommand } from "./local.ts";
-import { addPodCommand } from "./pod.ts";
+import { addOperatorCommand } from "./operator.ts";
+import { addPodCommand, addProxyCommand } from "./pod.ts";
 import { addProviderCommand } from "./provider.ts";
 import { addQueueCommands } from "./queue.ts";
 import { addSendCommand } from "./send.ts";
+import { addSinkCommands } from "./sink.ts";
 import { addTopCommand } from "./top.ts";
 import { addValidateCommand } from "./validate-command.ts";
 import { addWhyCommand } from "./why.ts";
@@ -26,11 +28,14 @@ function createProgram(io: CommandIo): Command {
   const add = [
     addLocalCommand,
     addPodCommand,
+    addProxyCommand,
+    addOperatorCommand,
     addValidateCommand,
     addSendCommand,
     addQueueCommands,
     addWhyCommand,
     addTopCommand,
+    addSinkCommands,
     addProviderCommand,
   ];
   for (const addCommand of add) addCommand(program, io);

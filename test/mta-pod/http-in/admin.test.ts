@@ -28,6 +28,8 @@ async function start(tokenOf = () => "t0ken"): Promise<Running> {
       progress: async (job) => (job === "J1" ? { job } : null),
       suspend: note("suspend"),
       resume: note("resume"),
+      sunk: async (limit) => [{ limit }],
+      sunkMessage: async (id) => (id === "M1" ? { id } : null),
       witness: async (pod, incarnation) => void calls.push(["witness", pod, incarnation]),
     },
   });
@@ -130,4 +132,14 @@ test("a token that is made again lets in who has the new one, and an empty one n
   token = "";
   for (const given of ["", "t0ken", "another", null])
     assert.equal((await server.ask("/v1/top", { token: given })).status, 401, String(given));
+});
+
+test("what a sink took is listed and shown", async () => {
+  await using server = await start();
+  const body = async (path: string): Promise<unknown> => (await server.ask(path)).json();
+  assert.deepEqual(await body("/v1/sink"), { messages: [{ limit: 20 }] });
+  assert.deepEqual(await body("/v1/sink?limit=1000"), { messages: [{ limit: 1000 }] });
+  assert.equal((await server.ask("/v1/sink?limit=1001")).status, 400);
+  assert.deepEqual(await body("/v1/sink/M1"), { id: "M1" });
+  assert.equal((await server.ask("/v1/sink/M2")).status, 404);
 });
