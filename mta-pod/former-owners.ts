@@ -35,6 +35,13 @@ const connectionsMs = 60_000;
 /** Also how long connections that the former owner cut off count at least. */
 const pollMs = 500;
 
+interface Caution {
+  readonly takenAt: number;
+  /** So long its connections count. */
+  readonly until: number;
+  readonly open: LeftOver["open"];
+}
+
 interface Waiting {
   readonly owner: Identity;
   readonly shard: number;
@@ -49,8 +56,8 @@ interface Waiting {
 export function createFormer(deps: FormerDeps) {
   const { scheduler, clock, log } = deps;
   const waiting = new Map<number, Waiting>();
-  /** Shards whose former owner told nothing of its rates, and when they were taken. */
-  const cautious = new Map<number, number>();
+  /** Shards whose former owner told nothing when it lost them. */
+  const cautious = new Map<number, Caution>();
   let timer: NodeJS.Timeout | undefined;
 
   const forget = (sites: Iterable<string>): void => {
@@ -100,9 +107,14 @@ export function createFormer(deps: FormerDeps) {
     timer.unref();
   };
 
-  /** No word about rates: the former owner may have sent a moment ago, so one interval passes before the first. */
-  const beCautious = (site: string, takenAt: number): void =>
-    scheduler.restore(spentAt(site, deps.sources(), takenAt), 0, clock.now());
+  /**
+   * No word about rates: the former owner may have sent a moment ago, so one interval passes before the first. Connections that it
+   * reported when it was last heard may still be there, also when the shard is handed on meanwhile.
+   */
+  const beCautious = (site: string, { takenAt, until, open }: Caution): void => {
+    const reported = new Map(open.flatMap(([at, source, count]) => (at === site ? [[source, count]] : [])));
+    scheduler.restore(spentAt(site, deps.sources(), { at: takenAt, until, reported }), 0, clock.now());
+  };
 
   return {
     /** A shard is ours: called before its first entry is indexed. */
@@ -115,9 +127,12 @@ export function createFormer(deps: FormerDeps) {
       const told = decodeHandOver(handOver.record, now);
       if (told === undefined) {
         if (handOver.record !== null) log.error("hand-over not readable", { shard, from: handOver.pod });
-        cautious.set(shard, now);
-        for (const site of scheduler.sites()) if (deps.shardOf(site) === shard) beCautious(site, now);
-        if (how === "expired") countReported(shard, handOver);
+        // Alive for all we know: its connections count. A dead one has none.
+        const open = how === "expired" && !deps.isDead(handOver) ? deps.lastReported(handOver) : [];
+        const caution = { takenAt: now, until: now + connectionsMs, open };
+        cautious.set(shard, caution);
+        const sites = new Set([...scheduler.sites(), ...open.map(([site]) => site)]);
+        for (const site of sites) if (deps.shardOf(site) === shard) beCautious(site, caution);
         return;
       }
       const open = told.sites.filter(({ sources }) => sources.some((source) => source.open > 0));
@@ -138,8 +153,8 @@ export function createFormer(deps: FormerDeps) {
     },
     /** A site of the shard is met for the first time. */
     met(site: string): void {
-      const takenAt = cautious.get(deps.shardOf(site));
-      if (takenAt !== undefined) beCautious(site, takenAt);
+      const caution = cautious.get(deps.shardOf(site));
+      if (caution !== undefined && clock.now() < caution.until) beCautious(site, caution);
     },
     /** False while the former owner still has it under way. */
     mayBegin: ({ shard, seq }: Pick<Entry, "shard" | "seq">): boolean =>
@@ -149,24 +164,21 @@ export function createFormer(deps: FormerDeps) {
       waiting.clear();
     },
   };
-
-  function countReported(shard: number, owner: Identity): void {
-    if (deps.isDead(owner)) return;
-    const now = clock.now();
-    for (const [site, source, open] of deps.lastReported(owner)) {
-      if (deps.shardOf(site) !== shard) continue;
-      scheduler.restore(spentAt(site, [source], now, open), now + connectionsMs, now);
-    }
-  }
 }
 
-function spentAt(site: string, sources: readonly string[], at: number, open = 0): SiteHandover {
+function spentAt(
+  site: string,
+  sources: readonly string[],
+  { at, until, reported }: { at: number; until: number; reported: ReadonlyMap<string, number> },
+): SiteHandover {
   return {
     site,
     backoffUntil: 0,
-    sources: sources.map((source) => ({
+    sources: [...new Set([...sources, ...reported.keys()])].map((source) => ({
       source,
-      open,
+      open: 0,
+      lingering: reported.get(source) ?? 0,
+      lingeringUntil: until,
       pausedUntil: 0,
       nextMessageAt: at,
       nextConnectionAt: at,

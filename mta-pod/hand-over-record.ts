@@ -15,6 +15,9 @@ const leftMs = z.number().min(0).max(86_400_000);
 const source = z.object({
   source: z.string().max(maxText),
   open: count,
+  // Records of an earlier release have none.
+  lingering: count.default(0),
+  lingeringMs: leftMs.default(0),
   window: count,
   pausedMs: leftMs,
   messageMs: leftMs,
@@ -46,6 +49,8 @@ export function encodeHandOver({ inFlight, sites }: HandedOver, now: number): Ha
     sources: one.sources.map((spent) => ({
       source: spent.source,
       open: spent.open,
+      lingering: spent.lingering ?? 0,
+      lingeringMs: left(spent.lingeringUntil ?? 0),
       window: spent.window ?? 0,
       pausedMs: left(spent.pausedUntil),
       messageMs: left(spent.nextMessageAt),
@@ -71,6 +76,9 @@ export function decodeHandOver(value: unknown, now: number): HandedOver | undefi
     sources: one.sources.map((spent) => ({
       source: spent.source,
       open: spent.open,
+      ...(spent.lingering > 0 && spent.lingeringMs > 0
+        ? { lingering: spent.lingering, lingeringUntil: now + spent.lingeringMs }
+        : {}),
       ...(spent.window > 0 ? { window: spent.window } : {}),
       pausedUntil: spent.pausedMs === 0 ? 0 : now + spent.pausedMs,
       nextMessageAt: now + spent.messageMs,

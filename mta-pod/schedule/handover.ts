@@ -6,6 +6,7 @@ export function handOver(site: SiteState): SiteHandover {
   const sources = [...site.links.values()].map((link) => ({
     source: link.source,
     open: link.open,
+    ...(link.lingering > 0 ? { lingering: link.lingering, lingeringUntil: link.lingeringUntil } : {}),
     window: link.window.size,
     pausedUntil: link.pause.until,
     nextMessageAt: Math.max(link.dispatches.nextAt, link.mails.nextAt),
@@ -21,6 +22,8 @@ export function takeOver(site: SiteState, handover: SiteHandover, until: number)
     const link = site.linkOf(spent.source);
     link.former = Math.max(0, spent.open);
     link.formerUntil = until;
+    link.lingering = Math.max(link.lingering, spent.lingering ?? 0);
+    link.lingeringUntil = Math.max(link.lingeringUntil, spent.lingeringUntil ?? 0);
     if (spent.window !== undefined) link.window.restart(spent.window);
     link.pause.until = Math.max(link.pause.until, spent.pausedUntil);
     link.dispatches.nextAt = Math.max(link.dispatches.nextAt, spent.nextMessageAt);

@@ -20,9 +20,12 @@ export class Link {
   /** Connections there are or are being made; `busy` of them carry a dispatch. */
   open = 0;
   busy = 0;
-  /** Connections a former owner may still have open. */
+  /** Connections that the former owner may still have open, until it says that they are closed. */
   former = 0;
   formerUntil = 0;
+  /** Connections of an owner that fell silent: nobody will ever tell, only time does. */
+  lingering = 0;
+  lingeringUntil = 0;
   /** After `isOpen` said no: why, and until when at the least (Infinity = until something happens). */
   binding: Binding = "connections";
   wakeAt = never;
@@ -47,8 +50,10 @@ export class Link {
   /** May a dispatch start now? */
   isOpen(now: number): boolean {
     if (this.former > 0 && this.formerUntil <= now) this.former = 0;
+    if (this.lingering > 0 && this.lingeringUntil <= now) this.lingering = 0;
     if (this.pause.until > now) return this.#refuse("backoff", this.pause.until);
-    if (this.busy + this.former >= this.window.size) return this.#refuse("connections", this.#formerEnd());
+    if (this.busy + this.former + this.lingering >= this.window.size)
+      return this.#refuse("connections", this.#formerEnd());
     if (!this.dispatches.isOpen(now)) return this.#refuse("messageRate", this.dispatches.nextAt);
     // From here on the window has room for one more, idle or new.
     if (this.open <= this.busy && !this.connects.isOpen(now))
@@ -87,14 +92,21 @@ export class Link {
 
   /** Connections too many, after limits or the window went down. */
   surplus(): number {
-    return Math.max(0, this.open + this.former - this.window.size);
+    return Math.max(0, this.open + this.former + this.lingering - this.window.size);
   }
 
   /** Nothing would be forgotten with it. */
   isAtRest(now: number): boolean {
     const paced = Math.max(this.dispatches.nextAt, this.mails.nextAt, this.connects.nextAt);
     const isFormerGone = this.former === 0 || this.formerUntil <= now;
-    return this.open + this.busy === 0 && isFormerGone && this.pause.until <= now && paced <= now;
+    const isNoneLingering = this.lingering === 0 || this.lingeringUntil <= now;
+    return (
+      this.open + this.busy === 0 &&
+      isFormerGone &&
+      isNoneLingering &&
+      this.pause.until <= now &&
+      paced <= now
+    );
   }
 
   shift(byMs: number): void {
@@ -104,10 +116,14 @@ export class Link {
     this.counted.shift(byMs);
     this.connects.nextAt += byMs;
     this.formerUntil += byMs;
+    this.lingeringUntil += byMs;
   }
 
   #formerEnd(): number {
-    return this.former > 0 ? this.formerUntil : never;
+    return Math.min(
+      this.former > 0 ? this.formerUntil : never,
+      this.lingering > 0 ? this.lingeringUntil : never,
+    );
   }
 
   #refuse(binding: Binding, wakeAt: number): boolean {

@@ -132,6 +132,9 @@ export interface SiteHandover {
   readonly sources: readonly {
     readonly source: string;
     readonly open: number;
+    /** Of an owner before that fell silent; absent = none. */
+    readonly lingering?: number;
+    readonly lingeringUntil?: number;
     /** Absent = not known. */
     readonly window?: number;
     readonly pausedUntil: number;

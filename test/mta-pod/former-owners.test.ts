@@ -165,3 +165,22 @@ test("without a word about rates one interval passes before the first message", 
     assert.equal(startable(), 1, how);
   }
 });
+
+test("connections of an owner that fell silent count on when a site is met later, and when the shard is handed on", (t) => {
+  const { world, former, add, startable } = scene(t);
+  world.reported = [["s", "default", 1]];
+  former.owned(0, { ...owner, record: null }, "expired");
+  former.met("s");
+  add();
+  assert.equal(startable(), 1);
+  const told = encodeHandOver(
+    { inFlight: [], sites: [world.scheduler.snapshot("s") ?? assert.fail()] },
+    start,
+  );
+  t.mock.timers.reset();
+  const next = scene(t);
+  next.former.owned(0, { pod: "pod-2", incarnation: "b", record: { ...told, inFlight: [] } }, "released");
+  next.world.scheduler.forgetFormer("s", start);
+  next.add();
+  assert.equal(next.startable(), 1, "one of the two is still the silent owner's");
+});
