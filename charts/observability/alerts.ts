@@ -17,6 +17,10 @@ const pool = "namespace, pool";
 const operator = '{job="mailboat-operator"}';
 const here = "{{ $labels.namespace }}/{{ $labels.pool }}";
 
+function replicas(state: "desired" | "ready" | "programmed" | "max"): string {
+  return `max by (${pool}) (mailboat_pool_replicas{state="${state}"})`;
+}
+
 export const operatorAlerts: readonly Alert[] = [
   {
     name: "MailboatOperatorDown",
@@ -49,6 +53,42 @@ export const operatorAlerts: readonly Alert[] = [
     severity: "warning",
     summary: "{{ $labels.name }} has worked on one object for {{ $value | humanizeDuration }}.",
   },
+  {
+    name: "MailboatWatchSilent",
+    expr: `max by (kind) (mailboat_operator_watch_silent_seconds${operator}) > 180`,
+    holds: "5m",
+    severity: "warning",
+    summary:
+      "Nothing has been heard of {{ $labels.kind }}s from the API server for {{ $value | humanizeDuration }}.",
+  },
+  {
+    name: "MailboatPodsMissing",
+    expr: `${replicas("desired")} - ${replicas("ready")} > 0`,
+    holds: "15m",
+    severity: "warning",
+    summary: `{{ $value }} of the pods that ${here} should have are not ready.`,
+  },
+  {
+    name: "MailboatConfigNotProgrammed",
+    expr: `${replicas("ready")} - ${replicas("programmed")} > 0`,
+    holds: "5m",
+    severity: "warning",
+    summary: `{{ $value }} ready pods of ${here} do not run the newest configuration.`,
+  },
+  {
+    name: "MailboatPoolAtMaxReplicas",
+    expr: `${replicas("desired")} >= ${replicas("max")}`,
+    holds: "30m",
+    severity: "warning",
+    summary: `${here} has had all the {{ $value }} pods that its autoscaler may give it for half an hour.`,
+  },
+  {
+    name: "MailboatDrainStuck",
+    expr: `max by (${pool}) (mailboat_tenant_drain_oldest_seconds) > 72 * 3600`,
+    holds: "30m",
+    severity: "warning",
+    summary: `A deleted tenant of ${here} has been draining for {{ $value | humanizeDuration }}; what is left at its drainTimeout (96h unless set) is dropped.`,
+  },
 ];
 
 export const poolAlerts: readonly Alert[] = [
@@ -67,7 +107,7 @@ export const poolAlerts: readonly Alert[] = [
     summary: `Pods of ${here} refuse the newest configuration; the last good one runs on.`,
   },
   {
-    name: "MailboatConfigNotProgrammed",
+    name: "MailboatConfigsDiffer",
     expr: `max by (${pool}) (mailboat_config_generation) - min by (${pool}) (mailboat_config_generation) > 0`,
     holds: "5m",
     severity: "warning",

@@ -103,10 +103,54 @@ export const operatorDashboard: Dashboard = {
           "{{method}} {{code}}",
         ),
         line(
+          ["Watches", "Since the API server was last heard of, by kind; bookmarks come each minute."],
+          "s",
+          `max by (kind) (mailboat_operator_watch_silent_seconds{${ours}})`,
+          "{{kind}}",
+        ),
+        line(
+          ["Objects", "Kept in memory, by kind."],
+          "short",
+          `max by (kind) (mailboat_operator_watched_objects{${ours}})`,
+          "{{kind}}",
+        ),
+        line(
+          ["Compile, p95", "Of all resources to the pools' configurations."],
+          "s",
+          `histogram_quantile(0.95, sum by (le) (rate(mailboat_operator_compile_seconds_bucket{${ours}}${rate})))`,
+          "compile",
+        ),
+        line(
+          ["Edit to pods, p95", "From a pool's new configuration until all of its ready pods run it."],
+          "s",
+          `histogram_quantile(0.95, sum by (le) (rate(mailboat_operator_programmed_seconds_bucket{${ours}}${rate})))`,
+          "programmed",
+        ),
+        line(
           ["Memory", "Resident; 10,000 tenants take less than 300 MB."],
           "bytes",
           `sum by (pod) (process_resident_memory_bytes{${ours}})`,
           "{{pod}}",
+        ),
+      ],
+    },
+    {
+      title: "Pools",
+      panels: [
+        line(
+          [
+            "Pods",
+            "Desired, ready, programmed (they run the newest configuration), and the autoscaler's bound.",
+          ],
+          "short",
+          `max by (namespace, pool, state) (mailboat_pool_replicas{${ours}})`,
+          "{{namespace}}/{{pool}} {{state}}",
+        ),
+        line(
+          ["Longest drain", "Of the deleted tenants that still have mail."],
+          "s",
+          `max by (namespace, pool) (mailboat_tenant_drain_oldest_seconds{${ours}})`,
+          "{{namespace}}/{{pool}}",
         ),
       ],
     },

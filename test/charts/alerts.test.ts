@@ -58,6 +58,49 @@ const cases: Readonly<Record<string, Case>> = {
     quiet: [[`workqueue_longest_running_processor_seconds{${job},name="pool"}`, "0 60 119 0 60 119 0x24"]],
     at: "12m",
   },
+  MailboatWatchSilent: {
+    fires: [[`mailboat_operator_watch_silent_seconds{${job},kind="Tenant"}`, "0+60x30"]],
+    quiet: [[`mailboat_operator_watch_silent_seconds{${job},kind="Tenant"}`, "0 60 120 0 60 120 0x24"]],
+    at: "12m",
+  },
+  MailboatPodsMissing: {
+    fires: [
+      [`mailboat_pool_replicas{${of},state="desired"}`, "3x30"],
+      [`mailboat_pool_replicas{${of},state="ready"}`, "2x30"],
+    ],
+    quiet: [
+      [`mailboat_pool_replicas{${of},state="desired"}`, "3x30"],
+      [`mailboat_pool_replicas{${of},state="ready"}`, "2x10 3x20"],
+    ],
+    at: "20m",
+  },
+  MailboatConfigNotProgrammed: {
+    fires: [
+      [`mailboat_pool_replicas{${of},state="ready"}`, "2x30"],
+      [`mailboat_pool_replicas{${of},state="programmed"}`, "0x30"],
+    ],
+    quiet: [
+      [`mailboat_pool_replicas{${of},state="ready"}`, "2x30"],
+      [`mailboat_pool_replicas{${of},state="programmed"}`, "2x3 1x2 2x25"],
+    ],
+    at: "12m",
+  },
+  MailboatPoolAtMaxReplicas: {
+    fires: [
+      [`mailboat_pool_replicas{${of},state="desired"}`, "2x5 8x55"],
+      [`mailboat_pool_replicas{${of},state="max"}`, "8x60"],
+    ],
+    quiet: [
+      [`mailboat_pool_replicas{${of},state="desired"}`, "7x60"],
+      [`mailboat_pool_replicas{${of},state="max"}`, "8x60"],
+    ],
+    at: "45m",
+  },
+  MailboatDrainStuck: {
+    fires: [[`mailboat_tenant_drain_oldest_seconds{${of}}`, "260000+60x60"]],
+    quiet: [[`mailboat_tenant_drain_oldest_seconds{${of}}`, "250000+60x60"]],
+    at: "45m",
+  },
   MailboatPodDown: {
     fires: [[`up{job="mailboat-pod",${pod(0)}}`, "0x30"]],
     quiet: [[`up{job="mailboat-pod",${pod(0)}}`, "0x8 1x22"]],
@@ -68,7 +111,7 @@ const cases: Readonly<Record<string, Case>> = {
     quiet: [[`mailboat_config_errors_total{${pod(0)}}`, "3x30"]],
     at: "10m",
   },
-  MailboatConfigNotProgrammed: {
+  MailboatConfigsDiffer: {
     fires: [
       [`mailboat_config_generation{${pod(0)}}`, "7x30"],
       [`mailboat_config_generation{${pod(1)}}`, "7x3 8x27"],
