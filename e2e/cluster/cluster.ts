@@ -17,7 +17,7 @@ import { takeDown } from "./leftovers.ts";
 import { createNetwork } from "./network.ts";
 import { containerdSocket, nodeName, startNode, writeZone } from "./node.ts";
 import { claimPlace, freePlace, handOver, hasNeighbours, type Place } from "./place.ts";
-import { output, recorded, startProgram, stopProgram } from "./processes.ts";
+import { assertRuns, output, recorded, recordedNames, startProgram, stopProgram } from "./processes.ts";
 import { keepSettings, restoreSettings } from "./settings.ts";
 
 export interface ClusterOptions {
@@ -88,6 +88,7 @@ export async function startCluster({ tier, say = () => {} }: ClusterOptions): Pr
       const isReady = "--for=condition=Ready";
       await cluster.kubectl(["wait", "--for=create", `node/${nodeName}`, `--timeout=${nodeReadyMs}ms`]);
       await cluster.kubectl(["wait", isReady, `node/${nodeName}`, `--timeout=${nodeReadyMs}ms`]);
+      for (const name of await recordedNames(place.folder)) await assertRuns(place.folder, name);
     }
     return { ...cluster, startedInMs: performance.now() - startedAt };
   } catch (error) {

@@ -1,5 +1,6 @@
 /** The images of a test cluster: ours from their Containerfiles, nats-server, the pause of every pod. Layers that change seldom are cached. */
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -22,10 +23,10 @@ export const root = join(import.meta.dirname, "../../..");
 const natsTag = "2.15.1-alpine";
 const keptMs = 30 * 86_400_000;
 
-/** Tag of ours: what the chart asks for unless told otherwise. */
-async function chartVersion(): Promise<string> {
-  const text = await readFile(join(root, "package.json"), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
+/** What the chart asks for unless told otherwise. @example ourImage("pod") // "mailboat-pod:0.1.0" */
+export function ourImage(name: ImageName): string {
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  return `mailboat-${name}:${version}`;
 }
 
 /** Packs all of them; app layers go to `folder`, the others to the user's cache. */
@@ -50,7 +51,7 @@ async function packOurs(image: ImageName, base: Layer, folder: string): Promise<
     packed.push(await packOurLayer(image, layer, folder));
   }
   return {
-    name: `docker.io/library/mailboat-${image}:${await chartVersion()}`,
+    name: `docker.io/library/${ourImage(image)}`,
     layers: packed,
     config: {
       Entrypoint: file.entrypoint,
