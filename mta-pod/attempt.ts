@@ -253,10 +253,15 @@ function decisionOf(pod: Pod, run: Run, result: TransactionResult): Decision {
   });
 }
 
+/** A proxy that fails is no place of the destination's. */
+function placeOf({ kind, stage }: Fault): string {
+  return kind === "proxy" ? kind : stage;
+}
+
 function countAttempt(pod: Pod, run: Run, result: TransactionResult, decision: Decision): void {
   const provider = pod.metrics.providerLabel(run.route?.provider ?? run.dispatch.lane.site);
   const outcome =
-    result.kind === "fault" ? result.fault.stage : (decision.recipients[0]?.outcome ?? "requeued");
+    result.kind === "fault" ? placeOf(result.fault) : (decision.recipients[0]?.outcome ?? "requeued");
   pod.metrics.attempts.inc({ provider, source: run.dispatch.source, result: outcome });
   if (decision.next.kind !== "requeue" || result.kind !== "fault") return;
   const { envelope } = run.loaded;

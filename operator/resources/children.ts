@@ -23,6 +23,7 @@ export const childTypes: readonly ResourceType[] = [
   type("", "services", "Service"),
   type("networking.k8s.io", "networkpolicies", "NetworkPolicy"),
   type("policy", "poddisruptionbudgets", "PodDisruptionBudget"),
+  type("apps", "statefulsets", "StatefulSet"),
   type("apps", "deployments", "Deployment"),
   type("monitoring.coreos.com", "podmonitors", "PodMonitor"),
 ];

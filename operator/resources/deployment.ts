@@ -28,7 +28,7 @@ export function deployment(input: DeploymentInput): KubeObject {
         replicas: input.replicas ?? spec.replicas,
         revisionHistoryLimit: keptRevisions,
         selector: { matchLabels: selectorLabels(pool.name, "pod") },
-        strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: "25%", maxUnavailable: 0 } },
+        strategy: { type: "RollingUpdate", rollingUpdate: rollingUpdate(spec) },
         template: {
           metadata: {
             labels: { ...spec.pod?.labels, ...childLabels(pool.name) },
@@ -39,6 +39,13 @@ export function deployment(input: DeploymentInput): KubeObject {
       },
     },
   );
+}
+
+/** On hosts a new pod waits for the ports of an old one. */
+function rollingUpdate({ egress }: SendingPoolSpec): object {
+  return egress?.mode === "HostNetwork"
+    ? { maxSurge: 0, maxUnavailable: 1 }
+    : { maxSurge: "25%", maxUnavailable: 0 };
 }
 
 /** The banner's name and the queue's place and form: everything else reaches running pods by their files. */

@@ -16,6 +16,22 @@ export interface PodInput {
 /** Of the image's user. */
 const userId = 65_532;
 
+export const podSecurity = {
+  runAsNonRoot: true,
+  runAsUser: userId,
+  runAsGroup: userId,
+  fsGroup: userId,
+  fsGroupChangePolicy: "OnRootMismatch",
+  seccompProfile: { type: "RuntimeDefault" },
+} as const;
+
+/** Of a container. */
+export const restricted = {
+  allowPrivilegeEscalation: false,
+  capabilities: { drop: ["ALL"] },
+  readOnlyRootFilesystem: true,
+} as const;
+
 /** Until every node knows that the pod is no end point any more: kube-proxy takes about a second. */
 const lameDuckMs = 3000;
 
@@ -31,14 +47,10 @@ export function podSpec(input: PodInput, pool: PoolIdentity): object {
     automountServiceAccountToken: false,
     enableServiceLinks: false,
     terminationGracePeriodSeconds: drainSeconds + handOverSeconds,
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: userId,
-      runAsGroup: userId,
-      fsGroup: userId,
-      fsGroupChangePolicy: "OnRootMismatch",
-      seccompProfile: { type: "RuntimeDefault" },
-    },
+    securityContext: podSecurity,
+    ...(spec.egress?.mode === "HostNetwork"
+      ? { hostNetwork: true, dnsPolicy: "ClusterFirstWithHostNet" }
+      : {}),
     ...optional("priorityClassName", own.priorityClassName),
     ...optional("nodeSelector", own.nodeSelector),
     ...optional("tolerations", own.tolerations),
@@ -82,11 +94,7 @@ function container({ pool: { spec }, image, imagePullPolicy }: PodInput, pool: P
       timeoutSeconds: 5,
       failureThreshold: 6,
     },
-    securityContext: {
-      allowPrivilegeEscalation: false,
-      capabilities: { drop: ["ALL"] },
-      readOnlyRootFilesystem: true,
-    },
+    securityContext: restricted,
     volumeMounts: volumes.map(({ mount }) => mount),
   };
 }

@@ -8,6 +8,7 @@ import { deployment } from "./deployment.ts";
 import { poolIdentity } from "./object.ts";
 import type { KubeObject } from "./object.ts";
 import { disruptionBudget, networkPolicy, podMonitor, serviceAccount } from "./policies.ts";
+import { proxyObjects } from "./proxy.ts";
 import { adminService, poolService } from "./services.ts";
 
 export interface PoolInput {
@@ -44,6 +45,7 @@ export function buildPool(input: PoolInput): KubeObject[] {
     adminService(pool),
     ...(spec.networkPolicy?.enabled === true ? [networkPolicy(pool, spec)] : []),
     disruptionBudget(pool, spec),
+    ...proxyObjects(pool, input),
     deployment({ ...input, identity: pool }),
     ...(input.hasPodMonitors ? [podMonitor(pool)] : []),
   ];

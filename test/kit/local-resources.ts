@@ -17,6 +17,8 @@ export interface TestResources {
   readonly shards?: number;
   /** More fields of the pool's queue. */
   readonly queue?: Readonly<Record<string, unknown>>;
+  /** In place of sending from the pods' network to loopback. */
+  readonly egress?: Readonly<Record<string, unknown>>;
   /** More Secrets of the namespace, by name: their `stringData`. */
   readonly secrets?: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
@@ -26,6 +28,7 @@ export const testPassword = "correct horse battery";
 /** The pool `mail/shared`; tenant NAME logs in as NAME with `testPassword`. */
 export function testResources(resources: TestResources): string {
   const { tenants = [{ name: "acme" }], rules, shards = 8, queue = {}, secrets = {} } = resources;
+  const { egress = { mode: "PodNetwork" } } = resources;
   const object = (kind: string, name: string, spec: unknown): object => ({
     apiVersion: "mailboat.dev/v1alpha1",
     kind,
@@ -36,7 +39,7 @@ export function testResources(resources: TestResources): string {
     replicas: 1,
     hostname: "out.example.net",
     queue: { servers: ["nats://nats:4222"], replicas: 1, shards, ...queue },
-    egress: { mode: "PodNetwork", allowDestinations: ["127.0.0.0/8"] },
+    egress: { allowDestinations: ["127.0.0.0/8"], ...egress },
     trafficShapeRefs: [{ name: "test" }],
   });
   const perTenant = tenants.flatMap(({ name, domain = `${name}.example`, limits, weight, spec }) => [

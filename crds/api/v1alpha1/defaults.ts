@@ -45,6 +45,8 @@ export const compiledDefaults = {
   drainTimeoutSeconds: 600,
   proxyPort: 1080,
   proxyConnectTimeout: "10s",
+  proxyCpu: "50m",
+  proxyMemory: "96Mi",
   minReplicas: 1,
   targetBacklogPerReplica: 1000,
   maxBacklogAge: "60s",
