@@ -1,6 +1,6 @@
 /**
- * Objects as the API server holds them → a Snapshot. An object is parsed once as long as it lives, so that an edit costs
- * one parse and the compiler sees which resources are the same as before. Never throws: what does not parse is told.
+ * Objects as the API server holds them → a Snapshot. A generation of an object is parsed once, so that an edit costs one parse and
+ * the compiler sees which resources are the same as before. Never throws: what does not parse is told.
  */
 import { sendingPoolSchema, tenantSchema, trafficShapeSchema } from "#crds/api/v1alpha1/kinds.ts";
 import { identityOf, type Metadata } from "#crds/api/v1alpha1/metadata.ts";
@@ -74,32 +74,40 @@ function memo<Spec>(
   parse: (object: object) => Parsed<{ metadata: Metadata; spec: Spec }>,
   change: (resource: Resource<Spec>) => Resource<Spec> = (resource) => resource,
 ): Memo<Spec> {
-  const known = new WeakMap<object, Resource<Spec> | Unreadable>();
-  const read = (object: object): Resource<Spec> | Unreadable => {
-    const before = known.get(object);
-    if (before !== undefined) return before;
+  let known = new Map<string, Known<Spec>>();
+  const read = (object: object): Known<Spec> => {
+    const { identity, version } = identityIn(object);
+    const before = known.get(identity);
+    if (before !== undefined && before.version === version) return before;
     const parsed = parse(object);
-    const after = parsed.ok
-      ? change(resourceOf(kind, parsed.value))
-      : { kind, ...identityIn(object), issues: parsed.issues };
-    known.set(object, after);
-    return after;
+    const made = parsed.ok
+      ? { resource: change(resourceOf(kind, parsed.value)) }
+      : { unreadable: { kind, identity, generation: generationIn(object), issues: parsed.issues } };
+    return { version, identity, ...made };
   };
   return {
     all(objects, unreadable) {
+      const next = new Map<string, Known<Spec>>();
       const resources: Resource<Spec>[] = [];
       for (const object of objects) {
         const one = read(object);
-        if ("spec" in one) resources.push(one);
-        else unreadable.push(one);
+        next.set(one.identity, one);
+        if (one.resource !== undefined) resources.push(one.resource);
+        if (one.unreadable !== undefined) unreadable.push(one.unreadable);
       }
+      known = next;
       return resources;
     },
-    one(object) {
-      const one = read(object);
-      return "spec" in one ? one : undefined;
-    },
+    one: (object) => read(object).resource,
   };
+}
+
+interface Known<Spec> {
+  readonly identity: string;
+  /** Of what the compiler sees: its status is written all the time, and says nothing to it. */
+  readonly version: string;
+  readonly resource?: Resource<Spec>;
+  readonly unreadable?: Unreadable;
 }
 
 /** Only what is read: the rest of the metadata (annotations of `kubectl apply` above all) would be kept twice. */
@@ -114,14 +122,26 @@ function goingIsDrained(tenant: Resource<TenantSpec>): Resource<TenantSpec> {
   return typeof deletionTimestamp === "string" ? drained(tenant, deletionTimestamp) : tenant;
 }
 
-function identityIn(object: object): Pick<Unreadable, "identity" | "generation"> {
+function identityIn(object: object): { readonly identity: string; readonly version: string } {
+  const [namespace, name, uid, generation, deletionTimestamp] = [
+    "namespace",
+    "name",
+    "uid",
+    "generation",
+    "deletionTimestamp",
+  ].map((field) => metadataIn(object, field));
+  const version = JSON.stringify([uid, generation, deletionTimestamp]);
+  return { identity: `${String(namespace)}/${String(name)}`, version };
+}
+
+function generationIn(object: object): number | undefined {
+  const generation = metadataIn(object, "generation");
+  return typeof generation === "number" ? generation : undefined;
+}
+
+function metadataIn(object: object, field: string): unknown {
   const metadata: unknown = Reflect.get(object, "metadata");
-  if (typeof metadata !== "object" || metadata === null) return { identity: "?/?", generation: undefined };
-  const [namespace, name, generation] = ["namespace", "name", "generation"].map(
-    (field): unknown => Reflect.get(metadata, field),
-  );
-  const known = typeof generation === "number" ? generation : undefined;
-  return { identity: `${String(namespace)}/${String(name)}`, generation: known };
+  return typeof metadata === "object" && metadata !== null ? Reflect.get(metadata, field) : undefined;
 }
 
 /** By namespace, then name: the order of events decides nothing. */

@@ -22,7 +22,9 @@ export interface Children {
   sync(pool: WantedPool, signal: AbortSignal): Promise<number>;
   /** A child changed in the API server: what was changed by others is applied again. @returns its pool, when somebody else did it */
   note(kind: string, change: Change): string | undefined;
-  /** Applies everything again at the next sync. */
+  /** Applies everything again at the next sync, whatever the annotations say. */
+  applyAgain(pool: string): void;
+  /** The pool is gone. */
   forget(pool: string): void;
 }
 
@@ -50,6 +52,9 @@ interface Written {
   /** Of kinds that have one: status writes leave it as it is. */
   readonly generation: number | undefined;
 }
+
+/** In place of a hash: it is not what was applied. */
+const changed = "";
 
 /** Slots are written so many at a time. */
 const atATime = 8;
@@ -119,8 +124,15 @@ export function createChildren({ stores, client, clock }: ChildrenOptions): Chil
       const name = `${kind}/${object.metadata.name}`;
       const known = written.get(pool)?.get(name);
       if (known === undefined || isOurs(known, after)) return undefined;
-      written.get(pool)?.delete(name);
+      if (after === undefined) written.get(pool)?.delete(name);
+      // Not forgotten: the annotation, which somebody else's change leaves in place, would be believed.
+      else written.get(pool)?.set(name, { ...known, hash: changed });
       return pool;
+    },
+    applyAgain(pool) {
+      const at = clock.monotonic();
+      for (const name of stores.childrenOf(pool).keys())
+        ofPool(pool).set(name, { hash: changed, at, resourceVersion: "", generation: undefined });
     },
     forget: (pool) => void written.delete(pool),
   };

@@ -155,7 +155,7 @@ export function createPoolReconciler(context: Context): PoolReconciler {
       const reconcileAt = object.metadata.annotations?.[marks.reconcileAt];
       if (known !== undefined && known.reconcileAt !== reconcileAt) {
         context.log.info("reconcile asked for", { pool: key });
-        children.forget(key);
+        children.applyAgain(key);
         context.secrets.forget();
         configuration.touch();
       }

@@ -2,40 +2,302 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { kinds } from "#operator/reconcile/kinds.ts";
 import { until } from "#test/kit/until.ts";
-import { pool, shape, startWorld, tenant } from "./world.ts";
+import { pool, rule, secret, shape, startWorld, tenant, type World } from "./world.ts";
+
+const withShape = { trafficShapeRefs: [{ name: "providers" }] };
+
+async function ready(world: World): Promise<void> {
+  await until("the pool to be ready", () => world.conditions("pools", "shared")["Ready"] === "True Ready");
+}
+
+function writes(world: World): string[] {
+  return world.api.requests
+    .filter(({ method, type }) => method !== "GET" && type?.plural !== "events")
+    .map(({ method, type, name, subresource }) =>
+      `${method} ${type?.plural}/${name ?? ""} ${subresource ?? ""}`.trim(),
+    );
+}
+
+function connectionsOf(world: World): (number | undefined)[] {
+  return [...world.fleet.running().values()].map(({ manifest }) => manifest.rules[0]?.limits.connections);
+}
 
 test("a pool, its shape and a tenant come up: children, pods, statuses", async () => {
   await using world = await startWorld();
   const { api } = world;
   api.state.create(kinds.shapes, shape());
   api.state.create(kinds.tenants, tenant("acme"));
-  api.state.create(kinds.pools, pool(world.nats.url, { trafficShapeRefs: [{ name: "providers" }] }));
-  try {
-    await until("the pool to be ready", () => world.conditions("pools", "shared")["Ready"] === "True Ready");
-    await until(
-      "the tenant to be ready",
-      () => world.conditions("tenants", "acme")["Ready"] === "True Ready",
-    );
-    await until(
-      "the shape to be ready",
-      () => world.conditions("shapes", "providers")["Ready"] === "True Ready",
-    );
-  } catch (error) {
-    console.log(world.lines.join("\n"));
-    console.log(
-      JSON.stringify(world.get("pools", "shared"), null, 1),
-      JSON.stringify(world.get("tenants", "acme"), null, 1),
-    );
-    throw error;
-  }
+  api.state.create(kinds.pools, pool(world.nats.url, withShape));
+  await ready(world);
+  await until("the tenant to be ready", () => world.conditions("tenants", "acme")["Ready"] === "True Ready");
+  await until(
+    "the shape to be ready",
+    () => world.conditions("shapes", "providers")["Ready"] === "True Ready",
+  );
   assert.deepEqual(world.conditions("pools", "shared"), {
     Accepted: "True Accepted",
     ResolvedRefs: "True ResolvedRefs",
     Programmed: "True Programmed",
     Ready: "True Ready",
   });
-  console.log(
-    JSON.stringify(world.get("pools", "shared")?.["status"]),
-    JSON.stringify(world.get("tenants", "acme")?.["status"]),
+  const status = world.get("pools", "shared")?.["status"] as Record<string, unknown>;
+  assert.equal(status["observedGeneration"], 1);
+  assert.equal(status["replicas"], 2);
+  assert.equal(status["programmedReplicas"], 2);
+  assert.equal(status["tenants"], 1);
+  assert.match(String(status["selector"]), /mailboat.dev\/pool=shared/);
+  assert.deepEqual(world.get("tenants", "acme")?.metadata.finalizers, ["mailboat.dev/drain"]);
+  const written = world.get("deployments", "mailboat-shared");
+  assert.equal(written?.metadata.ownerReferences?.[0]?.uid, world.get("pools", "shared")?.metadata.uid);
+});
+
+test("what is ready is left alone: nothing is written any more", async () => {
+  await using world = await startWorld();
+  world.api.state.create(kinds.shapes, shape());
+  world.api.state.create(kinds.tenants, tenant("acme"));
+  world.api.state.create(kinds.pools, pool(world.nats.url, withShape));
+  await ready(world);
+  await until("the tenant to be ready", () => world.conditions("tenants", "acme")["Ready"] === "True Ready");
+  await until("reports", () => world.engine.context.reports.of("mail/shared").told.size === 2);
+  world.api.requests.length = 0;
+  for (let round = 0; round < 2; round++) {
+    const before = world.engine.context.reports.of("mail/shared").told.values().next().value?.at;
+    world.engine.context.reports.hurry("mail/shared");
+    world.engine.context.configuration.touch();
+    await until(
+      "another report",
+      () => world.engine.context.reports.of("mail/shared").told.values().next().value?.at !== before,
+    );
+  }
+  assert.deepEqual(writes(world), []);
+});
+
+test("an edit of a shape is live in every pod within 2 s, by one write of the manifest and a bump of each pod", async () => {
+  await using world = await startWorld();
+  world.api.state.create(kinds.shapes, shape());
+  world.api.state.create(kinds.tenants, tenant("acme"));
+  world.api.state.create(kinds.pools, pool(world.nats.url, withShape));
+  await ready(world);
+  await until("the tenant to be ready", () => world.conditions("tenants", "acme")["Ready"] === "True Ready");
+  world.api.requests.length = 0;
+  const startedAt = performance.now();
+  world.api.state.patch(
+    kinds.shapes,
+    { namespace: "mail", name: "providers" },
+    { spec: { rules: [rule("any", 7)] } },
   );
+  await until("the pods to run it", () => connectionsOf(world).every((one) => one === 7));
+  const liveMs = performance.now() - startedAt;
+  await until("Programmed to say so", () => {
+    const status = world.get("pools", "shared")?.["status"] as { config?: { generation: number } };
+    return (
+      status.config?.generation === 2 &&
+      world.conditions("pools", "shared")["Programmed"] === "True Programmed"
+    );
+  });
+  assert.ok(
+    performance.now() - startedAt < 2000,
+    `live after ${liveMs} ms, told after ${performance.now() - startedAt} ms`,
+  );
+  const configs = writes(world).filter((one) => one.includes("configmaps") || one.includes("secrets"));
+  assert.deepEqual(configs, ["PATCH configmaps/mailboat-shared-config"]);
+  assert.equal(writes(world).filter((one) => one.includes(" pods/")).length, 2);
+  assert.deepEqual(
+    writes(world).filter((one) => one.includes(" tenants/")),
+    [],
+    "a tenant that did not change is not written",
+  );
+});
+
+test("an edit of one tenant of many rewrites one slot and the manifest", async () => {
+  await using world = await startWorld();
+  for (let index = 0; index < 40; index++) world.api.state.create(kinds.tenants, tenant(`t${index}`));
+  world.api.state.create(kinds.pools, pool(world.nats.url));
+  await until("all tenants to be ready", () =>
+    Array.from({ length: 40 }, (_, index) => world.conditions("tenants", `t${index}`)["Ready"]).every(
+      (one) => one === "True Ready",
+    ),
+  );
+  await ready(world);
+  world.api.requests.length = 0;
+  world.api.state.patch(kinds.tenants, { namespace: "mail", name: "t7" }, { spec: { weight: 5 } });
+  await until("the pods to run it", () =>
+    [...world.fleet.running().values()].every(({ tenants }) => tenants.get("mail/t7")?.weight === 5),
+  );
+  await until("the tenant to be ready", () => {
+    const { generation } = world.get("tenants", "t7")?.metadata ?? {};
+    const status = world.get("tenants", "t7")?.["status"] as { observedGeneration?: number };
+    return (
+      status.observedGeneration === generation && world.conditions("tenants", "t7")["Ready"] === "True Ready"
+    );
+  });
+  const slots = writes(world).filter((one) => one.startsWith("PATCH configmaps"));
+  assert.equal(slots.length, 2, slots.join());
+  assert.ok(slots[0]?.startsWith("PATCH configmaps/mailboat-shared-config-"), "the slot before the manifest");
+  const tenants = new Set(writes(world).filter((one) => one.includes(" tenants/")));
+  assert.deepEqual([...tenants], ["PATCH tenants/t7 status"]);
+});
+
+test("Secrets: missing, made, rotated, taken away: said in the status and live in the pods, without a restart of anything", async () => {
+  await using world = await startWorld();
+  const credentials = [{ name: "app", type: "Password", secretRef: { name: "acme-smtp" } }];
+  world.api.state.create(kinds.tenants, tenant("acme", { credentials }));
+  world.api.state.create(kinds.pools, pool(world.nats.url));
+  const resolved = () => world.conditions("tenants", "acme")["ResolvedRefs"];
+  await until("the missing Secret to be told", () => resolved() === "False SecretNotFound");
+  assert.equal(world.conditions("tenants", "acme")["Reconciling"], "True RefsUnresolved");
+  assert.equal(world.conditions("tenants", "acme")["Stalled"], undefined);
+  const logins = () =>
+    [...world.fleet.running().values()].map((config) => config.credentials[0]?.passwordMac);
+  world.api.state.create(kinds.secrets, secret("acme-smtp", { username: "acme", password: "one" }));
+  await until("it to be found", () => resolved() === "True ResolvedRefs");
+  await until("the login in both pods", () => logins().every((one) => one !== undefined));
+  await until(
+    "the pool to be ready",
+    () => world.conditions("pools", "shared")["Programmed"] === "True Programmed",
+  );
+  const [before] = logins();
+  const rotated = Buffer.from("two").toString("base64");
+  world.api.state.patch(
+    kinds.secrets,
+    { namespace: "mail", name: "acme-smtp" },
+    { data: { password: rotated } },
+  );
+  await until("the new one in both pods", () => logins().every((one) => one !== undefined && one !== before));
+  await until(
+    "Programmed of the rotated key",
+    () => world.conditions("tenants", "acme")["Programmed"] === "True Programmed",
+  );
+  world.api.state.remove(kinds.secrets, "mail", "acme-smtp");
+  await until("its loss to be told", () => resolved() === "False SecretNotFound");
+  await until("the login to be gone", () => logins().every((one) => one === undefined));
+});
+
+test("a paused pool is not written to; its status says so; then it takes over what has changed", async () => {
+  await using world = await startWorld();
+  world.api.state.create(kinds.shapes, shape());
+  world.api.state.create(kinds.pools, pool(world.nats.url, withShape));
+  await ready(world);
+  const annotate = (value: string | null) =>
+    world.api.state.patch(
+      kinds.pools,
+      { namespace: "mail", name: "shared" },
+      { metadata: { annotations: { "mailboat.dev/paused": value } } },
+    );
+  annotate("true");
+  await until("the pause to be told", () => world.conditions("pools", "shared")["Paused"] === "True Paused");
+  world.api.requests.length = 0;
+  world.api.state.patch(
+    kinds.shapes,
+    { namespace: "mail", name: "providers" },
+    { spec: { rules: [rule("any", 9)] } },
+  );
+  await until(
+    "the edit to be compiled",
+    () => world.engine.context.configuration.pool("mail/shared")?.generation === 2,
+  );
+  await until(
+    "the lag to be told",
+    () => world.conditions("pools", "shared")["Programmed"] === "False PodsBehind",
+  );
+  assert.deepEqual(
+    writes(world).filter((one) => !one.endsWith("status")),
+    [],
+  );
+  annotate(null);
+  await until("the pods to run it", () => connectionsOf(world).every((one) => one === 9));
+  await ready(world);
+  assert.equal(world.conditions("pools", "shared")["Paused"], undefined);
+});
+
+test("children that somebody deletes or changes are made good", async () => {
+  await using world = await startWorld();
+  world.api.state.create(kinds.pools, pool(world.nats.url));
+  await ready(world);
+  const service = { namespace: "mail", name: "mailboat-shared" };
+  const spec = JSON.stringify(world.get("services", "mailboat-shared")?.["spec"]);
+  world.api.state.remove(kinds.services, "mail", service.name);
+  await until(
+    "it to be made again",
+    () => JSON.stringify(world.get("services", service.name)?.["spec"]) === spec,
+  );
+  world.api.state.patch(kinds.services, service, { spec: { ports: [] } });
+  await until(
+    "it to be as it was",
+    () => JSON.stringify(world.get("services", service.name)?.["spec"]) === spec,
+  );
+  world.api.state.patch(kinds.deployments, service, { spec: { replicas: 5 } });
+  await until("the number of pods to be as it was", () => {
+    const deployment = world.get("deployments", service.name)?.["spec"] as { replicas: number };
+    return deployment.replicas === 2;
+  });
+});
+
+test("an object of somebody else in the way is left alone and said", async () => {
+  await using world = await startWorld();
+  const theirs = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "mailboat-shared", namespace: "mail" },
+    spec: { type: "ExternalName" },
+  };
+  world.api.state.create(kinds.services, theirs);
+  world.api.state.create(kinds.pools, pool(world.nats.url));
+  await until("it to be told", () => world.conditions("pools", "shared")["Ready"] === "False NameTaken");
+  assert.equal(world.conditions("pools", "shared")["Stalled"], "True NameTaken");
+  assert.deepEqual(world.get("services", "mailboat-shared")?.["spec"], { type: "ExternalName" });
+});
+
+test("scaling: spec.replicas is the Deployment's, the status serves /scale, and no configuration is written for it", async () => {
+  await using world = await startWorld();
+  world.api.state.create(kinds.pools, pool(world.nats.url));
+  await ready(world);
+  world.api.requests.length = 0;
+  world.api.state.patch(kinds.pools, { namespace: "mail", name: "shared" }, { spec: { replicas: 4 } });
+  await until("four pods to run", () => world.fleet.running().size === 4);
+  await until("the status to follow", () => {
+    const status = world.get("pools", "shared")?.["status"] as Record<string, unknown>;
+    return status["replicas"] === 4 && status["programmedReplicas"] === 4;
+  });
+  await ready(world);
+  assert.deepEqual(
+    writes(world).filter((one) => one.includes("configmaps")),
+    [],
+  );
+  world.api.state.patch(kinds.pools, { namespace: "mail", name: "shared" }, { spec: { replicas: 0 } });
+  await until(
+    "no pod to be left",
+    () => world.conditions("pools", "shared")["Ready"] === "True ScaledToZero",
+  );
+});
+
+test("NATS away: Programmed is Unknown and says why, what was known stays, and nothing is undone", async () => {
+  await using world = await startWorld();
+  world.fleet.report = { queued: 7, sendable: 3 };
+  world.api.state.create(kinds.tenants, tenant("acme"));
+  world.api.state.create(kinds.pools, pool(world.nats.url));
+  await ready(world);
+  await until("the tenant to be ready", () => world.conditions("tenants", "acme")["Ready"] === "True Ready");
+  const queue = () => Reflect.get(world.get("pools", "shared")?.["status"] ?? {}, "queue");
+  await until("the queue to be told", () => JSON.stringify(queue()) === '{"messages":14,"sendable":6}');
+  world.api.requests.length = 0;
+  await world.nats.kill();
+  await until(
+    "it to be told",
+    () => world.conditions("pools", "shared")["Programmed"] === "Unknown QueueUnreachable",
+    20_000,
+  );
+  assert.equal(world.conditions("pools", "shared")["Ready"], "Unknown QueueUnreachable");
+  assert.deepEqual(queue(), { messages: 14, sendable: 6 });
+  assert.equal(
+    world.conditions("tenants", "acme")["Ready"],
+    "True Ready",
+    "it runs, whatever cannot be asked",
+  );
+  assert.deepEqual(
+    writes(world).filter((one) => !one.endsWith("status")),
+    [],
+  );
+  await world.nats.restart();
+  await until("it to be over", () => world.conditions("pools", "shared")["Ready"] === "True Ready", 20_000);
 });
