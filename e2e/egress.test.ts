@@ -3,7 +3,7 @@ import { test, type TestContext } from "node:test";
 import { type Provider, startProvider } from "#operator/provider/provider.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
-import { scrape, sumOf } from "#test/kit/scrape.ts";
+import { scrape, statuses, sumOf } from "#test/kit/scrape.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
 import { login, type ProxyProcess, startMailboatProxy } from "./kit/proxies.ts";
@@ -178,4 +178,40 @@ test("a pool in mode Sink takes 10,000 messages, counts them as delivered, keeps
   const delivered = why.events.find(({ type }) => type === "delivered");
   assert.match(delivered?.text ?? "", /^250 2\.0\.0 sink: /);
   assert.equal(delivered?.mx, "sink");
+});
+
+test("pods in mode HostNetwork send from the addresses that their host has, and wait when it has none", async (t) => {
+  await using provider = await startProvider();
+  const source = (name: string, address: string): object => ({
+    name,
+    address,
+    ehlo: `${name}.out.example.net`,
+  });
+  const here = source("here", "127.0.0.8");
+  const elsewhere = source("elsewhere", "192.0.2.7");
+  const limits = { connections: 2 };
+  const resources = (sources: object[]): string =>
+    resourcesOf(provider, { mode: "HostNetwork", sources }, limits);
+  await using local = await startLocal({ resources: resources([elsewhere, here]), pods: 2 });
+  await send(local, 100);
+  await until("all of it", () => arrived(provider) === 100, 30_000);
+  told(t, provider);
+  const { sources } = provider.audit.stats();
+  assert.deepEqual(Object.keys(sources), ["127.0.0.8"]);
+  assert.ok((sources["127.0.0.8"]?.connections.most ?? 0) <= 2);
+  const { helo } = provider.messages.list({ limit: 1 })[0] ?? {};
+  assert.equal(helo, "here.out.example.net");
+  // None of its sources is here any more: nothing leaves, and what is taken meanwhile waits.
+  await local.edit(resources([elsewhere]));
+  const states = (): Promise<Record<string, unknown>[]> => statuses(local);
+  await until("the edit to be in force", async () =>
+    (await states()).every((one) => Number(one["generation"]) > 1),
+  );
+  await send(local, 20, 100);
+  const queued = async (): Promise<number> =>
+    (await states()).reduce((sum, one) => sum + Number(one["queued"]), 0);
+  await until("it to be queued", async () => (await queued()) === 20);
+  assert.equal(arrived(provider), 100);
+  await local.edit(resources([elsewhere, here]));
+  await until("what waited", () => arrived(provider) === 120, 60_000);
 });
