@@ -18,7 +18,7 @@ export interface Access {
   close(): void;
 }
 
-export interface Credentials {
+interface Credentials {
   readonly headers: Readonly<Record<string, string>>;
   readonly agent: HttpAgent;
 }

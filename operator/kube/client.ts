@@ -16,7 +16,7 @@ import type {
   TransportRequest,
 } from "./types.ts";
 
-export const fieldManager = "mailboat";
+const fieldManager = "mailboat";
 
 export interface ClientOptions extends AccessOptions {
   readonly random?: Random;

@@ -8,7 +8,7 @@ export function groupPath({ group, version }: ResourceType): string {
   return group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
 }
 
-export function apiVersionOf({ group, version }: ResourceType): string {
+function apiVersionOf({ group, version }: ResourceType): string {
   return group === "" ? version : `${group}/${version}`;
 }
 

@@ -40,7 +40,7 @@ export interface ReflectorOptions extends ListOptions {
   readonly tuning?: Partial<ReflectorTuning>;
 }
 
-export interface ReflectorTuning {
+interface ReflectorTuning {
   readonly pageSize: number;
   /** The API server ends each watch between this and twice this. */
   readonly minWatchSeconds: number;

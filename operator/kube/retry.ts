@@ -7,7 +7,7 @@ const budgetMs = 30_000;
 const firstWaitMs = 100;
 const maxWaitMs = 5000;
 
-export interface Tries {
+interface Tries {
   /** Failures so far, this one included. */
   readonly failures: number;
   readonly elapsedMs: number;
@@ -16,7 +16,7 @@ export interface Tries {
 }
 
 /** How long to wait before the next attempt; undefined = give up. Never longer in all than 30 s. */
-export function waitBeforeRetry(error: KubeError, tries: Tries, random: Random): number | undefined {
+function waitBeforeRetry(error: KubeError, tries: Tries, random: Random): number | undefined {
   if (!mayRepeat(error, tries.isIdempotent)) return undefined;
   const backOff = Math.min(maxWaitMs, firstWaitMs * 2 ** (tries.failures - 1)) * (0.5 + random() / 2);
   const wait = Math.max(backOff, error.retryAfterMs ?? 0);

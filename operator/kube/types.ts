@@ -16,7 +16,7 @@ export interface ObjectRef {
   readonly name: string;
 }
 
-export interface OwnerReference {
+interface OwnerReference {
   readonly apiVersion: string;
   readonly kind: string;
   readonly name: string;
@@ -26,7 +26,7 @@ export interface OwnerReference {
 }
 
 /** The fields that are read or written here; the API server's others are kept as they come, except managedFields. */
-export interface ObjectMeta {
+interface ObjectMeta {
   name: string;
   namespace?: string;
   uid?: string;
@@ -82,7 +82,7 @@ export interface QueueGauges {
   readonly longestSeconds: number;
 }
 
-export type ReconcileResult = "success" | "error" | "requeue_after";
+type ReconcileResult = "success" | "error" | "requeue_after";
 
 export interface QueueCounts {
   added(): void;
@@ -109,7 +109,7 @@ export interface ListOptions {
   readonly fieldSelector?: string | undefined;
 }
 
-export interface ObjectList {
+interface ObjectList {
   readonly items: KubeObject[];
   readonly resourceVersion: string;
 }
@@ -120,7 +120,7 @@ export interface ApplyOptions {
   readonly subresource?: "status";
 }
 
-export interface DeleteOptions {
+interface DeleteOptions {
   /** Refused with 409 when the object is another one by now. */
   readonly uid?: string;
   readonly resourceVersion?: string;
