@@ -84,8 +84,8 @@ export function createIntake(options: IntakeOptions): Intake {
 /** The stored envelope of `message` for `site`; a rule's own maxAge may shorten what the tenant was given. */
 export function envelopeOf(message: Message, site: string, maxAgeMs: number | undefined): Envelope {
   const { body, ...facts } = message;
-  const expiresAt =
-    maxAgeMs === undefined ? message.expiresAt : Math.min(message.expiresAt, message.receivedAt + maxAgeMs);
+  const from = Math.max(message.receivedAt, message.sendAt);
+  const expiresAt = maxAgeMs === undefined ? message.expiresAt : Math.min(message.expiresAt, from + maxAgeMs);
   return {
     ...facts,
     site,

@@ -19,6 +19,9 @@ import type { Rated, TenantRates } from "./tenant-rates.ts";
 /** A header section larger than this is not looked into further: RFC 5322 has no limit, hostile clients do. */
 const headerBound = 256 * 1024;
 const streamField = "x-mailboat-stream";
+const sendAtField = "x-send-at";
+/** Meant for us alone: not passed on. */
+const ownFields: ReadonlySet<string> = new Set([streamField, sendAtField]);
 
 export interface ReceiveDeps {
   readonly pod: Pod;
@@ -107,7 +110,7 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       smtpUtf8: inbound.smtpUtf8,
       receivedAt: now,
       expiresAt: verdict.expiresAt,
-      sendAt: 0,
+      sendAt: verdict.sendAt,
     };
     deps.intake.put(message, (result) => {
       if (result.kind === "stored") {
@@ -155,6 +158,7 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
         headerFrom: fields.filter(({ name }) => name === "from").flatMap(({ value }) => authors(value)),
         size: inbound.body.length,
         streamHeader: fields.find(({ name }) => name === streamField)?.value.trim() ?? null,
+        sendAtHeaders: fields.filter(({ name }) => name === sendAtField).map(({ value }) => value),
       };
       const tenant = pod.config().tenants.get(login.tenant);
       const rate = tenant === undefined ? undefined : rateOf(tenant);
@@ -229,7 +233,7 @@ function stored(
   const pieces: Buffer[] = [Buffer.from(added, "latin1")];
   let kept = 0;
   for (const { name, start, end } of fields) {
-    if (name !== streamField) continue;
+    if (!ownFields.has(name)) continue;
     pieces.push(inbound.body.subarray(kept, start));
     kept = end;
   }

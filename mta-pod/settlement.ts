@@ -150,7 +150,7 @@ function report(pod: Pod, attempted: Attempted, decision: Decision, outcome: Rec
   const { envelope, peer, provider } = attempted;
   const tenant = pod.metrics.tenantLabel(envelope.tenant);
   const label = pod.metrics.providerLabel(provider);
-  const seconds = (pod.clock.now() - envelope.receivedAt) / 1000;
+  const seconds = (pod.clock.now() - Math.max(envelope.receivedAt, envelope.sendAt)) / 1000;
   if (outcome.outcome === "deferred")
     pod.metrics.deferrals.inc({ tenant, provider: label, class: outcome.class });
   else

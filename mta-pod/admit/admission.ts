@@ -7,6 +7,7 @@ import { createLogins } from "./login.ts";
 import type { AdmittedLogin, LoginVerdict } from "./login.ts";
 import { quoted, refuse } from "./refusal.ts";
 import type { Refusal } from "./refusal.ts";
+import { expiryOf, sendAtOf } from "./send-at.ts";
 
 type Verdict = { readonly ok: true } | Refusal;
 
@@ -18,6 +19,8 @@ export interface MessageFacts {
   readonly size: number;
   /** Of `X-Mailboat-Stream` or the HTTP field; null = none. */
   readonly streamHeader: string | null;
+  /** Values of `X-Send-At`, or the HTTP field. */
+  readonly sendAtHeaders: readonly string[];
 }
 
 /** What the pod knows of the tenant's use so far. */
@@ -35,6 +38,8 @@ type MessageVerdict =
       readonly ok: true;
       readonly stream: string;
       readonly class: PriorityClass;
+      /** 0 = at once. */
+      readonly sendAt: number;
       readonly expiresAt: number;
     }
   | Refusal;
@@ -184,6 +189,8 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
   if (priority === undefined)
     return refuse("unknown-stream", `stream "${quoted(stream)}" is not one of this account's streams`);
   const { limits, retry } = tenant.config;
+  const sendAt = sendAtOf(facts.sendAtHeaders, now);
+  if (!sendAt.ok) return refuse("send-at", sendAt.text);
   if (limits.queuedMessages !== undefined && usage.queued >= limits.queuedMessages)
     return refuse("queue-full", `${limits.queuedMessages} messages are queued, try again later`);
   const quota = limits.messagesPerDay;
@@ -198,7 +205,8 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
     const seconds = Math.max(1, Math.ceil(usage.rate / 1000));
     return refuse("rate", `over the rate of ${perSecond} messages per second, try again in ${seconds} s`);
   }
-  return { ok: true, stream, class: priority, expiresAt: now + (retry.maxAgeMs ?? maxAgeMs) };
+  const expiresAt = expiryOf({ now, sendAt: sendAt.at, maxAgeMs: retry.maxAgeMs ?? maxAgeMs });
+  return { ok: true, stream, class: priority, sendAt: sendAt.at, expiresAt };
 }
 
 /** The tenant's token bucket; undefined = it has no rate. Without a burst it may send one second's worth at once. */

@@ -49,8 +49,16 @@ function finish(envelope: { from: string; to: readonly string[] }, body: Buffer)
   return { from: envelope.from, to, body, smtpUtf8 };
 }
 
-function withStream(body: Buffer, stream: string | undefined): Buffer {
-  return stream === undefined ? body : Buffer.concat([Buffer.from(`X-Mailboat-Stream: ${stream}\r\n`), body]);
+/** What the request says beside the message travels as the header fields that SMTP clients use for it. */
+function withOwnFields(
+  body: Buffer,
+  { stream, sendAt }: { stream: string | undefined; sendAt?: string | undefined },
+): Buffer {
+  const fields = [
+    ...(stream === undefined ? [] : [`X-Mailboat-Stream: ${stream}\r\n`]),
+    ...(sendAt === undefined ? [] : [`X-Send-At: ${sendAt}\r\n`]),
+  ];
+  return fields.length === 0 ? body : Buffer.concat([Buffer.from(fields.join("")), body]);
 }
 
 export async function composeJson(message: PostedMessage): Promise<Composed> {
@@ -78,7 +86,7 @@ export async function composeJson(message: PostedMessage): Promise<Composed> {
     disableUrlAccess: true,
   }).compile();
   const built = toCrlf(await node.build());
-  return finish({ from, to }, withStream(built, message.stream));
+  return finish({ from, to }, withOwnFields(built, { stream: message.stream, sendAt: message.sendAt }));
 }
 
 export interface PostedEnvelope {
@@ -104,7 +112,7 @@ export function composeRaw(posted: Buffer, envelope: PostedEnvelope): Composed {
           .flatMap(({ name, value }) => addressesOf(name, value))
       : addressesOf("to", envelope.to);
   if (to.length === 0) throw refuse("to: expected addresses, got none");
-  return finish({ from, to }, withStream(withoutBcc(body, fields), envelope.stream));
+  return finish({ from, to }, withOwnFields(withoutBcc(body, fields), { stream: envelope.stream }));
 }
 
 function withoutBcc(body: Buffer, fields: readonly HeaderField[]): Buffer {

@@ -10,7 +10,7 @@ const addressTexts = z.union([addressText, z.array(addressText).min(1).max(1000)
 
 /** Made by us from other fields, or not the sender's to say. */
 const reserved =
-  /^(?:from|to|cc|bcc|subject|mime-version|received|return-path|dkim-signature|content-.*|x-mailboat-.*)$/i;
+  /^(?:from|to|cc|bcc|subject|mime-version|received|return-path|dkim-signature|content-.*|x-mailboat-.*|x-send-at)$/i;
 
 const headerName = z
   .string()
@@ -45,6 +45,8 @@ const messageSchema = z
     html: z.string().optional(),
     headers: z.record(headerName, z.string().max(16_384).regex(oneLine, "one line")).optional(),
     attachments: z.array(attachment).max(100).optional(),
+    /** Not before then: RFC 3339, at most 167 hours ahead. */
+    sendAt: z.iso.datetime({ offset: true }).optional(),
     /** One of the tenant's streams. */
     stream: z
       .string()

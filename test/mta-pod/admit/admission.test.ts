@@ -16,6 +16,7 @@ const facts: MessageFacts = {
   headerFrom: ["news@acme.example"],
   size: 500,
   streamHeader: null,
+  sendAtHeaders: [],
 };
 
 type Answer = { readonly ok: true } | Refusal;
@@ -176,6 +177,7 @@ test("message() gives the stream, its class and the expiry", () => {
     ok: true,
     stream: "default",
     class: "transactional",
+    sendAt: 0,
     expiresAt: now + 72_000,
   });
   const own = admissionOf({ retry: { maxAgeMs: 5000 } }).message(login, facts, unused, now);
