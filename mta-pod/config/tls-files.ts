@@ -1,7 +1,7 @@
 /** Follows the folder with the listeners' certificate: hands over each new pair, and says once what is missing. */
 import { folderSignature, readFolder } from "./files.ts";
 
-export interface CertificateFiles {
+interface CertificateFiles {
   readonly key: Buffer;
   readonly cert: Buffer;
 }

@@ -16,7 +16,7 @@ function type(group: string, plural: string, kind: string): ResourceType {
 }
 
 /** Every kind that `buildPool` makes. */
-export const childTypes: readonly ResourceType[] = [
+const childTypes: readonly ResourceType[] = [
   type("", "serviceaccounts", "ServiceAccount"),
   type("", "secrets", "Secret"),
   type("", "configmaps", "ConfigMap"),

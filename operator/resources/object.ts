@@ -2,7 +2,7 @@
 import { apiVersion } from "#crds/api/v1alpha1/metadata.ts";
 import type { Metadata } from "#crds/api/v1alpha1/metadata.ts";
 
-export interface OwnerReference {
+interface OwnerReference {
   readonly apiVersion: string;
   readonly kind: string;
   readonly name: string;

@@ -176,7 +176,10 @@ function proxyContainer(
     ...optional("imagePullPolicy", imagePullPolicy),
     command: ["node", "mta-pod/proxy-main.ts"],
     args: [
-      ...["--auth-dir", authDir, "--drain-ms", String(drainSeconds * 1000)],
+      "--auth-dir",
+      authDir,
+      "--drain-ms",
+      String(drainSeconds * 1000),
       ...allowed.flatMap((cidr) => ["--allow-destination", cidr]),
     ],
     ports: [
