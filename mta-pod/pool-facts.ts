@@ -60,6 +60,7 @@ export function createPoolFacts({ pod, openConnections, refuses }: PoolFactsDeps
     report(query) {
       const { manifest, credentials, dkimKeys } = pod.config();
       const { total } = pod.scheduler.counts();
+      const unserved = pod.scheduler.unserved(pod.clock.now());
       const { tenants } = reportQueryOf(query);
       return {
         incarnation: pod.incarnation,
@@ -70,7 +71,7 @@ export function createPoolFacts({ pod, openConnections, refuses }: PoolFactsDeps
         queued: total.ready + total.waiting + total.suspended + total.inflight,
         oldestAt: total.oldest > 0 ? total.oldest : null,
         sendable: total.ready + total.inflight,
-        backlog: { messages: total.ready - shapedHere(pod, total.ready), oldestAt: null },
+        backlog: { messages: unserved.entries, oldestAt: unserved.since > 0 ? unserved.since : null },
         busy: busySince(),
         refuses: refuses(),
         tenants: Object.fromEntries(tenants.map((tenant) => [tenant, pod.scheduler.count({ tenant })])),
@@ -91,16 +92,6 @@ function createBusyMeter({ clock }: Pod): () => number {
     measuredAt = clock.monotonic();
     return busy;
   };
-}
-
-/** What the limits of sites hold back: where every source waits for a rate, a connection or the end of a back-off. */
-function shapedHere({ scheduler }: Pod, ready: number): number {
-  let shaped = 0;
-  for (const site of scheduler.sites()) {
-    const { binding, queued } = scheduler.siteState(site);
-    if (binding !== null && binding !== "suspended") shaped += queued;
-  }
-  return Math.min(shaped, ready);
 }
 
 function countIn(queued: unknown, tenant: string): number {

@@ -53,6 +53,7 @@ export function buildRooms(
     eventsDropped: () => eventLog.dropped(),
     shardsOwned: () => ownership.ownedShards().length,
     generation: () => live.current().manifest.generation,
+    unserved: () => scheduler.unserved(clock.now()).entries,
     storeUsed: () => publisher.usedRatio(),
   });
   const rooms = {

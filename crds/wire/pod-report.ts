@@ -30,7 +30,7 @@ const podReportSchema = z.object({
   /** Of those, the ones that wait for nothing but a pod: more pods would send them sooner. */
   backlog: z.object({
     messages: count,
-    /** ms since 1970 when the oldest of them was accepted; null when there is none, or it is not known. */
+    /** ms since 1970 when the first of them became ready; null when there is none, or it is not known. */
     oldestAt: count.nullable(),
   }),
   /** Share of time that its event loop was busy since the report before, 0 to 1. */

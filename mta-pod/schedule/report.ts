@@ -3,7 +3,7 @@ import type { EntryTable } from "./entry-table.ts";
 import { noSlot } from "./entry-table.ts";
 import type { TenantState } from "./lane-state.ts";
 import type { SiteState } from "./site-state.ts";
-import type { Binding, QueueCounts, SiteReport, SourceWeight, TenantCounts } from "./types.ts";
+import type { Binding, QueueCounts, SiteReport, SourceWeight, TenantCounts, Unserved } from "./types.ts";
 
 export const unknownSite: SiteReport = {
   window: 0,
@@ -49,6 +49,25 @@ function bindingOf(site: SiteState, { sources, now, hasParked }: Circumstances):
   if (!isOpen && (site.binding === "unresolved" || site.binding === "backoff")) return site.binding;
   if (!site.hasWork) return hasParked ? "suspended" : null;
   return isOpen ? null : site.binding;
+}
+
+/** By sites, since limits are theirs; a lane that is parked waits for somebody's word. */
+export function countUnserved(
+  sites: Iterable<SiteState>,
+  { sources, now, table }: { sources: readonly SourceWeight[]; now: number; table: EntryTable },
+): Unserved {
+  let entries = 0;
+  let since = Number.POSITIVE_INFINITY;
+  for (const site of sites) {
+    if (!site.hasWork || site.openLink(sources, now) === undefined) continue;
+    for (const lanes of [site.lanes.transactional, site.lanes.bulk])
+      for (const { ready, parked } of lanes.values()) {
+        if (parked || ready.head === noSlot) continue;
+        entries += ready.length;
+        since = Math.min(since, Math.max(table.receivedAt(ready.head), table.dueOf(ready.head)));
+      }
+  }
+  return { entries, since: entries === 0 ? 0 : since };
 }
 
 /** One tenant's counts are kept; only `oldest` looks, at two heads a lane. */

@@ -4,7 +4,7 @@ import { noSlot, slotStates } from "./entry-table.ts";
 import { handOver, takeOver } from "./handover.ts";
 import type { Queue } from "./queue.ts";
 import type { Registry } from "./registry.ts";
-import { countQueue, reportSite, unknownSite } from "./report.ts";
+import { countQueue, countUnserved, reportSite, unknownSite } from "./report.ts";
 import type {
   Entry,
   FinishResult,
@@ -21,6 +21,7 @@ import type {
   SourceWeight,
   Step,
   TenantPolicy,
+  Unserved,
 } from "./types.ts";
 
 /** Worked example: `add` an entry, `setSite` and `setTenants` its site and tenant, then call `next` until it sleeps. */
@@ -195,6 +196,11 @@ class PodScheduler implements Scheduler {
 
   takeHeldTimes(): readonly HeldTime[] {
     return this.#dispatcher.held.take();
+  }
+
+  unserved(now: number): Unserved {
+    const { sources } = this.#dispatcher;
+    return countUnserved(this.#registry.sites.values(), { sources, now, table: this.#queue.table });
   }
 
   counts(): QueueCounts {

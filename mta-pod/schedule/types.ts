@@ -125,6 +125,13 @@ export interface QueueCounts {
   readonly total: TenantCounts;
 }
 
+/** Ready entries that nothing holds back: they wait for this pod alone. */
+export interface Unserved {
+  readonly entries: number;
+  /** When the first of them became ready; 0 = there is none. */
+  readonly since: number;
+}
+
 /** What a releasing owner tells its successor about one site (decisions.md 12). */
 export interface SiteHandover {
   readonly site: string;
@@ -206,6 +213,8 @@ export interface Scheduler {
   /** What was held back since the last call; a hold is told when it ends or is looked at again. */
   takeHeldTimes(): readonly HeldTime[];
   counts(): QueueCounts;
+  /** Costs the lanes of sites that have work. */
+  unserved(now: number): Unserved;
   snapshot(site: string): SiteHandover | undefined;
   /** The former owner's open connections count until `until`, or until `forgetFormer`. */
   restore(handover: SiteHandover, until: number, now: number): void;

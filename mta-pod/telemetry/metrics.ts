@@ -29,6 +29,8 @@ export interface MetricsSources {
   generation(): number;
   /** How full the fullest spool stream is that this pod stores in, 0 to 1. */
   storeUsed(): number;
+  /** Ready entries that nothing holds back. */
+  unserved(): number;
 }
 
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -217,6 +219,12 @@ function declareGauges(registry: Registry, sources: MetricsSources): void {
     for (const counts of sources.queued().values()) ready += counts.ready;
     backlog.set(ready);
   });
+  gauge(
+    "mailboat_unserved_backlog",
+    "Entries that could leave now and that no limit holds back: what more pods would send sooner.",
+    [],
+    (backlog) => backlog.set(sources.unserved()),
+  );
   gauge("mailboat_shards_owned", "Shards whose lease this pod holds.", [], (owned) =>
     owned.set(sources.shardsOwned()),
   );

@@ -10,4 +10,5 @@ export const quietSources: MetricsSources = {
   shardsOwned: () => 3,
   generation: () => 7,
   storeUsed: () => 0.25,
+  unserved: () => 0,
 };
