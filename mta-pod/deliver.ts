@@ -6,7 +6,7 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import { parentSite } from "#crds/wire/subject.ts";
 import type { Attempts, Loaded } from "./attempt.ts";
-import { HotBodies } from "./hot-bodies.ts";
+import type { HotBodies } from "./hot-bodies.ts";
 import { createLoad } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import type { RecentIds } from "./recent-ids.ts";
@@ -40,6 +40,7 @@ export interface DeliverDeps {
   leaseSeqOf(shard: number): number;
   /** False while its shard is handed over, or while the shard's former owner still has it under way. */
   mayBegin(entry: Entry): boolean;
+  readonly hot: HotBodies;
   /** The stored entry is not the indexed one: read the shard again from nothing. */
   reindex(shard: number): void;
 }
@@ -47,9 +48,8 @@ export interface DeliverDeps {
 export type Deliver = ReturnType<typeof createDeliver>;
 
 export function createDeliver(deps: DeliverDeps) {
-  const { pod, attempts, sites, settlement } = deps;
+  const { pod, attempts, sites, settlement, hot } = deps;
   const { scheduler, clock, log } = pod;
-  const hot = new HotBodies();
   const load = createLoad(pod, deps.leaseSeqOf);
   /** Sequences under way, by shard: a shard that is indexed again must not start what is still on its way. */
   const inFlight = new Map<number, Set<number>>();

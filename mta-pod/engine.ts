@@ -7,12 +7,14 @@ import { createAttempts } from "./attempt.ts";
 import { createDeliver, type Deliver } from "./deliver.ts";
 import { createEgress } from "./egress.ts";
 import { createExplain } from "./explain.ts";
+import { HotBodies } from "./hot-bodies.ts";
 import { createIntake } from "./intake.ts";
 import { settled } from "./hand-over.ts";
 import type { LiveConfig } from "./live-config.ts";
 import { createOutbound } from "./outbound.ts";
 import { createParents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
+import { createPacing } from "./pacing.ts";
 import { createPoolFacts } from "./pool-facts.ts";
 import { createReceive } from "./receive.ts";
 import { RecentIds } from "./recent-ids.ts";
@@ -23,6 +25,8 @@ import { createSigners } from "./signers.ts";
 import { createSites } from "./sites.ts";
 import { createSunkStore } from "./spool/sunk.ts";
 import { createPeers } from "./spool/peers.ts";
+import { createPressure } from "./spool/pressure.ts";
+import { createLoopWatch } from "./runtime/loop-watch.ts";
 import { createCells } from "./spool/cells.ts";
 import { createQuotas } from "./spool/quota.ts";
 import { createTenantRates } from "./tenant-rates.ts";
@@ -64,7 +68,21 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     sizeOf: (shard) => pod.scheduler.shardSize(shard) + parents.underWay(shard),
   });
   const { leaseSeqOf, owns, stored, reindex } = shards;
-  const intake = createIntake({ router: pod.router, publisher: pod.publisher, shards: shardCount, stored });
+  const { router, publisher } = pod;
+  const pacing = createPacing({
+    clock,
+    pressure: createPressure(spool),
+    ownedShards: () => pod.ownership.ownedShards(),
+    fill: () => hot.share,
+    utilization: createLoopWatch(),
+  });
+  const { enter } = pacing;
+  const hot = new HotBodies({
+    kept: pacing.filled,
+    full: () => shards.wantBodies(false),
+    roomy: () => shards.wantBodies(true),
+  });
+  const intake = createIntake({ router, publisher, shards: shardCount, owns, enter, stored });
   const settlement = createSettlement({
     pod,
     intake,
@@ -114,6 +132,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     recent,
     splitParent,
     leaseSeqOf,
+    hot,
     reindex,
   });
   const peers = createPeers({ spool, members: () => pod.ownership.members() });
@@ -180,6 +199,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       await pod.ownership.start();
     },
     async stop(graceMs: number) {
+      pacing.stop();
       // Others go on with the shards while what is after its dot here gets the grace time.
       await pod.ownership.release();
       deliver.stop();

@@ -1,22 +1,49 @@
-/** Messages this pod stored itself and is about to send: saves the fetch. Bounded; what does not fit is fetched. */
+/** Messages that passed through this pod and that it is about to send: saves the fetch. Bounded; what does not fit is fetched. */
 import type { Envelope } from "#crds/wire/envelope.ts";
 
 const maxBytes = 24 * 1024 * 1024;
+/** Full until it is emptied to this. */
+const roomyShare = 0.5;
 
 export interface HotBody {
   readonly envelope: Envelope;
   readonly body: Buffer;
 }
 
+interface HotBodyEvents {
+  /** One was kept; `share` of the room is taken now, 0 to 1. */
+  kept?(share: number): void;
+  /** One did not fit, for the first time since there was room. */
+  full?(): void;
+  /** There is room again. */
+  roomy?(): void;
+}
+
 /** Keyed by the scheduler's handles; when full the newest are not taken, since a backlog is read back in order anyway. */
 export class HotBodies {
   readonly #held = new Map<number, HotBody>();
   #bytes = 0;
+  #isFull = false;
+  readonly #events: HotBodyEvents;
+
+  constructor(events: HotBodyEvents = {}) {
+    this.#events = events;
+  }
+
+  /** How full it is, 0 to 1. */
+  get share(): number {
+    return this.#bytes / maxBytes;
+  }
 
   put(handle: number, envelope: Envelope, body: Buffer): void {
-    if (this.#bytes + body.length > maxBytes) return;
+    if (this.#bytes + body.length > maxBytes) {
+      if (!this.#isFull) this.#events.full?.();
+      this.#isFull = true;
+      return;
+    }
     this.#held.set(handle, { envelope, body });
     this.#bytes += body.length;
+    this.#events.kept?.(this.share);
   }
 
   /** Gives it up: whoever takes it sends it, or fetches it the next time. */
@@ -25,11 +52,19 @@ export class HotBodies {
     if (held === undefined) return undefined;
     this.#held.delete(handle);
     this.#bytes -= held.body.length;
+    this.#mindRoom();
     return held;
   }
 
   clear(): void {
     this.#held.clear();
     this.#bytes = 0;
+    this.#mindRoom();
+  }
+
+  #mindRoom(): void {
+    if (!this.#isFull || this.share > roomyShare) return;
+    this.#isFull = false;
+    this.#events.roomy?.();
   }
 }

@@ -31,6 +31,9 @@ export interface IntakeOptions {
   readonly router: Router;
   readonly publisher: Publisher;
   readonly shards: number;
+  owns(shard: number): boolean;
+  /** Calls `next` when the shard can take more, at once or within a moment. */
+  enter(shard: number, next: () => void): void;
   /** Told of each stored entry, so that an owner can index its own mail without waiting for the tail. */
   stored(shard: number, seq: number, envelope: Envelope, body: Buffer): void;
 }
@@ -61,14 +64,19 @@ export function createIntake(options: IntakeOptions): Intake {
     const site = single?.site ?? parentSite;
     const shard = single ? shardOf(site, 0, options.shards) : parentShardOf(message.id, options.shards);
     const envelope = envelopeOf(message, site, single?.maxAgeMs);
-    options.publisher.store(
-      { shard, envelope, body: message.body, messageId, by: message.from === "" ? "pod" : "intake" },
-      (stored) => {
-        if (stored.kind === "stored" && !stored.duplicate)
-          options.stored(shard, stored.seq, { ...envelope, bodyChunks: stored.bodyChunks }, message.body);
-        done(stored);
-      },
-    );
+    const { body } = message;
+    const by = message.from === "" ? "pod" : "intake";
+    const publish = (): void =>
+      options.publisher.store(
+        { shard, envelope, body, messageId, by, isForeign: !options.owns(shard) },
+        (stored) => {
+          if (stored.kind === "stored" && !stored.duplicate)
+            options.stored(shard, stored.seq, { ...envelope, bodyChunks: stored.bodyChunks }, message.body);
+          done(stored);
+        },
+      );
+    if (by === "pod") publish();
+    else options.enter(shard, publish);
   };
   return {
     group,

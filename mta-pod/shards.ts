@@ -6,11 +6,13 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import type { StateRecord } from "#crds/wire/state-record.ts";
 import type { Deliver } from "./deliver.ts";
 import type { Log } from "./runtime/log.ts";
+import { type Arrival, type Arrivals, openArrivals } from "./spool/arrivals.ts";
 import type { Spool } from "./spool/connection.ts";
 import { openShard, type ShardReader } from "./spool/shard-reader.ts";
 
 interface Owned {
   readonly leaseSeq: number;
+  readonly arrivals: Arrivals;
   readonly states: Map<number, StateRecord>;
   reader: ShardReader;
   indexed: boolean;
@@ -35,6 +37,8 @@ export interface Shards {
   retire(shard: number): void;
   /** This pod stored an entry: indexes it at once when it owns the shard, so that the tail need not bring it. */
   stored(shard: number, seq: number, envelope: Envelope, body: Buffer): void;
+  /** False = bodies of others' mail find no room here for now, and need not be sent. True at the start. */
+  wantBodies(wanted: boolean): void;
   reindex(shard: number): void;
   leaseSeqOf(shard: number): number;
   owns(shard: number): boolean;
@@ -43,6 +47,15 @@ export interface Shards {
 
 export function createShards(deps: ShardsDeps): Shards {
   const owned = new Map<number, Owned>();
+  let wantsBodies = true;
+
+  /** An entry just stored, here or elsewhere, its body at hand: the tail need not bring it. */
+  const index = (shard: number, { seq, envelope, body }: Arrival): void => {
+    const state = owned.get(shard);
+    if (state?.reader.noteLocal(seq) !== true) return;
+    deps.deliver().add({ shard, seq }, envelope, body === undefined ? {} : { body });
+    deps.deliver().pump();
+  };
 
   const open = (shard: number, leaseSeq: number): void => {
     const states = new Map<number, StateRecord>();
@@ -81,11 +94,17 @@ export function createShards(deps: ShardsDeps): Shards {
         },
       },
     });
-    owned.set(shard, { leaseSeq, states, reader, indexed: false, retired: false, damaged: 0 });
+    const arrivals = openArrivals(deps.spool, shard, (arrival) => {
+      if (current()) index(shard, arrival);
+    });
+    if (!wantsBodies) arrivals.pause();
+    owned.set(shard, { leaseSeq, arrivals, states, reader, indexed: false, retired: false, damaged: 0 });
   };
 
   const close = (shard: number): void => {
-    owned.get(shard)?.reader.close();
+    const state = owned.get(shard);
+    state?.arrivals.close();
+    state?.reader.close();
     owned.delete(shard);
     deps.deliver().drop(shard);
   };
@@ -100,14 +119,16 @@ export function createShards(deps: ShardsDeps): Shards {
       const state = owned.get(shard);
       if (state === undefined) return;
       state.retired = true;
+      state.arrivals.close();
       state.reader.close();
       deps.deliver().drop(shard);
     },
-    stored(shard, seq, envelope, body) {
-      const state = owned.get(shard);
-      if (state?.reader.noteLocal(seq) !== true) return;
-      deps.deliver().add({ shard, seq }, envelope, { body });
-      deps.deliver().pump();
+    stored: (shard, seq, envelope, body) => index(shard, { seq, envelope, body }),
+    wantBodies(wanted) {
+      wantsBodies = wanted;
+      for (const { arrivals, retired } of owned.values())
+        if (!wanted) arrivals.pause();
+        else if (!retired) arrivals.resume();
     },
     reindex(shard) {
       const state = owned.get(shard);

@@ -5,6 +5,8 @@ import { remember } from "#crds/values/remember.ts";
 /** Site token of a parent entry: a message for several sites that its shard's owner still has to split (design.md §3). */
 export const parentSite = "_parent";
 
+const foreign = ".x";
+
 /** Every JetStream name of the pool `namespace/name`, from its token. `shard` counts from 0. */
 export interface PoolNames {
   readonly token: string;
@@ -16,9 +18,16 @@ export interface PoolNames {
   shardStream(shard: number): string;
   /** Subjects that the stream of `shard` stores. */
   shardSubjects(shard: number): string[];
-  entrySubject(shard: number, tenant: string, site: string): string;
+  /** `isForeign` = stored by a pod that does not own the shard: its owner listens to those (`foreignFilter`). */
+  entrySubject(shard: number, tenant: string, site: string, isForeign?: boolean): string;
   /** Filter that matches the entries of a shard, or only those of a tenant. */
   entryFilter(shard: number, tenant?: string): string;
+  /** Entries stored by others than the shard's owner. */
+  foreignFilter(shard: number): string;
+  /** Beginning of the reply subjects of their publishes: the owner hears the acknowledgements as well. */
+  ackRoot(shard: number | "*"): string;
+  /** Owners tell there that they cannot keep up. */
+  readonly pressureSubject: string;
   stateSubject(shard: number, seq: number): string;
   stateFilter(shard: number): string;
   leaseSubject(shard: number): string;
@@ -43,10 +52,13 @@ export function poolNames(pool: string): PoolNames {
     sinkStream: `MB_${token}_SINK`,
     shardStream: (shard) => `MB_${token}_${shard}`,
     shardSubjects: (shard) => [`${root}.${shard}.q.>`, `${root}.${shard}.s.*`, `${root}.${shard}.lease`],
-    entrySubject: (shard, tenant, site) =>
-      `${root}.${shard}.q.${hashToken(tenant)}.${site === parentSite ? parentSite : hashToken(site)}`,
+    entrySubject: (shard, tenant, site, isForeign = false) =>
+      `${root}.${shard}.q.${hashToken(tenant)}.${site === parentSite ? parentSite : hashToken(site)}${isForeign ? foreign : ""}`,
     entryFilter: (shard, tenant) =>
       tenant === undefined ? `${root}.${shard}.q.>` : `${root}.${shard}.q.${hashToken(tenant)}.>`,
+    foreignFilter: (shard) => `${root}.${shard}.q.*.*${foreign}`,
+    pressureSubject: `${root}.pressure`,
+    ackRoot: (shard) => `${root}.${shard}.a`,
     stateSubject: (shard, seq) => `${root}.${shard}.s.${seq}`,
     stateFilter: (shard) => `${root}.${shard}.s.*`,
     leaseSubject: (shard) => `${root}.${shard}.lease`,

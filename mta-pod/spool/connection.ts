@@ -137,9 +137,11 @@ export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise
 
 function buildSpool(options: SpoolOptions, timers: Timers, nc: NatsConnection): Spool {
   const { log, clock } = options;
+  const names = poolNames(options.pool);
   const inbox = createRequestInbox({
     nc,
     inbox: createInbox(),
+    sharedRoots: names.ackRoot("*"),
     timers,
     monotonic: () => clock.monotonic(),
     log,
@@ -153,7 +155,7 @@ function buildSpool(options: SpoolOptions, timers: Timers, nc: NatsConnection): 
 
   return {
     nc,
-    names: poolNames(options.pool),
+    names,
     options,
     timers,
     closing: closing.signal,

@@ -13,6 +13,8 @@ interface Outgoing {
   readonly subject: string;
   readonly headers: readonly HeaderLine[];
   readonly payload: Uint8Array | string;
+  /** Where others hear the acknowledgement too. */
+  readonly replyRoot?: string | undefined;
   /** From the first send; repeats stop then and the answer is "unavailable". */
   readonly giveUpMs: number;
 }
@@ -90,9 +92,9 @@ export function createOutbox(spool: Spool): Outbox {
       ? headerBlock(outgoing.headers)
       : (sending.repeat ??= headerBlock([...outgoing.headers, [retryHeader, "1"]]));
     const timeoutMs = Math.min(isFirst ? firstAnswerMs : laterAnswerMs, Math.max(1, deadline - now()));
-    spool.request(
-      { subject: outgoing.subject, payload: outgoing.payload, headers: block, timeoutMs },
-      (answer) => heed(sending, answer),
+    const { subject, payload, replyRoot } = outgoing;
+    spool.request({ subject, payload, headers: block, timeoutMs, replyRoot }, (answer) =>
+      heed(sending, answer),
     );
   };
 
@@ -158,7 +160,7 @@ export function createOutbox(spool: Spool): Outbox {
 }
 
 /** `{"stream":"MB_…","seq":12}`, with `"duplicate": true` only where it is; read by position, since JSON.parse of every acknowledgement is 5 % of a publish. */
-function parsePut(data: Uint8Array): Put | { readonly kind: "passing"; readonly text: string } {
+export function parsePut(data: Uint8Array): Put | { readonly kind: "passing"; readonly text: string } {
   const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("latin1");
   const at = text.indexOf('"seq":');
   if (at >= 0 && !text.includes('"error"')) {

@@ -21,6 +21,8 @@ interface Entry {
    * whose DSN cannot be stored would never leave a full stream. Default "intake".
    */
   readonly by?: "intake" | "pod" | undefined;
+  /** Another pod owns the shard: it is stored so that its owner hears of it at once. Default false. */
+  readonly isForeign?: boolean | undefined;
 }
 
 export type Stored =
@@ -99,10 +101,11 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
   let closed = false;
 
   const publish = (entry: Entry, { encoded, until }: Timed, done: (stored: Stored) => void): void => {
-    const { shard, envelope, body, messageId = envelope.id } = entry;
+    const { shard, envelope, body, messageId = envelope.id, isForeign = false } = entry;
     outbox.put(
       {
-        subject: spool.names.entrySubject(shard, envelope.tenant, envelope.site),
+        subject: spool.names.entrySubject(shard, envelope.tenant, envelope.site, isForeign),
+        replyRoot: isForeign ? spool.names.ackRoot(shard) : undefined,
         headers: [
           ["Nats-Msg-Id", messageId],
           [envelopeHeader, encoded],

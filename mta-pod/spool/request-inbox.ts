@@ -12,6 +12,8 @@ export interface Call {
   readonly payload: Uint8Array | string;
   readonly headers?: HeaderBlock | undefined;
   readonly timeoutMs: number;
+  /** The answer goes to `<replyRoot>.<ours>.<n>`, where others may hear it too; default our own inbox. */
+  readonly replyRoot?: string | undefined;
   /** Does not wait for others to share a write with: somebody's next step hangs on the answer. */
   readonly isUrgent?: boolean;
 }
@@ -37,6 +39,8 @@ export interface RequestInbox {
 export interface InboxOptions {
   readonly nc: NatsConnection;
   readonly inbox: string;
+  /** Matches every `replyRoot` of calls. */
+  readonly sharedRoots: string;
   readonly timers: Timers;
   readonly monotonic: () => number;
   readonly log: Log;
@@ -60,8 +64,10 @@ const busyWindowMs = 100;
 const busyRequests = 100;
 const lingerMs = 2;
 
-/** Subscribes to `inbox.*`; everything after that is driven by replies, `pause`, `resume` and the sweep. */
-export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxOptions): RequestInbox {
+/** Subscribes to `inbox.*` and to our part of the shared roots; everything after that is driven by replies, `pause`, `resume` and the sweep. */
+export function createRequestInbox(options: InboxOptions): RequestInbox {
+  const { nc, inbox, sharedRoots, timers, monotonic, log } = options;
+  const ours = inbox.slice(inbox.lastIndexOf(".") + 1);
   const pending = new Map<number, Pending>();
   let unsent: number[] = [];
   let unsentBytes = 0;
@@ -104,7 +110,7 @@ export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxO
     const call = pending.get(id)?.call;
     if (call === undefined) return;
     try {
-      const reply = `${inbox}.${id}`;
+      const reply = `${call.replyRoot === undefined ? inbox : `${call.replyRoot}.${ours}`}.${id}`;
       nc.publish(
         call.subject,
         call.payload,
@@ -146,14 +152,15 @@ export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxO
     setImmediate(flush);
   };
 
-  const subscription = nc.subscribe(`${inbox}.*`, {
-    callback: (error, message) => {
-      if (error !== null) return;
-      const id = Number(message.subject.slice(inbox.length + 1));
-      const unheard = message.data.length === 0 && message.headers?.code === 503;
-      settle(id, unheard ? { kind: "none", reason: "no-responders" } : { kind: "answer", message });
-    },
-  });
+  const callback = (error: Error | null, message: Msg): void => {
+    if (error !== null) return;
+    const id = Number(message.subject.slice(message.subject.lastIndexOf(".") + 1));
+    const unheard = message.data.length === 0 && message.headers?.code === 503;
+    settle(id, unheard ? { kind: "none", reason: "no-responders" } : { kind: "answer", message });
+  };
+  const subscriptions = [`${inbox}.*`, `${sharedRoots}.${ours}.*`].map((subject) =>
+    nc.subscribe(subject, { callback }),
+  );
 
   return {
     request(call, done) {
@@ -186,7 +193,7 @@ export function createRequestInbox({ nc, inbox, timers, monotonic, log }: InboxO
       if (state === "closed") return;
       state = "closed";
       unsent = [];
-      subscription.unsubscribe();
+      for (const subscription of subscriptions) subscription.unsubscribe();
       settleAll("closed");
     },
   };

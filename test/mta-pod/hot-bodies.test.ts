@@ -25,6 +25,18 @@ describe("HotBodies", () => {
     assert.ok(hot.take(100));
   });
 
+  test("says once that it is full, and once that there is room", () => {
+    const said: string[] = [];
+    const hot = new HotBodies({ full: () => said.push("full"), roomy: () => said.push("roomy") });
+    const body = Buffer.alloc(1024 * 1024);
+    for (let handle = 0; handle < 100; handle++) hot.put(handle, envelope(), body);
+    for (let handle = 0; handle < 100; handle++) hot.take(handle);
+    for (let handle = 0; handle < 100; handle++) hot.put(handle, envelope(), body);
+    hot.clear();
+    assert.deepEqual(said, ["full", "roomy", "full", "roomy"]);
+    assert.equal(hot.share, 0);
+  });
+
   test("clear() gives all of the room back", () => {
     const hot = new HotBodies();
     const body = Buffer.alloc(1024 * 1024);

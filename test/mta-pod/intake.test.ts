@@ -60,7 +60,9 @@ function world({ isCached = true, answer }: { isCached?: boolean; answer?: Parti
   };
   const stored = (shard: number, seq: number, envelope: { site: string }): void =>
     void told.push({ shard, seq, site: envelope.site });
-  const intake = createIntake({ router, publisher, shards, stored });
+  const owns = (shard: number): boolean => shard % 2 === 0;
+  const enter = (_shard: number, next: () => void): void => next();
+  const intake = createIntake({ router, publisher, shards, owns, enter, stored });
   const put = (changes: Partial<Message> = {}, messageId?: string): Promise<Stored> =>
     new Promise((resolve) => intake.put({ ...message, ...changes }, resolve, messageId));
   return { intake, put, puts, told, asked };
