@@ -23,6 +23,8 @@ import { sinkHost } from "./smtp-out/sink.ts";
 export interface Loaded {
   readonly envelope: Envelope;
   readonly body: Buffer;
+  /** Under which it is stored; undefined when that is not known. */
+  readonly subject: string | undefined;
   readonly open: readonly number[];
   readonly stateSeq: number;
   readonly leaseSeq: number;
@@ -39,6 +41,8 @@ export interface AttemptDeps {
   /** Nothing left in mode Sink: the message is kept for a look. */
   sunk(envelope: Envelope, source: string, pieces: readonly Buffer[]): void;
   mayProceed(shard: number): boolean;
+  /** A site's slot is free: what waits for it need not wait until this entry is at rest. */
+  freed(): void;
 }
 
 export type Attempts = ReturnType<typeof createAttempts>;
@@ -58,13 +62,23 @@ export function createAttempts(deps: AttemptDeps) {
     const decision = decisionOf(pod, run, result);
     scheduler.finish(dispatch.handle, { feedback: decision.feedback, connection }, clock.now());
     countAttempt(pod, run, result, decision);
-    const { envelope, body, stateSeq, leaseSeq } = loaded;
+    const { envelope, body, subject, stateSeq, leaseSeq } = loaded;
     const rule = run.route?.rule?.name;
     const provider = run.route?.provider ?? sites.providerOf(dispatch.lane.site);
     const peer = run.connection?.facts;
-    const attempted = attemptedOf(dispatch, { envelope, body, stateSeq, leaseSeq, provider, rule, peer });
+    const attempted = attemptedOf(dispatch, {
+      envelope,
+      body,
+      subject,
+      stateSeq,
+      leaseSeq,
+      provider,
+      rule,
+      peer,
+    });
     if (decision.possibleDuplicate) pod.metrics.possibleDuplicates.inc({});
     settlement.carryOut(attempted, decision, run.ended);
+    deps.freed();
   };
 
   const fault = (run: Run, trouble: Fault, connection: FinishResult["connection"]) =>

@@ -117,7 +117,7 @@ export function createDeliver(deps: DeliverDeps) {
       scheduler.settle(dispatch.handle);
       ended();
     };
-    return pod.entries.remove(shard, seq, settled, loaded.envelope.id);
+    return pod.entries.remove({ shard, seq, id: loaded.envelope.id, subject: loaded.subject }, settled);
   };
 
   const isUnderWay = ({ shard, seq }: Entry): boolean => inFlight.get(shard)?.has(seq) === true;
@@ -186,9 +186,9 @@ export function createDeliver(deps: DeliverDeps) {
   ) => {
     const { handle, entry, lane } = step;
     hot.take(handle);
-    const { envelope, body, stateSeq, leaseSeq } = loaded;
+    const { envelope, body, subject, stateSeq, leaseSeq } = loaded;
     const provider = sites.providerOf(lane.site);
-    const rest = { envelope, body, stateSeq, leaseSeq, provider, rule: undefined, peer: undefined };
+    const rest = { envelope, body, subject, stateSeq, leaseSeq, provider, rule: undefined, peer: undefined };
     const dispatch = { handle, entry, lane, source: "", connection: "reuse" } as const;
     settlement.carryOut(attemptedOf(dispatch, rest), decision, ended);
   };
@@ -215,7 +215,7 @@ export function createDeliver(deps: DeliverDeps) {
   return {
     pump,
     /** Indexes one stored entry; `state` is its record when it was deferred before. */
-    add(at: { shard: number; seq: number }, envelope: Envelope, known: Known): void {
+    add(at: { shard: number; seq: number; subject: string }, envelope: Envelope, known: Known): void {
       const { shard, seq } = at;
       if (envelope.site === parentSite) return deps.splitParent(shard, seq);
       const idHash = idHashOf(envelope.id);
@@ -234,7 +234,7 @@ export function createDeliver(deps: DeliverDeps) {
       sites.ensure(lane, domainOf(envelope.to[0] ?? ""));
       const handle = scheduler.add(lane, entry, clock.now());
       if (known.body !== undefined && entry.attempt === 0 && entry.due === 0)
-        hot.put(handle, envelope, known.body);
+        hot.put(handle, { envelope, body: known.body, subject: at.subject });
       return undefined;
     },
     /** Makes a waiting entry ready, if it fits. */

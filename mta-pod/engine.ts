@@ -23,6 +23,7 @@ import { createSettlement } from "./settlement.ts";
 import { createShards } from "./shards.ts";
 import { createSigners } from "./signers.ts";
 import { createSites } from "./sites.ts";
+import { createBundles } from "./spool/bundles.ts";
 import { createSunkStore } from "./spool/sunk.ts";
 import { createPeers } from "./spool/peers.ts";
 import { createPressure } from "./spool/pressure.ts";
@@ -39,8 +40,9 @@ const handOverMs = 5000;
 /** Rooms first, then the corridors on top of them; the three knots (owner ↔ index ↔ attempts) are tied by functions. */
 export function buildEngine({ options, log, clock, incarnation, live, spool }: EngineParts) {
   const { shards: shardCount } = spool.options;
+  const bundles = createBundles();
   const pod = buildRooms(
-    { options, log, clock, incarnation, live, spool },
+    { options, log, clock, incarnation, live, spool, bundles },
     {
       onOwned(shard, leaseSeq, handOver, how) {
         leaving.over(shard);
@@ -64,6 +66,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const shards = createShards({
     spool,
     log,
+    bundles,
     deliver: (): Deliver => deliver,
     sizeOf: (shard) => pod.scheduler.shardSize(shard) + parents.underWay(shard),
   });
@@ -120,6 +123,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       sunk.put({ id, at: clock.now(), tenant, from, to: [...to], site, source, ehlo }, pieces);
     },
     mayProceed,
+    freed: () => deliver.pump(),
   });
   const parents = createParents({ pod, intake, shards: shardCount, leaseSeqOf, owns, stored });
   const splitParent = parents.split;

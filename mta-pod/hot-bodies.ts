@@ -8,6 +8,8 @@ const roomyShare = 0.5;
 export interface HotBody {
   readonly envelope: Envelope;
   readonly body: Buffer;
+  /** Under which it is stored. */
+  readonly subject: string;
 }
 
 interface HotBodyEvents {
@@ -35,14 +37,15 @@ export class HotBodies {
     return this.#bytes / maxBytes;
   }
 
-  put(handle: number, envelope: Envelope, body: Buffer): void {
-    if (this.#bytes + body.length > maxBytes) {
+  put(handle: number, message: HotBody): void {
+    const { length } = message.body;
+    if (this.#bytes + length > maxBytes) {
       if (!this.#isFull) this.#events.full?.();
       this.#isFull = true;
       return;
     }
-    this.#held.set(handle, { envelope, body });
-    this.#bytes += body.length;
+    this.#held.set(handle, message);
+    this.#bytes += length;
     this.#events.kept?.(this.share);
   }
 

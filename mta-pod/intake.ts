@@ -11,6 +11,13 @@ import type { Publisher, Stored } from "./spool/publisher.ts";
 /** How long intake waits for DNS; a domain unknown by then is its own provisional site. */
 const routeBoundMs = 2000;
 
+/** Where an entry is stored. */
+export interface StoredAt {
+  readonly shard: number;
+  readonly seq: number;
+  readonly subject: string;
+}
+
 /** What storing adds to a message to make it an envelope. */
 type Added = "site" | "size" | "bodyChunks" | "isBodyShared" | "moves" | "attempt" | "due";
 
@@ -35,7 +42,7 @@ export interface IntakeOptions {
   /** Calls `next` when the shard can take more, at once or within a moment. */
   enter(shard: number, next: () => void): void;
   /** Told of each stored entry, so that an owner can index its own mail without waiting for the tail. */
-  stored(shard: number, seq: number, envelope: Envelope, body: Buffer): void;
+  stored(at: StoredAt, envelope: Envelope, body: Buffer): void;
 }
 
 export interface Intake {
@@ -70,8 +77,10 @@ export function createIntake(options: IntakeOptions): Intake {
       options.publisher.store(
         { shard, envelope, body, messageId, by, isForeign: !options.owns(shard) },
         (stored) => {
-          if (stored.kind === "stored" && !stored.duplicate)
-            options.stored(shard, stored.seq, { ...envelope, bodyChunks: stored.bodyChunks }, message.body);
+          if (stored.kind === "stored" && !stored.duplicate) {
+            const { seq, subject, bodyChunks } = stored;
+            options.stored({ shard, seq, subject }, { ...envelope, bodyChunks }, body);
+          }
           done(stored);
         },
       );

@@ -20,11 +20,11 @@ export function createLoad(
       log.error("entry damaged", { shard, seq, issues: fetched.issues });
       return "damaged";
     }
-    const { envelope, body } = fetched;
+    const { envelope, body, subject } = fetched;
     if (idHashOf(envelope.id) !== idHash) return "changed";
     const all = envelope.to.map((_, index) => index);
     const leaseSeq = leaseSeqOf(shard);
-    const asNew: Loaded = { envelope, body, open: all, stateSeq: 0, leaseSeq, last: "" };
+    const asNew: Loaded = { envelope, body, subject, open: all, stateSeq: 0, leaseSeq, last: "" };
     if (attempt === 0) return asNew;
     const state = await states.read(shard, seq);
     if (state.kind === "unavailable") return "unavailable";

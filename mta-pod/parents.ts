@@ -5,7 +5,7 @@
 import { shardOf } from "#crds/wire/subject.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
-import { envelopeOf, type Group, type Intake } from "./intake.ts";
+import { envelopeOf, type Group, type Intake, type StoredAt } from "./intake.ts";
 import type { Pod } from "./pod.ts";
 
 /** Children published before progress is written down. */
@@ -18,7 +18,7 @@ export interface ParentsDeps {
   readonly shards: number;
   leaseSeqOf(shard: number): number;
   owns(shard: number): boolean;
-  stored(shard: number, seq: number, envelope: Envelope, body: Buffer): void;
+  stored(at: StoredAt, envelope: Envelope, body: Buffer): void;
 }
 
 export interface Parents {
@@ -59,15 +59,10 @@ export function createParents(deps: ParentsDeps): Parents {
       if (published.length < some.length) return "later";
     }
     return new Promise((resolve) => {
-      pod.entries.remove(
-        shard,
-        seq,
-        () => {
-          if (stateSeq > 0) pod.states.remove(shard, stateSeq);
-          resolve("done");
-        },
-        envelope.id,
-      );
+      pod.entries.remove({ shard, seq, id: envelope.id }, () => {
+        if (stateSeq > 0) pod.states.remove(shard, stateSeq);
+        resolve("done");
+      });
     });
   };
 
@@ -86,10 +81,14 @@ export function createParents(deps: ParentsDeps): Parents {
     const envelope = { ...made, bodyChunks, isBodyShared: bodyChunks > 0, size: parent.size };
     return new Promise((resolve) => {
       const messageId = `${parent.id}:${child.indexes[0] ?? 0}`;
-      pod.publisher.store({ shard, envelope, body, messageId, by: "pod" }, (stored) => {
-        if (stored.kind === "stored" && !stored.duplicate) deps.stored(shard, stored.seq, envelope, body);
-        resolve(stored.kind === "stored");
-      });
+      pod.publisher.store(
+        { shard, envelope, body, messageId, by: "pod", isForeign: !deps.owns(shard) },
+        (stored) => {
+          if (stored.kind === "stored" && !stored.duplicate)
+            deps.stored({ shard, seq: stored.seq, subject: stored.subject }, envelope, body);
+          resolve(stored.kind === "stored");
+        },
+      );
     });
   };
 

@@ -8,6 +8,7 @@ import { systemClock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
 import { createIdMaker } from "./runtime/message-id.ts";
 import { createScheduler } from "./schedule/scheduler.ts";
+import type { Bundles } from "./spool/bundles.ts";
 import type { Spool } from "./spool/connection.ts";
 import { createEntries } from "./spool/entries.ts";
 import { createEventLog } from "./spool/events.ts";
@@ -28,7 +29,7 @@ export interface EngineParts {
 }
 
 export function buildRooms(
-  { options, log, clock, incarnation, live, spool }: EngineParts,
+  { options, log, clock, incarnation, live, spool, bundles }: EngineParts & { readonly bundles: Bundles },
   handlers: OwnershipHandlers,
   providerOf: (site: string) => string,
 ): Pod {
@@ -58,7 +59,7 @@ export function buildRooms(
   });
   const rooms = {
     publisher,
-    entries: createEntries(spool),
+    entries: createEntries(spool, bundles),
     states: createStates(spool),
   };
   return {

@@ -20,6 +20,7 @@ export interface Attempted {
   readonly handle: number;
   readonly shard: number;
   readonly seq: number;
+  readonly subject: string | undefined;
   readonly leaseSeq: number;
   /** Sequence of the state record this attempt began from, 0 = none. */
   readonly stateSeq: number;
@@ -49,20 +50,15 @@ export function createSettlement({ pod, intake, recent, owns, fenced }: Settleme
   const { scheduler, clock, entries, states } = pod;
 
   const remove = (attempted: Attempted, done: () => void) => {
-    const { shard, seq, handle, stateSeq, envelope } = attempted;
-    entries.remove(
-      shard,
-      seq,
-      () => {
-        scheduler.settle(handle);
-        recent.settled(envelope, clock.monotonic());
-        // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
-        if (stateSeq > 0) states.remove(shard, stateSeq);
-        if (envelope.bodyChunks > 0 && !envelope.isBodyShared) void entries.removeBody(envelope.id);
-        done();
-      },
-      envelope.id,
-    );
+    const { shard, seq, subject, handle, stateSeq, envelope } = attempted;
+    entries.remove({ shard, seq, subject, id: envelope.id }, () => {
+      scheduler.settle(handle);
+      recent.settled(envelope, clock.monotonic());
+      // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
+      if (stateSeq > 0) states.remove(shard, stateSeq);
+      if (envelope.bodyChunks > 0 && !envelope.isBodyShared) void entries.removeBody(envelope.id);
+      done();
+    });
   };
 
   const writeState = (attempted: Attempted, stateRecord: StateRecord, done: () => void) => {

@@ -5,8 +5,10 @@
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { StateRecord } from "#crds/wire/state-record.ts";
 import type { Deliver } from "./deliver.ts";
+import type { StoredAt } from "./intake.ts";
 import type { Log } from "./runtime/log.ts";
 import { type Arrival, type Arrivals, openArrivals } from "./spool/arrivals.ts";
+import type { Bundles } from "./spool/bundles.ts";
 import type { Spool } from "./spool/connection.ts";
 import { openShard, type ShardReader } from "./spool/shard-reader.ts";
 
@@ -25,6 +27,7 @@ interface Owned {
 export interface ShardsDeps {
   readonly spool: Spool;
   readonly log: Log;
+  readonly bundles: Bundles;
   deliver(): Deliver;
   /** Entries of the shard in the index or being split, those under way included. */
   sizeOf(shard: number): number;
@@ -36,7 +39,7 @@ export interface Shards {
   /** The shard will be handed over: nothing of it is read or begun any more, what is in flight goes on. */
   retire(shard: number): void;
   /** This pod stored an entry: indexes it at once when it owns the shard, so that the tail need not bring it. */
-  stored(shard: number, seq: number, envelope: Envelope, body: Buffer): void;
+  stored(at: StoredAt, envelope: Envelope, body: Buffer): void;
   /** False = bodies of others' mail find no room here for now, and need not be sent. True at the start. */
   wantBodies(wanted: boolean): void;
   reindex(shard: number): void;
@@ -50,10 +53,11 @@ export function createShards(deps: ShardsDeps): Shards {
   let wantsBodies = true;
 
   /** An entry just stored, here or elsewhere, its body at hand: the tail need not bring it. */
-  const index = (shard: number, { seq, envelope, body }: Arrival): void => {
+  const index = (shard: number, { seq, subject, envelope, body }: Arrival): void => {
     const state = owned.get(shard);
     if (state?.reader.noteLocal(seq) !== true) return;
-    deps.deliver().add({ shard, seq }, envelope, body === undefined ? {} : { body });
+    deps.bundles.given(shard, subject, seq);
+    deps.deliver().add({ shard, seq, subject }, envelope, body === undefined ? {} : { body });
     deps.deliver().pump();
   };
 
@@ -67,15 +71,18 @@ export function createShards(deps: ShardsDeps): Shards {
       leaseSeq,
       handlers: {
         onState: (seq, _stateSeq, record) => void states.set(seq, record),
-        onEntry: (seq, envelope) => {
+        onEntry: ({ seq, subject }, envelope) => {
           if (!current()) return;
-          deps.deliver().add({ shard, seq }, envelope, { state: states.get(seq) });
+          deps.bundles.given(shard, subject, seq);
+          deps.deliver().add({ shard, seq, subject }, envelope, { state: states.get(seq) });
           deps.deliver().pump();
         },
-        onDamaged: (seq, issues) => {
+        onDamaged: ({ seq, subject }, issues) => {
           deps.log.error("entry damaged", { shard, seq, issues });
           const state = owned.get(shard);
-          if (state !== undefined && current()) state.damaged++;
+          if (state === undefined || !current()) return;
+          state.damaged++;
+          deps.bundles.given(shard, subject, seq);
         },
         indexSize: () => deps.sizeOf(shard) + (owned.get(shard)?.damaged ?? 0),
         onIndexed: (count) => {
@@ -83,11 +90,13 @@ export function createShards(deps: ShardsDeps): Shards {
           if (state === undefined || !current()) return;
           state.indexed = true;
           states.clear();
+          deps.bundles.indexed(shard, () => reader.passed());
           deps.log.info("shard indexed", { shard, count, ms: Math.round(performance.now() - startedAt) });
         },
         onReset: () => {
           if (!current()) return;
           states.clear();
+          deps.bundles.forget(shard);
           const state = owned.get(shard);
           if (state !== undefined) state.damaged = 0;
           deps.deliver().drop(shard);
@@ -105,6 +114,7 @@ export function createShards(deps: ShardsDeps): Shards {
     const state = owned.get(shard);
     state?.arrivals.close();
     state?.reader.close();
+    deps.bundles.forget(shard);
     owned.delete(shard);
     deps.deliver().drop(shard);
   };
@@ -123,7 +133,7 @@ export function createShards(deps: ShardsDeps): Shards {
       state.reader.close();
       deps.deliver().drop(shard);
     },
-    stored: (shard, seq, envelope, body) => index(shard, { seq, envelope, body }),
+    stored: ({ shard, seq, subject }, envelope, body) => index(shard, { seq, subject, envelope, body }),
     wantBodies(wanted) {
       wantsBodies = wanted;
       for (const { arrivals, retired } of owned.values())

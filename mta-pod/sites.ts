@@ -20,6 +20,7 @@ interface Found {
   readonly body: Buffer;
   readonly open: readonly number[];
   readonly stateSeq: number;
+  readonly subject: string | undefined;
 }
 
 export interface Sites {
@@ -109,7 +110,8 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
         if (found.stateSeq > 0) pod.states.remove(entry.shard, found.stateSeq);
         to.ended();
       };
-      return pod.entries.remove(entry.shard, entry.seq, removed, envelope.id);
+      const { shard, seq } = entry;
+      return pod.entries.remove({ shard, seq, id: envelope.id, subject: found.subject }, removed);
     });
   };
 

@@ -49,14 +49,14 @@ export function timedSpool(
         const fetched = entries.fetch(shard, seq);
         return end === undefined ? fetched : fetched.finally(end);
       },
-      remove(shard, seq, done, id) {
+      remove(entry, done) {
         const end = begin("delete");
-        if (end === undefined) return entries.remove(shard, seq, done, id);
+        if (end === undefined) return entries.remove(entry, done);
         const timed: typeof done = (removed) => {
           end();
           done(removed);
         };
-        return entries.remove(shard, seq, timed, id);
+        return entries.remove(entry, timed);
       },
     },
     states: {

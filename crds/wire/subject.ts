@@ -5,7 +5,16 @@ import { remember } from "#crds/values/remember.ts";
 /** Site token of a parent entry: a message for several sites that its shard's owner still has to split (design.md §3). */
 export const parentSite = "_parent";
 
-const foreign = ".x";
+const own = "o";
+const foreign = "x";
+
+/** Entries that share a subject, so that they can be deleted together. */
+export interface EntryBundle {
+  /** Stored by a pod that does not own the shard: its owner listens to those (`foreignFilter`). */
+  readonly isForeign: boolean;
+  /** A name that never comes again; one token. */
+  readonly bundle: string;
+}
 
 /** Every JetStream name of the pool `namespace/name`, from its token. `shard` counts from 0. */
 export interface PoolNames {
@@ -18,8 +27,7 @@ export interface PoolNames {
   shardStream(shard: number): string;
   /** Subjects that the stream of `shard` stores. */
   shardSubjects(shard: number): string[];
-  /** `isForeign` = stored by a pod that does not own the shard: its owner listens to those (`foreignFilter`). */
-  entrySubject(shard: number, tenant: string, site: string, isForeign?: boolean): string;
+  entrySubject(shard: number, tenant: string, site: string, how?: EntryBundle): string;
   /** Filter that matches the entries of a shard, or only those of a tenant. */
   entryFilter(shard: number, tenant?: string): string;
   /** Entries stored by others than the shard's owner. */
@@ -52,11 +60,13 @@ export function poolNames(pool: string): PoolNames {
     sinkStream: `MB_${token}_SINK`,
     shardStream: (shard) => `MB_${token}_${shard}`,
     shardSubjects: (shard) => [`${root}.${shard}.q.>`, `${root}.${shard}.s.*`, `${root}.${shard}.lease`],
-    entrySubject: (shard, tenant, site, isForeign = false) =>
-      `${root}.${shard}.q.${hashToken(tenant)}.${site === parentSite ? parentSite : hashToken(site)}${isForeign ? foreign : ""}`,
+    entrySubject(shard, tenant, site, how) {
+      const lane = `${root}.${shard}.q.${hashToken(tenant)}.${site === parentSite ? parentSite : hashToken(site)}`;
+      return how === undefined ? lane : `${lane}.${how.isForeign ? foreign : own}.${how.bundle}`;
+    },
     entryFilter: (shard, tenant) =>
       tenant === undefined ? `${root}.${shard}.q.>` : `${root}.${shard}.q.${hashToken(tenant)}.>`,
-    foreignFilter: (shard) => `${root}.${shard}.q.*.*${foreign}`,
+    foreignFilter: (shard) => `${root}.${shard}.q.*.*.${foreign}.*`,
     pressureSubject: `${root}.pressure`,
     ackRoot: (shard) => `${root}.${shard}.a`,
     stateSubject: (shard, seq) => `${root}.${shard}.s.${seq}`,

@@ -10,6 +10,7 @@ import { parsePut } from "./outbox.ts";
 
 export interface Arrival {
   readonly seq: number;
+  readonly subject: string;
   readonly envelope: Envelope;
   /** Undefined when it is in the body stream. */
   readonly body: Buffer | undefined;
@@ -59,8 +60,9 @@ export function openArrivals(spool: Spool, shard: number, take: (arrival: Arriva
     // What is damaged the tail reports.
     if (!decoded.ok) return;
     const envelope = decoded.value;
-    if (envelope.bodyChunks > 0) return take({ seq: put.seq, envelope, body: undefined });
-    if (message.data.length === envelope.size) take({ seq: put.seq, envelope, body: bodyOf(message) });
+    const arrived = { seq: put.seq, subject: message.subject, envelope };
+    if (envelope.bodyChunks > 0) return take({ ...arrived, body: undefined });
+    if (message.data.length === envelope.size) take({ ...arrived, body: bodyOf(message) });
     return undefined;
   };
 

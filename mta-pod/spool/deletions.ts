@@ -15,6 +15,8 @@ export interface Deletion {
    * delete would then take somebody else's mail. "other" counts as removed.
    */
   readonly verify?: () => Promise<"same" | "other" | "unknown">;
+  /** Ask before the first time as well. */
+  readonly isDoubtful?: boolean;
 }
 
 export type Removed = "removed" | "unavailable";
@@ -152,7 +154,8 @@ export function createDeletions(spool: Spool): Deletions {
   return {
     remove(deletion, done) {
       pending++;
-      const waiting = { deletion, since: now(), done, tries: 0, dueAt: 0, isDoubtful: false };
+      const isDoubtful = deletion.isDoubtful === true;
+      const waiting = { deletion, since: now(), done, tries: 0, dueAt: 0, isDoubtful };
       let ofStream = byStream.get(deletion.stream);
       if (ofStream === undefined) byStream.set(deletion.stream, (ofStream = new Set()));
       ofStream.add(waiting);

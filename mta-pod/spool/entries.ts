@@ -2,6 +2,8 @@
 import { decodeEnvelope, type Envelope, envelopeHeader } from "#crds/wire/envelope.ts";
 import type { Issue } from "#crds/values/issue.ts";
 import { readBody, removeBody } from "./bodies.ts";
+import { createBundleDeletions } from "./bundle-deletions.ts";
+import { type Bundles, createBundles } from "./bundles.ts";
 import type { Spool } from "./connection.ts";
 import { createDeletions, type Deletion, type Removed } from "./deletions.ts";
 import { direct } from "./direct-get.ts";
@@ -19,14 +21,20 @@ type Fetched =
   | { readonly kind: "damaged"; readonly issues: readonly Issue[] }
   | { readonly kind: "unavailable"; readonly text: string };
 
+export interface StoredEntry {
+  readonly shard: number;
+  readonly seq: number;
+  /** The envelope's: a repeat after a lost connection first makes sure that the entry is still that one. */
+  readonly id?: string;
+  /** Under which it is stored, so that it can leave together with others. */
+  readonly subject?: string | undefined;
+}
+
 export interface Entries {
   /** The caller compares the envelope's id with its index: sequences can be used again (design.md §3). */
   fetch(shard: number, seq: number): Promise<Fetched>;
-  /**
-   * Repeated until acknowledged or the spool closes. With `id` (the envelope's) a repeat after a lost connection first
-   * makes sure that the entry is still that one.
-   */
-  remove(shard: number, seq: number, done: (removed: Removed) => void, id?: string): void;
+  /** Repeated until acknowledged or the spool closes. */
+  remove(entry: StoredEntry, done: (removed: Removed) => void): void;
   /** For an entry with `bodyChunks` > 0 that is no parent's child, after its removal. False = left to max_age. */
   removeBody(id: string): Promise<boolean>;
   /** Removals not acknowledged yet: open in the sense of decisions.md 14. */
@@ -42,8 +50,10 @@ export interface Entries {
 /** A delete takes milliseconds, and hundreds of them on a machine that has too much to do. */
 const stalledMs = 1_000;
 
-export function createEntries(spool: Spool): Entries {
+/** Without `bundles` each entry is deleted alone. */
+export function createEntries(spool: Spool, bundles: Bundles = createBundles()): Entries {
   const deletions = createDeletions(spool);
+  const bundled = createBundleDeletions(spool, { bundles, deletions });
   const isSame = async (shard: number, seq: number, id: string): Promise<"same" | "other" | "unknown"> => {
     const read = await readEnvelope(spool, shard, seq);
     if (read.kind === "unavailable") return "unknown";
@@ -51,16 +61,23 @@ export function createEntries(spool: Spool): Entries {
   };
   return {
     fetch: (shard, seq) => fetchEntry(spool, shard, seq),
-    remove(shard, seq, done, id) {
+    remove({ shard, seq, id, subject }, done) {
       const stream = spool.names.shardStream(shard);
       const deletion: Deletion =
         id === undefined ? { stream, seq } : { stream, seq, verify: () => isSame(shard, seq, id) };
-      deletions.remove(deletion, done);
+      if (subject === undefined || id === undefined) deletions.remove(deletion, done);
+      else bundled.remove({ ...deletion, shard, subject }, done);
     },
     removeBody: (id) => removeBody(spool, id),
-    removing: deletions.pending,
-    isStalled: (shard) => deletions.oldestMs(spool.names.shardStream(shard)) > stalledMs,
-    close: deletions.close,
+    removing: () => bundled.pending() + deletions.pending(),
+    isStalled(shard) {
+      const stream = spool.names.shardStream(shard);
+      return Math.max(deletions.oldestMs(stream), bundled.oldestMs(stream)) > stalledMs;
+    },
+    close() {
+      bundled.close();
+      deletions.close();
+    },
   };
 }
 

@@ -4,6 +4,7 @@
  */
 import { type Envelope, encodeEnvelope, envelopeHeader } from "#crds/wire/envelope.ts";
 import { storeBody } from "./bodies.ts";
+import { createBundleNames } from "./bundle-names.ts";
 import { pause, type Spool } from "./connection.ts";
 import { createFullness } from "./fullness.ts";
 import { maxHeaderBytes } from "./headers.ts";
@@ -32,6 +33,7 @@ export type Stored =
       readonly seq: number;
       readonly duplicate: boolean;
       readonly bodyChunks: number;
+      readonly subject: string;
     }
   | {
       readonly kind: "refused";
@@ -94,6 +96,8 @@ function fits(encoded: string): boolean {
 export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Publisher {
   const { maxInFlight = 4_096, maxInFlightBytes = 64_000_000, giveUpMs = 60_000 } = limits;
   const outbox = createOutbox(spool);
+  const bundleNames = createBundleNames(spool.names);
+  const forget = spool.onDisconnect(() => bundleNames.renew());
   const fullness = createFullness(spool);
   const { clock } = spool.options;
   let inFlight = 0;
@@ -102,9 +106,11 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
 
   const publish = (entry: Entry, { encoded, until }: Timed, done: (stored: Stored) => void): void => {
     const { shard, envelope, body, messageId = envelope.id, isForeign = false } = entry;
+    const { tenant, site } = envelope;
+    const subject = bundleNames.subjectFor({ shard, tenant, site, isForeign });
     outbox.put(
       {
-        subject: spool.names.entrySubject(shard, envelope.tenant, envelope.site, isForeign),
+        subject,
         replyRoot: isForeign ? spool.names.ackRoot(shard) : undefined,
         headers: [
           ["Nats-Msg-Id", messageId],
@@ -113,14 +119,14 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
         payload: envelope.bodyChunks > 0 ? "" : body,
         giveUpMs: Math.max(leastMs, until - clock.monotonic()),
       },
-      (put) => done(storedBy(put, envelope.bodyChunks)),
+      (put) => done(storedBy(put, { bodyChunks: envelope.bodyChunks, subject })),
     );
   };
 
   const storeBoth = (entry: Entry, until: number, done: (stored: Stored) => void): void => {
     const { envelope, body } = entry;
     storeBody({ spool, outbox, id: envelope.id, body, giveUpMs }, (stored) => {
-      if (stored.kind !== "stored") return done(storedBy(stored, 0));
+      if (stored.kind !== "stored") return done(storedBy(stored, { bodyChunks: 0, subject: "" }));
       const chunked = { ...envelope, bodyChunks: stored.chunks };
       return publish({ ...entry, envelope: chunked }, { encoded: encodeEnvelope(chunked), until }, done);
     });
@@ -159,6 +165,7 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
     usedRatio: () => fullness.fullest(),
     async close(graceMs = 10_000) {
       closed = true;
+      forget();
       fullness.close();
       const until = clock.monotonic() + graceMs;
       const isOver = (): boolean => inFlight === 0 || spool.closing.aborted || clock.monotonic() >= until;
@@ -168,10 +175,10 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
   };
 }
 
-function storedBy(put: Put, bodyChunks: number): Stored {
+function storedBy(put: Put, as: { bodyChunks: number; subject: string }): Stored {
   switch (put.kind) {
     case "stored":
-      return { kind: "stored", seq: put.seq, duplicate: put.duplicate, bodyChunks };
+      return { kind: "stored", seq: put.seq, duplicate: put.duplicate, ...as };
     case "full":
       return { kind: "refused", reason: "full" };
     case "unavailable":

@@ -13,13 +13,18 @@ import { createLocalNotes } from "./local-notes.ts";
 import { readToEnd } from "./read-to-end.ts";
 import { countMessages, deleteMessage, readStreamState, type StreamState } from "./stream-state.ts";
 
+interface EntryAt {
+  readonly seq: number;
+  readonly subject: string;
+}
+
 interface ReaderHandlers {
   /** What is known of a deferred entry, before the entry itself is given. */
   onState(entrySeq: number, stateSeq: number, record: StateRecord): void;
   /** `retry` = a repeated publish, whose first copy may have been settled already. */
-  onEntry(seq: number, envelope: Envelope, retry: boolean): void;
+  onEntry(at: EntryAt, envelope: Envelope, retry: boolean): void;
   /** Stored, but not to be understood: parked by the index, never bounced or deleted. */
-  onDamaged(seq: number, issues: readonly Issue[]): void;
+  onDamaged(at: EntryAt, issues: readonly Issue[]): void;
   /** Everything stored at take-over is given; `count` entries of it. */
   onIndexed(count: number): void;
   /** The sequences given so far mean nothing any more: forget them, all comes again. */
@@ -46,6 +51,8 @@ export interface ShardReader {
    * it; false = the reader has given it or will.
    */
   noteLocal(seq: number): boolean;
+  /** Once indexed: every entry up to here was given or noted. */
+  passed(): number;
   close(): void;
 }
 
@@ -107,6 +114,8 @@ class Reader implements ShardReader {
     this.#notes.add(seq);
     return true;
   }
+
+  passed = (): number => this.#run?.passed ?? 0;
 
   close(): void {
     this.#closed = true;
@@ -238,8 +247,9 @@ class Reader implements ShardReader {
     const headers = message.headers;
     const text = headers?.get(envelopeHeader) ?? "";
     const envelope = decodeEnvelope(text);
-    if (envelope.ok) handlers.onEntry(seq, envelope.value, headers?.has(retryHeader) === true);
-    else handlers.onDamaged(seq, envelope.issues);
+    const at = { seq, subject: message.subject };
+    if (envelope.ok) handlers.onEntry(at, envelope.value, headers?.has(retryHeader) === true);
+    else handlers.onDamaged(at, envelope.issues);
   }
 
   async #removeOrphans(run: Run, waiting: ReadonlyMap<number, number>): Promise<void> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { parentShardOf, parentSite, shardOf } from "#crds/wire/subject.ts";
-import { createIntake, envelopeOf, hostsKey, type Message } from "#mta-pod/intake.ts";
+import { createIntake, envelopeOf, hostsKey, type Message, type StoredAt } from "#mta-pod/intake.ts";
 import type { Routed, Router, SiteRoute } from "#mta-pod/route/router.ts";
 import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
 
@@ -51,14 +51,20 @@ function world({ isCached = true, answer }: { isCached?: boolean; answer?: Parti
   const publisher: Publisher = {
     store(entry, done) {
       puts.push(entry);
-      const stored = { kind: "stored", seq: puts.length, duplicate: false, bodyChunks: 0 } as const;
+      const stored = {
+        kind: "stored",
+        seq: puts.length,
+        duplicate: false,
+        bodyChunks: 0,
+        subject: "mb.q",
+      } as const;
       queueMicrotask(() => done({ ...stored, ...answer } as Stored));
     },
     inFlight: () => 0,
     usedRatio: () => 0,
     close: async () => {},
   };
-  const stored = (shard: number, seq: number, envelope: { site: string }): void =>
+  const stored = ({ shard, seq }: StoredAt, envelope: { site: string }): void =>
     void told.push({ shard, seq, site: envelope.site });
   const owns = (shard: number): boolean => shard % 2 === 0;
   const enter = (_shard: number, next: () => void): void => next();

@@ -35,7 +35,7 @@ function world({ to, fields = {}, state, answers }: Setting) {
   let owned = true;
   const entries: Pick<Entries, "fetch" | "remove"> = {
     fetch: async () => (isGone ? { kind: "gone" } : { kind: "entry", subject: "", envelope: parent, body }),
-    remove(_shard, _seq, removed) {
+    remove(_entry, removed) {
       done.push("parent removed");
       isGone = true;
       queueMicrotask(() => removed("removed"));
@@ -56,7 +56,7 @@ function world({ to, fields = {}, state, answers }: Setting) {
   };
   const publisher: Pick<Publisher, "store"> = {
     store(entry, answer) {
-      const stored = { kind: "stored", seq: 1, duplicate: false, bodyChunks: 0 } as const;
+      const stored = { kind: "stored", seq: 1, duplicate: false, bodyChunks: 0, subject: "mb.q" } as const;
       const said = answers?.(children.length) ?? stored;
       children.push({ messageId: entry.messageId, envelope: entry.envelope });
       queueMicrotask(() => answer(said));
@@ -84,7 +84,7 @@ function world({ to, fields = {}, state, answers }: Setting) {
     shards: 8,
     leaseSeqOf: () => 5,
     owns: () => owned,
-    stored: (_shard, _seq, child) => void indexed.push(child.site),
+    stored: (_at, child) => void indexed.push(child.site),
   });
   const split = async (): Promise<void> => {
     parents.split(at.shard, at.seq);

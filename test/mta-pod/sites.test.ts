@@ -39,7 +39,7 @@ function world(answer: Stored) {
       },
     },
     entries: {
-      remove(_shard: number, _seq: number, removed: () => void) {
+      remove(_entry: unknown, removed: () => void) {
         done.push("entry removed");
         removed();
       },
@@ -61,8 +61,9 @@ const found = {
   body,
   open: [1],
   stateSeq: 12,
+  subject: "mb.q",
 };
-const stored: Stored = { kind: "stored", seq: 1, duplicate: false, bodyChunks: 0 };
+const stored: Stored = { kind: "stored", seq: 1, duplicate: false, bodyChunks: 0, subject: "mb.q" };
 
 test("rehome() to another shard takes only the open recipients along, then deletes entry and state, in this order", () => {
   const { sites, done, published } = world(stored);

@@ -25,8 +25,8 @@ describe("createPublisher()", () => {
     const publisher = createPublisher(spool);
     const entry = { shard: 1, envelope: envelope({ size: body.length }), body };
     const first = await store(publisher, entry);
-    assert.deepEqual(first, { kind: "stored", seq: 1, duplicate: false, bodyChunks: 0 });
-    assert.deepEqual(await store(publisher, entry), {
+    assert.partialDeepStrictEqual(first, { kind: "stored", seq: 1, duplicate: false, bodyChunks: 0 });
+    assert.partialDeepStrictEqual(await store(publisher, entry), {
       kind: "stored",
       seq: 1,
       duplicate: true,
@@ -70,7 +70,7 @@ describe("createPublisher()", () => {
     for (let at = 0; at < large.length; at += 4) large.writeUInt32LE(at, at);
     const sent = envelope({ size: large.length });
     const stored = await store(publisher, { shard: 0, envelope: sent, body: large });
-    assert.deepEqual(stored, { kind: "stored", seq: 1, duplicate: false, bodyChunks: 7 });
+    assert.partialDeepStrictEqual(stored, { kind: "stored", seq: 1, duplicate: false, bodyChunks: 7 });
     const fetched = await entries.fetch(0, 1);
     assert.ok(fetched.kind === "entry" && fetched.body.equals(large));
     assert.equal(fetched.envelope.bodyChunks, 7);
@@ -143,7 +143,7 @@ describe("createPublisher()", () => {
       return answer.kind === "refused" && answer.reason === "full";
     });
     // Our own mail uses what intake leaves, up to the server's limit.
-    await new Promise<void>((done) => entries.remove(0, 1, () => done()));
+    await new Promise<void>((done) => entries.remove({ shard: 0, seq: 1 }, () => done()));
     const own = {
       shard: 0,
       envelope: envelope({ id: "dsn", size: heavy.length }),
@@ -153,7 +153,7 @@ describe("createPublisher()", () => {
     assert.equal((await store(publisher, own)).kind, "stored");
     for (const answer of stored)
       if (answer.kind === "stored")
-        await new Promise<void>((done) => entries.remove(0, answer.seq, () => done()));
+        await new Promise<void>((done) => entries.remove({ shard: 0, seq: answer.seq }, () => done()));
     let id = 2_000;
     await eventually("room again", async () => (await put(id++)).kind === "stored");
     await publisher.close();

@@ -83,13 +83,13 @@ class Index {
           this.states.set(seq, stateSeq);
           this.order.push("state");
         },
-        onEntry: (seq, { id }, retry) => {
+        onEntry: ({ seq }, { id }, retry) => {
           if (this.entries.has(seq)) this.twice++;
           this.entries.set(seq, id);
           if (retry) this.retries.push(seq);
           this.order.push("entry");
         },
-        onDamaged: (seq) => void this.damaged.push(seq),
+        onDamaged: ({ seq }) => void this.damaged.push(seq),
         onIndexed: (count) => {
           this.indexed = count;
         },
