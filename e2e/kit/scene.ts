@@ -148,7 +148,9 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
 async function statusOf(address: string): Promise<PodStatus | undefined> {
   try {
     const response = await fetch(`http://${address}/statusz`, { signal: AbortSignal.timeout(statusMs) });
-    return (await response.json()) as PodStatus;
+    const said = (await response.json()) as Partial<PodStatus>;
+    // Before it owns anything a pod says what it waits for, and no more.
+    return said.shards === undefined ? undefined : (said as PodStatus);
   } catch {
     return undefined;
   }
