@@ -8,7 +8,7 @@ import type { Spool } from "./connection.ts";
 import type { Deletion, Deletions, Removed } from "./deletions.ts";
 import type { Cancel } from "./timers.ts";
 
-export interface BundledDeletion extends Deletion {
+interface BundledDeletion extends Deletion {
   readonly shard: number;
   readonly subject: string;
 }

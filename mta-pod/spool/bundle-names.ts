@@ -9,7 +9,7 @@ import type { PoolNames } from "#crds/wire/subject.ts";
 const bundleSize = 64;
 const maxLanes = 10_000;
 
-export interface Lane {
+interface Lane {
   readonly shard: number;
   readonly tenant: string;
   readonly site: string;

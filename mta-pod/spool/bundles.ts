@@ -3,7 +3,7 @@
  * has to be told of every entry of a shard, as its index is; whatever is unknown makes deletes single ones. Pure data.
  */
 
-export interface Together {
+interface Together {
   /** A purge of the subject below this sequence takes exactly `seqs`. */
   readonly below: number;
   readonly seqs: readonly number[];

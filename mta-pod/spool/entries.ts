@@ -21,7 +21,7 @@ type Fetched =
   | { readonly kind: "damaged"; readonly issues: readonly Issue[] }
   | { readonly kind: "unavailable"; readonly text: string };
 
-export interface StoredEntry {
+interface StoredEntry {
   readonly shard: number;
   readonly seq: number;
   /** The envelope's: a repeat after a lost connection first makes sure that the entry is still that one. */
