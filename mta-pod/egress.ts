@@ -11,7 +11,7 @@ import type { SourceWeight } from "./schedule/types.ts";
 import type { Hop } from "./smtp-out/hop.ts";
 
 /** How a source's connections leave. */
-export interface SourceWay {
+interface SourceWay {
   readonly ehlo: string;
   readonly localAddress?: string;
   readonly hop?: Hop;

@@ -25,7 +25,7 @@ export interface ProxyOptions {
 }
 
 /** What became of those who came. */
-export type ProxyResult =
+type ProxyResult =
   | "connected"
   | "full"
   | "protocol"
@@ -35,7 +35,7 @@ export type ProxyResult =
   | "timeout"
   | "gone";
 
-export interface ProxyCounts {
+interface ProxyCounts {
   readonly results: Readonly<Record<ProxyResult, number>>;
   /** Of connections that ended: to destinations, and back. */
   readonly bytes: { readonly out: number; readonly in: number };

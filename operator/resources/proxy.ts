@@ -31,7 +31,7 @@ export function proxyObjects(pool: PoolIdentity, input: ProxyInput): KubeObject[
 }
 
 /** Up to the highest ordinal that is used: those below it stay, since their names are other sources'. */
-export function proxiesOf({ egress }: SendingPoolSpec): number {
+function proxiesOf({ egress }: SendingPoolSpec): number {
   if (egress?.mode !== "Proxy") return 0;
   return Math.max(0, ...(egress.sources ?? []).map(({ proxy }) => (proxy?.ordinal ?? -1) + 1));
 }

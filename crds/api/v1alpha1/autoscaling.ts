@@ -40,5 +40,3 @@ export const autoscaling = withRules(
     },
   ],
 );
-
-export type AutoscalingSpec = z.infer<typeof autoscaling>;
