@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { type Provider, startProvider } from "#operator/provider/provider.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
@@ -9,6 +13,7 @@ import { until } from "#test/kit/until.ts";
 import { login, type ProxyProcess, startMailboatProxy } from "./kit/proxies.ts";
 
 const perSecond = 20;
+const launcher = fileURLToPath(new URL("../operator/cli/mailboat.mjs", import.meta.url));
 
 function resourcesOf(provider: Provider, egress: Readonly<Record<string, unknown>>, limits: object): string {
   return testResources({
@@ -172,6 +177,22 @@ test("a pool in mode Sink takes 10,000 messages, counts them as delivered, keeps
   assert.ok(last !== undefined && ids.includes(last.id) && last.ehlo === "a.out.example.net");
   const shown = (await local.admin(`/v1/sink/${last.id}`)) as { message: string };
   assert.match(Buffer.from(shown.message, "base64").toString(), /^Received: .*\r\n/);
+  const mailboat = async (...args: string[]): Promise<string> =>
+    (
+      await promisify(execFile)(process.execPath, [
+        launcher,
+        "sink",
+        ...args,
+        "--state",
+        join(local.state, "state"),
+      ])
+    ).stdout;
+  assert.match(
+    await mailboat("ls", "--limit", "3"),
+    new RegExp(`${last.id} .* a \\(a\\.out\\.example\\.net\\)`),
+  );
+  assert.match(await mailboat("show", last.id), /^Received: .*\nFrom: <a@acme\.example>$/ms);
+  await assert.rejects(mailboat("show", "nothing"), /expected a message that is kept/);
   const why = (await local.admin(`/v1/messages/${last.id}`)) as {
     events: { type: string; text?: string; mx?: string }[];
   };
