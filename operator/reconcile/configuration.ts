@@ -41,12 +41,16 @@ export interface ConfigurationOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** What is in force of a resource, or the verdict on it, is another. */
-  onChange(kind: Kind, key: string): void;
+  onChange(kind: Kind, key: string, isOneOfMany: boolean): void;
+  /** Many resources are on their way in: compiling after each few of them would be for nothing. */
+  isFilling(): boolean;
   /** How long a compile took. */
   observe(seconds: number): void;
 }
 
 const retryMs = 1000;
+/** Changes that are no single edit, so that edits go first. */
+const many = 50;
 
 export function createConfiguration(options: ConfigurationOptions): Configuration {
   const { stores, secrets, clock, log } = options;
@@ -64,7 +68,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     const next = new Map(
       compiled.pools.map((one) => {
         const before = pools.get(one.pool) ?? written(stores, one.pool);
-        const config = numbered(one, before);
+        const config = numbered(one, before, startedAt);
         return [one.pool, { config, isNew: config.generation !== before?.generation }];
       }),
     );
@@ -85,7 +89,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     // Pools first, which tenants wait for.
     for (const name of [...changed].sort()) {
       const [kind = "", key = ""] = name.split(" ");
-      options.onChange(kind as Kind, key);
+      options.onChange(kind as Kind, key, changed.size > many);
     }
   };
 
@@ -110,7 +114,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
       clock.after(retryMs, () => pacer.touch());
     }
   };
-  const pacer = createPacer({ clock, run });
+  const pacer = createPacer({ clock, run, isFilling: options.isFilling });
 
   return {
     touch: pacer.touch,

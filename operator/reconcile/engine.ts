@@ -19,7 +19,7 @@ import { createRouting } from "./routing.ts";
 import { createSecretValues } from "./secrets.ts";
 import { createShapeReconciler } from "./shape.ts";
 import { createStatusWriter } from "./status-writer.ts";
-import { openStores, type Stores } from "./stores.ts";
+import { keyOf, openStores, type Stores } from "./stores.ts";
 import { createTenantReconciler } from "./tenant.ts";
 import { createWitness } from "./witness.ts";
 
@@ -52,7 +52,7 @@ export interface Engine {
 }
 
 /** Of the status of a shape or tenant little depends; pools are few and each may write hundreds of objects. */
-const workers = { SendingPool: 4, Tenant: 16, TrafficShape: 2 } as const;
+const workers = { SendingPool: 4, Tenant: 32, TrafficShape: 2 } as const;
 /** A write that the watch has not shown yet. */
 const unseenMs = 100;
 
@@ -93,7 +93,8 @@ export function createEngine(options: EngineOptions): Engine {
     secrets,
     clock,
     log,
-    onChange: (kind, key) => enqueue(kind, key, true),
+    onChange: enqueue,
+    isFilling: () => routing.isFilling(),
     observe: (seconds) => options.observeCompile?.(seconds),
   });
   const expectations = createExpectations({
@@ -154,14 +155,11 @@ export function createEngine(options: EngineOptions): Engine {
     context,
     lead() {
       isLeading = true;
+      // As if the first list came only now.
+      for (const name of ["pools", "shapes", "tenants"] as const)
+        for (const after of stores.values(name))
+          routing.onChange(name, { key: keyOf(after), before: undefined, after, isInitial: true });
       configuration.touch();
-      for (const [kind, name] of [
-        ["SendingPool", "pools"],
-        ["Tenant", "tenants"],
-        ["TrafficShape", "shapes"],
-      ] as const)
-        for (const { metadata } of stores.values(name))
-          enqueue(kind, `${metadata.namespace}/${metadata.name}`, true);
     },
     async stop() {
       isLeading = false;

@@ -9,6 +9,8 @@ export interface PoolConfig {
   readonly digest: string;
   /** Of logins and keys, which the digest does not cover. */
   readonly keysDigest: string;
+  /** When it was first compiled here, by the monotonic clock. */
+  readonly at: number;
 }
 
 export type Numbered = Pick<PoolConfig, "generation" | "digest" | "keysDigest">;
@@ -22,7 +24,11 @@ export interface TenantPlace {
 }
 
 /** The next generation when anything changed since `before`, else the same. */
-export function numbered(compiled: CompiledPool, before: Numbered | undefined): PoolConfig {
+export function numbered(
+  compiled: CompiledPool,
+  before: (Numbered & { readonly at?: number }) | undefined,
+  now: number,
+): PoolConfig {
   const { digest } = compiled.manifest;
   const slots = [...compiled.keySlots.values()];
   const keysDigest = keysDigestOf(
@@ -31,7 +37,8 @@ export function numbered(compiled: CompiledPool, before: Numbered | undefined): 
   );
   const isSame = before?.digest === digest && before.keysDigest === keysDigest;
   const generation = isSame ? before.generation : (before?.generation ?? 0) + 1;
-  return { compiled: withGeneration(compiled, generation), generation, digest, keysDigest };
+  const at = isSame ? (before.at ?? now) : now;
+  return { compiled: withGeneration(compiled, generation), generation, digest, keysDigest, at };
 }
 
 function withGeneration(compiled: CompiledPool, generation: number): CompiledPool {

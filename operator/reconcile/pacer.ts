@@ -10,12 +10,15 @@ export interface PacerOptions {
   readonly clock: Clock;
   /** One at a time; must not reject. */
   run(): Promise<void>;
+  /** While true, much more is on its way. */
+  isFilling(): boolean;
 }
 
 const quietMs = 250;
 const longestMs = 1000;
+const filling = { quietMs: 1000, longestMs: 15_000 } as const;
 
-export function createPacer({ clock, run }: PacerOptions): Pacer {
+export function createPacer({ clock, run, isFilling }: PacerOptions): Pacer {
   let isRunning = false;
   let stopped = false;
   let endedAt = Number.NEGATIVE_INFINITY;
@@ -36,14 +39,15 @@ export function createPacer({ clock, run }: PacerOptions): Pacer {
   const plan = (): void => {
     cancel();
     const now = clock.monotonic();
-    const leftMs = (waitingSince ?? now) + longestMs - now;
-    cancel = clock.after(Math.max(0, Math.min(quietMs, leftMs)), start);
+    const pace = isFilling() ? filling : { quietMs, longestMs };
+    const leftMs = (waitingSince ?? now) + pace.longestMs - now;
+    cancel = clock.after(Math.max(0, Math.min(pace.quietMs, leftMs)), start);
   };
   return {
     touch() {
       if (stopped) return;
       const now = clock.monotonic();
-      const isFirst = waitingSince === undefined && !isRunning && now - endedAt >= quietMs;
+      const isFirst = !isFilling() && waitingSince === undefined && !isRunning && now - endedAt >= quietMs;
       waitingSince ??= now;
       if (isRunning) return;
       if (isFirst) {

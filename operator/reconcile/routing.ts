@@ -3,7 +3,7 @@ import { canonicalJson } from "#crds/pod-config/encode.ts";
 import type { KubeObject } from "#operator/kube/types.ts";
 import type { Kind } from "./configuration.ts";
 import type { Context } from "./context.ts";
-import { kinds } from "./kinds.ts";
+import { kinds, marks } from "./kinds.ts";
 import { childNames } from "#operator/resources/object.ts";
 import { isReady, wantedBy } from "./pods.ts";
 import { type Change, type Name, poolOfLabel } from "./stores.ts";
@@ -12,6 +12,8 @@ import type { Witness } from "./witness.ts";
 export interface Routing {
   onChange(name: Name, change: Change): void;
   onReport(pool: string): void;
+  /** Many tenants wait for their finalizer. */
+  isFilling(): boolean;
 }
 
 export interface RoutingOptions {
@@ -28,16 +30,25 @@ interface Seen {
   readonly oldestGeneration: number;
 }
 
+/** Of tenants: no single edit, so that edits go first. */
+const many = 50;
 const kindOf = { pools: "SendingPool", tenants: "Tenant", shapes: "TrafficShape" } as const;
 
 export function createRouting({ context, enqueue, witness }: RoutingOptions): Routing {
   const { stores, secrets, configuration, children, reports, autoscaling, events } = context;
   const seen = new Map<string, Seen>();
 
+  /** Tenants that have none yet; what the compiler takes has one. */
+  let waiting = 0;
+  const isWaiting = (tenant: KubeObject | undefined): number =>
+    tenant === undefined || tenant.metadata.finalizers?.includes(marks.finalizer) === true ? 0 : 1;
+
   const onResource = (name: keyof typeof kindOf, { key, before, after, isInitial }: Change): void => {
     if (before !== undefined && after !== undefined && !isOther(before, after)) return;
+    if (name === "tenants") waiting += isWaiting(after) - isWaiting(before);
     configuration.touch();
-    enqueue(kindOf[name], key, isInitial);
+    // A finalizer comes before all else of any tenant.
+    enqueue(kindOf[name], key, isInitial && isWaiting(after) === 0);
     if (after === undefined && name === "pools") seen.delete(key);
   };
 
@@ -71,12 +82,13 @@ export function createRouting({ context, enqueue, witness }: RoutingOptions): Ro
     const from = Math.min(before?.oldestGeneration ?? 0, after.oldestGeneration);
     const to = Math.max(before?.oldestGeneration ?? 0, after.oldestGeneration);
     const isOtherTrouble = before?.trouble !== after.trouble;
+    const moved: string[] = [];
     for (const tenant of configuration.pool(pool)?.compiled.tenants.keys() ?? []) {
       const since = configuration.tenant(tenant)?.since ?? 0;
       const hasMoved = since > from && since <= to;
-      if (isFirst || hasMoved || (isOtherTrouble && since > after.oldestGeneration))
-        enqueue("Tenant", tenant, isFirst);
+      if (isFirst || hasMoved || (isOtherTrouble && since > after.oldestGeneration)) moved.push(tenant);
     }
+    for (const tenant of moved) enqueue("Tenant", tenant, moved.length > many);
   };
 
   const scale = (pool: string): void => {
@@ -93,6 +105,7 @@ export function createRouting({ context, enqueue, witness }: RoutingOptions): Ro
   };
 
   return {
+    isFilling: () => waiting > many,
     onChange(name, change) {
       if (name === "pools" || name === "tenants" || name === "shapes") onResource(name, change);
       else if (name === "pods") onPod(change);

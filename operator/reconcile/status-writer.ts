@@ -77,6 +77,8 @@ function tell(
     });
     return;
   }
+  // Of tenants there are too many for news that is good.
+  if (object.kind !== "SendingPool" && !isGoing) return;
   const earlier = storedIn(before).find(({ type }) => type === one.type);
   const hasRecovered = earlier !== undefined && earlier.status !== "True" && one.status === "True";
   if (!isGoing && !hasRecovered) return;

@@ -11,6 +11,8 @@ export interface WatchOptions {
   readonly namespace?: string;
   readonly labelSelector?: string;
   readonly metadataOnly?: boolean;
+  /** Takes away what nobody here reads. */
+  readonly trim?: (object: KubeObject) => KubeObject;
   onChange(change: Change): void;
 }
 
@@ -94,9 +96,10 @@ export function openStores(options: StoresOptions): Stores {
       options.onChange(name, change);
     };
     const scopes = isClusterWide ? [{}] : namespaces.map((namespace) => ({ namespace }));
+    const trim = trims[name] ?? trimmed;
     reflectors.set(
       name,
-      scopes.map((scope) => options.watch({ type, ...rest, ...scope, onChange })),
+      scopes.map((scope) => options.watch({ type, ...rest, ...scope, trim, onChange })),
     );
   }
   const all = (): Reflector[] => [...reflectors.values()].flat();
@@ -133,6 +136,38 @@ export function openStores(options: StoresOptions): Stores {
       for (const one of all()) one.stop();
     },
   };
+}
+
+/** `kubectl apply` leaves a copy of the whole object here, of Secrets as well. */
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
+
+function trimmed(object: KubeObject): KubeObject {
+  const { annotations } = object.metadata;
+  if (annotations?.[lastApplied] === undefined) return object;
+  const { [lastApplied]: _copy, ...rest } = annotations;
+  return { ...object, metadata: { ...object.metadata, annotations: rest } };
+}
+
+/** Of what there may be very many, only what is read. */
+const trims: Partial<Record<Name, (object: KubeObject) => KubeObject>> = {
+  // Whose it is, and what was applied: Secrets of others say nothing here but that they are there and which version.
+  secrets: ({ apiVersion, kind, metadata }) => {
+    const { name, namespace, uid, resourceVersion, labels, ownerReferences, annotations } = metadata;
+    const version = { name, namespace, uid, resourceVersion } as KubeObject["metadata"];
+    if (labels?.[poolLabel] === undefined) return { apiVersion, kind, metadata: version };
+    return {
+      apiVersion,
+      kind,
+      metadata: { ...version, ...optional({ labels, ownerReferences, annotations }) },
+    };
+  },
+  pods: (pod) => ({ ...trimmed(pod), spec: {} }),
+};
+
+function optional<Fields extends object>(fields: Fields): Partial<Fields> {
+  return Object.fromEntries(
+    Object.entries(fields).filter(([, value]) => value !== undefined),
+  ) as Partial<Fields>;
 }
 
 interface Index {

@@ -28,12 +28,14 @@ export function createTenantReconciler(context: Context): TenantReconciler {
     await client.patch(kinds.tenants, { namespace, name }, { metadata });
   };
 
-  const write = async (object: KubeObject, deleting: Deletion | undefined): Promise<void> => {
+  /** @returns ms after which it is worth another look, when nothing was written */
+  const write = async (object: KubeObject, deleting: Deletion | undefined): Promise<number | undefined> => {
     const key = keyOf(object);
     const verdict = configuration.verdict("Tenant", key);
-    if (verdict === undefined) return;
+    if (verdict === undefined) return undefined;
     const facts = factsOf(context, key, { verdict: verdict.conditions, deleting });
-    if (facts === undefined) return;
+    if (facts === undefined) return undefined;
+    if (deleting === undefined && isOnItsWay(context, key, facts)) return onItsWayMs;
     const { conditions: _conditions, observedGeneration, ...fields } = verdict;
     const programmed =
       facts.pods === undefined ? {} : { programmed: `${facts.pods.current}/${facts.pods.ready}` };
@@ -44,6 +46,7 @@ export function createTenantReconciler(context: Context): TenantReconciler {
       fields: { ...fields, ...lastOf(object, programmed, conditions) },
     });
     if (written !== undefined) context.wrote("tenants", key, written);
+    return undefined;
   };
 
   return {
@@ -56,10 +59,12 @@ export function createTenantReconciler(context: Context): TenantReconciler {
       const { deletionTimestamp, finalizers = [] } = object.metadata;
       const hasOurs = finalizers.includes(marks.finalizer);
       if (deletionTimestamp === undefined) {
-        if (hasOurs) await write(object, undefined);
-        else if (isReadable(object)) await setFinalizer(object, true);
-        else await write(object, undefined);
-        return {};
+        if (!hasOurs && isReadable(object)) {
+          await setFinalizer(object, true);
+          return {};
+        }
+        const againMs = await write(object, undefined);
+        return againMs === undefined ? {} : { requeueAfterMs: againMs };
       }
       if (!hasOurs) return {};
       const step = await drain.step(object);
@@ -77,6 +82,18 @@ export function createTenantReconciler(context: Context): TenantReconciler {
   function isReadable(object: KubeObject): boolean {
     return configuration.isReadable(object);
   }
+}
+
+/** A configuration that is so young is most likely taken over in a moment, and then there is one thing to write and not two. */
+const onItsWayMs = 3000;
+
+function isOnItsWay({ configuration, clock }: Context, key: string, { pods, verdict }: TenantFacts): boolean {
+  const place = configuration.tenant(key);
+  const config = place === undefined ? undefined : configuration.pool(place.pool);
+  if (place === undefined || config === undefined || pods === undefined || pods.current === pods.ready)
+    return false;
+  const isFine = verdict.every(({ status }) => status === "True");
+  return isFine && place.since === config.generation && clock.monotonic() - config.at < onItsWayMs;
 }
 
 /** undefined: its pool's pods were not asked yet, so there would be two writes within a second. */
