@@ -22,6 +22,7 @@ export function sendAtOf(values: readonly string[], now: number): SendAt {
   if (value === undefined) return { ok: true, at: 0 };
   if (values.length > 1) return { ok: false, text: `X-Send-At stands ${values.length} times in the message` };
   const text = value.trim();
+  // eslint-disable-next-line no-restricted-globals -- of a text that names its zone: no clock is read
   const at = rfc3339.test(text) || rfc5322.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(at))
     return {

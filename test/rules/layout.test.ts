@@ -29,7 +29,7 @@ test("every source file begins with what it decides or touches", () => {
 });
 
 test("no file names a developer's machine", () => {
-  const words = ["/work/", "/home/", "/root/", "/Users/", "shared/"];
+  const words = ["/work/", "/home/", "/root/", "/Users/", "../shared/"];
   const own = "test/rules/layout.test.ts";
   const found: string[] = [];
   for (const path of files.filter((one) => one !== own && one !== "package-lock.json")) {
