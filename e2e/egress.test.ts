@@ -79,7 +79,7 @@ test("two sources send through two proxies, each from its address, with its name
     pods: 2,
   });
   await send(local, count);
-  await until("all of it", () => arrived(provider) === count, 60_000);
+  await until("all of it", () => arrived(provider) === count, 120_000);
   told(t, provider);
   const { sources, ids } = provider.audit.stats();
   assert.equal(ids.repeated, 0);

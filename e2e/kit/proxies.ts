@@ -32,6 +32,7 @@ export async function startMailboatProxy(
   for (const [key, value] of Object.entries(login)) await writeFile(join(folder, key), value);
   const program = byLauncher ? [launcher, "proxy"] : [proxyMain];
   const own = ["--auth-dir", folder, "--bind", "127.0.0.1", "--port", String(port), "--metrics-port", "0"];
+  if (byLauncher) own.push("--drain-ms", "0");
   const child = spawn(process.execPath, [...program, ...own, "--allow-destination", "127.0.0.0/8", ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -47,7 +48,8 @@ export async function startMailboatProxy(
     kill: async () => void (await end("SIGKILL")),
     stop: () => end("SIGTERM"),
     async [Symbol.asyncDispose]() {
-      await end("SIGKILL");
+      // The launcher's child would outlive a launcher that is killed.
+      await end(byLauncher ? "SIGTERM" : "SIGKILL");
       await rm(folder, { recursive: true, force: true });
     },
   };
