@@ -25,6 +25,8 @@ export interface Fleet extends AsyncDisposable {
   report: Partial<PodReport>;
   /** While true no pod becomes ready. */
   isBroken: boolean;
+  /** While true no Deployment gets through with what is new. */
+  isStuck: boolean;
   /** While false, annotations do nothing: pods keep what they have. */
   syncs: boolean;
 }
@@ -58,6 +60,7 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
     asked: [],
     report: {},
     isBroken: false,
+    isStuck: false,
     syncs: true,
     async [Symbol.asyncDispose]() {
       clearInterval(timer);
@@ -152,9 +155,19 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
     if (loaded.ok) pod.config = loaded.config;
   };
 
+  /** Its template has another image than its pods. */
+  const images = new Map<string, string>();
+  const isNew = ({ metadata, spec }: KubeObject): boolean => {
+    const image = /"image":"([^"]*)"/.exec(JSON.stringify(spec))?.[1] ?? "";
+    const key = `${metadata.namespace}/${metadata.name}`;
+    if (!fleet.isStuck || !images.has(key)) images.set(key, image);
+    return images.get(key) !== image;
+  };
+
   const control = async (deployment: KubeObject): Promise<void> => {
     const { namespace = "", labels = {}, generation } = deployment.metadata;
     const pool = labels["mailboat.dev/pool"] ?? "";
+    isNew(deployment);
     const wanted = Number(Reflect.get(deployment["spec"] as object, "replicas"));
     const own = [...api.state.list(kinds.pods)]
       .map(([, pod]) => pod)
@@ -184,7 +197,7 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
     const status = {
       observedGeneration: generation,
       replicas: wanted,
-      updatedReplicas: wanted,
+      updatedReplicas: fleet.isStuck && isNew(deployment) ? 0 : wanted,
       readyReplicas: ready,
       availableReplicas: ready,
     };
