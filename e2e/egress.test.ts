@@ -114,12 +114,12 @@ test("kill -9 of a proxy: its mail goes by the other source, comes back to it la
   const of = (address: string): number => provider.audit.stats().sources[address]?.messages ?? 0;
   const batch = 600;
   await send(local, batch);
-  await until("both to send", () => of("127.0.0.2") > 50 && of("127.0.0.3") > 50, 30_000);
+  await until("both to send", () => of("127.0.0.2") > 50 && of("127.0.0.3") > 50, 120_000);
   await second.kill();
-  await until("all of it", () => arrived(provider) === batch, 60_000);
+  await until("all of it", () => arrived(provider) === batch, 120_000);
   const before = of("127.0.0.3");
   await send(local, 100, batch);
-  await until("what was sent without the proxy", () => arrived(provider) === batch + 100, 60_000);
+  await until("what was sent without the proxy", () => arrived(provider) === batch + 100, 120_000);
   assert.equal(of("127.0.0.3"), before, "nothing comes from the address of a proxy that is away");
   await second[Symbol.asyncDispose]();
   second = await startMailboatProxy([], { port });
@@ -131,14 +131,14 @@ test("kill -9 of a proxy: its mail goes by the other source, comes back to it la
       sent += 20;
       return of("127.0.0.3") > before;
     },
-    90_000,
+    180_000,
   );
-  await until("all of it again", () => arrived(provider) === sent, 60_000);
+  await until("all of it again", () => arrived(provider) === sent, 120_000);
   await Promise.all([first.kill(), second.kill()]);
   await send(local, 50, sent);
   const failures = async (): Promise<number> =>
     sumOf(await scrape(local), "mailboat_attempts_total", { result: "proxy" });
-  await until("both to be tried", async () => (await failures()) > 2, 30_000);
+  await until("both to be tried", async () => (await failures()) > 2, 120_000);
   assert.equal(arrived(provider), sent);
   await using again = await startMailboatProxy([], { port });
   await until("what waited", () => arrived(provider) === sent + 50, 120_000);
@@ -215,7 +215,7 @@ test("pods in mode HostNetwork send from the addresses that their host has, and 
     resourcesOf(provider, { mode: "HostNetwork", sources }, limits);
   await using local = await startLocal({ resources: resources([elsewhere, here]), pods: 2 });
   await send(local, 100);
-  await until("all of it", () => arrived(provider) === 100, 30_000);
+  await until("all of it", () => arrived(provider) === 100, 120_000);
   told(t, provider);
   const { sources } = provider.audit.stats();
   assert.deepEqual(Object.keys(sources), ["127.0.0.8"]);
@@ -234,5 +234,5 @@ test("pods in mode HostNetwork send from the addresses that their host has, and 
   await until("it to be queued", async () => (await queued()) === 20);
   assert.equal(arrived(provider), 100);
   await local.edit(resources([elsewhere, here]));
-  await until("what waited", () => arrived(provider) === 120, 60_000);
+  await until("what waited", () => arrived(provider) === 120, 120_000);
 });
