@@ -10,7 +10,7 @@ import { installPackages } from "./apt.ts";
 import { kubeconfig } from "./authority.ts";
 import { type Binaries, findBinaries } from "./binaries.ts";
 import { type ControlPlane, type ControlPlaneProgram, startControlPlane } from "./control-plane.ts";
-import { type Forward, forward } from "./gate.ts";
+import { type Forward, forward, type TlsOptions } from "./gate.ts";
 import { importLayout, packImages } from "./images/images.ts";
 import { writeLayout } from "./images/oci.ts";
 import { takeDown } from "./leftovers.ts";
@@ -42,7 +42,7 @@ export interface Cluster extends AsyncDisposable {
   apply(objects: string | readonly unknown[]): Promise<string>;
   helm(args: readonly string[]): Promise<string>;
   /** A port of this machine that leads to HOST:PORT in the cluster. */
-  forward(to: string): Promise<Forward>;
+  forward(to: string, tls?: TlsOptions): Promise<Forward>;
   /** Records of zone `test`, as in a zone file. */
   setZone(records: readonly string[]): Promise<void>;
   /** Packs our images and what they need, and hands them to the node. Only in tier "full". */
@@ -70,9 +70,9 @@ export async function startCluster({ tier, say = () => {} }: ClusterOptions): Pr
     await stopCluster(place);
   };
   try {
-    const open = async (to: string): Promise<Forward> => {
+    const open = async (to: string, tls?: TlsOptions): Promise<Forward> => {
       if (tier !== "full") return { address: to, [Symbol.asyncDispose]: async () => {} };
-      const one = await forward({ gate: gateSocket(place), to });
+      const one = await forward({ gate: gateSocket(place), to, tls });
       opened.push(one);
       return one;
     };
@@ -159,7 +159,7 @@ async function startPlane({ place, binaries }: StartOptions): Promise<Started> {
 interface Parts extends StartOptions {
   readonly file: string;
   readonly controlPlane: ControlPlane;
-  readonly open: (to: string) => Promise<Forward>;
+  readonly open: (to: string, tls?: TlsOptions) => Promise<Forward>;
   readonly stop: () => Promise<void>;
   readonly startedAt: number;
   readonly tier: ClusterOptions["tier"];

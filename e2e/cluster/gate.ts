@@ -4,6 +4,7 @@
  * port on 127.0.0.1. Nothing is sent to a pod's or Service's address from outside.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 
 export interface Forward extends AsyncDisposable {
   /** 127.0.0.1:PORT */
@@ -45,20 +46,31 @@ export async function serveGate(socketPath: string): Promise<Server> {
   return server;
 }
 
-/** The outer half; `port` 0 = any free one. @example await using smtp = await forward({ gate, to: "10.96.0.7:25" }) */
-export async function forward({
-  gate,
-  to,
-  port = 0,
-}: {
-  gate: string;
-  to: string;
-  port?: number;
-}): Promise<Forward> {
+export interface ForwardOptions {
+  /** The inner half's socket. */
+  readonly gate: string;
+  /** HOST:PORT in the namespace. */
+  readonly to: string;
+  /** 0 = any free one. */
+  readonly port?: number;
+  /** Speaks TLS to the inner side, for clients that cannot. */
+  readonly tls?: TlsOptions | undefined;
+}
+
+export interface TlsOptions {
+  /** PEM. */
+  readonly ca: string;
+  readonly servername: string;
+}
+
+/** The outer half. @example await using smtp = await forward({ gate, to: "10.96.0.7:25" }) */
+export async function forward({ gate, to, port = 0, tls }: ForwardOptions): Promise<Forward> {
   const open = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (client) => {
-    const inner = connect({ path: gate, allowHalfOpen: true });
-    inner.write(`${to}\n`);
+    const raw = connect({ path: gate, allowHalfOpen: true });
+    raw.write(`${to}\n`);
+    raw.on("error", () => client.destroy());
+    const inner = tls === undefined ? raw : connectTls({ socket: raw, ...tls });
     join(client, inner);
     open.add(client).add(inner);
     client.once("close", () => void (open.delete(client), open.delete(inner)));

@@ -8,9 +8,9 @@ import { root } from "./images/images.ts";
 import { placesOfPlay } from "./place.ts";
 import { tierHere } from "./tier.ts";
 
-const usage = `usage: npm run cluster -- up | down | build
+const usage = `usage: npm run cluster -- up | down [N | --all] | build
   up     starts a cluster, loads the images of this checkout, installs the chart; it stays until down
-  down   ends every cluster that up started
+  down   ends the cluster that up started; of several, the one whose number is given, or all with --all
   build  only fetches and builds what clusters need: minutes the first time, then nothing`;
 
 const release = ["mailboat", "--namespace", "mailboat-system"] as const;
@@ -36,7 +36,7 @@ async function up(): Promise<string> {
     say(`\nexport KUBECONFIG=${config} PATH=${join(cluster.binaries.path("kubectl"), "..")}:$PATH`);
     say("kubectl get pods --all-namespaces        # kubectl port-forward reaches Services from here");
     say(
-      `logs of the cluster itself: ${join(cluster.place.folder, "log")}; end it: npm run cluster -- down\n`,
+      `logs of the cluster itself: ${join(cluster.place.folder, "log")}; end it: npm run cluster -- down ${cluster.place.index}\n`,
     );
     return `cluster up: Kubernetes ${kubernetesVersion} in tier ${tier}, ${shown}; KUBECONFIG=${config}`;
   } catch (error) {
@@ -73,15 +73,21 @@ async function installDefinitions(cluster: Cluster): Promise<string> {
   return "no node, so no pods; CustomResourceDefinitions installed";
 }
 
-async function down(): Promise<string> {
+async function down(which: string | undefined): Promise<string> {
   const places = await placesOfPlay();
-  for (const place of places) await stopCluster(place);
-  return `cluster down: ${places.length === 0 ? "there was none" : `${places.length} taken down`}`;
+  const chosen =
+    which === undefined || which === "--all" ? places : places.filter((one) => String(one.index) === which);
+  // Several people may play on one machine.
+  if (which === undefined && places.length > 1)
+    throw new Error(`which of ${places.map(({ index }) => index).join(", ")}? Say its number, or --all`);
+  if (chosen.length === 0 && which !== undefined) throw new Error(`there is no cluster ${which}`);
+  for (const place of chosen) await stopCluster(place);
+  return `cluster down: ${chosen.length === 0 ? "there was none" : `${chosen.length} taken down`}`;
 }
 
-const commands: Readonly<Record<string, () => Promise<string>>> = { up, down, build };
+const commands: Readonly<Record<string, (argument?: string) => Promise<string>>> = { up, down, build };
 
-async function main([name = ""]: readonly string[]): Promise<void> {
+async function main([name = "", argument]: readonly string[]): Promise<void> {
   const command = commands[name];
   if (command === undefined) {
     console.error(usage);
@@ -89,7 +95,7 @@ async function main([name = ""]: readonly string[]): Promise<void> {
     return;
   }
   try {
-    say(await command());
+    say(await command(argument));
   } catch (error) {
     console.error(`cluster ${name}: ${error instanceof Error ? error.message : String(error)}`);
     process.exitCode = 1;

@@ -1,0 +1,189 @@
+/** Mailboat as a user has it: chart installed, a pool, a tenant and a provider; what is sent comes by the pool's Service and is counted at the provider. */
+import { join } from "node:path";
+import { type TestCertificate, testCertificate } from "#test/kit/certificates.ts";
+import { until } from "#test/kit/until.ts";
+import { type Load, type LoadOptions, startLoad } from "../kit/load.ts";
+import type { Cluster } from "./cluster.ts";
+import { root } from "./images/images.ts";
+import { providerObjects } from "./provider.ts";
+
+export const namespace = "mail";
+export const system = "mailboat-system";
+export const pool = "shared";
+export const password = "change-me-before-use";
+const siteCount = 8;
+/** Mail for it is deferred a few times before it is taken. */
+export const slowDomain = "slow.test";
+
+export interface MailScene {
+  readonly certificate: TestCertificate;
+  /** HOST:PORT, from here, of port 587 of the pool's Service. */
+  readonly smtp: string;
+  /** By port 465, with TLS taken off on the way. */
+  load(options: Partial<LoadOptions> & Pick<LoadOptions, "messages">): Load;
+  /** Of each id: how often the provider took it. */
+  arrivals(): Promise<Map<string, number>>;
+  /** Waits until all that was accepted has arrived. @throws Error that counts what is missing */
+  arrived(loads: readonly Load[], boundMs?: number): Promise<Map<string, number>>;
+}
+
+export const tenantObjects = (name: string): object[] => [
+  {
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { namespace, name: `${name}-smtp` },
+    stringData: { username: name, password },
+  },
+  {
+    apiVersion: "mailboat.dev/v1alpha1",
+    kind: "Tenant",
+    metadata: { namespace, name },
+    spec: {
+      poolRef: { name: pool },
+      domains: [{ name: `${name}.example` }],
+      credentials: [{ name: "app", secretRef: { name: `${name}-smtp` } }],
+    },
+  },
+];
+
+export const shapeObject = (connections: number): object => ({
+  apiVersion: "mailboat.dev/v1alpha1",
+  kind: "TrafficShape",
+  metadata: { namespace, name: "providers" },
+  spec: {
+    rules: [
+      {
+        name: "all",
+        match: { domains: ["*"] },
+        limits: { connections, messagesPerConnection: 1000 },
+        retry: { first: "3s", max: "3s" },
+      },
+    ],
+  },
+});
+
+export async function installChart(cluster: Cluster): Promise<string> {
+  const chart = join(root, "charts", "mailboat");
+  const values = join(chart, "ci", "trial-values.yaml");
+  const args = [
+    "install",
+    "mailboat",
+    chart,
+    "--namespace",
+    system,
+    "--create-namespace",
+    "--values",
+    values,
+  ];
+  return cluster.helm([...args, "--wait", "--timeout", "120s"]);
+}
+
+/** The chart is there already. */
+export async function startMailScene(cluster: Cluster): Promise<MailScene> {
+  const host = `mailboat-${pool}.${namespace}.svc.cluster.local`;
+  const certificate = await testCertificate([host]);
+  const sites = Array.from({ length: siteCount }, (_, index) => `site${index}.test`);
+  const mx = [...sites, slowDomain].map(
+    (domain) => `${domain}. 1 IN MX 10 ${mxOf(domain)}.mail.svc.cluster.local.`,
+  );
+  await cluster.setZone(mx);
+  await cluster.apply([{ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } }]);
+  const rules = { rules: [{ domains: [slowDomain], defer: { times: 2, code: 451, text: "4.3.0 later" } }] };
+  const provider = providerObjects({ namespace, name: "provider", rules });
+  const tls = { "tls.crt": certificate.cert, "tls.key": certificate.key };
+  await cluster.apply([
+    ...provider,
+    // One provider, a Service for each site: sites are told apart by the names of their MX hosts.
+    ...[...sites, slowDomain].map((domain) => ({
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { namespace, name: mxOf(domain) },
+      spec: { selector: { app: "provider" }, ports: [{ port: 25, targetPort: 2525 }] },
+    })),
+    {
+      apiVersion: "v1",
+      kind: "Secret",
+      type: "kubernetes.io/tls",
+      metadata: { namespace, name: "pool-tls" },
+      stringData: tls,
+    },
+    {
+      apiVersion: "mailboat.dev/v1alpha1",
+      kind: "SendingPool",
+      metadata: { namespace, name: pool },
+      spec: {
+        replicas: 1,
+        hostname: "out.example.net",
+        queue: { servers: [`nats://mailboat-nats.${system}:4222`], replicas: 1 },
+        egress: { mode: "PodNetwork", allowDestinations: ["10.0.0.0/8"] },
+        trafficShapeRefs: [{ name: "providers" }],
+        tls: { secretRef: { name: "pool-tls" } },
+        drain: { timeoutSeconds: 30 },
+      },
+    },
+    shapeObject(4),
+    ...tenantObjects("acme"),
+  ]);
+  const wait = ["wait", "-n", namespace, "--timeout=90s"];
+  await cluster.kubectl([...wait, "--for=condition=Ready", `sendingpool/${pool}`, "tenant/acme"]);
+  await cluster.kubectl([...wait, "--for=condition=Available", "deployment/provider"]);
+  const ip = await serviceIp(cluster, `mailboat-${pool}`);
+  const smtp = await cluster.forward(`${ip}:587`);
+  const submissions = await cluster.forward(`${ip}:465`, { ca: certificate.ca, servername: host });
+  const control = await cluster.forward(`${await serviceIp(cluster, "provider")}:80`);
+  const arrivals = async (): Promise<Map<string, number>> => {
+    const text = await (await fetch(`http://${control.address}/v1/ids`)).text();
+    const lines = text.split("\n").filter((line) => line !== "");
+    const counts = new Map<string, number>();
+    for (const line of lines) {
+      const { id, count } = JSON.parse(line) as { id: string; count: number };
+      counts.set(id, (counts.get(id) ?? 0) + count);
+    }
+    return counts;
+  };
+  return {
+    certificate,
+    smtp: smtp.address,
+    arrivals,
+    load: (wanted) =>
+      startLoad({
+        address: () => submissions.address,
+        connections: 4,
+        bytes: 4000,
+        domains: sites,
+        user: "acme",
+        password,
+        from: "news@acme.example",
+        ...wanted,
+      }),
+    async arrived(loads, boundMs = 60_000) {
+      let counts = await arrivals();
+      const missing = (): string[] =>
+        loads.flatMap(({ accepted }) => [...accepted.keys()].filter((id) => !counts.has(id)));
+      await until(
+        "all accepted mail to arrive",
+        async () => {
+          counts = await arrivals();
+          return missing().length === 0;
+        },
+        boundMs,
+      ).catch((error: unknown) => {
+        throw new Error(`${missing().length} are missing: ${missing().slice(0, 5).join(" ")}`, {
+          cause: error,
+        });
+      });
+      return counts;
+    },
+  };
+}
+
+function mxOf(domain: string): string {
+  return `mx-${domain.split(".")[0]}`;
+}
+
+async function serviceIp(cluster: Cluster, name: string): Promise<string> {
+  const { spec } = (await cluster.get(["-n", namespace, `service/${name}`])) as {
+    spec: { clusterIP: string };
+  };
+  return spec.clusterIP;
+}
