@@ -40,6 +40,7 @@ export async function startPrometheus({
     rule_files: ruleFiles,
     scrape_configs: [...new Set(targets.map(({ job }) => job))].map((job) => ({
       job_name: job,
+      honor_labels: true,
       static_configs: targets
         .filter((target) => target.job === job)
         .map(({ address, labels }) => ({ targets: [address], labels })),
