@@ -19,7 +19,7 @@ export interface Panel {
   readonly stacked?: boolean;
 }
 
-export interface Row {
+interface Row {
   readonly title: string;
   readonly panels: readonly Panel[];
 }
