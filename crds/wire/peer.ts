@@ -13,7 +13,7 @@ export interface PeerAnswer {
 }
 
 /** One answer; a pod with more to say says that it was too much. */
-export const maxPeerAnswerBytes = 256 * 1024;
+const maxPeerAnswerBytes = 256 * 1024;
 export const maxPeerQueryBytes = 64 * 1024;
 
 export function encodePeerQuestion({ kind, query }: PeerQuestion): string {

@@ -8,7 +8,7 @@ export const reportQuestion = "report";
 export const witnessQuestion = "witness";
 
 /** Tenants that one question may ask about. */
-export const maxAskedTenants = 500;
+const maxAskedTenants = 500;
 
 const count = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
 const text = z.string().max(512);

@@ -31,7 +31,7 @@ export interface Unreadable {
   readonly issues: readonly Issue[];
 }
 
-export interface GatheredObjects {
+interface GatheredObjects {
   readonly snapshot: Snapshot;
   readonly unreadable: readonly Unreadable[];
 }

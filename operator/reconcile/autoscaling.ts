@@ -7,7 +7,7 @@ import { decideScale, startScale } from "#operator/scale/scale.ts";
 import type { PodSample, ScaleReason, ScaleSpec, ScaleState } from "#operator/scale/types.ts";
 import type { Told } from "./reports.ts";
 
-export interface Scaled {
+interface Scaled {
   readonly replicas: number;
   readonly reason: ScaleReason;
   readonly hasChanged: boolean;
@@ -21,7 +21,7 @@ export interface Autoscaling {
   forget(pool: string): void;
 }
 
-export interface ScaleFacts {
+interface ScaleFacts {
   readonly current: number | undefined;
   readonly told: ReadonlyMap<string, Told>;
 }

@@ -8,7 +8,7 @@ export interface Bumps {
   forget(pool: string): void;
 }
 
-export interface Bump {
+interface Bump {
   /** Of the configuration. */
   readonly text: string;
   /** Pods that do not run it as far as is known. */

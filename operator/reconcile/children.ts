@@ -28,7 +28,7 @@ export interface Children {
   forget(pool: string): void;
 }
 
-export interface WantedPool {
+interface WantedPool {
   /** `namespace/name`. */
   readonly key: string;
   readonly uid: string;

@@ -66,7 +66,7 @@ function summaryOf({ accepted, resolved, programmed, ready }: Parts): Condition 
   return ready;
 }
 
-export function find(conditions: readonly Condition[], type: ConditionType): Condition | undefined {
+function find(conditions: readonly Condition[], type: ConditionType): Condition | undefined {
   return conditions.find((one) => one.type === type);
 }
 

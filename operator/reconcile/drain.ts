@@ -12,7 +12,7 @@ import { fieldOf } from "./pods.ts";
 import { keyOf } from "./stores.ts";
 import type { Deletion } from "./tenant-status.ts";
 
-export type DrainStep =
+type DrainStep =
   | { readonly kind: "over" }
   | { readonly kind: "wait"; readonly deletion: Deletion; readonly againMs: number };
 

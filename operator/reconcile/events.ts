@@ -10,7 +10,7 @@ export interface EventRecorder {
   record(object: KubeObject, event: RecordedEvent): void;
 }
 
-export interface RecordedEvent {
+interface RecordedEvent {
   readonly type: "Normal" | "Warning";
   readonly reason: string;
   readonly note: string;

@@ -42,14 +42,6 @@ const children: readonly ResourceType[] = [
   kinds.podMonitors,
 ];
 
-/** @throws TypeError for a kind that no child of a pool has */
-export function typeOfChild(kind: string): ResourceType {
-  const type = children.find((one) => one.kind === kind);
-  if (type === undefined)
-    throw new TypeError(`Cannot apply a ${kind}: expected a kind that pools have, got another`);
-  return type;
-}
-
 /** The operator's marks on objects. */
 export const marks = {
   finalizer: "mailboat.dev/drain",

@@ -27,7 +27,7 @@ export interface PoolFacts {
   readonly isDeleting: boolean;
 }
 
-export interface PodCounts {
+interface PodCounts {
   readonly replicas: number;
   readonly ready: number;
   readonly updated: number;

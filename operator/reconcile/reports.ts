@@ -30,7 +30,7 @@ export interface Reports {
   stop(): void;
 }
 
-export interface Asked {
+interface Asked {
   readonly queue: PoolQueue;
   /** The ready pods by name: whose answers are waited for. */
   readonly pods: () => ReadonlySet<string>;

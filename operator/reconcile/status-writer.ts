@@ -15,7 +15,7 @@ export interface StatusWriter {
   ): Promise<string | undefined>;
 }
 
-export interface WantedStatus {
+interface WantedStatus {
   /** Of the spec that this speaks of. */
   readonly generation: number | undefined;
   readonly conditions: readonly Condition[];
@@ -51,7 +51,7 @@ export function createStatusWriter({ client, clock, events }: StatusWriterOption
 }
 
 /** The status as it would be written. */
-export function statusOf(before: unknown, { generation, conditions, fields }: WantedStatus, now: number) {
+function statusOf(before: unknown, { generation, conditions, fields }: WantedStatus, now: number) {
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     conditions: stored(conditions, { before, generation, now }),

@@ -6,7 +6,7 @@ import type { KubeObject, Reflector, ResourceType } from "#operator/kube/types.t
 import { poolLabel } from "#operator/resources/object.ts";
 import { kinds } from "./kinds.ts";
 
-export interface WatchOptions {
+interface WatchOptions {
   readonly type: ResourceType;
   readonly namespace?: string;
   readonly labelSelector?: string;

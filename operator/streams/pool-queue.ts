@@ -9,7 +9,7 @@ import { hashToken } from "#crds/values/hash.ts";
 import { askPods, callJetStream, isRecord } from "./ask.ts";
 import type { NatsLink } from "./connection.ts";
 
-export type Reports =
+type Reports =
   | { readonly kind: "answers"; readonly reports: ReadonlyMap<string, PodReport> }
   | { readonly kind: "away"; readonly text: string };
 
@@ -37,7 +37,7 @@ export interface PoolQueue {
   unsuitable(replicas: number): Unsuitable | undefined;
 }
 
-export interface ReportWanted {
+interface ReportWanted {
   readonly pods: ReadonlySet<string>;
   readonly tenants: readonly string[];
   readonly timeoutMs: number;

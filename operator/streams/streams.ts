@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { type NatsLink, type NatsSettings, openLink } from "./connection.ts";
 import { createPoolQueue, type PoolQueue } from "./pool-queue.ts";
 
-export interface QueueSettings extends NatsSettings {
+interface QueueSettings extends NatsSettings {
   readonly shards: number;
 }
 
