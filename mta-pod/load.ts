@@ -5,7 +5,7 @@ import type { Pod } from "./pod.ts";
 import type { Entry } from "./schedule/types.ts";
 
 /** "changed": another message is stored there than the one that was indexed. */
-export type NotLoaded = "gone" | "changed" | "damaged" | "unavailable";
+type NotLoaded = "gone" | "changed" | "damaged" | "unavailable";
 
 export type Load = (entry: Entry) => Promise<Loaded | NotLoaded>;
 

@@ -9,7 +9,7 @@ const own = "o";
 const foreign = "x";
 
 /** Entries that share a subject, so that they can be deleted together. */
-export interface EntryBundle {
+interface EntryBundle {
   /** Stored by a pod that does not own the shard: its owner listens to those (`foreignFilter`). */
   readonly isForeign: boolean;
   /** A name that never comes again; one token. */
