@@ -29,19 +29,6 @@ export const kinds = {
   events: { ...core("events", "Event"), group: "events.k8s.io" },
 } as const satisfies Record<string, ResourceType>;
 
-/** Kinds of the children of pools, by the kind's name. */
-const children: readonly ResourceType[] = [
-  kinds.secrets,
-  kinds.configMaps,
-  kinds.services,
-  kinds.serviceAccounts,
-  kinds.deployments,
-  kinds.statefulSets,
-  kinds.budgets,
-  kinds.networkPolicies,
-  kinds.podMonitors,
-];
-
 /** The operator's marks on objects. */
 export const marks = {
   finalizer: "mailboat.dev/drain",
