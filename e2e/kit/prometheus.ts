@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import { until } from "#test/kit/until.ts";
 
-export interface Target {
+interface Target {
   /** HOST:PORT. */
   readonly address: string;
   readonly job: string;
