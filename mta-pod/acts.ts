@@ -3,7 +3,8 @@
  * at a time; who asked is answered within seconds, with how far it has come, and can ask again until it is done.
  */
 import { idHashOf } from "#crds/wire/state-record.ts";
-import type { Deliver } from "./deliver.ts";
+import { bouncedByOperator, type Deliver } from "./deliver.ts";
+import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf } from "./pod.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { type QueueQuery, matches, selectorOf } from "./queue-query.ts";
@@ -32,6 +33,7 @@ export interface ActsDeps {
   readonly pod: Pod;
   readonly peers: Peers;
   readonly deliver: Deliver;
+  readonly parked: ParkedActs;
 }
 
 export type Acts = ReturnType<typeof createActs>;
@@ -57,7 +59,7 @@ interface Job {
   ended: Promise<void>;
 }
 
-export function createActs({ pod, peers, deliver }: ActsDeps) {
+export function createActs({ pod, peers, deliver, parked }: ActsDeps) {
   const { scheduler, clock } = pod;
   const jobs = new Map<string, Job>();
 
@@ -77,7 +79,12 @@ export function createActs({ pod, peers, deliver }: ActsDeps) {
 
   const work = async (job: Job, action: ActionName, query: QueueQuery): Promise<void> => {
     const handles = scheduler.handles(selectorOf(pod, query));
-    job.total = handles.length;
+    const aside = parked.list(query);
+    job.total = handles.length + aside.length;
+    for (const entry of aside) {
+      if (await parked.act(action, entry, bouncedByOperator)) job.affected++;
+      job.looked++;
+    }
     let next = 0;
     const worker = async (): Promise<void> => {
       while (next < handles.length) {

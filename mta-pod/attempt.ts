@@ -4,13 +4,13 @@
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { hostsKey } from "./intake.ts";
+import { answered, countAttempt, decisionOf, type Run, unresolved, wasStale } from "./attempt-outcome.ts";
 import { type Outbound, siteKey } from "./outbound.ts";
-import { type Pod, record } from "./pod.ts";
+import type { Pod } from "./pod.ts";
 import type { Routed, SiteRoute } from "./route/router.ts";
 import type { Targets } from "./route/targets.ts";
 import type { Dispatch, FinishResult } from "./schedule/types.ts";
 import { attemptedOf, type Settlement } from "./settlement.ts";
-import { type Decision, decide } from "./settle/decide.ts";
 import type { Signers } from "./signers.ts";
 import { defaultMessagesPerConnection, type Sites, unused } from "./sites.ts";
 import { domainOf } from "./smtp/address.ts";
@@ -30,6 +30,8 @@ export interface Loaded {
   readonly leaseSeq: number;
   /** What the attempt before left, "" = there was none. */
   readonly last: string;
+  /** Noted deaths of a pod that had it under way; see poison.ts. */
+  readonly started: number;
 }
 
 export interface AttemptDeps {
@@ -43,6 +45,14 @@ export interface AttemptDeps {
   mayProceed(shard: number): boolean;
   /** A site's slot is free: what waits for it need not wait until this entry is at rest. */
   freed(): void;
+  /** Handling threw. `isAnswered`: its peer had answered, so another attempt could send it twice. */
+  failed(dispatch: Dispatch, loaded: Loaded, trouble: Trouble): void;
+}
+
+export interface Trouble {
+  readonly error: unknown;
+  readonly isAnswered: boolean;
+  readonly ended: () => void;
 }
 
 export type Attempts = ReturnType<typeof createAttempts>;
@@ -52,6 +62,16 @@ const giveUpMs = 20;
 export function createAttempts(deps: AttemptDeps) {
   const { pod, outbound, sites, settlement } = deps;
   const { scheduler, router, clock } = pod;
+
+  /** Every step that something else calls: what one entry makes go wrong must not end the pod. */
+  const guarded = (run: Run, step: () => void): void => {
+    try {
+      step();
+    } catch (error) {
+      const { dispatch, loaded, isAnswered, ended } = run;
+      deps.failed(dispatch, loaded, { error, isAnswered, ended });
+    }
+  };
 
   /** Ends the attempt by a decision: frees the site's slot, then settles; `ended` when the entry is at rest. */
   const conclude = (run: Run, result: TransactionResult, connection: FinishResult["connection"]) => {
@@ -116,22 +136,25 @@ export function createAttempts(deps: AttemptDeps) {
         free();
         return giveUp(run, "closed");
       }
-      return connection.send(transaction, (result) => {
-        free();
-        const { lane, source, entry } = dispatch;
-        const isWanted = scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
-        const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
-        const kept = outbound.keep(run.key, connection, isWanted ? limit : 0);
-        if (wasStale(connection, result)) return giveUp(run, "closed");
-        if (connection.facts?.target.host === sinkHost && result.kind === "answered")
-          deps.sunk({ ...envelope, to: transaction.to }, source, pieces);
-        conclude(run, result, kept ? "kept" : "closed");
-      });
+      return connection.send(transaction, (result) =>
+        guarded(run, () => {
+          free();
+          run.isAnswered = result.kind === "answered" || result.fault.stage === "final";
+          const { lane, source, entry } = dispatch;
+          const isWanted = scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
+          const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
+          const kept = outbound.keep(run.key, connection, isWanted ? limit : 0);
+          if (wasStale(connection, result)) return giveUp(run, "closed");
+          if (connection.facts?.target.host === sinkHost && result.kind === "answered")
+            deps.sunk({ ...envelope, to: transaction.to }, source, pieces);
+          conclude(run, result, kept ? "kept" : "closed");
+        }),
+      );
     };
     // Connecting took its time: the rate is held at the peer, so the pause comes right before MAIL.
     const holdMs = scheduler.holdBeforeMail(dispatch.handle, clock.now());
     if (holdMs <= 0) return send();
-    setTimeout(send, holdMs);
+    setTimeout(() => guarded(run, send), holdMs);
     return undefined;
   };
 
@@ -147,25 +170,27 @@ export function createAttempts(deps: AttemptDeps) {
     const found: Promise<Targets> = outbound.isSink(dispatch.source)
       ? Promise.resolve({ kind: "targets", targets: [] })
       : router.targets(route);
-    void found.then((resolved) => {
-      switch (resolved.kind) {
-        case "targets":
-          return outbound.open({
-            dispatch,
-            key: run.key,
-            route,
-            targets: resolved.targets,
-            ready: (connection) => transact(run, connection, pieces),
-            failed: (trouble) => fault(run, trouble, "closed"),
-          });
-        case "refused":
-          return conclude(run, answered(run, resolved.reply), "closed");
-        case "unknown":
-          return fault(run, { stage: "connect", kind: "network", text: resolved.text }, "closed");
-        default:
-          return resolved satisfies never;
-      }
-    });
+    void found.then((resolved) =>
+      guarded(run, () => {
+        switch (resolved.kind) {
+          case "targets":
+            return outbound.open({
+              dispatch,
+              key: run.key,
+              route,
+              targets: resolved.targets,
+              ready: (connection) => guarded(run, () => transact(run, connection, pieces)),
+              failed: (trouble) => guarded(run, () => fault(run, trouble, "closed")),
+            });
+          case "refused":
+            return conclude(run, answered(run, resolved.reply), "closed");
+          case "unknown":
+            return fault(run, { stage: "connect", kind: "network", text: resolved.text }, "closed");
+          default:
+            return resolved satisfies never;
+        }
+      }),
+    );
     return undefined;
   };
 
@@ -174,11 +199,12 @@ export function createAttempts(deps: AttemptDeps) {
     const keys = deps.signers().keysFor(envelope.tenant, body);
     if (keys.length === 0 || envelope.from === "") return connect(run, route, [body]);
     void sign(body, keys, Math.floor(clock.now() / 1000)).then(
-      (signatures) => connect(run, route, [signatures, body]),
-      (error: unknown) => {
-        pod.log.error("signing failed", { id: envelope.id, error: String(error) });
-        fault(run, { stage: "data", kind: "protocol", text: "signing failed" }, unused(run.dispatch));
-      },
+      (signatures) => guarded(run, () => connect(run, route, [signatures, body])),
+      (error: unknown) =>
+        guarded(run, () => {
+          pod.log.error("signing failed", { id: envelope.id, error: String(error) });
+          fault(run, { stage: "data", kind: "protocol", text: "signing failed" }, unused(run.dispatch));
+        }),
     );
     return undefined;
   };
@@ -206,90 +232,21 @@ export function createAttempts(deps: AttemptDeps) {
   return {
     /** Runs one attempt; `ended` is called once, when the entry is deleted, deferred, requeued or moved. */
     start(dispatch: Dispatch, loaded: Loaded, ended: () => void): void {
-      const run: Run = { dispatch, loaded, ended, key: "", route: undefined, connection: undefined };
+      const run: Run = {
+        dispatch,
+        loaded,
+        ended,
+        key: "",
+        route: undefined,
+        connection: undefined,
+        isAnswered: false,
+      };
       if (!deps.mayProceed(dispatch.entry.shard)) return giveUp(run, unused(dispatch));
       const domain = domainOf(loaded.envelope.to[loaded.open[0] ?? 0] ?? "");
       const known = router.peek(domain);
-      if (known !== undefined) return routed(run, known);
-      void router.route(domain).then((found) => routed(run, found));
+      if (known !== undefined) return guarded(run, () => routed(run, known));
+      void router.route(domain).then((found) => guarded(run, () => routed(run, found)));
       return undefined;
     },
   };
-}
-
-interface Run {
-  readonly dispatch: Dispatch;
-  readonly loaded: Loaded;
-  readonly ended: () => void;
-  key: string;
-  route: SiteRoute | undefined;
-  connection: Connection | undefined;
-}
-
-/** The peer closed an idle connection while our MAIL was on its way: says nothing of the mail, nor of the site. */
-function wasStale(connection: Connection, result: TransactionResult): boolean {
-  if (result.kind !== "fault" || connection.sent < 2) return false;
-  const { kind, stage, reply } = result.fault;
-  return stage === "mail" && reply === undefined && (kind === "closed" || kind === "network");
-}
-
-function answered(run: Run, reply: Parameters<typeof replied>[1]): TransactionResult {
-  return replied(run.loaded.open.length, reply);
-}
-
-function replied(
-  count: number,
-  reply: Extract<TransactionResult, { kind: "answered" }>["replies"][number],
-): TransactionResult {
-  return { kind: "answered", replies: Array.from({ length: count }, () => reply) };
-}
-
-/** DNS trouble of one domain is that entry's, not the site's: 451 4.4.3 as RFC 3463 names it. */
-function unresolved(run: Run, text: string): TransactionResult {
-  return answered(run, { code: 451, enhanced: "4.4.3", text });
-}
-
-function decisionOf(pod: Pod, run: Run, result: TransactionResult): Decision {
-  const { envelope, open } = run.loaded;
-  const defaults = pod.config().manifest.retry;
-  const own = run.route?.rule?.retry;
-  return decide({
-    to: envelope.to,
-    open,
-    attempt: run.dispatch.entry.attempt,
-    receivedAt: envelope.receivedAt,
-    expiresAt: envelope.expiresAt,
-    from: envelope.from,
-    result,
-    policy: { firstMs: own?.firstMs ?? defaults.firstMs, maxMs: own?.maxMs ?? defaults.maxMs },
-    now: pod.clock.now(),
-    random: pod.random,
-  });
-}
-
-/** A proxy that fails is no place of the destination's. */
-function placeOf({ kind, stage }: Fault): string {
-  return kind === "proxy" ? kind : stage;
-}
-
-function countAttempt(pod: Pod, run: Run, result: TransactionResult, decision: Decision): void {
-  const provider = pod.metrics.providerLabel(run.route?.provider ?? run.dispatch.lane.site);
-  const outcome =
-    result.kind === "fault" ? placeOf(result.fault) : (decision.recipients[0]?.outcome ?? "requeued");
-  pod.metrics.attempts.inc({ provider, source: run.dispatch.source, result: outcome });
-  if (decision.next.kind !== "requeue" || result.kind !== "fault") return;
-  const { envelope } = run.loaded;
-  const { site } = run.dispatch.lane;
-  record(pod, {
-    id: envelope.id,
-    type: "attempted",
-    tenant: envelope.tenant,
-    stream: envelope.stream,
-    site,
-    source: run.dispatch.source,
-    class: result.fault.kind,
-    text: `${result.fault.stage}: ${result.fault.text}`,
-    nextAttempt: pod.scheduler.siteState(site).backoffUntil,
-    ...(result.fault.target === undefined ? {} : { mx: result.fault.target.host }),
-  });
 }

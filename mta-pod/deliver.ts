@@ -6,13 +6,16 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import { parentSite } from "#crds/wire/subject.ts";
 import type { Attempts, Loaded } from "./attempt.ts";
+import { createHandling } from "./handling.ts";
 import type { HotBodies } from "./hot-bodies.ts";
-import { createLoad } from "./load.ts";
+import { createLoad, isLoaded } from "./load.ts";
+import type { Poison } from "./poison.ts";
 import type { Pod } from "./pod.ts";
 import type { RecentIds } from "./recent-ids.ts";
+import { createSettleWithout, parkedAt, type Queued, type Settling } from "./without-attempt.ts";
 import type { Dispatch, Entry, Lane } from "./schedule/types.ts";
-import { type Decision, expire, refuse } from "./settle/decide.ts";
-import { attemptedOf, type Settlement } from "./settlement.ts";
+import { expire, refuse } from "./settle/decide.ts";
+import type { Settlement } from "./settlement.ts";
 import { type Sites, unused } from "./sites.ts";
 import { domainOf } from "./smtp/address.ts";
 import { reply } from "./smtp/reply.ts";
@@ -23,10 +26,7 @@ const maxInFlightBytes = 256 * 1024 * 1024;
 const unavailableRetryMs = 2000;
 /** A site whose shard acknowledges nothing is looked at again this much later. */
 const stalledRetryMs = 250;
-/** An entry that cannot be read is looked at again this much later, with an alarm each time; never bounced. */
-const damagedRetryMs = 900_000;
-
-const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
+export const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
 const discarded = reply(550, "5.7.1", "discarded: its tenant was deleted");
 
 export interface DeliverDeps {
@@ -41,6 +41,7 @@ export interface DeliverDeps {
   /** False while its shard is handed over, or while the shard's former owner still has it under way. */
   mayBegin(entry: Entry): boolean;
   readonly hot: HotBodies;
+  readonly poison: Poison;
   /** The stored entry is not the indexed one: read the shard again from nothing. */
   reindex(shard: number): void;
 }
@@ -48,7 +49,7 @@ export interface DeliverDeps {
 export type Deliver = ReturnType<typeof createDeliver>;
 
 export function createDeliver(deps: DeliverDeps) {
-  const { pod, attempts, sites, settlement, hot } = deps;
+  const { pod, attempts, sites, settlement, hot, poison } = deps;
   const { scheduler, clock, log } = pod;
   const load = createLoad(pod, deps.leaseSeqOf);
   /** Sequences under way, by shard: a shard that is indexed again must not start what is still on its way. */
@@ -108,8 +109,10 @@ export function createDeliver(deps: DeliverDeps) {
     scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, now);
   };
 
+  const { start, failed } = createHandling({ pod, poison, attempts, postpone });
+
   const attempt = (dispatch: Dispatch, loaded: Loaded, ended: () => void): void => {
-    if (!deps.recent.wasSettled(loaded.envelope)) return attempts.start(dispatch, loaded, ended);
+    if (!deps.recent.wasSettled(loaded.envelope)) return start(dispatch, loaded, ended);
     const { shard, seq } = dispatch.entry;
     log.info("repeat dropped", { id: loaded.envelope.id, shard, seq });
     scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
@@ -134,7 +137,7 @@ export function createDeliver(deps: DeliverDeps) {
       const open = held.envelope.to.map((_, index) => index);
       return attempt(
         dispatch,
-        { ...held, open, stateSeq: 0, leaseSeq: deps.leaseSeqOf(shard), last: "" },
+        { ...held, open, stateSeq: 0, leaseSeq: deps.leaseSeqOf(shard), last: "", started: 0 },
         ended,
       );
     }
@@ -142,10 +145,11 @@ export function createDeliver(deps: DeliverDeps) {
       postpone(dispatch, ms);
       ended();
     };
-    void load(dispatch.entry).then((loaded) => {
-      if (typeof loaded === "object") return attempt(dispatch, loaded, ended);
+    void load(dispatch.entry, poison.isSuspect(dispatch.entry)).then((loaded) => {
+      if (isLoaded(loaded)) return attempt(dispatch, loaded, ended);
       if (loaded === "unavailable") return retryLater(unavailableRetryMs);
-      if (loaded === "damaged") return retryLater(damagedRetryMs);
+      if (typeof loaded === "object")
+        return failed(dispatch, loaded, { error: loaded.damaged, isAnswered: false, ended });
       scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
       scheduler.settle(dispatch.handle);
       if (loaded === "changed") deps.reindex(shard);
@@ -167,7 +171,7 @@ export function createDeliver(deps: DeliverDeps) {
     const loaded = await load(queued.entry);
     // While it was read the scheduler may have begun with it.
     const isStill = scheduler.entryOf(handle)?.state !== "inflight";
-    if (typeof loaded !== "object" || !isStill || !fits(loaded.envelope)) {
+    if (!isLoaded(loaded) || !isStill || !fits(loaded.envelope)) {
       ended();
       return false;
     }
@@ -179,19 +183,7 @@ export function createDeliver(deps: DeliverDeps) {
     });
   };
 
-  const settleWithout = (
-    step: Queued,
-    { loaded, decision }: { loaded: Loaded; decision: Decision },
-    ended: () => void,
-  ) => {
-    const { handle, entry, lane } = step;
-    hot.take(handle);
-    const { envelope, body, subject, stateSeq, leaseSeq } = loaded;
-    const provider = sites.providerOf(lane.site);
-    const rest = { envelope, body, subject, stateSeq, leaseSeq, provider, rule: undefined, peer: undefined };
-    const dispatch = { handle, entry, lane, source: "", connection: "reuse" } as const;
-    settlement.carryOut(attemptedOf(dispatch, rest), decision, ended);
-  };
+  const settleWithout = createSettleWithout({ hot, sites, settlement });
 
   const beginExpiry = (step: { handle: number; entry: Entry; lane: Lane }): void => {
     if (isUnderWay(step.entry) || !deps.mayBegin(step.entry)) {
@@ -201,9 +193,12 @@ export function createDeliver(deps: DeliverDeps) {
     const ended = hold(step.entry);
     const { handle, entry } = step;
     void load(entry).then((loaded) => {
-      if (typeof loaded !== "object") {
+      if (!isLoaded(loaded)) {
         if (loaded === "gone" || loaded === "changed") scheduler.settle(handle);
-        else scheduler.defer(handle, clock.now() + unavailableRetryMs, entry.attempt, clock.now());
+        else if (typeof loaded === "object") {
+          scheduler.settle(handle);
+          return poison.park(entry, { envelope: loaded.envelope, reason: loaded.damaged }, ended);
+        } else scheduler.defer(handle, clock.now() + unavailableRetryMs, entry.attempt, clock.now());
         return ended();
       }
       const { open, envelope, last } = loaded;
@@ -214,13 +209,19 @@ export function createDeliver(deps: DeliverDeps) {
 
   return {
     pump,
+    /** The handling of an entry threw. */
+    failed,
     /** Indexes one stored entry; `state` is its record when it was deferred before. */
     add(at: { shard: number; seq: number; subject: string }, envelope: Envelope, known: Known): void {
       const { shard, seq } = at;
-      if (envelope.site === parentSite) return deps.splitParent(shard, seq);
       const idHash = idHashOf(envelope.id);
+      const stored = known.state?.idHash === idHash ? known.state : undefined;
+      if (poison.isParked(stored)) {
+        const reason = stored?.parked === true ? stored.last : "its pod died with it again and again";
+        return poison.keep({ shard, seq, id: envelope.id, envelope, reason });
+      }
+      if (envelope.site === parentSite) return deps.splitParent(shard, seq);
       const lane: Lane = { site: envelope.site, tenant: envelope.tenant, class: envelope.class };
-      const matching = known.state?.idHash === idHash ? known.state : undefined;
       const entry: Entry = {
         shard,
         seq,
@@ -228,8 +229,8 @@ export function createDeliver(deps: DeliverDeps) {
         size: envelope.size,
         receivedAt: envelope.receivedAt,
         expiresAt: envelope.expiresAt,
-        due: matching?.due ?? envelope.due,
-        attempt: matching?.attempt ?? envelope.attempt,
+        due: stored?.due ?? envelope.due,
+        attempt: stored?.attempt ?? envelope.attempt,
       };
       sites.ensure(lane, domainOf(envelope.to[0] ?? ""));
       const handle = scheduler.add(lane, entry, clock.now());
@@ -260,6 +261,8 @@ export function createDeliver(deps: DeliverDeps) {
           settleWithout(queued, { loaded, decision }, ended);
         },
       ),
+    settleParked: (at: Pick<Entry, "shard" | "seq">, what: Settling, done: () => void): void =>
+      settleWithout(parkedAt(at, what.loaded.envelope), what, done),
     /** The lease is gone: forgets the shard. What is in flight ends by itself, behind the fence. */
     drop(shard: number): void {
       scheduler.dropShard(shard);
@@ -274,12 +277,6 @@ export function createDeliver(deps: DeliverDeps) {
       clearTimeout(timer);
     },
   };
-}
-
-interface Queued {
-  readonly handle: number;
-  readonly entry: Entry;
-  readonly lane: Lane;
 }
 
 type Act = (queued: Queued, loaded: Loaded, ended: () => void) => void;

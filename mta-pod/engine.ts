@@ -12,6 +12,8 @@ import { createIntake } from "./intake.ts";
 import { settled } from "./hand-over.ts";
 import type { LiveConfig } from "./live-config.ts";
 import { createOutbound } from "./outbound.ts";
+import { createParkedActs } from "./parked-acts.ts";
+import { createPoison } from "./poison.ts";
 import { createParents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
 import { createPacing } from "./pacing.ts";
@@ -47,12 +49,14 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       onOwned(shard, leaseSeq, handOver, how) {
         leaving.over(shard);
         former.owned(shard, handOver, how);
+        poison.owned(shard, how);
         shards.owned(shard, leaseSeq);
       },
       onLost(shard, reason) {
         shards.lost(shard, reason);
         outbound.abandon(shard);
         former.lost(shard);
+        poison.lost(shard);
         leaving.over(shard);
       },
       quiesce: (shard) => leaving.quiesce(shard),
@@ -68,7 +72,9 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     log,
     bundles,
     deliver: (): Deliver => deliver,
-    sizeOf: (shard) => pod.scheduler.shardSize(shard) + parents.underWay(shard),
+    sizeOf: (shard) => pod.scheduler.shardSize(shard) + parents.underWay(shard) + poison.sizeOf(shard),
+    damaged: (shard, seq, { id, reason }) => poison.keep({ shard, seq, id, envelope: undefined, reason }),
+    reset: (shard) => poison.lost(shard),
   });
   const { leaseSeqOf, owns, stored, reindex } = shards;
   const { router, publisher } = pod;
@@ -86,6 +92,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     roomy: () => shards.wantBodies(true),
   });
   const intake = createIntake({ router, publisher, shards: shardCount, owns, enter, stored });
+  const poison = createPoison({ pod, owns, leaseSeqOf });
   const settlement = createSettlement({
     pod,
     intake,
@@ -124,8 +131,9 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     },
     mayProceed,
     freed: () => deliver.pump(),
+    failed: (dispatch, loaded, trouble) => deliver.failed(dispatch, loaded, trouble),
   });
-  const parents = createParents({ pod, intake, shards: shardCount, leaseSeqOf, owns, stored });
+  const parents = createParents({ pod, intake, shards: shardCount, leaseSeqOf, owns, stored, poison });
   const splitParent = parents.split;
   const deliver = createDeliver({
     pod,
@@ -133,6 +141,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     attempts,
     sites,
     settlement,
+    poison,
     recent,
     splitParent,
     leaseSeqOf,
@@ -148,12 +157,14 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     refuses: () => isRefused,
   });
   pod.ownership.setHeartbeatPayload(facts.payload);
-  const acts = createActs({ pod, peers, deliver });
+  const parked = createParkedActs({ pod, poison, deliver: () => deliver, leaseSeqOf });
+  const acts = createActs({ pod, peers, deliver, parked });
   const suspending = createSuspending({ pod, spool, peers, pump: () => deliver.pump() });
   const explain = createExplain({
     pod,
     peers,
     acts,
+    parked,
     suspending,
     answer: async (kind, query) => {
       if (kind === reportQuestion) return facts.report(query);

@@ -7,9 +7,11 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Acts } from "./acts.ts";
+import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf, tenantOf } from "./pod.ts";
 import { fullName, matches, type QueueQuery, selectorOf } from "./queue-query.ts";
 import type { ListedEntry } from "./schedule/types.ts";
+import type { ParkedEntry } from "./poison.ts";
 import type { Peers } from "./spool/peers.ts";
 import { createRates } from "./rates.ts";
 import type { Selection, Suspending } from "./suspend.ts";
@@ -40,12 +42,15 @@ export interface QueuedEntry {
   readonly due: number;
   readonly shard: number;
   readonly pod: string;
+  /** Of a parked entry: why. */
+  readonly reason?: string;
 }
 
 export interface ExplainDeps {
   readonly pod: Pod;
   readonly peers: Peers;
   readonly acts: Acts;
+  readonly parked: Pick<ParkedActs, "list">;
   readonly suspending: Suspending;
   /** Answers peers' questions that are not about the queue. */
   answer?(kind: string, query: unknown): Promise<unknown>;
@@ -62,7 +67,10 @@ export function createExplain(deps: ExplainDeps) {
     const selective = query.domain !== undefined || query.id !== undefined;
     const listed = pod.scheduler.list(selectorOf(pod, query), selective ? maxScanned : limit + 1);
     const idHash = query.id === undefined ? undefined : idHashOf(query.id);
-    const entries: QueuedEntry[] = [];
+    const entries: QueuedEntry[] = deps.parked
+      .list(query)
+      .slice(0, limit)
+      .map((entry) => shownParked(pod, entry));
     for (const item of listed) {
       if (entries.length >= limit) return { entries, truncated: true };
       if (idHash !== undefined && item.entry.idHash !== idHash) continue;
@@ -163,6 +171,15 @@ export function createExplain(deps: ExplainDeps) {
       const [first] = entries;
       if (first === undefined)
         return { id, events, entries, binding: null, nextAttempt: null, truncated: found.until === "bound" };
+      if (first.reason !== undefined)
+        return {
+          id,
+          events,
+          entries,
+          binding: `parked: ${first.reason}`,
+          nextAttempt: null,
+          truncated: found.until === "bound",
+        };
       const asked = await peers.ask("binding", { tenant: first.tenant, site: first.site }, askMs);
       const states = asked.map(({ answer }) => answer as ReturnType<typeof bindingHere>);
       const binding = states.find((state) => state.binding !== null)?.binding ?? null;
@@ -200,6 +217,13 @@ function shown(pod: Pod, { entry, lane, state }: ListedEntry, envelope: Envelope
     shard,
     pod: pod.name,
   };
+}
+
+function shownParked(pod: Pod, { shard, id, envelope, reason }: ParkedEntry): QueuedEntry {
+  const { tenant = "", stream = "", class: priority = "", site = "", from = "", to = [] } = envelope ?? {};
+  const { size = 0, receivedAt = 0, expiresAt = 0, attempt = 0 } = envelope ?? {};
+  const facts = { id, tenant, stream, class: priority, site, from, to, size, receivedAt, expiresAt };
+  return { ...facts, attempt, state: "parked", due: 0, shard, pod: pod.name, reason };
 }
 
 /** A suspension of a name that nobody has would be stated for nothing, and of one that two have, for the wrong one. */

@@ -1,36 +1,49 @@
 /** CORRIDOR: reads a queued entry for whoever is to handle it: the stored message and, when it was deferred, its state. Never rejects. */
+import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Loaded } from "./attempt.ts";
 import type { Pod } from "./pod.ts";
 import type { Entry } from "./schedule/types.ts";
 
 /** "changed": another message is stored there than the one that was indexed. */
-type NotLoaded = "gone" | "changed" | "damaged" | "unavailable";
+type NotLoaded = "gone" | "changed" | "unavailable" | Damaged;
 
-export type Load = (entry: Entry) => Promise<Loaded | NotLoaded>;
+/** Stored, and not to be handled: its envelope cannot be read, or its body is not whole. */
+export interface Damaged {
+  readonly damaged: string;
+  readonly envelope: Envelope | undefined;
+}
+
+export function isLoaded(loaded: Loaded | NotLoaded): loaded is Loaded {
+  return typeof loaded === "object" && !("damaged" in loaded);
+}
+
+/** `withState` = look for a state record also when no attempt was made. */
+export type Load = (entry: Entry, withState?: boolean) => Promise<Loaded | NotLoaded>;
 
 export function createLoad(
-  { entries, states, log }: Pick<Pod, "entries" | "states" | "log">,
+  { entries, states }: Pick<Pod, "entries" | "states">,
   leaseSeqOf: (shard: number) => number,
 ): Load {
-  return async ({ shard, seq, idHash, attempt }) => {
+  return async ({ shard, seq, idHash, attempt }, withState = false) => {
     const fetched = await entries.fetch(shard, seq);
     if (fetched.kind === "gone" || fetched.kind === "unavailable") return fetched.kind;
     if (fetched.kind === "damaged") {
-      log.error("entry damaged", { shard, seq, issues: fetched.issues });
-      return "damaged";
+      const [issue] = fetched.issues;
+      const damaged = `${issue?.where ?? "entry"}: expected ${issue?.expected ?? "one"}, got ${issue?.got ?? "none"}`;
+      return { damaged, envelope: fetched.envelope };
     }
     const { envelope, body, subject } = fetched;
     if (idHashOf(envelope.id) !== idHash) return "changed";
     const all = envelope.to.map((_, index) => index);
     const leaseSeq = leaseSeqOf(shard);
-    const asNew: Loaded = { envelope, body, subject, open: all, stateSeq: 0, leaseSeq, last: "" };
-    if (attempt === 0) return asNew;
+    const asNew: Loaded = { envelope, body, subject, open: all, stateSeq: 0, leaseSeq, last: "", started: 0 };
+    if (attempt === 0 && !withState) return asNew;
     const state = await states.read(shard, seq);
     if (state.kind === "unavailable") return "unavailable";
     if (state.kind === "none" || state.record.idHash !== idHash) return asNew;
     const open = state.record.open.filter((index) => index < all.length);
-    const { last } = state.record;
-    return { ...asNew, open: open.length === 0 ? all : open, stateSeq: state.stateSeq, last };
+    const { last, started = 0 } = state.record;
+    return { ...asNew, open: open.length === 0 ? all : open, stateSeq: state.stateSeq, last, started };
   };
 }

@@ -7,6 +7,7 @@ import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { envelopeOf, type Group, type Intake, type StoredAt } from "./intake.ts";
 import type { Pod } from "./pod.ts";
+import type { Poison } from "./poison.ts";
 
 /** Children published before progress is written down. */
 const batch = 64;
@@ -19,6 +20,7 @@ export interface ParentsDeps {
   leaseSeqOf(shard: number): number;
   owns(shard: number): boolean;
   stored(at: StoredAt, envelope: Envelope, body: Buffer): void;
+  readonly poison: Pick<Poison, "failed" | "park">;
 }
 
 export interface Parents {
@@ -30,12 +32,15 @@ export interface Parents {
 export function createParents(deps: ParentsDeps): Parents {
   const { pod, intake } = deps;
   const busy = new Map<string, number>();
+  /** Of those being split, once it is read: for whoever has to look at one that fails. */
+  const envelopes = new Map<string, Envelope>();
 
   const split = async (shard: number, seq: number): Promise<"done" | "later"> => {
     const fetched = await pod.entries.fetch(shard, seq);
     if (fetched.kind === "gone") return "done";
     if (fetched.kind !== "entry") return "later";
     const { envelope, body } = fetched;
+    envelopes.set(`${shard}:${seq}`, envelope);
     const state = await pod.states.read(shard, seq);
     if (state.kind === "unavailable") return "later";
     const idHash = idHashOf(envelope.id);
@@ -95,14 +100,24 @@ export function createParents(deps: ParentsDeps): Parents {
   const attempt = (shard: number, seq: number): void => {
     void split(shard, seq).then(
       (result) => (result === "done" ? end(shard, seq) : again(shard, seq)),
-      (error: unknown) => {
-        pod.log.error("parent not split", { shard, seq, error: String(error) });
-        again(shard, seq);
-      },
+      (error: unknown) => failed(shard, seq, error instanceof Error ? error.message : String(error)),
     );
+  };
+  const failed = (shard: number, seq: number, reason: string): void => {
+    const envelope = envelopes.get(`${shard}:${seq}`);
+    const entry = {
+      shard,
+      seq,
+      idHash: envelope === undefined ? 0 : idHashOf(envelope.id),
+      attempt: 0,
+      due: 0,
+    };
+    if (deps.poison.failed(entry, reason, false) !== "park") return again(shard, seq);
+    return deps.poison.park(entry, { envelope, reason }, () => end(shard, seq));
   };
   const end = (shard: number, seq: number): void => {
     busy.delete(`${shard}:${seq}`);
+    envelopes.delete(`${shard}:${seq}`);
   };
   const again = (shard: number, seq: number): void => {
     if (!deps.owns(shard)) return end(shard, seq);

@@ -20,8 +20,6 @@ interface Owned {
   indexed: boolean;
   /** Being handed over: not to be read again. */
   retired: boolean;
-  /** Stored entries that cannot be read, which the index does not hold. */
-  damaged: number;
 }
 
 export interface ShardsDeps {
@@ -31,6 +29,10 @@ export interface ShardsDeps {
   deliver(): Deliver;
   /** Entries of the shard in the index or being split, those under way included. */
   sizeOf(shard: number): number;
+  /** A stored entry that cannot be read: kept in sight, in no index. */
+  damaged(shard: number, seq: number, what: { readonly id: string; readonly reason: string }): void;
+  /** All of the shard is read again: what was told of it is void. */
+  reset(shard: number): void;
 }
 
 export interface Shards {
@@ -77,14 +79,14 @@ export function createShards(deps: ShardsDeps): Shards {
           deps.deliver().add({ shard, seq, subject }, envelope, { state: states.get(seq) });
           deps.deliver().pump();
         },
-        onDamaged: ({ seq, subject }, issues) => {
-          deps.log.error("entry damaged", { shard, seq, issues });
-          const state = owned.get(shard);
-          if (state === undefined || !current()) return;
-          state.damaged++;
+        onDamaged: ({ seq, subject, id }, issues) => {
+          if (!current()) return;
+          const [issue] = issues;
+          const reason = `${issue?.where ?? "envelope"}: expected ${issue?.expected ?? "one"}, got ${issue?.got ?? "none"}`;
           deps.bundles.given(shard, subject, seq);
+          deps.damaged(shard, seq, { id, reason });
         },
-        indexSize: () => deps.sizeOf(shard) + (owned.get(shard)?.damaged ?? 0),
+        indexSize: () => deps.sizeOf(shard),
         onIndexed: (count) => {
           const state = owned.get(shard);
           if (state === undefined || !current()) return;
@@ -97,8 +99,7 @@ export function createShards(deps: ShardsDeps): Shards {
           if (!current()) return;
           states.clear();
           deps.bundles.forget(shard);
-          const state = owned.get(shard);
-          if (state !== undefined) state.damaged = 0;
+          deps.reset(shard);
           deps.deliver().drop(shard);
         },
       },
@@ -107,7 +108,7 @@ export function createShards(deps: ShardsDeps): Shards {
       if (current()) index(shard, arrival);
     });
     if (!wantsBodies) arrivals.pause();
-    owned.set(shard, { leaseSeq, arrivals, states, reader, indexed: false, retired: false, damaged: 0 });
+    owned.set(shard, { leaseSeq, arrivals, states, reader, indexed: false, retired: false });
   };
 
   const close = (shard: number): void => {
@@ -145,6 +146,7 @@ export function createShards(deps: ShardsDeps): Shards {
       if (state === undefined || state.retired) return;
       deps.log.error("index does not match the stream: reading it again", { shard });
       close(shard);
+      deps.reset(shard);
       open(shard, state.leaseSeq);
     },
     leaseSeqOf: (shard) => owned.get(shard)?.leaseSeq ?? 0,

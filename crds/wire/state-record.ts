@@ -17,6 +17,10 @@ export interface StateRecord {
   readonly last: string;
   /** Of a parent: how many children are published. */
   readonly children?: number;
+  /** Deaths of a pod at which it was under way, and noted to be. */
+  readonly started?: number;
+  /** Set aside: not attempted until somebody says so; `last` tells why. */
+  readonly parked?: boolean;
 }
 
 export function idHashOf(id: string): number {
@@ -33,6 +37,8 @@ export function encodeState(record: StateRecord): string {
     record.idHash,
     record.last.slice(0, 512),
     record.children ?? 0,
+    record.started ?? 0,
+    record.parked === true ? 1 : 0,
   ]);
 }
 
@@ -53,12 +59,21 @@ export function decodeState(text: string): Parsed<StateRecord> {
       ok: false,
       issues: [{ where: "state", expected: `version ${stateVersion}`, got: text.slice(0, 40) }],
     };
-  const [, attempt, due, open, idHash, last, children] = fields as unknown[];
+  const [, attempt, due, open, idHash, last, children, started, parked] = fields as unknown[];
   const isOpen = Array.isArray(open) && open.every(isCount);
   if (!isCount(attempt) || !isCount(due) || !isOpen || !isCount(idHash) || typeof last !== "string")
     return { ok: false, issues: [{ where: "state", expected: "a complete record", got: text.slice(0, 80) }] };
   return {
     ok: true,
-    value: { attempt, due, open, idHash, last, ...(isCount(children) && children > 0 ? { children } : {}) },
+    value: {
+      attempt,
+      due,
+      open,
+      idHash,
+      last,
+      ...(isCount(children) && children > 0 ? { children } : {}),
+      ...(isCount(started) && started > 0 ? { started } : {}),
+      ...(parked === 1 ? { parked: true } : {}),
+    },
   };
 }

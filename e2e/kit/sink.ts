@@ -19,15 +19,24 @@ export interface Sink extends AsyncDisposable {
   meter(place: number): MeterReading;
   /** Hangs up on everybody, whatever they are at. */
   hangUp(): void;
-  /** Milliseconds between a final dot and its reply; 0 at first. */
-  delay(ms: number): void;
+  /** Milliseconds between a final dot and its reply; 0 at first. Here and below: of one of `ports`, by its place, or of all. */
+  delay(ms: number, place?: number): void;
   /** From now on no final dot is answered, until `release()`. */
-  hold(): void;
-  release(): void;
+  hold(place?: number): void;
+  release(place?: number): void;
+}
+
+/** Told what happens at each of the ports, by its place. */
+export interface SinkWatch {
+  connected(place: number): void;
+  disconnected(place: number): void;
+  /** A final dot. */
+  message(place: number): void;
 }
 
 export interface SinkOptions {
   readonly ports: number;
+  readonly watch?: SinkWatch;
   /** Whether a message is answered with 451 the first time it comes; default none. */
   defers?(recipient: string): boolean;
   /** Whether a message is answered with 550 each time it comes; default none. */
@@ -37,22 +46,30 @@ export interface SinkOptions {
 /** Every second port offers CHUNKING, so that DATA and BDAT are both seen. @example await using sink = await startSink({ ports: 4 }); */
 export async function startSink(options: SinkOptions): Promise<Sink> {
   const books = openBooks(options.ports);
-  const pace: Pace = { delayMs: 0, held: undefined };
+  const paces = Array.from({ length: options.ports }, (): Pace => ({ delayMs: 0, held: undefined }));
+  const pacesOf = (place: number | undefined): Pace[] =>
+    place === undefined ? paces : paces.slice(place, place + 1);
   const { defers = () => false, refuses = () => false } = options;
   const sockets = new Set<Socket>();
   const servers: Server[] = [];
   for (let index = 0; index < options.ports; index++) {
     const offersChunking = index % 2 === 0;
     const meter = books.meters[index];
+    const pace = paces[index] ?? { delayMs: 0, held: undefined };
     const server = createServer({ noDelay: true }, (socket) => {
       sockets.add(socket);
       meter?.connected();
+      options.watch?.connected(index);
       socket.on("close", () => {
         sockets.delete(socket);
         meter?.disconnected();
+        options.watch?.disconnected(index);
       });
       socket.on("error", () => socket.destroy());
-      const noteMail = (size: number): void => meter?.message(performance.now(), 1, size);
+      const noteMail = (size: number): void => {
+        meter?.message(performance.now(), 1, size);
+        options.watch?.message(index);
+      };
       receive(socket, { books, pace, offersChunking, defers, refuses, noteMail });
     });
     server.listen(0, "127.0.0.1", 4096);
@@ -71,14 +88,18 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
     hangUp() {
       for (const socket of sockets) socket.resetAndDestroy();
     },
-    delay(ms) {
-      pace.delayMs = ms;
+    delay(ms, place) {
+      for (const pace of pacesOf(place)) pace.delayMs = ms;
     },
-    hold: () => void (pace.held ??= []),
-    release() {
-      const held = pace.held ?? [];
-      pace.held = undefined;
-      for (const resume of held) resume();
+    hold(place) {
+      for (const pace of pacesOf(place)) pace.held ??= [];
+    },
+    release(place) {
+      for (const pace of pacesOf(place)) {
+        const held = pace.held ?? [];
+        pace.held = undefined;
+        for (const resume of held) resume();
+      }
     },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();

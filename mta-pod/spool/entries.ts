@@ -18,7 +18,7 @@ type Fetched =
   /** No message at that sequence, confirmed by the leader, or one that is not an entry. */
   | { readonly kind: "gone" }
   /** Not readable by this release, or its body is not complete: park it with an alarm, never bounce it. */
-  | { readonly kind: "damaged"; readonly issues: readonly Issue[] }
+  | { readonly kind: "damaged"; readonly issues: readonly Issue[]; readonly envelope?: Envelope }
   | { readonly kind: "unavailable"; readonly text: string };
 
 interface StoredEntry {
@@ -102,14 +102,14 @@ async function fetchEntry(spool: Spool, shard: number, seq: number): Promise<Fet
   const { id, bodyChunks: chunks, size } = envelope;
   if (chunks === 0) {
     if (payload.length === size) return { kind: "entry", subject, envelope, body: payload };
-    return damaged(`${size} bytes`, `${payload.length}`);
+    return damaged(envelope, `${payload.length}`);
   }
   const body = await readBody(spool, { id, chunks, size });
   switch (body.kind) {
     case "body":
       return { kind: "entry", subject, envelope, body: body.body };
     case "damaged":
-      return damaged(`${size} bytes`, body.got);
+      return damaged(envelope, body.got);
     case "unavailable":
       return body;
     default:
@@ -117,6 +117,10 @@ async function fetchEntry(spool: Spool, shard: number, seq: number): Promise<Fet
   }
 }
 
-function damaged(expected: string, got: string): Fetched {
-  return { kind: "damaged", issues: [{ where: "body", expected, got }] };
+function damaged(envelope: Envelope, got: string): Fetched {
+  return {
+    kind: "damaged",
+    envelope,
+    issues: [{ where: "body", expected: `${envelope.size} bytes`, got }],
+  };
 }

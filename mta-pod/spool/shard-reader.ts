@@ -23,8 +23,8 @@ interface ReaderHandlers {
   onState(entrySeq: number, stateSeq: number, record: StateRecord): void;
   /** `retry` = a repeated publish, whose first copy may have been settled already. */
   onEntry(at: EntryAt, envelope: Envelope, retry: boolean): void;
-  /** Stored, but not to be understood: parked by the index, never bounced or deleted. */
-  onDamaged(at: EntryAt, issues: readonly Issue[]): void;
+  /** Stored, but not to be understood: parked, never bounced or deleted. `id` is its Nats-Msg-Id. */
+  onDamaged(at: EntryAt & { readonly id: string }, issues: readonly Issue[]): void;
   /** Everything stored at take-over is given; `count` entries of it. */
   onIndexed(count: number): void;
   /** The sequences given so far mean nothing any more: forget them, all comes again. */
@@ -249,7 +249,7 @@ class Reader implements ShardReader {
     const envelope = decodeEnvelope(text);
     const at = { seq, subject: message.subject };
     if (envelope.ok) handlers.onEntry(at, envelope.value, headers?.has(retryHeader) === true);
-    else handlers.onDamaged(at, envelope.issues);
+    else handlers.onDamaged({ ...at, id: headers?.get("Nats-Msg-Id") ?? "" }, envelope.issues);
   }
 
   async #removeOrphans(run: Run, waiting: ReadonlyMap<number, number>): Promise<void> {

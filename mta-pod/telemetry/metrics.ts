@@ -108,6 +108,11 @@ export function createMetrics(sources: MetricsSources) {
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2, 5, 10, 60],
     registers,
   });
+  const parked = new Gauge({
+    name: "mailboat_parked_messages",
+    help: "Entries of this pod's shards that were set aside since handling them failed.",
+    registers,
+  });
   const siteLimit = new Counter({
     name: "mailboat_site_limit_seconds_total",
     help: "Time that mail which was ready for a provider was held back, by the limit that held it.",
@@ -134,6 +139,7 @@ export function createMetrics(sources: MetricsSources) {
         delivery.observe(deliveryFold.fold(labels), seconds),
     },
     spool,
+    parked,
     tenantLabel: bound.tenant,
     providerLabel: bound.provider,
   };

@@ -15,6 +15,8 @@ export interface TestResources {
   /** Rules of the pool's shape, in order, as a TrafficShape has them. */
   readonly rules: readonly Readonly<Record<string, unknown>>[];
   readonly shards?: number;
+  /** Pods, where local mode is not told how many; default 1. */
+  readonly replicas?: number;
   /** More fields of the pool's queue. */
   readonly queue?: Readonly<Record<string, unknown>>;
   /** In place of sending from the pods' network to loopback. */
@@ -28,7 +30,7 @@ export const testPassword = "correct horse battery";
 /** The pool `mail/shared`; tenant NAME logs in as NAME with `testPassword`. */
 export function testResources(resources: TestResources): string {
   const { tenants = [{ name: "acme" }], rules, shards = 8, queue = {}, secrets = {} } = resources;
-  const { egress = { mode: "PodNetwork" } } = resources;
+  const { egress = { mode: "PodNetwork" }, replicas = 1 } = resources;
   const object = (kind: string, name: string, spec: unknown): object => ({
     apiVersion: "mailboat.dev/v1alpha1",
     kind,
@@ -36,7 +38,7 @@ export function testResources(resources: TestResources): string {
     spec,
   });
   const pool = object("SendingPool", "shared", {
-    replicas: 1,
+    replicas,
     hostname: "out.example.net",
     queue: { servers: ["nats://nats:4222"], replicas: 1, shards, ...queue },
     egress: { allowDestinations: ["127.0.0.0/8"], ...egress },

@@ -85,6 +85,7 @@ function world({ to, fields = {}, state, answers }: Setting) {
     leaseSeqOf: () => 5,
     owns: () => owned,
     stored: (_at, child) => void indexed.push(child.site),
+    poison: { failed: () => 2000, park: (_entry, _known, parked) => parked() },
   });
   const split = async (): Promise<void> => {
     parents.split(at.shard, at.seq);

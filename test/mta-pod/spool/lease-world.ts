@@ -10,6 +10,7 @@ import {
   type LeaseTimes,
   openLease,
 } from "#mta-pod/spool/lease-state.ts";
+import { random } from "#test/kit/random.ts";
 
 export interface WorldOptions {
   readonly seed: number;
@@ -44,17 +45,6 @@ interface Event {
 
 const tickMs = 250;
 const requestTimeoutMs = 2_000;
-
-/** Small and repeatable (mulberry32). */
-export function random(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 export class World {
   readonly pods: Pod[] = [];

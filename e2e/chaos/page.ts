@@ -1,0 +1,54 @@
+/** One page for people: the sums, what each fault has cost, and the verdict in the last line. Pure. */
+import { failures, type Shown } from "./verdict.ts";
+
+export interface Run {
+  readonly seed: number;
+  readonly minutes: number;
+  readonly pods: number;
+  readonly shown: Shown;
+}
+
+export function pageOf({ seed, minutes, pods, shown }: Run): string[] {
+  const { lost, damaged, violations, faults } = shown;
+  const rows = faults
+    .toSorted((a, b) => b.times - a.times)
+    .map(({ name, times, doubled, acceptGapMs, arrivalGapMs }) => [
+      name,
+      String(times),
+      String(doubled),
+      seconds(acceptGapMs),
+      seconds(arrivalGapMs),
+    ]);
+  return [
+    `chaos: ${minutes.toFixed(1)} minutes, seed ${seed}, ${pods} pods, 3 NATS nodes, streams with 3 copies`,
+    `recipients: accepted ${shown.accepted}, delivered ${shown.delivered}, bounced ${shown.bounced}; refused ${shown.refused}, unanswered ${shown.unanswered}`,
+    `lost ${lost.length}, damaged ${damaged.length}, doubled ${shown.doubled} (at most ${shown.bound} were open when pods ended), limit violations ${violations.length} (not sure: ${shown.doubtfulSeconds})`,
+    `longest pause: nothing accepted for ${seconds(shown.acceptGapMs)}, nothing arrived for ${seconds(shown.arrivalGapMs)}`,
+    "",
+    ...tableOf([["FAULT", "TIMES", "DOUBLED", "ACCEPTED NOTHING", "ARRIVED NOTHING"], ...rows]),
+    "",
+    verdictOf(shown),
+  ];
+}
+
+export function verdictOf(shown: Shown): string {
+  const wrong = failures(shown);
+  return wrong.length === 0
+    ? `shown: ${shown.kills} kills among ${shown.faults.reduce((sum, { times }) => sum + times, 0)} faults, nothing lost, no limit exceeded, doubles only of what was open`
+    : `NOT shown: ${wrong.join("; ")}`;
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
+}
+
+function tableOf(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) =>
+        column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
+      )
+      .join("  "),
+  );
+}

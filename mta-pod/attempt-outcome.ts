@@ -1,0 +1,87 @@
+/** CORRIDOR: what one attempt has come to: results made of replies that nobody gave, the decision, its count and its event. */
+import { type Pod, record } from "./pod.ts";
+import type { SiteRoute } from "./route/router.ts";
+import type { Dispatch } from "./schedule/types.ts";
+import { type Decision, decide } from "./settle/decide.ts";
+import type { Fault, TransactionResult } from "./smtp/transaction.ts";
+import type { Connection } from "./smtp-out/connection.ts";
+import type { Loaded } from "./attempt.ts";
+
+/** One attempt on its way. */
+export interface Run {
+  readonly dispatch: Dispatch;
+  readonly loaded: Loaded;
+  readonly ended: () => void;
+  key: string;
+  route: SiteRoute | undefined;
+  connection: Connection | undefined;
+  isAnswered: boolean;
+}
+
+/** The peer closed an idle connection while our MAIL was on its way: says nothing of the mail, nor of the site. */
+export function wasStale(connection: Connection, result: TransactionResult): boolean {
+  if (result.kind !== "fault" || connection.sent < 2) return false;
+  const { kind, stage, reply } = result.fault;
+  return stage === "mail" && reply === undefined && (kind === "closed" || kind === "network");
+}
+
+export function answered(run: Run, reply: Parameters<typeof replied>[1]): TransactionResult {
+  return replied(run.loaded.open.length, reply);
+}
+
+function replied(
+  count: number,
+  reply: Extract<TransactionResult, { kind: "answered" }>["replies"][number],
+): TransactionResult {
+  return { kind: "answered", replies: Array.from({ length: count }, () => reply) };
+}
+
+/** DNS trouble of one domain is that entry's, not the site's: 451 4.4.3 as RFC 3463 names it. */
+export function unresolved(run: Run, text: string): TransactionResult {
+  return answered(run, { code: 451, enhanced: "4.4.3", text });
+}
+
+export function decisionOf(pod: Pod, run: Run, result: TransactionResult): Decision {
+  const { envelope, open } = run.loaded;
+  const defaults = pod.config().manifest.retry;
+  const own = run.route?.rule?.retry;
+  return decide({
+    to: envelope.to,
+    open,
+    attempt: run.dispatch.entry.attempt,
+    receivedAt: envelope.receivedAt,
+    expiresAt: envelope.expiresAt,
+    from: envelope.from,
+    result,
+    policy: { firstMs: own?.firstMs ?? defaults.firstMs, maxMs: own?.maxMs ?? defaults.maxMs },
+    now: pod.clock.now(),
+    random: pod.random,
+  });
+}
+
+/** A proxy that fails is no place of the destination's. */
+function placeOf({ kind, stage }: Fault): string {
+  return kind === "proxy" ? kind : stage;
+}
+
+export function countAttempt(pod: Pod, run: Run, result: TransactionResult, decision: Decision): void {
+  const provider = pod.metrics.providerLabel(run.route?.provider ?? run.dispatch.lane.site);
+  const outcome =
+    result.kind === "fault" ? placeOf(result.fault) : (decision.recipients[0]?.outcome ?? "requeued");
+  pod.metrics.attempts.inc({ provider, source: run.dispatch.source, result: outcome });
+  if (decision.next.kind !== "requeue" || result.kind !== "fault") return;
+  const { envelope } = run.loaded;
+  const { site } = run.dispatch.lane;
+  record(pod, {
+    id: envelope.id,
+    type: "attempted",
+    tenant: envelope.tenant,
+    stream: envelope.stream,
+    site,
+    source: run.dispatch.source,
+    class: result.fault.kind,
+    text: `${result.fault.stage}: ${result.fault.text}`,
+    nextAttempt: pod.scheduler.siteState(site).backoffUntil,
+    ...(result.fault.target === undefined ? {} : { mx: result.fault.target.host }),
+  });
+}

@@ -1,0 +1,181 @@
+/**
+ * CORRIDOR: what to do with an entry whose handling fails: tried again twice, then set aside ("parked") with an alarm; it stays stored, is
+ * shown, and goes on when somebody says so. Also an entry that ends its pod: after an owner's death what was queued is noted as
+ * begun before it is attempted, and what was under way at three deaths more is parked. Never throws.
+ */
+import type { Envelope } from "#crds/wire/envelope.ts";
+import type { StateRecord } from "#crds/wire/state-record.ts";
+import type { Loaded } from "./attempt.ts";
+import type { Pod } from "./pod.ts";
+import type { Entry } from "./schedule/types.ts";
+import type { How } from "./spool/lease-state.ts";
+
+/** Tries, and noted deaths, after which an entry is parked. */
+const maxTries = 3;
+const firstPauseMs = 2000;
+/** So long after a take-over what was queued is suspected: by then the one that killed has had its turn. */
+const suspectMs = 60_000;
+/** From this many noted deaths on an entry is attempted alone, so that those beside it are not taken for it. */
+const aloneFrom = 2;
+const alonePauseMs = 250;
+const rewriteMs = 2000;
+const maxReason = 300;
+
+export interface ParkedEntry {
+  readonly shard: number;
+  readonly seq: number;
+  /** The message's, or what is known of it when its envelope cannot be read. */
+  readonly id: string;
+  readonly envelope: Envelope | undefined;
+  readonly reason: string;
+}
+
+type Kept = Pick<Entry, "shard" | "seq" | "idHash" | "attempt" | "due">;
+
+interface KnownOf {
+  readonly envelope?: Envelope | undefined;
+  /** Recipients still open; absent = as its state record says, or all. */
+  readonly open?: readonly number[] | undefined;
+  readonly reason: string;
+}
+
+export interface Poison {
+  /** A shard is ours; `how` tells whether its former owner died. */
+  owned(shard: number, how: How): void;
+  lost(shard: number): void;
+  /** Of a stored record: its entry is parked, or is to be, as it was under way at three deaths. */
+  isParked(state: StateRecord | undefined): boolean;
+  keep(parked: ParkedEntry): void;
+  release(shard: number, seq: number): void;
+  list(): Iterable<ParkedEntry>;
+  /** Parked entries of a shard: stored, and in no index. */
+  sizeOf(shard: number): number;
+  /** Handling failed: ms until it is tried again, or "park". `isLast` = another try could send it twice. */
+  failed(entry: Kept, error: string, isLast: boolean): number | "park";
+  /** Takes the entry out of everybody's way, for good: `done` once that is noted, or its shard gone. */
+  park(entry: Kept, known: KnownOf, done: () => void): void;
+  isSuspect(entry: Entry): boolean;
+  /**
+   * Notes that a suspect is about to be attempted; resolves to what it goes on with, or to ms after which to ask again. Then `over`
+   * must be called at its end.
+   */
+  note(entry: Entry, loaded: Loaded): Promise<{ readonly loaded: Loaded; over(): void } | number>;
+}
+
+export interface PoisonDeps {
+  readonly pod: Pick<Pod, "states" | "log" | "clock" | "metrics">;
+  owns(shard: number): boolean;
+  leaseSeqOf(shard: number): number;
+}
+
+export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
+  const { states, log, clock, metrics } = pod;
+  const parked = new Map<number, Map<number, ParkedEntry>>();
+  const tries = new Map<string, number>();
+  const suspected = new Map<number, { readonly takenAt: number; readonly until: number }>();
+  let isOneAlone = false;
+
+  const tell = (): void => {
+    let count = 0;
+    for (const entries of parked.values()) count += entries.size;
+    metrics.parked.set(count);
+  };
+  const keep = (entry: ParkedEntry): void => {
+    const entries = parked.get(entry.shard) ?? new Map<number, ParkedEntry>();
+    parked.set(entry.shard, entries.set(entry.seq, entry));
+    const { shard, seq, id, reason } = entry;
+    log.error("entry parked", { shard, seq, id, reason });
+    tell();
+  };
+  const forget = (shard: number): void => {
+    parked.delete(shard);
+    suspected.delete(shard);
+    for (const key of tries.keys()) if (key.startsWith(`${shard}:`)) tries.delete(key);
+    tell();
+  };
+  /** Without a record and without knowing what is open nothing is written: the next owner finds out for itself. */
+  const recordOf = async (entry: Kept, known: KnownOf): Promise<StateRecord | undefined | "unavailable"> => {
+    const { idHash, attempt, due } = entry;
+    const last = known.reason;
+    if (known.open !== undefined) return { attempt, due, open: known.open, idHash, last, parked: true };
+    const read = await states.read(entry.shard, entry.seq);
+    if (read.kind === "unavailable") return "unavailable";
+    return read.kind === "state" ? { ...read.record, last, parked: true } : undefined;
+  };
+  const write = async (entry: Kept, known: KnownOf): Promise<"done" | "later"> => {
+    const record = await recordOf(entry, known);
+    if (record === undefined) return "done";
+    if (record === "unavailable") return "later";
+    const { shard, seq } = entry;
+    const written = await states.write(shard, seq, { record, leaseSeq: leaseSeqOf(shard) });
+    return written.kind === "unavailable" ? "later" : "done";
+  };
+  const persist = (entry: Kept, known: KnownOf, done: () => void): void => {
+    void write(entry, known).then((result) => {
+      if (result === "later" && owns(entry.shard)) setTimeout(() => persist(entry, known, done), rewriteMs);
+      else done();
+    });
+  };
+
+  return {
+    owned(shard, how) {
+      forget(shard);
+      const now = clock.now();
+      if (how === "expired" || how === "witnessed")
+        suspected.set(shard, { takenAt: now, until: now + suspectMs });
+    },
+    lost: forget,
+    isParked: (state) => state !== undefined && (state.parked === true || (state.started ?? 0) >= maxTries),
+    keep,
+    release(shard, seq) {
+      parked.get(shard)?.delete(seq);
+      tries.delete(`${shard}:${seq}`);
+      tell();
+    },
+    *list() {
+      for (const entries of parked.values()) yield* entries.values();
+    },
+    sizeOf: (shard) => parked.get(shard)?.size ?? 0,
+    failed({ shard, seq }, error, isLast) {
+      const key = `${shard}:${seq}`;
+      const count = (tries.get(key) ?? 0) + 1;
+      log.error("entry failed", { shard, seq, tries: count, error });
+      if (isLast || count >= maxTries) {
+        tries.delete(key);
+        return "park";
+      }
+      tries.set(key, count);
+      return firstPauseMs * count;
+    },
+    park(entry, known, done) {
+      const { shard, seq } = entry;
+      if (!owns(shard)) return done();
+      const reason = known.reason.slice(0, maxReason);
+      keep({ shard, seq, id: known.envelope?.id ?? "", envelope: known.envelope, reason });
+      return persist(entry, { ...known, reason }, done);
+    },
+    isSuspect({ shard, receivedAt }) {
+      const suspicion = suspected.get(shard);
+      return suspicion !== undefined && receivedAt <= suspicion.takenAt && clock.now() < suspicion.until;
+    },
+    async note(entry, loaded) {
+      const { shard, seq, idHash, attempt, due } = entry;
+      const isAlone = loaded.started >= aloneFrom;
+      if (isAlone && isOneAlone) return alonePauseMs;
+      if (isAlone) isOneAlone = true;
+      const { open, last, leaseSeq } = loaded;
+      const started = loaded.started + 1;
+      const written = await states.write(shard, seq, {
+        record: { attempt, due, open, idHash, last, started },
+        leaseSeq,
+      });
+      const over = (): void => {
+        if (isAlone) isOneAlone = false;
+      };
+      if (written.kind === "written")
+        return { loaded: { ...loaded, stateSeq: written.stateSeq, started }, over };
+      over();
+      return rewriteMs;
+    },
+  };
+}
