@@ -8,7 +8,7 @@ import {
   scenarios,
 } from "./scenarios.ts";
 
-type Task = "compare" | "soak" | "profile" | "help";
+type Task = "compare" | "check" | "soak" | "profile" | "help";
 
 export interface Options {
   readonly task: Task;
@@ -28,6 +28,7 @@ export const usage = `npm run bench -- [options]
   --repetitions N     of each contender, interleaved (default 3)
   --only NAME         one of: ${contenderNames.join(", ")}
   --json              one JSON object to standard output, progress to standard error
+  --check             compare with the committed ratios to the stock path; fails when a part is 25 % dearer
   --soak N            N messages through the product at the rate of "paced", memory sampled each second
   --profile           where the pods' CPU time goes: perf when it is there, else the profiler of V8`;
 
@@ -44,6 +45,7 @@ export function readOptions(args: readonly string[]): Options {
       repetitions: { type: "string" },
       only: { type: "string" },
       json: { type: "boolean" },
+      check: { type: "boolean" },
       soak: { type: "string" },
       profile: { type: "boolean" },
       help: { type: "boolean" },
@@ -63,7 +65,9 @@ export function readOptions(args: readonly string[]): Options {
         ? "soak"
         : values.profile === true
           ? "profile"
-          : "compare";
+          : values.check === true
+            ? "check"
+            : "compare";
   return {
     task,
     scenarios: names.map(named).map((scenario) => ({

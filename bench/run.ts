@@ -1,9 +1,10 @@
 /** `npm run bench`: builds the tools, runs scenarios, soak or profile, prints. Exit 1 when an id was lost or doubled, or a run failed. */
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { buildTools } from "./build.ts";
 import { stopChildren } from "./child.ts";
 import type { Contender } from "./contender.ts";
+import { compareRatios, ratiosOf, readRatios } from "./guard.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
 import { readOptions, usage } from "./options.ts";
 import { product } from "./product.ts";
@@ -38,13 +39,34 @@ async function main(args: readonly string[]): Promise<boolean> {
     case "profile":
       return profile(run);
     case "compare":
-      return compare(run, args);
+      return (await compare(run, args)).clean;
+    case "check":
+      return check(run, args);
     default:
       return options.task satisfies never;
   }
 }
 
-async function compare(run: Run, args: readonly string[]): Promise<boolean> {
+/** Whether nothing is dearer than it was, and no id was lost or doubled. */
+async function check(run: Run, args: readonly string[]): Promise<boolean> {
+  const { options, say } = run;
+  const committed = readRatios(await readFile(new URL("ratios.json", import.meta.url), "utf8"));
+  const { measurements, clean } = await compare(run, args);
+  let isOk = clean;
+  for (const { name } of options.scenarios) {
+    const runs = measurements.filter(({ scenario }) => scenario === name);
+    const { lines, ok } = compareRatios(name, ratiosOf(runs), committed[name]);
+    for (const line of lines) say(line);
+    isOk &&= ok;
+  }
+  say(isOk ? "Shown: nothing is dearer than committed." : "NOT SHOWN: dearer than committed, see above.");
+  return isOk;
+}
+
+async function compare(
+  run: Run,
+  args: readonly string[],
+): Promise<{ readonly measurements: readonly Measurement[]; readonly clean: boolean }> {
   const { options, say } = run;
   const all: Measurement[] = [];
   for (const scenario of options.scenarios) {
@@ -65,7 +87,7 @@ async function compare(run: Run, args: readonly string[]): Promise<boolean> {
       ? `Shown: ${count} messages in ${all.length} runs, each delivered exactly once.`
       : "NOT SHOWN: ids were lost or doubled, see the tables.",
   );
-  return clean;
+  return { measurements: all, clean };
 }
 
 interface Result {

@@ -62,7 +62,7 @@ const batchBytes = 128 * 1024;
  */
 const busyWindowMs = 100;
 const busyRequests = 100;
-const lingerMs = 2;
+const lingerMs = 5;
 
 /** Subscribes to `inbox.*` and to our part of the shared roots; everything after that is driven by replies, `pause`, `resume` and the sweep. */
 export function createRequestInbox(options: InboxOptions): RequestInbox {
