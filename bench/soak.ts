@@ -9,9 +9,11 @@ import { usageOf } from "./usage.ts";
 
 const sampleMs = 1000;
 const warmUpMessages = 10_000;
-/** Heaps breathe: medians of a tenth of the samples are compared, the first tenth left out. */
+/** Heaps breathe: medians of a tenth of the samples are compared, the first tenth (of a long run: the first minutes) left out. */
 const part = 0.1;
 const allowedGrowth = 0.05;
+/** By design memory grows for so long: the ids of what was settled in the last three minutes are remembered. */
+const settledSeconds = 200;
 const mebibyte = 2 ** 20;
 
 /** Resident bytes of one process, a second apart. */
@@ -85,8 +87,10 @@ function growthOf({ bytes }: Series): number {
 }
 
 function early(bytes: readonly number[]): number {
-  const from = Math.floor(bytes.length * part);
-  return spreadOf(bytes.slice(from, Math.max(from * 2, from + 1))).median;
+  const length = Math.max(1, Math.floor(bytes.length * part));
+  // Short runs have no such time to give.
+  const from = bytes.length > 2 * settledSeconds ? settledSeconds : length;
+  return spreadOf(bytes.slice(from, from + length)).median;
 }
 
 function late(bytes: readonly number[]): number {
