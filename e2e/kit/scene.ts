@@ -48,6 +48,8 @@ export interface Scene extends AsyncDisposable {
   drained(loads: readonly Sent[], boundMs?: number): Promise<void>;
   /** Waits until each pod owns its part of the shards. */
   shared(): Promise<void>;
+  /** Another number of pods, by an edit of the pool's replicas. */
+  scale(pods: number): Promise<void>;
   /** Starts local mode again on the same state, after `local.killAll()` or `local.stop()`. */
   restart(): Promise<void>;
 }
@@ -62,19 +64,22 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   const folder = await mkdtemp(join(tmpdir(), "mailboat-e2e-"));
   const domains = sink.ports.map((_, index) => `site${index}.test`);
   const { nats } = options;
-  const resources = testResources({
-    queue: { ...(nats === undefined ? {} : { replicas: 3 }), ...queue },
-    shards,
-    rules: sink.ports.map((port, index) => ({
-      name: `site${index}`,
-      match: { domains: [`site${index}.test`] },
-      ...(options.retry === undefined ? {} : { retry: options.retry }),
-      limits: { connections, messagesPerConnection: 1000 },
-      routes: [{ host: "127.0.0.1", port }],
-    })),
-  });
+  let wanted = pods;
+  const resources = (): string =>
+    testResources({
+      replicas: wanted,
+      queue: { ...(nats === undefined ? {} : { replicas: 3 }), ...queue },
+      shards,
+      rules: sink.ports.map((port, index) => ({
+        name: `site${index}`,
+        match: { domains: [`site${index}.test`] },
+        ...(options.retry === undefined ? {} : { retry: options.retry }),
+        limits: { connections, messagesPerConnection: 1000 },
+        routes: [{ host: "127.0.0.1", port }],
+      })),
+    });
   const args = nats === undefined ? [] : ["--nats", nats];
-  const start = (): Promise<LocalMode> => startLocal({ resources, pods, state: folder, args });
+  const start = (): Promise<LocalMode> => startLocal({ resources: resources(), state: folder, args });
   let local = await start().catch(async (error: unknown) => {
     await sink[Symbol.asyncDispose]();
     throw error;
@@ -82,13 +87,14 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   const status = (pod: number): Promise<PodStatus | undefined> =>
     statusOf(local.endpoints.metrics[pod] ?? "");
   const statuses = async (): Promise<PodStatus[]> => {
-    const all = await Promise.all(local.endpoints.metrics.map(statusOf));
+    const [pool = local.endpoints] = (await local.read()).pools;
+    const all = await Promise.all(pool.metrics.map(statusOf));
     return all.filter((one) => one !== undefined);
   };
   const shared = async (): Promise<void> => {
     const isShared = async (): Promise<boolean> => {
       const owned = (await statuses()).map((one) => one.shards.length);
-      return owned.length === pods && owned.every((count) => count === shards / pods);
+      return owned.length === wanted && owned.every((count) => count === shards / wanted);
     };
     await until("every pod to own its part of the shards", isShared, 60_000);
   };
@@ -102,7 +108,7 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
     mostOpen: sites * connections,
     status,
     statuses,
-    load: (wanted) =>
+    load: (options) =>
       startLoad({
         address: () => local.endpoints.smtp,
         connections: 16,
@@ -111,7 +117,7 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
         user: "acme",
         password: testPassword,
         from: "news@acme.example",
-        ...wanted,
+        ...options,
       }),
     async drained(loads, boundMs = 60_000) {
       const missing = (): string[] => loads.flatMap((load) => missingOf(load, sink));
@@ -133,6 +139,10 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
       }
     },
     shared,
+    async scale(count) {
+      wanted = count;
+      await local.edit(resources());
+    },
     async restart() {
       local = await start();
       await shared();
