@@ -10,7 +10,7 @@ import { type NatsCluster, startNatsCluster } from "#test/kit/nats-cluster.ts";
 import { until } from "#test/kit/until.ts";
 import { createLimitWatch, type LimitWatch, type SiteLimit } from "./limit-watch.ts";
 
-export interface PodStatus {
+interface PodStatus {
   readonly pod: string;
   readonly shards: readonly number[];
   readonly queued: number;
@@ -36,7 +36,7 @@ export interface Arena extends AsyncDisposable {
   errors(): Promise<string[]>;
 }
 
-export const shards = 8;
+const shards = 8;
 /** Of a shard, bodies: small, so that a held site fills one within seconds. */
 const shardBytes = 16 * 1024 * 1024;
 const statusMs = 1000;

@@ -8,9 +8,9 @@ import type { Arena } from "./arena.ts";
  * What a fault may cost: "pod" = a pod ends or cannot go on, so what it had open may come twice; "nats" = deletes wait meanwhile, so
  * that a pod's end costs more; "order" = nothing comes twice.
  */
-export type Cost = "pod" | "nats" | "order";
+type Cost = "pod" | "nats" | "order";
 
-export interface Strike {
+interface Strike {
   readonly arena: Arena;
   readonly random: () => number;
   /** Said once it is known whom it hits. */

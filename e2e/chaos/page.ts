@@ -31,7 +31,7 @@ export function pageOf({ seed, minutes, pods, shown }: Run): string[] {
   ];
 }
 
-export function verdictOf(shown: Shown): string {
+function verdictOf(shown: Shown): string {
   const wrong = failures(shown);
   return wrong.length === 0
     ? `shown: ${shown.kills} kills among ${shown.faults.reduce((sum, { times }) => sum + times, 0)} faults, nothing lost, no limit exceeded, doubles only of what was open`

@@ -28,7 +28,7 @@ export interface Shown {
   readonly faults: readonly FaultCost[];
 }
 
-export interface FaultCost {
+interface FaultCost {
   readonly name: string;
   readonly times: number;
   readonly doubled: number;
