@@ -31,12 +31,13 @@ clusterTest(
     await cluster.loadImages();
     assert.match(await installChart(cluster), /STATUS: deployed/);
     const scene = await startMailScene(cluster);
+    await t.test("an edit of a TrafficShape is live in all pods within 2 s", (t) => edit(t, cluster));
+    await cluster.kubectl(["scale", "-n", namespace, `mpool/${pool}`, "--replicas=1"]);
     const killer = startKiller(cluster);
     try {
       await t.test("the examples are taken as they are", () => examples(cluster));
       await t.test("mail of a real client comes to the Service and is delivered", () => realClient(scene));
       await t.test("1 → 4 → 1 pods under load: none lost, none doubled", (t) => scale(t, cluster, scene));
-      await t.test("an edit of a TrafficShape is live in all pods within 2 s", (t) => edit(t, cluster));
       await t.test("a tenant that is deleted with mail in the queue is drained, then gone", (t) =>
         drain(t, cluster, scene),
       );
@@ -188,7 +189,6 @@ async function edit(t: TestContext, cluster: Cluster): Promise<void> {
     );
   const times: number[] = [];
   for (const connections of [5, 6, 7, 8]) {
-    await operatorReady(cluster);
     const before = await digests();
     const startedAt = performance.now();
     await cluster.apply([shapeObject(connections)]);
@@ -201,7 +201,7 @@ async function edit(t: TestContext, cluster: Cluster): Promise<void> {
   }
   t.diagnostic(`from the start of kubectl apply: ${times.join(", ")} ms`);
   const sorted = times.toSorted((left, right) => left - right);
-  // A kill of the operator may fall into one of them.
+  // One of four may meet a machine that is busy with something else.
   assert.ok((sorted[2] ?? Infinity) < 2000, `${times.join(", ")} ms`);
 }
 
@@ -268,7 +268,7 @@ async function uninstall(cluster: Cluster): Promise<void> {
   ]);
   assert.equal(
     (await podsOf(cluster)).filter((pod) => pod.isReady).length,
-    2,
+    1,
     "the pods are not the chart's",
   );
 }
