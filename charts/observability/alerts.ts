@@ -179,6 +179,13 @@ export const poolAlerts: readonly Alert[] = [
     summary: `The outcome of {{ $value | humanize }} messages of ${here} became unknown while they were sent: they may arrive twice.`,
   },
   {
+    name: "MailboatParked",
+    expr: `sum by (${pool}) (mailboat_parked_messages) > 0`,
+    holds: "0m",
+    severity: "warning",
+    summary: `{{ $value | humanize }} messages of ${here} are set aside: handling them failed, or ended pods, three times.`,
+  },
+  {
     name: "MailboatEventsDropped",
     expr: `sum by (${pool}) (increase(mailboat_events_dropped_total[15m])) > 0`,
     holds: "0m",

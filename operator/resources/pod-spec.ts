@@ -82,6 +82,13 @@ function container({ pool: { spec }, image, imagePullPolicy }: PodInput, pool: P
     })),
     resources: resourcesOf(spec),
     // A pod that waits for its configuration or for NATS is alive and says in /readyz what it waits for.
+    // A node that starts many pods at once is slow: two minutes for a pod to open its ports.
+    startupProbe: {
+      httpGet: { path: "/healthz", port: "metrics" },
+      periodSeconds: 2,
+      timeoutSeconds: 5,
+      failureThreshold: 60,
+    },
     readinessProbe: {
       httpGet: { path: "/readyz", port: "metrics" },
       periodSeconds: 5,

@@ -195,6 +195,11 @@ const cases: Readonly<Record<string, Case>> = {
     quiet: [[`mailboat_possible_duplicates_total{${pod(0)}}`, "2x30"]],
     at: "10m",
   },
+  MailboatParked: {
+    fires: [[`mailboat_parked_messages{${pod(0)}}`, "0x5 2x25"]],
+    quiet: [[`mailboat_parked_messages{${pod(0)}}`, "0x30"]],
+    at: "10m",
+  },
   MailboatEventsDropped: {
     fires: [[`mailboat_events_dropped_total{${pod(0)}}`, "0x5 100x25"]],
     quiet: [[`mailboat_events_dropped_total{${pod(0)}}`, "100x30"]],

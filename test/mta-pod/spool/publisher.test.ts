@@ -83,6 +83,7 @@ describe("createPublisher()", () => {
     const damaged = await entries.fetch(0, 1);
     assert.deepEqual(damaged, {
       kind: "damaged",
+      envelope: fetched.envelope,
       issues: [{ where: "body", expected: "3300000 bytes", got: "no chunk 0 of 7" }],
     });
     await publisher.close();
