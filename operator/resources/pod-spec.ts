@@ -32,6 +32,29 @@ export const restricted = {
   readOnlyRootFilesystem: true,
 } as const;
 
+/** Of a container with a metrics port. One that waits, for its configuration or for NATS, is alive and says in /readyz for what. */
+export const probes = {
+  // A node that starts many pods at once is slow: two minutes to open the ports.
+  startupProbe: {
+    httpGet: { path: "/healthz", port: "metrics" },
+    periodSeconds: 2,
+    timeoutSeconds: 5,
+    failureThreshold: 60,
+  },
+  readinessProbe: {
+    httpGet: { path: "/readyz", port: "metrics" },
+    periodSeconds: 5,
+    timeoutSeconds: 3,
+    failureThreshold: 2,
+  },
+  livenessProbe: {
+    httpGet: { path: "/healthz", port: "metrics" },
+    periodSeconds: 10,
+    timeoutSeconds: 5,
+    failureThreshold: 6,
+  },
+} as const;
+
 /** Until every node knows that the pod is no end point any more: kube-proxy takes about a second. */
 const lameDuckMs = 3000;
 
@@ -81,26 +104,7 @@ function container({ pool: { spec }, image, imagePullPolicy }: PodInput, pool: P
       protocol: "TCP",
     })),
     resources: resourcesOf(spec),
-    // A pod that waits for its configuration or for NATS is alive and says in /readyz what it waits for.
-    // A node that starts many pods at once is slow: two minutes for a pod to open its ports.
-    startupProbe: {
-      httpGet: { path: "/healthz", port: "metrics" },
-      periodSeconds: 2,
-      timeoutSeconds: 5,
-      failureThreshold: 60,
-    },
-    readinessProbe: {
-      httpGet: { path: "/readyz", port: "metrics" },
-      periodSeconds: 5,
-      timeoutSeconds: 3,
-      failureThreshold: 2,
-    },
-    livenessProbe: {
-      httpGet: { path: "/healthz", port: "metrics" },
-      periodSeconds: 10,
-      timeoutSeconds: 5,
-      failureThreshold: 6,
-    },
+    ...probes,
     securityContext: restricted,
     volumeMounts: volumes.map(({ mount }) => mount),
   };

@@ -5,7 +5,7 @@ import { egressProxyName } from "#crds/api/v1alpha1/egress.ts";
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
 import { child, childLabels, childNames, optional, selectorLabels } from "./object.ts";
 import type { KubeObject, PoolIdentity } from "./object.ts";
-import { podSecurity, type PodInput, restricted } from "./pod-spec.ts";
+import { podSecurity, type PodInput, probes, restricted } from "./pod-spec.ts";
 
 export interface ProxyInput extends PodInput {
   readonly adminToken: string;
@@ -189,18 +189,7 @@ function proxyContainer(
     resources: {
       requests: { cpu: compiledDefaults.proxyCpu, memory: compiledDefaults.proxyMemory },
     },
-    readinessProbe: {
-      httpGet: { path: "/readyz", port: "metrics" },
-      periodSeconds: 5,
-      timeoutSeconds: 3,
-      failureThreshold: 2,
-    },
-    livenessProbe: {
-      httpGet: { path: "/healthz", port: "metrics" },
-      periodSeconds: 10,
-      timeoutSeconds: 5,
-      failureThreshold: 6,
-    },
+    ...probes,
     securityContext: restricted,
     volumeMounts: [{ name: "login", mountPath: authDir, readOnly: true }],
   };
