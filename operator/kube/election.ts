@@ -61,6 +61,8 @@ interface State {
   /** When the last renewal that succeeded was sent. */
   renewedAt: number;
   disarm: () => void;
+  /** Of the attempts since the last renewal, the newest that failed. */
+  failure: string | undefined;
 }
 
 /** Throws RangeError unless retryMs < renewMs < durationMs. */
@@ -79,6 +81,7 @@ export function createElection(options: ElectionOptions): Election {
     isLeading: false,
     renewedAt: Number.NEGATIVE_INFINITY,
     disarm: () => undefined,
+    failure: undefined,
   };
   options.metrics?.leading(options.name, false);
   const ended = run(state);
@@ -105,7 +108,10 @@ async function run(state: State): Promise<void> {
     try {
       isOurs = await attempt(state);
     } catch (error) {
-      log?.debug("lease-attempt-failed", { lease: name, reason: String(error) });
+      const reason = String(error);
+      // Each kind of trouble once: the same every two seconds says nothing new.
+      if (reason !== state.failure) log?.warn("lease-attempt-failed", { lease: name, reason });
+      state.failure = reason;
     }
     const isLate = state.isLeading && clock.monotonic() >= state.renewedAt + state.options.renewMs;
     // An answer that comes after our time is up is no renewal: `onLost` was called, or is about to be.
@@ -122,9 +128,10 @@ async function run(state: State): Promise<void> {
 function renewed(state: State, sentAt: number): void {
   const { clock, renewMs, log, name, identity } = state.options;
   state.renewedAt = sentAt;
+  state.failure = undefined;
   state.disarm();
   state.disarm = clock.after(sentAt + renewMs - clock.monotonic(), () =>
-    lose(state, `no renewal for ${renewMs} ms`),
+    lose(state, `no renewal for ${renewMs} ms: ${state.failure ?? "no answer"}`),
   );
   if (state.isLeading) return;
   setLeading(state, true);
