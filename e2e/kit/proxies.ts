@@ -106,7 +106,7 @@ function listens(port: number): Promise<boolean> {
 export function startMicrosocks(address: string): Promise<AsyncDisposable & { readonly port: number }> {
   const { username, password } = login;
   return startForeign("microsocks", (port) =>
-    ["-q", "-i", "127.0.0.1", "-p", String(port), "-b", address].concat("-u", username, "-P", password),
+    ["-i", "127.0.0.1", "-p", String(port), "-b", address].concat("-u", username, "-P", password),
   );
 }
 
