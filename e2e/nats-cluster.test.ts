@@ -98,7 +98,8 @@ test("a pod that cannot reach NATS but reaches the mail world stops by its own c
     t.diagnostic(`taken over ${Math.round(performance.now() - cutAt)} ms after the cut`);
     const owned = (await scene.status(0))?.shards;
     assert.deepEqual(owned, [], "the one that is cut off knows that it owns nothing");
-    await until("the rest to arrive", () => scene.sink.arrivals.size >= load.accepted.size - 100, 60_000);
+    // What the silent owner had open last counts for a minute (decisions.md 13): a site whose connections were all in use waits so long.
+    await until("the rest to arrive", () => scene.sink.arrivals.size >= load.accepted.size - 100, 150_000);
   } finally {
     cluster.mendPod("shared-0");
   }
@@ -107,6 +108,7 @@ test("a pod that cannot reach NATS but reaches the mail world stops by its own c
   await scene.shared();
   t.diagnostic(`both own their part again ${Math.round(performance.now() - cutAt)} ms after the cut`);
   const audit = assertNoneLost(t, [load], scene.sink);
-  // What is delivered while no delete is acknowledged is open: for a second, then the pod begins nothing more.
-  assertOnlyOpenDoubled(t, audit, { at: cutAt, bound: 2 * scene.mostOpen });
+  // What is delivered while no delete is acknowledged is open: for a second, then the pod begins nothing more. A connection
+  // delivers ten a second here, and one more may be under way on it.
+  assertOnlyOpenDoubled(t, audit, { at: cutAt, bound: 12 * scene.mostOpen });
 });
