@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { type PodOptions, podUsage, readPodOptions, UsageError } from "./options.ts";
+import { onStopRequest } from "./runtime/stop-requests.ts";
 import { type RunningPod, startPod } from "./start.ts";
 import { createLog } from "./telemetry/pino-log.ts";
 
@@ -46,13 +47,7 @@ async function main(args: readonly string[]): Promise<void> {
     if (pod !== undefined) end(pod);
   };
   // Before the start, which may wait: the first process of a container has no other way to be stopped.
-  process.on("SIGTERM", () => shutdown("SIGTERM"));
-  process.on("SIGINT", () => shutdown("SIGINT"));
-  if (options.exitWithParent) {
-    process.stdin.on("end", () => shutdown("parent is gone"));
-    process.stdin.on("error", () => shutdown("parent is gone"));
-    process.stdin.resume();
-  }
+  onStopRequest(shutdown, options.exitWithParent);
   try {
     pod = await startPod({ options, log, incarnation, signal: stop.signal });
   } catch (error) {

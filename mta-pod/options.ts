@@ -51,16 +51,20 @@ function wholeNumber(name: string, text: string, max: number): number {
   return value;
 }
 
-/** `hostname` names the pod when --name is absent (the Kubernetes pod's name). */
-export function readPodOptions(args: readonly string[], hostname: string): PodOptions {
-  let values: ReturnType<typeof parse>;
+/** What `parse` gives. @throws UsageError in place of what parseArgs throws */
+export function parsed<Values>(parse: () => Values): Values {
   try {
-    values = parse(args);
+    return parse();
   } catch (error) {
     throw new UsageError(
       `Cannot read the options: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
+}
+
+/** `hostname` names the pod when --name is absent (the Kubernetes pod's name). */
+export function readPodOptions(args: readonly string[], hostname: string): PodOptions {
+  const values = parsed(() => parse(args));
   if (values.config === undefined || values.keys === undefined)
     throw new UsageError("Cannot start a pod: expected --config DIR and --keys DIR");
   const port = (name: `${keyof PodOptions["ports"]}-port`) => wholeNumber(name, values[name], 65535);

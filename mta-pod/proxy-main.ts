@@ -6,6 +6,7 @@ import { startProxy } from "./proxy/server.ts";
 import { type ProxyProgramOptions, proxyUsage, readProxyOptions } from "./proxy-options.ts";
 import { createDestinations } from "./route/destinations.ts";
 import { systemClock } from "./runtime/clock.ts";
+import { onStopRequest } from "./runtime/stop-requests.ts";
 import { startHealth } from "./telemetry/health.ts";
 import { createLog } from "./telemetry/pino-log.ts";
 import { createProxyMetrics } from "./telemetry/proxy-metrics.ts";
@@ -52,13 +53,7 @@ async function main(args: readonly string[]): Promise<void> {
     log.info("stopping", { reason, open: proxy.counts().open });
     void proxy.drain(options.drainMs).then(() => process.exit(0));
   };
-  process.on("SIGTERM", () => shutdown("SIGTERM"));
-  process.on("SIGINT", () => shutdown("SIGINT"));
-  if (options.exitWithParent) {
-    process.stdin.on("end", () => shutdown("parent is gone"));
-    process.stdin.on("error", () => shutdown("parent is gone"));
-    process.stdin.resume();
-  }
+  onStopRequest(shutdown, options.exitWithParent);
   process.stdout.write(`${JSON.stringify({ ready: true, port: proxy.port, metrics: health.port })}\n`);
 }
 

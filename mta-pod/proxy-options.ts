@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 import { parseArgs } from "node:util";
 import ipaddr from "ipaddr.js";
-import { UsageError } from "./options.ts";
+import { parsed, UsageError } from "./options.ts";
 
 export interface ProxyProgramOptions {
   /** A folder with the files `username` and `password`, as a Secret is mounted. */
@@ -22,14 +22,7 @@ export const proxyUsage = `usage: mailboat proxy --auth-dir DIR [--bind ADDR] [-
   [--allow-destination CIDR]... [--max-connections N] [--drain-ms N] [--exit-with-parent] [--log-level debug|info|warn|error]`;
 
 export function readProxyOptions(args: readonly string[]): ProxyProgramOptions {
-  let values: ReturnType<typeof parse>;
-  try {
-    values = parse(args);
-  } catch (error) {
-    throw new UsageError(
-      `Cannot read the options: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
+  const values = parsed(() => parse(args));
   const authDir = values["auth-dir"];
   if (authDir === undefined)
     throw new UsageError(
