@@ -36,9 +36,10 @@ const connectionsMs = 60_000;
 const pollMs = 500;
 
 interface Caution {
+  /** The former owner may have sent as late as then: at each site the rate's own interval passes, however late the site is met. */
   readonly takenAt: number;
-  /** So long its connections count. */
-  readonly until: number;
+  /** So long its connections count; they have a bound of their own, as nobody will ever tell that they are closed. */
+  readonly connectionsUntil: number;
   readonly open: LeftOver["open"];
 }
 
@@ -56,7 +57,7 @@ interface Waiting {
 export function createFormer(deps: FormerDeps) {
   const { scheduler, clock, log } = deps;
   const waiting = new Map<number, Waiting>();
-  /** Shards whose former owner told nothing when it lost them. */
+  /** Shards whose former owner told nothing, or not all, when it lost them; as long as they are ours. */
   const cautious = new Map<number, Caution>();
   let timer: NodeJS.Timeout | undefined;
 
@@ -107,13 +108,21 @@ export function createFormer(deps: FormerDeps) {
     timer.unref();
   };
 
-  /**
-   * No word about rates: the former owner may have sent a moment ago, so one interval passes before the first. Connections that it
-   * reported when it was last heard may still be there, also when the shard is handed on meanwhile.
-   */
-  const beCautious = (site: string, { takenAt, until, open }: Caution): void => {
-    const reported = new Map(open.flatMap(([at, source, count]) => (at === site ? [[source, count]] : [])));
-    scheduler.restore(spentAt(site, deps.sources(), { at: takenAt, until, reported }), 0, clock.now());
+  /** Connections that it reported when it was last heard may still be there, also when the shard is handed on meanwhile. */
+  const beCautious = (site: string, { takenAt, connectionsUntil, open }: Caution): void => {
+    const now = clock.now();
+    const counting = now < connectionsUntil ? open : [];
+    const reported = new Map(
+      counting.flatMap(([at, source, count]) => (at === site ? [[source, count]] : [])),
+    );
+    const spent = spentAt(site, deps.sources(), { at: takenAt, until: connectionsUntil, reported });
+    scheduler.restore(spent, 0, now);
+  };
+
+  const caution = (shard: number, one: Caution): void => {
+    cautious.set(shard, one);
+    const sites = new Set([...scheduler.sites(), ...one.open.map(([site]) => site)]);
+    for (const site of sites) if (deps.shardOf(site) === shard) beCautious(site, one);
   };
 
   return {
@@ -129,14 +138,13 @@ export function createFormer(deps: FormerDeps) {
         if (handOver.record !== null) log.error("hand-over not readable", { shard, from: handOver.pod });
         // Alive for all we know: its connections count. A dead one has none.
         const open = how === "expired" && !deps.isDead(handOver) ? deps.lastReported(handOver) : [];
-        const caution = { takenAt: now, until: now + connectionsMs, open };
-        cautious.set(shard, caution);
-        const sites = new Set([...scheduler.sites(), ...open.map(([site]) => site)]);
-        for (const site of sites) if (deps.shardOf(site) === shard) beCautious(site, caution);
+        caution(shard, { takenAt: now, connectionsUntil: now + connectionsMs, open });
         return;
       }
       const open = told.sites.filter(({ sources }) => sources.some((source) => source.open > 0));
       for (const site of told.sites) scheduler.restore(site, now + inFlightMs, now);
+      if (told.untoldSince !== undefined)
+        caution(shard, { takenAt: told.untoldSince, connectionsUntil: now, open: [] });
       watch({
         owner: handOver,
         shard,
@@ -151,11 +159,13 @@ export function createFormer(deps: FormerDeps) {
       waiting.delete(shard);
       cautious.delete(shard);
     },
-    /** A site of the shard is met for the first time. */
+    /** A site is met that the scheduler does not know (any more). */
     met(site: string): void {
       const caution = cautious.get(deps.shardOf(site));
-      if (caution !== undefined && clock.now() < caution.until) beCautious(site, caution);
+      if (caution !== undefined) beCautious(site, caution);
     },
+    /** At sites of the shard that were not met since, somebody else may have sent as late as then; undefined = at none. */
+    untoldSince: (shard: number): number | undefined => cautious.get(shard)?.takenAt,
     /** False while the former owner still has it under way. */
     mayBegin: ({ shard, seq }: Pick<Entry, "shard" | "seq">): boolean =>
       waiting.get(shard)?.inFlight.has(seq) !== true,
@@ -180,8 +190,9 @@ function spentAt(
       lingering: reported.get(source) ?? 0,
       lingeringUntil: until,
       pausedUntil: 0,
-      nextMessageAt: at,
-      nextConnectionAt: at,
+      nextMessageAt: 0,
+      nextConnectionAt: 0,
+      spentAt: at,
     })),
   };
 }

@@ -11,7 +11,9 @@ const maxInFlight = 5000;
 const maxText = 512;
 
 const count = z.number().int().min(0).max(1_000_000);
-const leftMs = z.number().min(0).max(86_400_000);
+/** One a day is the slowest rate. */
+const longestMs = 86_400_000;
+const leftMs = z.number().min(0).max(longestMs);
 const source = z.object({
   source: z.string().max(maxText),
   open: count,
@@ -30,6 +32,8 @@ const site = z.object({
 });
 const record = z.object({
   v: z.literal(1),
+  // Of releases that do not say: everything is told.
+  untoldMs: leftMs.optional(),
   inFlight: z.array(z.number().int().min(1)).max(maxInFlight),
   sites: z.array(site).max(maxSites),
 });
@@ -39,10 +43,12 @@ export type HandOverRecord = z.infer<typeof record>;
 export interface HandedOver {
   readonly inFlight: readonly number[];
   readonly sites: readonly SiteHandover[];
+  /** At sites that are not named somebody may have sent as late as then; absent = nobody who matters. */
+  readonly untoldSince?: number | undefined;
 }
 
-export function encodeHandOver({ inFlight, sites }: HandedOver, now: number): HandOverRecord {
-  const left = (at: number): number => Math.min(86_400_000, Math.max(0, Math.ceil(at - now)));
+export function encodeHandOver({ inFlight, sites, untoldSince }: HandedOver, now: number): HandOverRecord {
+  const left = (at: number): number => Math.min(longestMs, Math.max(0, Math.ceil(at - now)));
   const told = sites.map((one) => ({
     site: one.site,
     backoffMs: left(one.backoffUntil),
@@ -60,8 +66,11 @@ export function encodeHandOver({ inFlight, sites }: HandedOver, now: number): Ha
   // Those with connections first: what is left out is learnt anew at most, but a connection must be counted.
   const weight = ({ sources }: (typeof told)[number]): number =>
     sources.reduce((sum, { open }) => sum + open, 0);
+  const untoldMs = told.length > maxSites ? 0 : Math.max(0, now - (untoldSince ?? 0));
   return {
     v: 1,
+    // A longer time than the slowest rate's interval is as good as told.
+    ...(untoldMs < longestMs ? { untoldMs: Math.floor(untoldMs) } : {}),
     inFlight: inFlight.slice(0, maxInFlight),
     sites: told.toSorted((a, b) => weight(b) - weight(a)).slice(0, maxSites),
   };
@@ -85,5 +94,6 @@ export function decodeHandOver(value: unknown, now: number): HandedOver | undefi
       nextConnectionAt: now + spent.connectionMs,
     })),
   }));
-  return { inFlight: parsed.data.inFlight, sites };
+  const { inFlight, untoldMs } = parsed.data;
+  return { inFlight, sites, ...(untoldMs === undefined ? {} : { untoldSince: now - untoldMs }) };
 }

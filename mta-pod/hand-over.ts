@@ -17,6 +17,8 @@ export interface LeavingDeps {
   /** Stops reading the shard and forgets its index; what is in flight goes on. */
   retire(shard: number): void;
   closeIdle(site: string): void;
+  /** What the owner before left untold, and nobody met since. */
+  untoldSince(shard: number): number | undefined;
   /** Cuts off what is before its dot. */
   abandon(shard: number): void;
 }
@@ -79,7 +81,8 @@ export function createLeaving(deps: LeavingDeps) {
       const sites = sitesOf(shard)
         .flatMap((site) => scheduler.snapshot(site) ?? [])
         .map((site) => withOpen(site, beforeCut));
-      return encodeHandOver({ inFlight: [...deps.inFlight(shard)], sites }, now);
+      const inFlight = [...deps.inFlight(shard)];
+      return encodeHandOver({ inFlight, sites, untoldSince: deps.untoldSince(shard) }, now);
     },
     /** The shard is gone, or ours anew. */
     over(shard: number): void {

@@ -45,6 +45,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     retire: deps.shards.retire,
     closeIdle: outbound.closeIdle,
     abandon: outbound.abandon,
+    untoldSince: (shard): number | undefined => former.untoldSince(shard),
   });
   const former = createFormer({
     scheduler,

@@ -20,8 +20,11 @@ export function takeOver(site: SiteState, handover: SiteHandover, until: number)
   site.backoff.until = Math.max(site.backoff.until, handover.backoffUntil);
   for (const spent of handover.sources) {
     const link = site.linkOf(spent.source);
-    link.former = Math.max(0, spent.open);
-    link.formerUntil = until;
+    // Who told nothing takes back nothing of what another told.
+    if (spent.spentAt === undefined) {
+      link.former = Math.max(0, spent.open);
+      link.formerUntil = until;
+    }
     link.lingering = Math.max(link.lingering, spent.lingering ?? 0);
     link.lingeringUntil = Math.max(link.lingeringUntil, spent.lingeringUntil ?? 0);
     if (spent.window !== undefined) link.window.restart(spent.window);
@@ -29,5 +32,7 @@ export function takeOver(site: SiteState, handover: SiteHandover, until: number)
     link.dispatches.nextAt = Math.max(link.dispatches.nextAt, spent.nextMessageAt);
     link.mails.nextAt = Math.max(link.mails.nextAt, spent.nextMessageAt);
     link.connects.nextAt = Math.max(link.connects.nextAt, spent.nextConnectionAt);
+    if (spent.spentAt === undefined) continue;
+    for (const pace of [link.dispatches, link.mails, link.connects]) pace.spent(spent.spentAt);
   }
 }

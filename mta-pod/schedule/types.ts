@@ -147,6 +147,8 @@ export interface SiteHandover {
     readonly pausedUntil: number;
     readonly nextMessageAt: number;
     readonly nextConnectionAt: number;
+    /** Of an owner that told nothing: it may have begun a message and a connection as late as then; absent = it did tell. */
+    readonly spentAt?: number;
   }[];
 }
 

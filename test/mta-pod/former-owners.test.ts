@@ -3,6 +3,7 @@ import { type TestContext, test } from "node:test";
 import { createFormer, type FormerDeps } from "#mta-pod/former-owners.ts";
 import { encodeHandOver } from "#mta-pod/hand-over-record.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
+import type { SiteHandover } from "#mta-pod/schedule/types.ts";
 import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
 
 const start = 1_700_000_000_000;
@@ -164,6 +165,69 @@ test("without a word about rates one interval passes before the first message", 
     world.now += 1100;
     assert.equal(startable(), 1, how);
   }
+});
+
+test("without a word the first message of a slow rate waits out its interval, however late its site is met", (t) => {
+  const { world, former, add, startable } = scene(t);
+  former.owned(0, { ...owner, record: null }, "expired");
+  world.now += 61_000;
+  former.met("s");
+  // One in two minutes, or a little more: paced at 97 %.
+  add(30 / 3600);
+  assert.equal(startable(), 0, "the silent owner may have sent a minute ago");
+  world.now += 62_000;
+  assert.equal(startable(), 0);
+  world.now += 1000;
+  assert.equal(startable(), 1);
+});
+
+test("without a word one interval passes also at a site whose rate is known already", (t) => {
+  const { world, former, add, startable } = scene(t);
+  add(1);
+  former.owned(0, { ...owner, record: null }, "witnessed");
+  assert.equal(startable(), 0);
+  world.now += 1100;
+  assert.equal(startable(), 1);
+});
+
+test("rates of which nobody told go on untold with the shard", (t) => {
+  const first = scene(t);
+  first.former.owned(0, { ...owner, record: null }, "witnessed");
+  const untoldSince = first.former.untoldSince(0);
+  t.mock.timers.reset();
+  const { world, former, add, startable } = scene(t);
+  world.now += 60_000;
+  const record = encodeHandOver({ inFlight: [], sites: [], untoldSince }, world.now);
+  former.owned(0, { pod: "pod-2", incarnation: "b", record }, "released");
+  former.met("s");
+  add(1 / 100);
+  assert.equal(startable(), 0);
+  world.now += 44_000;
+  assert.equal(startable(), 1, "103 seconds after the first owner's death");
+});
+
+test("a record that had no room for all sites says nothing of the rates of others", (t) => {
+  const { world, former, add, startable } = scene(t);
+  const siteOf = (site: string, open: number) => {
+    const spent = { source: "default", open, window: 2, pausedUntil: 0 };
+    return { site, backoffUntil: 0, sources: [{ ...spent, nextMessageAt: 0, nextConnectionAt: 0 }] };
+  };
+  const others = Array.from({ length: 500 }, (_, index) => siteOf(`t${index}`, 0));
+  const owned = (sites: SiteHandover[]): void => {
+    const record = encodeHandOver({ inFlight: [], sites }, start);
+    former.owned(0, { ...owner, record }, "released");
+    former.met("s");
+  };
+  owned([...others, siteOf("s", 0)]);
+  add(1);
+  assert.equal(startable(), 0);
+  world.now += 1100;
+  assert.equal(startable(), 1);
+  world.now = start;
+  owned([siteOf("s", 2), ...others]);
+  world.now += 1100;
+  assert.equal(startable(), 0, "its connections were told");
+  former.stop();
 });
 
 test("connections of an owner that fell silent count on when a site is met later, and when the shard is handed on", (t) => {

@@ -31,6 +31,7 @@ function scene({ endsByItself }: { endsByItself: boolean }) {
     shardOf: () => 0,
     retire: () => {},
     closeIdle: () => {},
+    untoldSince: () => undefined,
     abandon() {
       inFlight.clear();
       scheduler.connectionClosed("s", "default", now);
