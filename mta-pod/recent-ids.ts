@@ -6,59 +6,80 @@
 import type { Envelope } from "#crds/wire/envelope.ts";
 
 const keepMs = 180_000;
+const bits21 = 0x1fffff;
+const above32 = 2 ** 32;
 
-/** 53 bits of FNV-1a: that two of the 300,000 of three minutes meet has odds of 1 in 200,000. */
-function fingerprint(text: string): number {
-  let low = 0x811c9dc5;
-  let high = 0x01000193;
+/** The two numbers of the last `fingerprint`: this runs twice a message, and a pair would be an object each time. */
+let first = 0;
+let second = 0;
+
+/**
+ * 106 bits, into `first` and `second`. Two messages that met would cost the later one its delivery, so the odds must be
+ * none: 53 bits would meet once in 200,000 windows of three minutes, that is, every year or two.
+ */
+function fingerprint(text: string): void {
+  let a = 0x811c9dc5;
+  let b = 0x9e3779b9;
+  let c = 0x7f4a7c15;
+  let d = 0x165667b1;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
-    low = Math.imul(low ^ code, 0x01000193);
-    high = Math.imul(high ^ code, 0x85ebca6b);
+    a = Math.imul(a ^ code, 0x01000193);
+    b = Math.imul(b ^ code, 0x85ebca6b);
+    c = Math.imul((c << 5) ^ (c >>> 27) ^ code, 0x9e3779b1);
+    d = Math.imul((d << 7) ^ (d >>> 25) ^ code, 0xc2b2ae35);
   }
-  // Never 0, which marks a free slot.
-  return (low >>> 0) + ((high >>> 11) & 0x1fffff) * 2 ** 32 || 1;
+  // The upper bits: they depend on all of every character. Never 0, which marks a free slot.
+  first = (a >>> 0) + ((b >>> 11) & bits21) * above32 || 1;
+  second = (c >>> 0) + ((d >>> 11) & bits21) * above32;
 }
 
 /** Children of one parent share its id and may share its site: their recipients tell them apart. */
-function keyOf(envelope: Envelope): number {
-  return fingerprint(`${envelope.id}/${envelope.site}/${envelope.to[0] ?? ""}`);
+function read(envelope: Envelope): void {
+  fingerprint(`${envelope.id}/${envelope.site}/${envelope.to[0] ?? ""}`);
 }
 
 /**
- * Numbers above 0 in one typed array with open addressing: half a million of them are nothing that the garbage collector
- * has to walk through, as it would through a Set of numbers too large to be small integers.
+ * Pairs of numbers, the first above 0, in one typed array with open addressing: half a million of them are nothing that the
+ * garbage collector has to walk through, as it would through a Set of numbers too large to be small integers.
  */
 class Fingerprints {
-  #slots = new Float64Array(1_024);
+  #pairs = new Float64Array(2_048);
   #size = 0;
 
-  has(key: number): boolean {
-    return this.#slots[this.#slotOf(key)] === key;
+  has(one: number, two: number): boolean {
+    return this.#pairs[this.#placeOf(one, two)] === one;
   }
 
-  add(key: number): void {
-    const slot = this.#slotOf(key);
-    if (this.#slots[slot] === key) return;
-    this.#slots[slot] = key;
-    if (++this.#size * 2 > this.#slots.length) this.#grow();
+  add(one: number, two: number): void {
+    const place = this.#placeOf(one, two);
+    if (this.#pairs[place] === one) return;
+    this.#pairs[place] = one;
+    this.#pairs[place + 1] = two;
+    if (++this.#size * 4 > this.#pairs.length) this.#grow();
   }
 
-  /** Where the key is, or would be. */
-  #slotOf(key: number): number {
-    const mask = this.#slots.length - 1;
-    let slot = (key % 0x7fff_ffff) & mask;
+  /** Where the pair is, or would be. */
+  #placeOf(one: number, two: number): number {
+    const last = this.#pairs.length - 1;
+    let place = ((one % 0x7fff_ffff) * 2) & last;
     for (;;) {
-      const found = this.#slots[slot];
-      if (found === key || found === 0) return slot;
-      slot = (slot + 1) & mask;
+      const found = this.#pairs[place];
+      if (found === 0 || (found === one && this.#pairs[place + 1] === two)) return place;
+      place = (place + 2) & last;
     }
   }
 
   #grow(): void {
-    const former = this.#slots;
-    this.#slots = new Float64Array(former.length * 2);
-    for (const key of former) if (key !== 0) this.#slots[this.#slotOf(key)] = key;
+    const former = this.#pairs;
+    this.#pairs = new Float64Array(former.length * 2);
+    for (let from = 0; from < former.length; from += 2) {
+      const one = former[from] ?? 0;
+      if (one === 0) continue;
+      const place = this.#placeOf(one, former[from + 1] ?? 0);
+      this.#pairs[place] = one;
+      this.#pairs[place + 1] = former[from + 1] ?? 0;
+    }
   }
 }
 
@@ -74,11 +95,12 @@ export class RecentIds {
       this.#young = new Fingerprints();
       this.#turnedAt = monotonicMs;
     }
-    this.#young.add(keyOf(envelope));
+    read(envelope);
+    this.#young.add(first, second);
   }
 
   wasSettled(envelope: Envelope): boolean {
-    const key = keyOf(envelope);
-    return this.#young.has(key) || this.#old.has(key);
+    read(envelope);
+    return this.#young.has(first, second) || this.#old.has(first, second);
   }
 }
