@@ -216,10 +216,9 @@ export function createDeliver(deps: DeliverDeps) {
       const { shard, seq } = at;
       const idHash = idHashOf(envelope.id);
       const stored = known.state?.idHash === idHash ? known.state : undefined;
-      if (poison.isParked(stored)) {
-        const reason = stored?.parked === true ? stored.last : "its pod died with it again and again";
-        return poison.keep({ shard, seq, id: envelope.id, envelope, reason });
-      }
+      const verdict = poison.verdict(shard, stored);
+      if (verdict === "parked")
+        return poison.keep({ shard, seq, id: envelope.id, envelope, reason: stored?.last ?? "" });
       if (envelope.site === parentSite) return deps.splitParent(shard, seq);
       const lane: Lane = { site: envelope.site, tenant: envelope.tenant, class: envelope.class };
       const entry: Entry = {
@@ -232,6 +231,10 @@ export function createDeliver(deps: DeliverDeps) {
         due: stored?.due ?? envelope.due,
         attempt: stored?.attempt ?? envelope.attempt,
       };
+      if (verdict === "deadly") {
+        const reason = "its pod died with it again and again";
+        return poison.park(entry, { envelope, open: stored?.open, reason }, () => {});
+      }
       sites.ensure(lane, domainOf(envelope.to[0] ?? ""));
       const handle = scheduler.add(lane, entry, clock.now());
       if (known.body !== undefined && entry.attempt === 0 && entry.due === 0)

@@ -1,7 +1,7 @@
 /**
  * CORRIDOR: what to do with an entry whose handling fails: tried again twice, then set aside ("parked") with an alarm; it stays stored, is
- * shown, and goes on when somebody says so. Also an entry that ends its pod: after an owner's death what was queued is noted as
- * begun before it is attempted, and what was under way at three deaths more is parked. Never throws.
+ * shown, and goes on when somebody says so. Also an entry that ends its pod: after an owner's death, the first, what was queued is
+ * noted as begun before it is attempted, and what was under way at two deaths more is parked. Never throws.
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { StateRecord } from "#crds/wire/state-record.ts";
@@ -10,13 +10,15 @@ import type { Pod } from "./pod.ts";
 import type { Entry } from "./schedule/types.ts";
 import type { How } from "./spool/lease-state.ts";
 
-/** Tries, and noted deaths, after which an entry is parked. */
+/** Tries, or deaths of its pod, after which an entry is parked. */
 const maxTries = 3;
+/** Of those deaths: the first, when it was merely queued, left no note. */
+const maxNoted = maxTries - 1;
 const firstPauseMs = 2000;
 /** So long after a take-over what was queued is suspected: by then the one that killed has had its turn. */
 const suspectMs = 60_000;
 /** From this many noted deaths on an entry is attempted alone, so that those beside it are not taken for it. */
-const aloneFrom = 2;
+const aloneFrom = 1;
 const alonePauseMs = 250;
 const rewriteMs = 2000;
 const maxReason = 300;
@@ -43,13 +45,14 @@ export interface Poison {
   /** A shard is ours; `how` tells whether its former owner died. */
   owned(shard: number, how: How): void;
   lost(shard: number): void;
-  /** Of a stored record: its entry is parked, or is to be, as it was under way at three deaths. */
-  isParked(state: StateRecord | undefined): boolean;
+  /** Of a stored record that the owner before left: its entry is parked, or is to be, as its pods died with it. */
+  verdict(shard: number, state: StateRecord | undefined): "parked" | "deadly" | "fine";
   keep(parked: ParkedEntry): void;
   release(shard: number, seq: number): void;
   list(): Iterable<ParkedEntry>;
   /** Parked entries of a shard: stored, and in no index. */
   sizeOf(shard: number): number;
+  has(shard: number, seq: number): boolean;
   /** Handling failed: ms until it is tried again, or "park". `isLast` = another try could send it twice. */
   failed(entry: Kept, error: string, isLast: boolean): number | "park";
   /** Takes the entry out of everybody's way, for good: `done` once that is noted, or its shard gone. */
@@ -62,6 +65,14 @@ export interface Poison {
   note(entry: Entry, loaded: Loaded): Promise<{ readonly loaded: Loaded; over(): void } | number>;
 }
 
+/** Of a shard whose owner died. */
+interface Suspicion {
+  readonly takenAt: number;
+  readonly until: number;
+  /** Sequences that this owner has noted: however often it begins with them, that is one death at most. */
+  readonly noted: Set<number>;
+}
+
 export interface PoisonDeps {
   readonly pod: Pick<Pod, "states" | "log" | "clock" | "metrics">;
   owns(shard: number): boolean;
@@ -72,7 +83,7 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
   const { states, log, clock, metrics } = pod;
   const parked = new Map<number, Map<number, ParkedEntry>>();
   const tries = new Map<string, number>();
-  const suspected = new Map<number, { readonly takenAt: number; readonly until: number }>();
+  const suspected = new Map<number, Suspicion>();
   let isOneAlone = false;
 
   const tell = (): void => {
@@ -122,10 +133,14 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
       forget(shard);
       const now = clock.now();
       if (how === "expired" || how === "witnessed")
-        suspected.set(shard, { takenAt: now, until: now + suspectMs });
+        suspected.set(shard, { takenAt: now, until: now + suspectMs, noted: new Set() });
     },
     lost: forget,
-    isParked: (state) => state !== undefined && (state.parked === true || (state.started ?? 0) >= maxTries),
+    verdict(shard, state) {
+      if (state?.parked === true) return "parked";
+      // Who handed the shard over, or still has it, did not die.
+      return suspected.has(shard) && (state?.started ?? 0) >= maxNoted ? "deadly" : "fine";
+    },
     keep,
     release(shard, seq) {
       parked.get(shard)?.delete(seq);
@@ -136,6 +151,7 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
       for (const entries of parked.values()) yield* entries.values();
     },
     sizeOf: (shard) => parked.get(shard)?.size ?? 0,
+    has: (shard, seq) => parked.get(shard)?.has(seq) === true,
     failed({ shard, seq }, error, isLast) {
       const key = `${shard}:${seq}`;
       const count = (tries.get(key) ?? 0) + 1;
@@ -160,22 +176,29 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
     },
     async note(entry, loaded) {
       const { shard, seq, idHash, attempt, due } = entry;
-      const isAlone = loaded.started >= aloneFrom;
+      const noted = suspected.get(shard)?.noted ?? new Set();
+      // Begun before and given up: its note still stands.
+      const isNoted = noted.has(seq) && loaded.started > 0;
+      const deaths = isNoted ? loaded.started - 1 : loaded.started;
+      const isAlone = deaths >= aloneFrom;
       if (isAlone && isOneAlone) return alonePauseMs;
       if (isAlone) isOneAlone = true;
+      const over = (): void => {
+        if (isAlone) isOneAlone = false;
+      };
+      if (isNoted) return { loaded, over };
       const { open, last, leaseSeq } = loaded;
-      const started = loaded.started + 1;
+      const started = deaths + 1;
       const written = await states.write(shard, seq, {
         record: { attempt, due, open, idHash, last, started },
         leaseSeq,
       });
-      const over = (): void => {
-        if (isAlone) isOneAlone = false;
-      };
-      if (written.kind === "written")
-        return { loaded: { ...loaded, stateSeq: written.stateSeq, started }, over };
-      over();
-      return rewriteMs;
+      if (written.kind !== "written") {
+        over();
+        return rewriteMs;
+      }
+      noted.add(seq);
+      return { loaded: { ...loaded, stateSeq: written.stateSeq, started }, over };
     },
   };
 }

@@ -130,20 +130,44 @@ describe("what kills", () => {
   test("goes alone from its second note on, so that its neighbours are not taken for it", async () => {
     const one = world();
     one.poison.owned(3, "expired");
-    const twice = { ...loaded, started: 2 };
-    const first = await one.poison.note(entry, twice);
+    const once = { ...loaded, started: 1 };
+    const first = await one.poison.note(entry, once);
     assert.ok(typeof first === "object");
-    assert.equal(await one.poison.note({ ...entry, seq: 42 }, twice), 250);
+    assert.equal(await one.poison.note({ ...entry, seq: 42 }, once), 250);
     first.over();
-    assert.equal(typeof (await one.poison.note({ ...entry, seq: 42 }, twice)), "object");
+    assert.equal(typeof (await one.poison.note({ ...entry, seq: 42 }, once)), "object");
   });
 
-  test("is to be parked after three notes", () => {
+  test("has one note of each owner, however often that one begins with it", async () => {
+    const one = world();
+    one.poison.owned(3, "witnessed");
+    const first = await one.poison.note(entry, loaded);
+    assert.ok(typeof first === "object");
+    first.over();
+    const again = await one.poison.note(entry, first.loaded);
+    assert.ok(typeof again === "object");
+    assert.deepEqual([again.loaded.started, one.written.length], [1, 1]);
+    one.poison.owned(3, "witnessed");
+    const next = await one.poison.note(entry, first.loaded);
+    assert.ok(typeof next === "object");
+    assert.equal(next.loaded.started, 2);
+  });
+
+  const record = { attempt: 0, due: 0, open: [0], idHash: 7, last: "" };
+  test("is to be parked at the third death: two notes, and the first that left none", () => {
     const { poison } = world();
-    const record = { attempt: 0, due: 0, open: [0], idHash: 7, last: "" };
-    assert.equal(poison.isParked(undefined), false);
-    assert.equal(poison.isParked({ ...record, started: 2 }), false);
-    assert.equal(poison.isParked({ ...record, started: 3 }), true);
-    assert.equal(poison.isParked({ ...record, parked: true }), true);
+    poison.owned(3, "witnessed");
+    assert.equal(poison.verdict(3, undefined), "fine");
+    assert.equal(poison.verdict(3, { ...record, started: 1 }), "fine");
+    assert.equal(poison.verdict(3, { ...record, started: 2 }), "deadly");
+    assert.equal(poison.verdict(3, { ...record, parked: true }), "parked");
+  });
+
+  test("is not taken for what it was under way at when its owner handed the shard over or goes on", () => {
+    const { poison } = world();
+    for (const how of ["released", "resumed"] as const) {
+      poison.owned(3, how);
+      assert.equal(poison.verdict(3, { ...record, started: 2 }), "fine");
+    }
   });
 });

@@ -1,0 +1,110 @@
+/** A mail that really ends its pod each time it is handled: set aside at the third death, told, let go when the fault is mended; the rest flows. */
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { startProvider } from "#operator/provider/provider.ts";
+import { type LocalMode, startLocal } from "#test/kit/local.ts";
+import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { scrape, sumOf } from "#test/kit/scrape.ts";
+import { sendBurst } from "#test/kit/smtp-talk.ts";
+import { until } from "#test/kit/until.ts";
+import { deadlyEnv } from "./kit/deadly.ts";
+
+const mark = "X-Deadly: yes";
+const mails = 300;
+const deadly = 100;
+/** Of the site: what may be under way beside it at each death. */
+const connections = 8;
+
+interface Listed {
+  readonly id: string;
+  readonly state: string;
+  readonly reason?: string;
+}
+
+async function parkedIn(local: LocalMode): Promise<Listed[]> {
+  const { entries } = (await local.admin("/v1/queue").catch(() => ({ entries: [] }))) as {
+    entries: Listed[];
+  };
+  return entries.filter(({ state }) => state === "parked");
+}
+
+/** Local mode with more in its environment, and in that of its children. */
+async function startWith(env: Record<string, string>, resources: string, pods: number): Promise<LocalMode> {
+  Object.assign(process.env, env);
+  try {
+    return await startLocal({ resources, pods });
+  } finally {
+    for (const name of Object.keys(env)) delete process.env[name];
+  }
+}
+
+for (const pods of [1, 3])
+  test(`of ${pods} pods the third that a mail ends is the last; all other mail arrives`, async (t) => {
+    // Neighbours take their time, so that some are under way at each death.
+    await using provider = await startProvider({
+      keepMessages: 2 * mails,
+      rules: { rules: [{ domains: ["fine.example"], mailboxes: [], tarpit: { delayMs: 50 } }] },
+    });
+    const folder = await mkdtemp(join(tmpdir(), "mailboat-deadly-"));
+    t.after(() => rm(folder, { recursive: true, force: true }));
+    const deaths = join(folder, "deaths");
+    await writeFile(deaths, "");
+    const died = async (): Promise<number> => (await readFile(deaths, "utf8")).split("\n").length - 1;
+    const rules = [
+      {
+        name: "fine",
+        match: { domains: ["fine.example"] },
+        limits: { connections },
+        routes: [{ host: "127.0.0.1", port: provider.port }],
+      },
+    ];
+    await using local = await startWith(
+      deadlyEnv({ port: provider.port, mark, deaths }),
+      testResources({ rules }),
+      pods,
+    );
+    // All of it is queued before the first leaves, also where the one that dies is the only one.
+    await local.admin("/v1/queue/suspend", { tenant: "mail/acme" });
+    await sendBurst({
+      address: local.endpoints.smtp,
+      user: "acme",
+      password: testPassword,
+      from: "a@acme.example",
+      count: mails,
+      connections: 4,
+      recipient: (number) => `u${number}@fine.example`,
+      content: (number) => `${number === deadly ? `${mark}\r\n` : ""}Subject: ${number}\r\n\r\nhello\r\n`,
+    });
+    await local.admin("/v1/queue/resume", { tenant: "mail/acme" });
+    const startedAt = performance.now();
+    const parked = await until(
+      "it to be parked",
+      async () => {
+        const found = await parkedIn(local);
+        return found.length > 0 && found;
+      },
+      90_000,
+    );
+    t.diagnostic(
+      `parked after ${await died()} deaths, ${Math.round(performance.now() - startedAt)} ms: ${parked[0]?.reason}`,
+    );
+    await until("the rest", () => provider.audit.ids.unique() === mails - 1, 90_000);
+    t.diagnostic(`the rest delivered after ${Math.round(performance.now() - startedAt)} ms`);
+    assert.equal(await died(), 3);
+    assert.equal((await parkedIn(local)).length, 1, "nothing else was taken for it");
+    assert.match(parked[0]?.reason ?? "", /died/);
+    assert.equal(sumOf(await scrape(local), "mailboat_parked_messages"), 1);
+    const { repeated } = provider.audit.stats().ids;
+    assert.ok(repeated <= 3 * connections, `${repeated} repeated`);
+    const arrived = (): boolean =>
+      provider.messages.list({ to: `u${deadly}@fine.example`, limit: 1 }).length > 0;
+    assert.equal(arrived(), false);
+    // The fault is mended; nothing happens to it until somebody says so.
+    await rm(deaths);
+    await local.admin("/v1/queue/retry", { id: parked[0]?.id });
+    await until("it, once told", arrived, 20_000);
+    assert.deepEqual(await parkedIn(local), []);
+  });
