@@ -159,6 +159,17 @@ export const valuesSchema = z.strictObject({
   rbac,
   metrics,
   nats: natsValues,
+  test: z
+    .strictObject({
+      patienceSeconds: z
+        .int()
+        .min(1)
+        .max(3600)
+        .default(60)
+        .describe("How long `helm test` asks each question again before it fails."),
+    })
+    .prefault({})
+    .describe("What `helm test` runs."),
   extraObjects: allOrLess.describe("More objects, each a map or a text that is a template."),
   global: z
     .record(z.string(), z.unknown())

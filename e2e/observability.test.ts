@@ -6,6 +6,7 @@ import { createTransport } from "nodemailer";
 import { parse } from "yaml";
 import { type BusyOperator, startBusyOperator } from "#e2e/kit/operator.ts";
 import { type Prometheus, startPrometheus } from "#e2e/kit/prometheus.ts";
+import { login, type ProxyProcess, startMailboatProxy } from "#e2e/kit/proxies.ts";
 import { parseRules } from "#operator/provider/rules.ts";
 import { type Provider, startProvider } from "#operator/provider/provider.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
@@ -70,6 +71,7 @@ function alertSelectors(): Asked[] {
 describe("what people look at, on a real Prometheus", () => {
   let provider: Provider;
   let local: LocalMode;
+  let proxy: ProxyProcess | undefined;
   let operator: BusyOperator | undefined;
   let prometheus: Prometheus | undefined;
   let stopMail: (() => Promise<void>) | undefined;
@@ -91,7 +93,15 @@ describe("what people look at, on a real Prometheus", () => {
       ruleTo(name, provider.ports[at] ?? 0, name === "narrow" ? { limits: { messageRate: "1/s" } } : {}),
     );
     const tenants = [{ name: "acme" }, { name: "hasty", limits: { messageRate: "1/m", burst: 1 } }];
-    local = await startLocal({ resources: testResources({ tenants, rules }), pods: 2 });
+    proxy = await startMailboatProxy();
+    const sources = [
+      { name: "good", proxy: { host: "127.0.0.1", port: proxy.port } },
+      // Port 1: nobody is there.
+      { name: "lost", proxy: { host: "127.0.0.1", port: 1 } },
+    ];
+    const egress = { mode: "Proxy", proxy: { secretRef: { name: "proxy-login" } }, sources };
+    const secrets = { "proxy-login": login };
+    local = await startLocal({ resources: testResources({ tenants, rules, egress, secrets }), pods: 2 });
     operator = await startBusyOperator();
     prometheus = await startPrometheus({
       program,
@@ -103,6 +113,11 @@ describe("what people look at, on a real Prometheus", () => {
           job: "mailboat-pod",
           labels: { namespace: "mail", pool: "shared", pod: `mailboat-shared-${index}` },
         })),
+        {
+          address: `127.0.0.1:${proxy.metrics}`,
+          job: "mailboat-proxy",
+          labels: { namespace: "mail", pool: "shared", pod: "mailboat-shared-egress-0" },
+        },
         {
           address: operator.metrics,
           job: "mailboat-operator",
@@ -118,6 +133,7 @@ describe("what people look at, on a real Prometheus", () => {
     await prometheus?.[Symbol.asyncDispose]();
     await operator?.[Symbol.asyncDispose]();
     await local?.[Symbol.asyncDispose]();
+    await proxy?.[Symbol.asyncDispose]();
     await provider?.close();
   });
 
@@ -165,7 +181,7 @@ describe("what people look at, on a real Prometheus", () => {
     const server = ready(context);
     if (server === undefined) return;
     const asked = dashboardQueries();
-    assert.ok(asked.length >= 65, `${asked.length} queries`);
+    assert.ok(asked.length >= 72, `${asked.length} queries`);
     await allAnswer(server, asked);
     context.diagnostic(`${asked.length} queries of panels and variables answered with data`);
   });

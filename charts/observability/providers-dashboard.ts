@@ -153,6 +153,62 @@ export const providersDashboard: Dashboard = {
       ],
     },
     {
+      title: "Egress proxies (mode Proxy)",
+      panels: [
+        figure(
+          "Proxies",
+          "Proxies that answer.",
+          "short",
+          `count(mailboat_proxy_open_connections{${inPool}})`,
+        ),
+        figure(
+          "Refused",
+          "Connections per second that came to nothing: not let in, not allowed, or nobody there.",
+          "reqps",
+          `sum(rate(mailboat_proxy_requests_total{${inPool}, result!="connected"}${rate}))`,
+        ),
+        line(["Open connections by proxy", "Through to a destination; each proxy is a source."], "short", [
+          { expr: `sum by (pod) (mailboat_proxy_open_connections{${inPool}})`, legend: "{{pod}}" },
+        ]),
+        line(
+          ["Connections by result", "What became of those that the proxies took."],
+          "reqps",
+          [
+            {
+              expr: `sum by (result) (rate(mailboat_proxy_requests_total{${inPool}}${rate}))`,
+              legend: "{{result}}",
+            },
+          ],
+          { stacked: true },
+        ),
+        line(["Bytes", "Of connections that ended, to destinations (out) and back (in)."], "Bps", [
+          {
+            expr: `sum by (pod, direction) (rate(mailboat_proxy_bytes_total{${inPool}}${rate}))`,
+            legend: "{{pod}} {{direction}}",
+          },
+        ]),
+        line(
+          [
+            "Stopped at a proxy",
+            "As the pods see it, by source: proxy away, login or destination refused. Its share goes by other sources.",
+          ],
+          "reqps",
+          [
+            {
+              expr: `sum by (source) (rate(mailboat_attempts_total{${ofProvider}, result="proxy"}${rate}))`,
+              legend: "{{source}}",
+            },
+          ],
+        ),
+        line(["Event loop of proxies, p99", "A turn that takes long holds everything up."], "s", [
+          {
+            expr: `max by (pod) (nodejs_eventloop_lag_p99_seconds{job="mailboat-proxy", ${inPool}})`,
+            legend: "{{pod}}",
+          },
+        ]),
+      ],
+    },
+    {
       title: "Pods",
       panels: [
         line(["CPU", "Cores."], "short", [

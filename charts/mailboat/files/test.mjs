@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 
-const patience = 60_000;
+const patience = Number(process.env.PATIENCE_SECONDS) * 1000;
 const folder = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 async function kindsAreServed() {
@@ -25,17 +25,40 @@ async function operatorIsReady() {
   if (!metrics.ok) throw new Error(`the operator's metrics: expected 200, got ${metrics.status}`);
 }
 
-// The server speaks first: INFO {...}
-async function natsHasJetStream() {
-  const line = await new Promise((resolve, reject) => {
-    const socket = connect(4222, process.env.NATS);
-    socket.setTimeout(5000, () => socket.destroy(new Error("NATS said nothing for 5 s")));
+// What a server says that speaks first.
+function greetingOf(host, port) {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, host);
+    socket.setTimeout(5000, () => socket.destroy(new Error(`${host}:${port} said nothing for 5 s`)));
     socket.once("error", reject);
     socket.once("data", (bytes) => {
       socket.destroy();
       resolve(bytes.toString("utf8"));
     });
   });
+}
+
+// Pools are known from the operator's figures: this pod may read nothing at the API server.
+async function poolsTakeMail() {
+  const text = await (await fetch(`http://${process.env.OPERATOR}:8080/metrics`)).text();
+  const wanted = text.matchAll(
+    /^mailboat_pool_replicas\{namespace="(.*)",pool="(.*)",state="desired"\} [1-9]/gm,
+  );
+  for (const [, namespace, pool] of wanted) {
+    const said = await greetingOf(`mailboat-${pool}.${namespace}`, 25).catch((cause) => {
+      throw new Error(
+        `the pool ${namespace}/${pool} takes no mail: kubectl describe -n ${namespace} mpool/${pool}`,
+        { cause },
+      );
+    });
+    if (!said.startsWith("220 "))
+      throw new Error(`the pool ${namespace}/${pool}: expected 220, got ${said.trim()}`);
+  }
+}
+
+// INFO {...}
+async function natsHasJetStream() {
+  const line = await greetingOf(process.env.NATS, 4222);
   const info = JSON.parse(line.slice(5, line.indexOf("\r\n")));
   if (info.jetstream !== true) throw new Error(`NATS ${info.version} has no JetStream`);
 }
@@ -43,6 +66,7 @@ async function natsHasJetStream() {
 const checks = [["kinds are served", kindsAreServed]];
 if (process.env.OPERATOR) checks.push(["the operator is ready", operatorIsReady]);
 if (process.env.NATS) checks.push(["NATS has JetStream", natsHasJetStream]);
+if (process.env.OPERATOR) checks.push(["pools take mail", poolsTakeMail]);
 
 for (const [name, check] of checks) {
   const until = Date.now() + patience;
