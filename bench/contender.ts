@@ -1,8 +1,14 @@
 /** What a benchmark needs of a mail path: start it towards the sink, know its processes, stop it. Types only. */
+import type { RunKeys } from "./keys.ts";
 import type { Scenario } from "./scenarios.ts";
+
+/** What a 250 promises: "os", that the page cache has the message; "disk", that the disk has it. */
+export type Durability = "os" | "disk";
 
 export interface StartOptions {
   readonly scenario: Scenario;
+  readonly durability: Durability;
+  readonly keys: RunKeys;
   readonly sinkPort: number;
   readonly pods: number;
   /** An empty folder for its state. */
@@ -12,8 +18,12 @@ export interface StartOptions {
 
 export interface RunningPath {
   readonly smtpPort: number;
+  /** Of a peer: those that run now. */
   readonly podPids: readonly number[];
-  readonly natsPid: number;
+  /** Undefined for peers, which keep their own queue. */
+  readonly natsPid: number | undefined;
+  /** CPU-seconds of all that ever ran in it, where processes come and go; else those of `podPids` are counted. */
+  cpuSeconds?(): number;
   stop(): Promise<void>;
 }
 

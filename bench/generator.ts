@@ -49,6 +49,7 @@ export async function generate(load: Load): Promise<Generated> {
     ["-d", scenario.domains.join(",")],
     ["-R", load.ratePerSecond],
     ["-s", "sender@tenant1.example"],
+    ...(scenario.tls ? [["-x"]] : []),
     ["-o", load.timesFile],
   ];
   const child = startChild(load.program, args.flat().map(String));

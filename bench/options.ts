@@ -1,5 +1,6 @@
 /** The command line of the benchmark. Throws Error on what it cannot use. */
 import { parseArgs } from "node:util";
+import type { Durability } from "./contender.ts";
 import {
   type ContenderName,
   contenderNames,
@@ -13,9 +14,18 @@ type Task = "compare" | "check" | "soak" | "profile" | "help";
 export interface Options {
   readonly task: Task;
   readonly scenarios: readonly Scenario[];
+  /** The first of `podCounts`. */
   readonly pods: number;
+  readonly podCounts: readonly number[];
   readonly repetitions: number;
-  readonly only: ContenderName | undefined;
+  /** Empty = all that the scenario has. */
+  readonly only: readonly ContenderName[];
+  readonly peers: boolean;
+  /** Path of KumoMTA's program. */
+  readonly kumod: string | undefined;
+  readonly durability: Durability;
+  /** File for the report. */
+  readonly report: string | undefined;
   readonly json: boolean;
 }
 
@@ -24,9 +34,13 @@ export const usage = `npm run bench -- [options]
   --messages N        in place of the scenario's
   --size BYTES        in place of the scenario's
   --rate N            messages per second in place of the scenario's; 0 = as fast as they are accepted
-  --pods N            pods, and processes of the stock path (default 2)
+  --pods N            pods, and processes of the stock path (default 2); 1,2,4 = each in turn, of the product alone
   --repetitions N     of each contender, interleaved (default 3)
-  --only NAME         one of: ${contenderNames.join(", ")}
+  --only NAME         one of: ${contenderNames.join(", ")}; may be repeated
+  --peers             also Haraka (npm), Postfix and Exim (Debian's packages), unpacked into the user's cache; needs root
+  --kumod PATH        also KumoMTA, whose program this is
+  --synced            each message is on the disk before its 250
+  --report FILE       write the tables with plots as one HTML file
   --json              one JSON object to standard output, progress to standard error
   --check             compare with the committed ratios to the stock path; fails when a part is 25 % dearer
   --soak N            N messages through the product at the rate of "paced", memory sampled each second
@@ -43,7 +57,11 @@ export function readOptions(args: readonly string[]): Options {
       rate: { type: "string" },
       pods: { type: "string" },
       repetitions: { type: "string" },
-      only: { type: "string" },
+      only: { type: "string", multiple: true },
+      peers: { type: "boolean" },
+      kumod: { type: "string" },
+      synced: { type: "boolean" },
+      report: { type: "string" },
       json: { type: "boolean" },
       check: { type: "boolean" },
       soak: { type: "string" },
@@ -68,6 +86,8 @@ export function readOptions(args: readonly string[]): Options {
           : values.check === true
             ? "check"
             : "compare";
+  const podCounts = (values.pods ?? "2").split(",").map((text) => whole("pods", text, 1));
+  const kumod = values.kumod;
   return {
     task,
     scenarios: names.map(named).map((scenario) => ({
@@ -76,9 +96,14 @@ export function readOptions(args: readonly string[]): Options {
       ...(bytes === undefined ? {} : { bytes }),
       ...(ratePerSecond === undefined ? {} : { ratePerSecond }),
     })),
-    pods: whole("pods", values.pods, 1) ?? 2,
+    pods: podCounts[0] ?? 2,
+    podCounts,
     repetitions: whole("repetitions", values.repetitions, 1) ?? 3,
-    only: contender(values.only),
+    only: (values.only ?? []).map(contender),
+    peers: values.peers === true || kumod !== undefined,
+    kumod,
+    durability: values.synced === true ? "disk" : "os",
+    report: values.report,
     json: values.json === true,
   };
 }
@@ -89,13 +114,14 @@ function named(name: string): Scenario {
   throw new Error(`Cannot run ${name}: expected one of ${scenarios.map((one) => one.name).join(", ")}`);
 }
 
-function contender(name: string | undefined): ContenderName | undefined {
-  if (name === undefined) return undefined;
+function contender(name: string): ContenderName {
   const found = contenderNames.find((one) => one === name);
   if (found !== undefined) return found;
   throw new Error(`Cannot use --only ${name}: expected one of ${contenderNames.join(", ")}`);
 }
 
+function whole(option: string, text: string, least: number): number;
+function whole(option: string, text: string | undefined, least: number): number | undefined;
 function whole(option: string, text: string | undefined, least: number): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);

@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { startChild } from "./child.ts";
+import { findNatsServer } from "#operator/local/nats-binary.ts";
+import { type NatsServer, startNatsServer } from "#operator/local/nats-server.ts";
 import type { Contender, RunningPath, StartOptions } from "./contender.ts";
+import { senderDomain } from "./keys.ts";
 
 const launcher = fileURLToPath(new URL("../operator/cli/mailboat.mjs", import.meta.url));
 const readyMs = 60_000;
@@ -12,7 +15,7 @@ const readyMs = 60_000;
 const readySchema = z.object({
   ready: z.literal(true),
   smtp: z.string(),
-  pids: z.object({ nats: z.number(), pods: z.record(z.string(), z.number()) }),
+  pids: z.object({ nats: z.number().optional(), pods: z.record(z.string(), z.number()) }),
 });
 
 export const product: Contender = {
@@ -33,23 +36,41 @@ export const product: Contender = {
       "--pods",
       String(options.pods),
     ];
+    const ownNats = await startSyncedNats(options);
     const child = startChild(
       process.execPath,
-      [launcher, ...args, "--json", ...ports],
+      [launcher, ...args, "--json", ...ports, ...(ownNats === undefined ? [] : ["--nats", ownNats.url])],
       options.env === undefined ? {} : { env: options.env },
     );
-    const ready = await readyOf(() => child.nextLine(readyMs)).catch(async (error: unknown) => {
+    const stop = async (): Promise<void> => {
       await child.stop();
+      await ownNats?.stop();
+    };
+    const ready = await readyOf(() => child.nextLine(readyMs)).catch(async (error: unknown) => {
+      await stop();
       throw error;
     });
     return {
       smtpPort: Number(ready.smtp.slice(ready.smtp.lastIndexOf(":") + 1)),
       podPids: Object.values(ready.pids.pods),
-      natsPid: ready.pids.nats,
-      stop: () => child.stop(),
+      natsPid: ownNats?.pid ?? ready.pids.nats,
+      stop,
     };
   },
 };
+
+/** The launcher's own server leaves syncing to the kernel. */
+async function startSyncedNats({ durability, folder }: StartOptions): Promise<NatsServer | undefined> {
+  if (durability === "os") return undefined;
+  const { path: binary } = await findNatsServer({ env: process.env });
+  return startNatsServer({
+    binary,
+    storeDir: join(folder, "nats"),
+    host: "127.0.0.1",
+    port: 0,
+    sync: "always",
+  });
+}
 
 async function readyOf(nextLine: () => Promise<string>): Promise<z.infer<typeof readySchema>> {
   for (;;) {
@@ -61,18 +82,19 @@ async function readyOf(nextLine: () => Promise<string>): Promise<z.infer<typeof 
 }
 
 /** One tenant without a rate, whom loopback is; one rule for all mail. JSON is YAML. */
-function resourcesFor({ scenario, sinkPort, pods }: StartOptions): string {
+function resourcesFor({ scenario, keys: { dkim }, sinkPort, pods }: StartOptions): string {
+  const metadata = { name: "bench", namespace: "mail" };
   const kind = (name: string, spec: object): string =>
-    JSON.stringify({
-      apiVersion: "mailboat.dev/v1alpha1",
-      kind: name,
-      metadata: { name: "bench", namespace: "mail" },
-      spec,
-    });
+    JSON.stringify({ apiVersion: "mailboat.dev/v1alpha1", kind: name, metadata, spec });
+  const signed =
+    dkim === undefined
+      ? {}
+      : { dkim: [{ selector: dkim.selector, secretRef: { name: metadata.name, key: "tls.key" } }] };
   const rule = {
     name: "all",
     match: { domains: ["*"] },
     limits: { connections: scenario.nextHopConnections, messagesPerConnection: 1_000_000 },
+    ...(scenario.tls ? { tls: { mode: "Required" } } : {}),
     // A 4xx of the next hop is tried again soon: the benchmark waits for it.
     retry: { first: "1s", max: "2s" },
     routes: [{ host: "127.0.0.1", port: sinkPort }],
@@ -87,6 +109,16 @@ function resourcesFor({ scenario, sinkPort, pods }: StartOptions): string {
       trafficShapeRefs: [{ name: "bench" }],
     }),
     kind("TrafficShape", { rules: [rule] }),
-    kind("Tenant", { poolRef: { name: "bench" }, domains: [{ name: "tenant1.example" }] }),
+    kind("Tenant", { poolRef: { name: "bench" }, domains: [{ name: senderDomain, ...signed }] }),
+    ...(dkim === undefined
+      ? []
+      : [
+          JSON.stringify({
+            apiVersion: "v1",
+            kind: "Secret",
+            metadata,
+            stringData: { "tls.key": dkim.pem },
+          }),
+        ]),
   ].join("\n---\n");
 }

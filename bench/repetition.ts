@@ -5,17 +5,23 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Audit, audit } from "./audit.ts";
 import type { Tools } from "./build.ts";
-import type { Contender, RunningPath } from "./contender.ts";
+import type { Contender, Durability, RunningPath } from "./contender.ts";
 import { generate } from "./generator.ts";
+import { makeKeys, type RunKeys } from "./keys.ts";
 import type { Scenario } from "./scenarios.ts";
 import { type Sink, type SinkCounts, startSink } from "./sink.ts";
-import { cpuSecondsOf, usageOf } from "./usage.ts";
+import { cpuSecondsOf, type Usage, usageOf } from "./usage.ts";
 
 export interface RunOptions {
   readonly tools: Tools;
   readonly contender: Contender;
+  /** Its name in the tables; default the contender's. */
+  readonly label?: string;
+  readonly isPeer?: boolean;
   readonly scenario: Scenario;
   readonly pods: number;
+  /** Default "os". */
+  readonly durability?: Durability;
   /** Messages before the measurement. */
   readonly warmUp: number;
   readonly env?: NodeJS.ProcessEnv;
@@ -25,6 +31,8 @@ export interface RunOptions {
 
 export interface Measurement {
   readonly contender: string;
+  /** Neither the product nor the stock path. */
+  readonly isPeer: boolean;
   readonly scenario: string;
   readonly messages: number;
   /** Of the machine, over the last minute, before the start. */
@@ -40,8 +48,9 @@ export interface Measurement {
     readonly sink: number;
   };
   readonly podBytes: readonly { readonly resident: number; readonly peak: number }[];
-  readonly natsBytes: number;
-  readonly writtenBytesPerMessage: number;
+  /** Undefined for a peer without nats-server, as what it writes is. */
+  readonly natsBytes: number | undefined;
+  readonly writtenBytesPerMessage: number | undefined;
   readonly maxLagMs: number;
   readonly audit: Audit & {
     readonly duplicates: number;
@@ -63,9 +72,11 @@ export async function measure(options: RunOptions): Promise<Measurement> {
     const { tools, scenario } = options;
     const timesFile = join(folder, "sink.times");
     const { nextHop, recipients } = scenario;
-    const sink = await startSink({ program: tools.sink, nextHop, recipients, timesFile });
+    const keys = await makeKeys(folder, scenario);
+    const certificate = keys.sink;
+    const sink = await startSink({ program: tools.sink, nextHop, recipients, timesFile, certificate });
     try {
-      return { ...(await withPath(options, { folder, sink })), loadBefore };
+      return { ...(await withPath(options, { folder, sink, keys })), loadBefore };
     } finally {
       await sink.stop();
     }
@@ -76,12 +87,12 @@ export async function measure(options: RunOptions): Promise<Measurement> {
 
 async function withPath(
   options: RunOptions,
-  { folder, sink }: Omit<Started, "running">,
+  { folder, sink, keys }: Omit<Started, "running"> & { readonly keys: RunKeys },
 ): Promise<Omit<Measurement, "loadBefore">> {
-  const { contender, scenario, pods, env } = options;
+  const { contender, scenario, pods, env, durability = "os" } = options;
   const pathFolder = join(folder, "path");
   await mkdir(pathFolder);
-  const start = { scenario, sinkPort: sink.port, pods, folder: pathFolder };
+  const start = { scenario, durability, keys, sinkPort: sink.port, pods, folder: pathFolder };
   const running = await contender.start(env === undefined ? start : { ...start, env });
   try {
     return await load(options, { folder, sink, running });
@@ -129,18 +140,23 @@ async function load(
   await delay(settleMs);
   const after = snapshot(running, sink);
   const { counts, completeAt } = await sink.end();
+  if (scenario.dkim && counts.signed < counts.messages)
+    throw new Error(
+      `Cannot use this run of ${contender.name}: expected all ${counts.messages} messages to be signed, got ${counts.signed}`,
+    );
 
   const perThousand = (seconds: number): number => (seconds / messages) * 1000;
   const { firstId, acceptedAt, uncertain } = generated;
   return {
-    contender: contender.name,
+    contender: options.label ?? contender.name,
+    isPeer: options.isPeer ?? false,
     scenario: scenario.name,
     messages,
     deliveredPerSecond,
     acceptedPerSecond: messages / (generated.lastAcceptedAt - generated.startedAt),
     cpu: {
       pods: perThousand(after.pods - before.pods),
-      nats: perThousand(after.nats.cpuSeconds - before.nats.cpuSeconds),
+      nats: perThousand((after.nats?.cpuSeconds ?? 0) - (before.nats?.cpuSeconds ?? 0)),
       generator: perThousand(generated.cpuSeconds),
       sink: perThousand(after.sink - before.sink),
     },
@@ -148,8 +164,11 @@ async function load(
       const { residentBytes, peakResidentBytes } = usageOf(pid);
       return { resident: residentBytes, peak: peakResidentBytes };
     }),
-    natsBytes: after.nats.residentBytes,
-    writtenBytesPerMessage: (after.nats.writtenBytes - before.nats.writtenBytes) / messages,
+    natsBytes: after.nats?.residentBytes,
+    writtenBytesPerMessage:
+      after.nats === undefined || before.nats === undefined
+        ? undefined
+        : (after.nats.writtenBytes - before.nats.writtenBytes) / messages,
     maxLagMs: generated.maxLagMs,
     audit: {
       ...audit({ firstId, acceptedAt, completeAt }),
@@ -161,13 +180,16 @@ async function load(
   };
 }
 
-function snapshot(
-  running: RunningPath,
-  sink: Sink,
-): { pods: number; nats: ReturnType<typeof usageOf>; sink: number } {
+interface Snapshot {
+  readonly pods: number;
+  readonly nats: Usage | undefined;
+  readonly sink: number;
+}
+
+function snapshot(running: RunningPath, sink: Sink): Snapshot {
   return {
-    pods: cpuSecondsOf(running.podPids),
-    nats: usageOf(running.natsPid),
+    pods: running.cpuSeconds?.() ?? cpuSecondsOf(running.podPids),
+    nats: running.natsPid === undefined ? undefined : usageOf(running.natsPid),
     sink: cpuSecondsOf([sink.pid]),
   };
 }

@@ -6,7 +6,8 @@ import { type Spread, spreadOf } from "./statistics.ts";
 interface Row {
   readonly label: string;
   readonly digits: number;
-  read(measurement: Measurement): number;
+  /** Undefined = it has no such thing. */
+  read(measurement: Measurement): number | undefined;
 }
 
 const mebibyte = 2 ** 20;
@@ -15,13 +16,17 @@ const most = (values: readonly number[]): number => Math.max(...values);
 const rows: readonly Row[] = [
   { label: "delivered, messages/s", digits: 0, read: (one) => one.deliveredPerSecond },
   { label: "accepted, messages/s", digits: 0, read: (one) => one.acceptedPerSecond },
-  { label: "CPU-s per 1,000: pods", digits: 3, read: ({ cpu }) => cpu.pods },
-  { label: "CPU-s per 1,000: nats-server", digits: 3, read: ({ cpu }) => cpu.nats },
-  { label: "CPU-s per 1,000: pods + nats-server", digits: 3, read: pathCpu },
+  { label: "CPU-s per 1,000: pods", digits: 3, read: ({ cpu, isPeer }) => (isPeer ? undefined : cpu.pods) },
+  {
+    label: "CPU-s per 1,000: nats-server",
+    digits: 3,
+    read: ({ cpu, isPeer }) => (isPeer ? undefined : cpu.nats),
+  },
+  { label: "CPU-s per 1,000: all of the path", digits: 3, read: pathCpu },
   { label: "  (generator)", digits: 3, read: ({ cpu }) => cpu.generator },
   { label: "  (sink)", digits: 3, read: ({ cpu }) => cpu.sink },
   {
-    label: "RSS of the largest pod, MB",
+    label: "RSS of the largest process (not nats-server), MB",
     digits: 0,
     read: ({ podBytes }) => most(podBytes.map((pod) => pod.resident)) / mebibyte,
   },
@@ -30,19 +35,27 @@ const rows: readonly Row[] = [
     digits: 0,
     read: ({ podBytes }) => most(podBytes.map((pod) => pod.peak)) / mebibyte,
   },
-  { label: "RSS of nats-server, MB", digits: 0, read: ({ natsBytes }) => natsBytes / mebibyte },
-  { label: "nats-server wrote, KB a message", digits: 1, read: (one) => one.writtenBytesPerMessage / 1024 },
+  { label: "RSS of nats-server, MB", digits: 0, read: ({ natsBytes }) => scaled(natsBytes, mebibyte) },
+  {
+    label: "nats-server wrote, KB a message",
+    digits: 1,
+    read: (one) => scaled(one.writtenBytesPerMessage, 1024),
+  },
   { label: "accepted → delivered, ms: p50", digits: 1, read: ({ audit }) => audit.latencyMs.p50 },
   { label: "  p95", digits: 1, read: ({ audit }) => audit.latencyMs.p95 },
   { label: "  p99", digits: 1, read: ({ audit }) => audit.latencyMs.p99 },
 ];
 
+function scaled(value: number | undefined, unit: number): number | undefined {
+  return value === undefined ? undefined : value / unit;
+}
+
 /** CPU-seconds per 1,000 messages of everything that a user would have to run. */
-function pathCpu({ cpu }: Measurement): number {
+export function pathCpu({ cpu }: Measurement): number {
   return cpu.pods + cpu.nats;
 }
 
-export function describeScenario(scenario: Scenario, pods: number): string {
+export function describeScenario(scenario: Scenario, pods: number | string): string {
   const { name, about, messages, bytes, connections, ratePerSecond } = scenario;
   const pace = ratePerSecond > 0 ? `at ${ratePerSecond}/s` : "unpaced";
   return `${name}: ${about}; ${messages.toLocaleString("en")} messages of ${bytes} bytes ${pace}, ${connections} connections, ${pods} pods`;
@@ -59,7 +72,9 @@ export function scenarioTable(measurements: readonly Measurement[]): string {
 }
 
 function cell(row: Row, runs: readonly Measurement[]): string {
-  const { median, least, most: highest } = spreadOf(runs.map((run) => row.read(run)));
+  const values = runs.flatMap((run) => row.read(run) ?? []);
+  if (values.length === 0) return "–";
+  const { median, least, most: highest } = spreadOf(values);
   const text = (value: number): string =>
     value.toLocaleString("en", { minimumFractionDigits: row.digits, maximumFractionDigits: row.digits });
   return runs.length === 1 ? text(median) : `${text(median)} (${text(least)}–${text(highest)})`;

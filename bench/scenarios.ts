@@ -1,7 +1,10 @@
 /** What is measured, as data. Pure. */
 
-export const contenderNames = ["mailboat", "stock"] as const;
+/** The product first: the others are compared with it. */
+export const contenderNames = ["mailboat", "stock", "haraka", "postfix", "exim", "kumomta"] as const;
 export type ContenderName = (typeof contenderNames)[number];
+/** Run when nothing else is asked for; the others with --peers. */
+export const ownContenders: readonly ContenderName[] = ["mailboat", "stock"];
 
 /** How the generator talks: see c/generator.c. */
 type SendMode = "lock" | "pipe" | "pipex" | "bdat";
@@ -34,8 +37,12 @@ export interface Scenario {
   /** To the next hop, all pods together. */
   readonly nextHopConnections: number;
   readonly nextHop: NextHop;
-  /** The stock path sends a refused message again only after a minute: it is left out where that is the point. */
-  readonly contenders: readonly ContenderName[];
+  /** STARTTLS from the generator to the path, and from the path to the sink. */
+  readonly tls: boolean;
+  /** The path signs with an RSA key of 2048 bits. */
+  readonly dkim: boolean;
+  /** Who is not run, and why: the table says so. */
+  readonly leftOut: Readonly<Partial<Record<ContenderName, string>>>;
 }
 
 const plain = {
@@ -48,8 +55,23 @@ const plain = {
   domains: ["sink.test"],
   nextHopConnections: 20,
   nextHop: { delayMs: 0, refusedShare: 0, messagesPerConnection: 0 },
-  contenders: contenderNames,
+  tls: false,
+  dkim: false,
+  leftOut: {},
 } as const satisfies Omit<Scenario, "name" | "about" | "messages">;
+
+const withoutChunking = {
+  stock: "smtp-server does not offer CHUNKING",
+  haraka: "does not offer CHUNKING",
+  kumomta: "does not offer CHUNKING",
+};
+const retrySchedule = "what would be measured is its retry schedule, which is not as short";
+const withOwnRetrySchedule = {
+  haraka: retrySchedule,
+  postfix: retrySchedule,
+  exim: retrySchedule,
+  kumomta: retrySchedule,
+};
 
 export const scenarios: readonly Scenario[] = [
   { ...plain, name: "burst", about: "as fast as it is accepted", messages: 20_000 },
@@ -59,6 +81,13 @@ export const scenarios: readonly Scenario[] = [
     about: "100,000 a minute, evenly spaced",
     messages: 25_000,
     ratePerSecond: 1667,
+  },
+  {
+    ...plain,
+    name: "paced-1000",
+    about: "1,000 a second, evenly spaced",
+    messages: 15_000,
+    ratePerSecond: 1000,
   },
   { ...plain, name: "small", about: "a burst of 2 KB messages", messages: 20_000, bytes: 2048 },
   { ...plain, name: "large", about: "a burst of 100 KB messages", messages: 4000, bytes: 102_400 },
@@ -76,7 +105,7 @@ export const scenarios: readonly Scenario[] = [
     about: "envelope and text in one write (CHUNKING)",
     messages: 20_000,
     mode: "bdat",
-    contenders: ["mailboat"],
+    leftOut: { ...withoutChunking },
   },
   {
     ...plain,
@@ -97,10 +126,29 @@ export const scenarios: readonly Scenario[] = [
   {
     ...plain,
     name: "refusing-hop",
-    about: "a next hop that refuses every tenth message for now and closes after 100",
+    about:
+      "a next hop that refuses every tenth message for now (451), and says 421 after 100 on a connection",
     messages: 10_000,
     nextHop: { delayMs: 0, refusedShare: 0.1, messagesPerConnection: 100 },
-    contenders: ["mailboat"],
+    leftOut: { ...withOwnRetrySchedule },
+  },
+  {
+    ...plain,
+    name: "dkim",
+    about: "a burst, signed with rsa-2048",
+    messages: 10_000,
+    dkim: true,
+    leftOut: { postfix: "signs only through a milter" },
+  },
+  { ...plain, name: "tls", about: "a burst with STARTTLS on both sides", messages: 20_000, tls: true },
+  {
+    ...plain,
+    name: "tls-dkim",
+    about: "a burst with STARTTLS on both sides, signed with rsa-2048",
+    messages: 10_000,
+    tls: true,
+    dkim: true,
+    leftOut: { postfix: "signs only through a milter" },
   },
 ];
 

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { startChild } from "./child.ts";
 import { doublesAt } from "./generator.ts";
+import type { CertificateFiles } from "./keys.ts";
 import type { NextHop } from "./scenarios.ts";
 
 const countsSchema = z.object({
@@ -15,6 +16,8 @@ const countsSchema = z.object({
   /** Recipients that came once too often. */
   duplicates: z.number(),
   deferred: z.number(),
+  /** Messages with a DKIM-Signature, those that were then refused included. */
+  signed: z.number(),
   busiestSecond: z.number(),
   lastAt: z.number(),
 });
@@ -39,6 +42,8 @@ export async function startSink(options: {
   /** Recipients of an id. */
   readonly recipients: number;
   readonly timesFile: string;
+  /** Absent = no TLS. */
+  readonly certificate: CertificateFiles | undefined;
 }): Promise<Sink> {
   const { delayMs, refusedShare, messagesPerConnection } = options.nextHop;
   const args = [
@@ -49,6 +54,8 @@ export async function startSink(options: {
     ["-f", refusedShare],
     ["-q", messagesPerConnection],
   ];
+  const { certificate } = options;
+  if (certificate !== undefined) args.push(["-T", certificate.cert], ["-K", certificate.key]);
   const child = startChild(options.program, args.flat().map(String));
   const { listening } = z.object({ listening: z.number() }).parse(JSON.parse(await child.nextLine(answerMs)));
   const nextCounts = async (): Promise<SinkCounts> =>

@@ -60,7 +60,7 @@ function startSampling(
   running: RunningPath,
   say: (line: string) => void,
 ): { series: readonly Series[]; stop(): void } {
-  const pids = [...running.podPids, running.natsPid];
+  const pids = [...running.podPids, ...(running.natsPid === undefined ? [] : [running.natsPid])];
   const series = pids.map((_, index) => ({
     name: index < running.podPids.length ? `pod ${index}` : "nats-server",
     bytes: new Array<number>(),

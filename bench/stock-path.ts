@@ -1,7 +1,8 @@
 /**
  * The yardstick: the same path from the packages as they come, with no features: smtp-server, js.publish, consume, a
- * nodemailer connection kept open, ack. Logs what fails; JetStream delivers that again after a minute.
+ * nodemailer connection kept open, ack. What fails is tried again after a second.
  */
+import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import {
   AckPolicy,
@@ -12,10 +13,12 @@ import {
   StorageType,
 } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
+import DKIM from "nodemailer/lib/dkim";
 import SMTPConnection from "nodemailer/lib/smtp-connection";
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from "smtp-server";
 
 const ackWaitNs = 60e9;
+const retryMs = 1000;
 const maxMessageBytes = 52_428_800;
 
 /** The envelope travels before the message: a length of 4 bytes, then JSON. */
@@ -31,6 +34,11 @@ async function main(): Promise<void> {
       sink: { type: "string", default: "2526" },
       nats: { type: "string", default: "nats://127.0.0.1:4222" },
       connections: { type: "string", default: "10" },
+      certificate: { type: "string" },
+      key: { type: "string" },
+      dkim: { type: "string" },
+      domain: { type: "string", default: "" },
+      selector: { type: "string", default: "" },
     },
   });
   const nc = await connect({ servers: values.nats });
@@ -50,18 +58,35 @@ async function main(): Promise<void> {
   });
   const js = jetstream(nc, { timeout: 30_000 });
 
-  const connections = new ConnectionPool(Number(values.sink), Number(values.connections));
+  const tls =
+    values.certificate === undefined || values.key === undefined
+      ? undefined
+      : { cert: await readFile(values.certificate), key: await readFile(values.key) };
+  const signer =
+    values.dkim === undefined
+      ? undefined
+      : new DKIM({
+          domainName: values.domain,
+          keySelector: values.selector,
+          privateKey: await readFile(values.dkim, "utf8"),
+        });
+  const connections = new ConnectionPool({
+    port: Number(values.sink),
+    limit: Number(values.connections),
+    withTls: tls !== undefined,
+  });
   const consumer = await js.consumers.get("QUEUE", "DELIVERY");
   await consumer.consume({
     max_messages: 500,
     callback: (message) => {
-      deliver(message, connections).catch((error: unknown) => console.error("not delivered", String(error)));
+      deliver(message, connections, signer).catch(() => message.nak(retryMs));
     },
   });
 
   const server = new SMTPServer({
     name: "out.bench.test",
-    disabledCommands: ["AUTH", "STARTTLS"],
+    disabledCommands: tls === undefined ? ["AUTH", "STARTTLS"] : ["AUTH"],
+    ...tls,
     disableReverseLookup: true,
     logger: false,
     size: maxMessageBytes,
@@ -96,7 +121,7 @@ async function collect(stream: SMTPServerDataStream, session: SMTPServerSession)
   return Buffer.concat([length, encoded, Buffer.from(trace), ...parts]);
 }
 
-async function deliver(message: JsMsg, connections: ConnectionPool): Promise<void> {
+async function deliver(message: JsMsg, connections: ConnectionPool, signer: DKIM | undefined): Promise<void> {
   const stored = Buffer.from(message.data.buffer, message.data.byteOffset, message.data.length);
   const bodyAt = 4 + stored.readUInt32LE(0);
   // Our own bytes, written by `collect`.
@@ -106,7 +131,8 @@ async function deliver(message: JsMsg, connections: ConnectionPool): Promise<voi
     (connection) =>
       new Promise<void>((resolve, reject) => {
         const { from, to } = envelope;
-        connection.send({ from, to: [...to], size: body.length }, body, (error) =>
+        const text = signer === undefined ? body : signer.sign(body);
+        connection.send({ from, to: [...to], size: body.length }, text, (error) =>
           error === null ? resolve() : reject(error),
         );
       }),
@@ -114,47 +140,51 @@ async function deliver(message: JsMsg, connections: ConnectionPool): Promise<voi
   message.ack();
 }
 
-/** Connections to the next hop that stay open; a caller waits while all are in use. */
+/** Connections to the next hop that stay open until they fail; a caller waits while all are in use. */
 class ConnectionPool {
-  readonly #port: number;
-  readonly #limit: number;
+  readonly #options: { readonly port: number; readonly limit: number; readonly withTls: boolean };
   readonly #free: SMTPConnection[] = [];
-  readonly #waiting: ((connection: SMTPConnection) => void)[] = [];
-  #open = 0;
+  readonly #waiting: (() => void)[] = [];
+  readonly #failed = new WeakSet<SMTPConnection>();
+  #inUse = 0;
 
-  constructor(port: number, limit: number) {
-    this.#port = port;
-    this.#limit = limit;
+  constructor(options: { readonly port: number; readonly limit: number; readonly withTls: boolean }) {
+    this.#options = options;
   }
 
   async use(task: (connection: SMTPConnection) => Promise<void>): Promise<void> {
-    const connection = await this.#take();
+    if (this.#inUse >= this.#options.limit) await new Promise<void>((free) => this.#waiting.push(free));
+    else this.#inUse++;
     try {
-      await task(connection);
+      const connection = this.#free.pop() ?? (await this.#connect());
+      try {
+        await task(connection);
+      } finally {
+        if (!this.#failed.has(connection)) this.#free.push(connection);
+      }
     } finally {
       const next = this.#waiting.shift();
-      if (next === undefined) this.#free.push(connection);
-      else next(connection);
+      if (next === undefined) this.#inUse--;
+      else next();
     }
   }
 
-  #take(): Promise<SMTPConnection> {
-    const free = this.#free.pop();
-    if (free !== undefined) return Promise.resolve(free);
+  #connect(): Promise<SMTPConnection> {
+    const { port, withTls } = this.#options;
+    const connection = new SMTPConnection({
+      host: "127.0.0.1",
+      port,
+      name: "out.bench.test",
+      ...(withTls ? { requireTLS: true, tls: { rejectUnauthorized: false } } : { ignoreTLS: true }),
+      logger: false,
+    });
     return new Promise((resolve, reject) => {
-      if (this.#open >= this.#limit) {
-        this.#waiting.push(resolve);
-        return;
-      }
-      this.#open++;
-      const connection = new SMTPConnection({
-        host: "127.0.0.1",
-        port: this.#port,
-        name: "out.bench.test",
-        ignoreTLS: true,
-        logger: false,
-      });
       connection.on("error", reject);
+      connection.on("end", () => {
+        this.#failed.add(connection);
+        const place = this.#free.indexOf(connection);
+        if (place >= 0) this.#free.splice(place, 1);
+      });
       connection.connect((error) =>
         error === undefined || error === null ? resolve(connection) : reject(error),
       );

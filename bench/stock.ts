@@ -1,18 +1,18 @@
 /** The stock packages as a contender: processes of stock-path.ts that share a port, beside the same nats-server. Throws Error when one does not get ready. */
 import { fileURLToPath } from "node:url";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { findNatsServer } from "#operator/local/nats-binary.ts";
 import { startNatsServer } from "#operator/local/nats-server.ts";
 import { type Child, startChild } from "./child.ts";
 import type { Contender, RunningPath } from "./contender.ts";
+import { freePort } from "./free-port.ts";
 
 const program = fileURLToPath(new URL("stock-path.ts", import.meta.url));
 const readyMs = 30_000;
 
 export const stock: Contender = {
   name: "stock",
-  async start({ scenario, sinkPort, pods, folder, env }): Promise<RunningPath> {
+  async start({ scenario, durability, keys, sinkPort, pods, folder, env }): Promise<RunningPath> {
     const { path: binary } = await findNatsServer({ env: process.env });
     // The product's own server, with the configuration that local mode gives it: equal durability.
     const nats = await startNatsServer({
@@ -20,6 +20,7 @@ export const stock: Contender = {
       storeDir: join(folder, "nats"),
       host: "127.0.0.1",
       port: 0,
+      sync: durability === "disk" ? "always" : "os",
     });
     const killNats = (): void => void process.kill(nats.pid, "SIGTERM");
     process.once("exit", killNats);
@@ -32,9 +33,14 @@ export const stock: Contender = {
     try {
       const port = await freePort();
       const each = Math.max(1, Math.ceil(scenario.nextHopConnections / pods));
-      const args = ["--port", port, "--sink", sinkPort, "--nats", nats.url, "--connections", each].map(
-        String,
-      );
+      const { server, dkim } = keys;
+      const args = [
+        ["--port", port, "--sink", sinkPort, "--nats", nats.url, "--connections", each],
+        server === undefined ? [] : ["--certificate", server.cert, "--key", server.key],
+        dkim === undefined ? [] : ["--dkim", dkim.file, "--domain", dkim.domain, "--selector", dkim.selector],
+      ]
+        .flat()
+        .map(String);
       for (let pod = 0; pod < pods; pod++)
         children.push(startChild(process.execPath, [program, ...args], env === undefined ? {} : { env }));
       await Promise.all(children.map((child) => child.nextLine(readyMs)));
@@ -45,16 +51,3 @@ export const stock: Contender = {
     }
   },
 };
-
-/** Free a moment ago; the processes share it, so it must be known before they start. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      const port = typeof address === "object" && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
-  });
-}

@@ -5,27 +5,33 @@
  * generator [-h address] [-p port] [-c connections] [-n messages] [-i first id] [-k messages per connection]
  *           [-l bytes] [-D percent of lines that start with a dot] [-m lock|pipe|pipex|bdat] [-s sender]
  *           [-r recipients] [-d domain,domain...] [-R messages per second] [-u user -P password] [-e resend|report]
- *           [-t seconds] [-o file]
+ *           [-T senders] [-x] [-t seconds] [-o file]
  *  -m  lock: one command a round trip; pipe: the envelope in one, the text in the next; pipex: the next envelope goes
  *      with the text; bdat: envelope and text in one
  *  -R  in even steps, looked at each millisecond; without it as fast as the server answers
+ *  -T  so many senders, at most 100000: connections in turn log in as user -u with five digits after it, and send as
+ *      sender@tNNNNN.example
+ *  -x  STARTTLS; needs a build with -DBENCH_TLS
  *  -e  what to do about a 4xx: send the message again 100 ms later, or only count it (default resend)
  *  -o  int64 first id, int64 count, then two doubles each by id: when it was sent, when accepted (0 = never)
  */
 #include "common.h"
 #include "session.h"
 
+static long opened;
+
 static void open_connection(struct connection *connection) {
     struct buffer out = connection->out;
     out.start = out.end = 0;
-    *connection = (struct connection){.state = GREETING, .out = out, .id = NO_ID, .next_id = NO_ID};
-    connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (connection->fd < 0) fail("socket");
+    long sender = envelope.senders > 0 ? opened++ % envelope.senders : 0;
+    *connection = (struct connection){.state = GREETING, .out = out, .id = NO_ID, .next_id = NO_ID, .sender = sender};
+    int fd = connection->channel.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (fd < 0) fail("socket");
     int on = 1;
-    setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (connect(connection->fd, (struct sockaddr *)&server, sizeof server) < 0 && errno != EINPROGRESS) connection->is_lost = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (connect(fd, (struct sockaddr *)&server, sizeof server) < 0 && errno != EINPROGRESS) connection->is_lost = 1;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-    epoll_ctl(poll_fd, EPOLL_CTL_ADD, connection->fd, &event);
+    epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
 static void leave_idle(struct connection *connection) {
@@ -41,7 +47,7 @@ static void leave_idle(struct connection *connection) {
 static void close_connection(struct connection *connection) {
     enum state state = connection->state;
     double now = now_seconds();
-    close(connection->fd);
+    channel_close(&connection->channel);
     if (state == IDLE) leave_idle(connection);
     if (state != QUIT) counts.lost_connections++;
     if (state > AUTH) ready_connections--;
@@ -55,17 +61,14 @@ static void close_connection(struct connection *connection) {
 
 static void serve(struct connection *connection, uint32_t events) {
     static char bytes[65536];
-    struct buffer *out = &connection->out;
-    if (events & EPOLLOUT) {
-        ssize_t written = write(connection->fd, out->bytes + out->start, buffer_length(out));
-        if (written > 0) buffer_consume(out, (size_t)written);
-        if (buffer_length(out) == 0) watch_writable(connection, 0);
-    }
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-        ssize_t got = read(connection->fd, bytes, sizeof bytes);
+    if ((events & EPOLLOUT) && write_waiting(connection)) watch_writable(connection, 0);
+    if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR))) return;
+    do {
+        ssize_t got = channel_read(&connection->channel, bytes, sizeof bytes);
         if (got > 0) read_replies(connection, bytes, (size_t)got);
         else if (got == 0 || errno != EAGAIN) connection->is_lost = 1;
-    }
+        else break;
+    } while (connection->channel.tls != NULL && !connection->is_lost);
 }
 
 static void read_domains(char *text) {
@@ -89,7 +92,7 @@ static void read_options(int count, char **arguments) {
     size_t size = 10240;
     int option, dots = 0;
     read_domains(default_domain);
-    while ((option = getopt(count, arguments, "h:p:c:n:i:k:l:D:m:s:r:d:R:u:P:e:t:o:")) != -1) switch (option) {
+    while ((option = getopt(count, arguments, "h:p:c:n:i:k:l:D:m:s:r:d:R:u:P:T:xe:t:o:")) != -1) switch (option) {
         case 'h': options.host = optarg; break;
         case 'p': options.port = (int)number_option('p', optarg, 1, 65535); break;
         case 'c': options.connections = (int)number_option('c', optarg, 1, 60000); break;
@@ -105,6 +108,8 @@ static void read_options(int count, char **arguments) {
         case 'R': options.rate = number_option('R', optarg, 0, 1e7); break;
         case 'u': options.user = optarg; break;
         case 'P': options.password = optarg; break;
+        case 'T': envelope.senders = (long)number_option('T', optarg, 1, 100000); break;
+        case 'x': options.tls = 1; break;
         case 'e': options.resend = strcmp(optarg, "resend") == 0; break;
         case 't': options.stall_seconds = number_option('t', optarg, 1, 1e6); break;
         case 'o': options.times_file = optarg; break;
@@ -112,6 +117,8 @@ static void read_options(int count, char **arguments) {
         }
     if (options.user != NULL && options.password == NULL) options.password = "";
     if (options.connections > options.messages) options.connections = (int)options.messages;
+    if (envelope.senders > 0) envelope.sender = "sender@t00000.example";
+    if (options.tls) channel_load(NULL, NULL);
     envelope.with_data = options.mode != BDAT;
     message = make_message(size, envelope.sender, dots, options.mode == BDAT);
 }

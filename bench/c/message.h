@@ -7,12 +7,21 @@ struct message {
     char *bytes;
     size_t length;
     size_t id_at, time_at, message_id_at; /* where the digits of the stamp are */
+    size_t sender_at;                     /* and those of the sender in From, when there are many */
+};
+
+enum { SENDER_DIGITS = 5 };
+
+/* Whose message is sent: of many senders, the one that the connection is logged in as. */
+struct turn {
+    long id, sender;
 };
 
 struct envelope {
     const char *sender;
     char **domains;
     long domain_count, recipients;
+    long senders; /* 0 = only `sender`; else that many, sender@tNNNNN.example */
     int with_data; /* "DATA" rides along */
 };
 
@@ -60,6 +69,8 @@ static inline struct message make_message(size_t size, const char *from, int dot
     length += body_text(plain + length, size > length + 2 ? size - length : 2, dots);
     struct message message = {.id_at = STAMP_NAME_LENGTH, .time_at = STAMP_NAME_LENGTH + ID_DIGITS + 1};
     message.message_id_at = message.time_at + TIME_DIGITS + sizeof "\r\nMessage-ID: <" - 1;
+    char *sender = memmem(plain, length, "<sender@t", sizeof "<sender@t" - 1);
+    message.sender_at = sender == NULL ? 0 : (size_t)(sender - plain) + sizeof "<sender@t" - 1;
     if (for_bdat) {
         message.bytes = plain;
         message.length = length;
@@ -86,22 +97,27 @@ static inline void stamp(struct message *message, long id, double now) {
     write_digits(message->bytes + message->time_at, TIME_DIGITS, (uint64_t)(now * 1e9));
 }
 
+static inline int mail_command(char *line, size_t room, const struct envelope *envelope, long sender) {
+    if (envelope->senders == 0) return snprintf(line, room, "MAIL FROM:<%s>\r\n", envelope->sender);
+    return snprintf(line, room, "MAIL FROM:<sender@t%0*ld.example>\r\n", SENDER_DIGITS, sender);
+}
+
 /* Commands of the envelope: number 0 is MAIL, then the recipients, then DATA. Recipients go round the domains. */
-static inline void append_command(struct buffer *buffer, const struct envelope *envelope, long id, long number) {
+static inline void append_command(struct buffer *buffer, const struct envelope *envelope, struct turn turn, long number) {
     char line[1024];
     int length;
-    if (number == 0) length = snprintf(line, sizeof line, "MAIL FROM:<%s>\r\n", envelope->sender);
+    if (number == 0) length = mail_command(line, sizeof line, envelope, turn.sender);
     else if (number <= envelope->recipients)
         length = snprintf(line, sizeof line, "RCPT TO:<user%ld@%s>\r\n", number,
-                          envelope->domains[(id + number) % envelope->domain_count]);
+                          envelope->domains[(turn.id + number) % envelope->domain_count]);
     else length = snprintf(line, sizeof line, "DATA\r\n");
     if (length < 0 || (size_t)length >= sizeof line) fail("command");
     buffer_append(buffer, line, (size_t)length);
 }
 
-static inline void append_envelope(struct buffer *buffer, const struct envelope *envelope, long id) {
+static inline void append_envelope(struct buffer *buffer, const struct envelope *envelope, struct turn turn) {
     long last = envelope->recipients + (envelope->with_data ? 1 : 0);
-    for (long number = 0; number <= last; number++) append_command(buffer, envelope, id, number);
+    for (long number = 0; number <= last; number++) append_command(buffer, envelope, turn, number);
 }
 
 #endif

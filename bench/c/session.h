@@ -1,26 +1,28 @@
 /* The generator's side of SMTP: what each connection says next, and which messages are left to send. Ends the program only on bugs. */
 #ifndef BENCH_SESSION_H
 #define BENCH_SESSION_H
+#include "channel.h"
 #include "common.h"
 #include "message.h"
 
 enum mode { LOCK, PIPE, PIPEX, BDAT };
-enum state { CLOSED, GREETING, EHLO, AUTH, IDLE, ENVELOPE, BODY, RESET, QUIT, OVER };
+enum state { CLOSED, GREETING, EHLO, STARTTLS, AUTH, IDLE, ENVELOPE, BODY, RESET, QUIT, OVER };
 
 struct connection {
-    int fd;
+    struct channel channel;
     enum state state;
     struct buffer out;
     long id;      /* of the message whose replies are due */
     long next_id; /* pipex: its envelope was sent with the text of `id` */
     long step;    /* number of the command whose reply is due */
     long recipients_taken, messages;
+    long sender; /* which of many senders it logs in as */
     int refusal; /* first digit of the first refusal of this envelope; 0 = none */
     int is_lost;
     double connect_at;
     char line[128]; /* the reply line's start */
     size_t line_length;
-    int offers_pipelining, offers_chunking;
+    int offers_pipelining, offers_chunking, offers_tls;
 };
 
 static const long NO_ID = -1;
@@ -28,7 +30,7 @@ static const double RETRY_SECONDS = 0.1;
 
 static struct {
     const char *host, *user, *password, *times_file;
-    int port, connections, resend;
+    int port, connections, resend, tls;
     long messages, first_id, per_connection;
     double rate, stall_seconds;
     enum mode mode;
@@ -76,15 +78,36 @@ static long take_id(double now) {
 
 static void watch_writable(struct connection *connection, int writable) {
     struct epoll_event event = {.events = EPOLLIN | (writable ? EPOLLOUT : 0u), .data.ptr = connection};
-    epoll_ctl(poll_fd, EPOLL_CTL_MOD, connection->fd, &event);
+    epoll_ctl(poll_fd, EPOLL_CTL_MOD, connection->channel.fd, &event);
+}
+
+/* @return 1 when all is written */
+static int write_waiting(struct connection *connection) {
+    struct buffer *out = &connection->out;
+    while (buffer_length(out) > 0) {
+        ssize_t written = channel_write(&connection->channel, out->bytes + out->start, buffer_length(out));
+        if (written <= 0) {
+            if (errno != EAGAIN) connection->is_lost = 1;
+            return 0;
+        }
+        buffer_consume(out, (size_t)written);
+    }
+    return 1;
 }
 
 /* Two parts leave in one write; what the socket does not take waits. */
 static void send_parts(struct connection *connection, struct iovec first, struct iovec second) {
     size_t total = first.iov_len + second.iov_len, written = 0;
+    if (connection->channel.tls != NULL) {
+        int waits = buffer_length(&connection->out) > 0;
+        buffer_append(&connection->out, first.iov_base, first.iov_len);
+        buffer_append(&connection->out, second.iov_base, second.iov_len);
+        if (!waits && !write_waiting(connection) && !connection->is_lost) watch_writable(connection, 1);
+        return;
+    }
     if (buffer_length(&connection->out) == 0) {
         struct iovec parts[2] = {first, second};
-        ssize_t result = writev(connection->fd, parts, 2);
+        ssize_t result = writev(connection->channel.fd, parts, 2);
         if (result < 0 && errno != EAGAIN) connection->is_lost = 1;
         if (result > 0) written = (size_t)result;
         if (written == total || connection->is_lost) return;
@@ -100,9 +123,10 @@ static void send_text(struct connection *connection, const char *text, enum stat
     connection->state = next;
 }
 
-static void stamp_now(long id) {
+static void stamp_now(long id, long sender) {
     double now = now_seconds();
     stamp(&message, id, now);
+    if (envelope.senders > 0) write_digits(message.bytes + message.sender_at, SENDER_DIGITS, (uint64_t)sender);
     sent_at[id - options.first_id] = now;
 }
 
@@ -118,13 +142,13 @@ static void start_message(struct connection *connection, long id) {
     static struct buffer commands;
     commands.start = commands.end = 0;
     begin_envelope(connection, id);
-    if (options.mode == LOCK) append_command(&commands, &envelope, id, 0);
-    else append_envelope(&commands, &envelope, id);
+    if (options.mode == LOCK) append_command(&commands, &envelope, (struct turn){id, connection->sender}, 0);
+    else append_envelope(&commands, &envelope, (struct turn){id, connection->sender});
     struct iovec text = {NULL, 0};
     if (options.mode == BDAT) {
         char line[64];
         buffer_append(&commands, line, (size_t)snprintf(line, sizeof line, "BDAT %zu LAST\r\n", message.length));
-        stamp_now(id);
+        stamp_now(id, connection->sender);
         text = (struct iovec){message.bytes, message.length};
     }
     send_parts(connection, (struct iovec){commands.bytes, commands.end}, text);
@@ -144,12 +168,12 @@ static void go_on(struct connection *connection) {
 static void send_body(struct connection *connection) {
     static struct buffer commands;
     commands.start = commands.end = 0;
-    stamp_now(connection->id);
+    stamp_now(connection->id, connection->sender);
     connection->state = BODY;
     connection->next_id = NO_ID;
     if (options.mode == PIPEX && may_go_on(connection)) {
         connection->next_id = take_id(now_seconds());
-        if (connection->next_id != NO_ID) append_envelope(&commands, &envelope, connection->next_id);
+        if (connection->next_id != NO_ID) append_envelope(&commands, &envelope, (struct turn){connection->next_id, connection->sender});
     }
     send_parts(connection, (struct iovec){message.bytes, message.length}, (struct iovec){commands.bytes, commands.end});
 }
@@ -206,7 +230,7 @@ static void on_envelope_reply(struct connection *connection, int digit) {
     if (options.mode != LOCK) return;
     if (digit >= 4 && (step == 0 || (step == last - 1 && connection->recipients_taken == 0))) return end_envelope(connection, digit);
     struct buffer command = {0};
-    append_command(&command, &envelope, connection->id, step + 1);
+    append_command(&command, &envelope, (struct turn){connection->id, connection->sender}, step + 1);
     send_parts(connection, (struct iovec){command.bytes, command.end}, (struct iovec){NULL, 0});
     free(command.bytes);
 }
@@ -224,8 +248,10 @@ static void after_ehlo(struct connection *connection) {
 
 static void authenticate(struct connection *connection) {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char plain[512], line[1024];
-    int length = snprintf(plain, sizeof plain, "%c%s%c%s", '\0', options.user, '\0', options.password);
+    char plain[512], line[1024], user[256];
+    if (envelope.senders > 0) snprintf(user, sizeof user, "%s%0*ld", options.user, SENDER_DIGITS, connection->sender);
+    else snprintf(user, sizeof user, "%s", options.user);
+    int length = snprintf(plain, sizeof plain, "%c%s%c%s", '\0', user, '\0', options.password);
     if (length < 0 || (size_t)length >= sizeof plain) fail("credentials");
     size_t used = (size_t)sprintf(line, "AUTH PLAIN ");
     for (int i = 0; i < length; i += 3) {
@@ -237,15 +263,30 @@ static void authenticate(struct connection *connection) {
     send_text(connection, line, AUTH);
 }
 
+static void say_hello(struct connection *connection) { send_text(connection, "EHLO client.tenant1.example\r\n", EHLO); }
+
+static void start_tls(struct connection *connection) {
+    if (!connection->offers_tls) {
+        fprintf(stderr, "Cannot send with TLS: expected STARTTLS in the reply to EHLO, got none\n");
+        exit(2);
+    }
+    send_text(connection, "STARTTLS\r\n", STARTTLS);
+}
+
 static void on_reply(struct connection *connection, int digit) {
     switch (connection->state) {
     case GREETING:
     case AUTH:
+    case STARTTLS:
     case EHLO:
         if (digit != 2) {
             count_refusal(connection, digit);
             connection->is_lost = 1;
-        } else if (connection->state == GREETING) send_text(connection, "EHLO client.tenant1.example\r\n", EHLO);
+        } else if (connection->state == GREETING) say_hello(connection);
+        else if (connection->state == STARTTLS) {
+            channel_encrypt(&connection->channel, 0);
+            say_hello(connection);
+        } else if (connection->state == EHLO && options.tls && connection->channel.tls == NULL) start_tls(connection);
         else if (connection->state == EHLO && options.user != NULL) authenticate(connection);
         else after_ehlo(connection);
         break;
@@ -269,6 +310,7 @@ static void read_replies(struct connection *connection, const char *bytes, size_
         connection->line[connection->line_length] = '\0';
         if (connection->state == EHLO) {
             if (strcasestr(connection->line, "PIPELINING") != NULL) connection->offers_pipelining = 1;
+            if (strcasestr(connection->line, "STARTTLS") != NULL) connection->offers_tls = 1;
             if (strcasestr(connection->line, "CHUNKING") != NULL) connection->offers_chunking = 1;
         }
         int is_last = connection->line_length < 4 || connection->line[3] != '-';

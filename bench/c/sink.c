@@ -2,7 +2,7 @@
  * An SMTP server on loopback that throws mail away, counts it and audits the ids in it. One thread, epoll. Ends with 1
  * when it cannot listen. Prints {"listening":PORT}, a line of counts at SIGUSR1; at SIGTERM it writes -o and ends.
  *
- * sink [-p port] [-r recipients] [-o file] [-x] [-d ms] [-f share] [-q messages] [-c connections]
+ * sink [-p port] [-r recipients] [-o file] [-x] [-d ms] [-f share] [-q messages] [-c connections] [-T certificate -K key]
  *  -p  port to listen on; 0 = any free one
  *  -r  recipients that each id has in all its copies: more of them are duplicates (default 1)
  *  -o  file for the time each id was complete: int64 count, then a double each, 0 = never
@@ -11,7 +11,9 @@
  *  -f  share of messages, 0 to 1, answered with 451 after the final dot
  *  -q  answer MAIL with 421 and close after so many messages of a connection
  *  -c  greet connections beyond so many with 421 and close
+ *  -T  offer STARTTLS with this certificate and the key of -K (PEM files), and take mail only inside it; needs -DBENCH_TLS
  */
+#include "channel.h"
 #include "common.h"
 #include "ledger.h"
 #include <sys/signalfd.h>
@@ -19,7 +21,7 @@
 enum phase { COMMANDS, DATA, CHUNK };
 
 struct connection {
-    int fd;
+    struct channel channel;
     enum phase phase;
     struct buffer in, out;
     size_t chunk_left;
@@ -28,6 +30,7 @@ struct connection {
     int header_seen;
     long recipients, messages;
     int closing;       /* once `out` is written */
+    int starting_tls;  /* the same */
     double held_until; /* 0 = not held */
     struct connection *next_held;
 };
@@ -36,11 +39,11 @@ static struct {
     int port, plain;
     double delay_seconds, refused_share;
     long messages_per_connection, connections;
-    const char *times_file;
+    const char *times_file, *certificate, *key;
 } options = {.port = 2526};
 
 static struct {
-    long messages, recipients, bytes, connections, open, most_open, deferred, refused_connections;
+    long messages, recipients, bytes, connections, open, most_open, deferred, refused_connections, is_signed;
     double last;
     double refusal_debt; /* grows by the share with each message; at 1 a message is refused */
 } counts;
@@ -113,9 +116,20 @@ static void begin_chunk(struct connection *connection, const char *line, size_t 
     connection->phase = CHUNK;
 }
 
+static void say_hello(struct connection *connection) {
+    int offers_tls = options.certificate != NULL && connection->channel.tls == NULL;
+    reply(connection, "250-sink.test\r\n");
+    if (offers_tls) reply(connection, "250-STARTTLS\r\n");
+    reply(connection, options.plain ? "250-SIZE 52428800\r\n250 8BITMIME\r\n"
+                                    : "250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-CHUNKING\r\n"
+                                      "250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n");
+}
+
 static void obey(struct connection *connection, const char *line, size_t length) {
     if (starts_with(line, length, "MAIL")) {
-        if (options.messages_per_connection > 0 && connection->messages >= options.messages_per_connection) {
+        if (options.certificate != NULL && connection->channel.tls == NULL)
+            reply(connection, "530 5.7.0 Must issue a STARTTLS command first\r\n");
+        else if (options.messages_per_connection > 0 && connection->messages >= options.messages_per_connection) {
             reply(connection, "421 4.7.0 enough for one connection\r\n");
             connection->closing = 1;
         } else reply(connection, "250 2.1.0 Ok\r\n");
@@ -126,10 +140,11 @@ static void obey(struct connection *connection, const char *line, size_t length)
         connection->phase = DATA;
         reply(connection, "354 go ahead\r\n");
     } else if (starts_with(line, length, "BDAT ")) begin_chunk(connection, line, length);
-    else if (starts_with(line, length, "EHLO"))
-        reply(connection, options.plain ? "250-sink.test\r\n250-SIZE 52428800\r\n250 8BITMIME\r\n"
-                                        : "250-sink.test\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n"
-                                          "250-CHUNKING\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n");
+    else if (starts_with(line, length, "EHLO")) say_hello(connection);
+    else if (starts_with(line, length, "STARTTLS") && options.certificate != NULL && connection->channel.tls == NULL) {
+        reply(connection, "220 2.0.0 go ahead\r\n");
+        connection->starting_tls = 1;
+    }
     else if (starts_with(line, length, "RSET")) {
         connection->recipients = 0;
         reply(connection, "250 2.0.0 Ok\r\n");
@@ -153,7 +168,9 @@ static int take_line(struct connection *connection) {
 }
 
 static void see_header(struct connection *connection, const char *bytes, size_t length) {
+    static const char signature[] = "DKIM-Signature:";
     connection->id = stamped_id(bytes, length);
+    if (memmem(bytes, length < HEADER_WINDOW ? length : HEADER_WINDOW, signature, sizeof signature - 1) != NULL) counts.is_signed++;
     connection->header_seen = 1;
 }
 
@@ -219,7 +236,7 @@ static void close_connection(struct connection *connection) {
         *link = connection->next_held;
         if (held_last == connection) held_last = before;
     }
-    close(connection->fd);
+    channel_close(&connection->channel);
     free(connection->in.bytes);
     free(connection->out.bytes);
     free(connection);
@@ -229,21 +246,29 @@ static void close_connection(struct connection *connection) {
 static void write_out(struct connection *connection) {
     struct buffer *out = &connection->out;
     while (buffer_length(out) > 0) {
-        ssize_t written = write(connection->fd, out->bytes + out->start, buffer_length(out));
-        if (written < 0) break;
+        ssize_t written = channel_write(&connection->channel, out->bytes + out->start, buffer_length(out));
+        if (written <= 0) break;
         buffer_consume(out, (size_t)written);
     }
     struct epoll_event event = {.events = EPOLLIN | (buffer_length(out) > 0 ? EPOLLOUT : 0u), .data.ptr = connection};
-    if (buffer_length(out) > 0) epoll_ctl(poll_fd, EPOLL_CTL_MOD, connection->fd, &event);
+    if (buffer_length(out) > 0) epoll_ctl(poll_fd, EPOLL_CTL_MOD, connection->channel.fd, &event);
 }
 
-/* Obeys what has been read, and closes the connection when it is over. */
-static void advance(struct connection *connection) {
-    while (connection->held_until == 0 && !connection->closing)
+/* Obeys what has been read, and closes the connection when it is over. @return 0 when it was closed */
+static int advance(struct connection *connection) {
+    while (connection->held_until == 0 && !connection->closing && !connection->starting_tls)
         if (!take_next(connection)) break;
-    if (connection->held_until > 0) return;
+    if (connection->held_until > 0) return 1;
     write_out(connection);
-    if (connection->closing && buffer_length(&connection->out) == 0) close_connection(connection);
+    if (buffer_length(&connection->out) > 0) return 1;
+    if (connection->starting_tls) {
+        connection->starting_tls = 0;
+        connection->in.start = connection->in.end = 0;
+        channel_encrypt(&connection->channel, 1);
+    }
+    if (!connection->closing) return 1;
+    close_connection(connection);
+    return 0;
 }
 
 static void serve(struct connection *connection, uint32_t events) {
@@ -251,13 +276,16 @@ static void serve(struct connection *connection, uint32_t events) {
     if (events & EPOLLOUT) {
         write_out(connection);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-        if (buffer_length(&connection->out) == 0) epoll_ctl(poll_fd, EPOLL_CTL_MOD, connection->fd, &event);
+        if (buffer_length(&connection->out) == 0) epoll_ctl(poll_fd, EPOLL_CTL_MOD, connection->channel.fd, &event);
     }
-    buffer_reserve(&connection->in, READ_BYTES);
-    ssize_t got = read(connection->fd, connection->in.bytes + connection->in.end, READ_BYTES);
-    if (got == 0 || (got < 0 && errno != EAGAIN)) return close_connection(connection);
-    if (got > 0) connection->in.end += (size_t)got;
-    advance(connection);
+    ssize_t got;
+    do {
+        buffer_reserve(&connection->in, READ_BYTES);
+        got = channel_read(&connection->channel, connection->in.bytes + connection->in.end, READ_BYTES);
+        if (got == 0 || (got < 0 && errno != EAGAIN)) return close_connection(connection);
+        if (got > 0) connection->in.end += (size_t)got;
+        if (!advance(connection)) return;
+    } while (got > 0 && connection->channel.tls != NULL);
 }
 
 static void accept_all(int listener) {
@@ -267,7 +295,7 @@ static void accept_all(int listener) {
         int on = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         struct connection *connection = checked(calloc(1, sizeof *connection));
-        connection->fd = fd;
+        connection->channel.fd = fd;
         connection->id = NO_ID;
         counts.connections++;
         if (++counts.open > counts.most_open) counts.most_open = counts.open;
@@ -298,10 +326,10 @@ static int release_held(void) {
 static void print_counts(void) {
     printf("{\"messages\":%ld,\"recipients\":%ld,\"bytes\":%ld,\"connections\":%ld,\"mostOpen\":%ld,\"unstamped\":%ld,"
            "\"distinct\":%ld,\"complete\":%ld,\"duplicates\":%ld,\"deferred\":%ld,\"refusedConnections\":%ld,"
-           "\"busiestSecond\":%zu,\"lastAt\":%.6f,\"cpuSeconds\":%.3f}\n",
+           "\"signed\":%ld,\"busiestSecond\":%zu,\"lastAt\":%.6f,\"cpuSeconds\":%.3f}\n",
            counts.messages, counts.recipients, counts.bytes, counts.connections, counts.most_open, ledger.unstamped,
            ledger.distinct, ledger.complete, ledger.duplicates, counts.deferred, counts.refused_connections,
-           arrivals.busiest, counts.last, cpu_seconds());
+           counts.is_signed, arrivals.busiest, counts.last, cpu_seconds());
     fflush(stdout);
 }
 
@@ -321,7 +349,7 @@ static int listen_on_loopback(void) {
 
 static void read_options(int count, char **arguments) {
     int option;
-    while ((option = getopt(count, arguments, "p:r:o:xd:f:q:c:")) != -1) switch (option) {
+    while ((option = getopt(count, arguments, "p:r:o:xd:f:q:c:T:K:")) != -1) switch (option) {
         case 'p': options.port = (int)number_option('p', optarg, 0, 65535); break;
         case 'r': ledger.expected = (uint32_t)number_option('r', optarg, 1, 10000); break;
         case 'o': options.times_file = optarg; break;
@@ -330,8 +358,11 @@ static void read_options(int count, char **arguments) {
         case 'f': options.refused_share = number_option('f', optarg, 0, 1); break;
         case 'q': options.messages_per_connection = (long)number_option('q', optarg, 0, 1e9); break;
         case 'c': options.connections = (long)number_option('c', optarg, 0, 1e6); break;
+        case 'T': options.certificate = optarg; break;
+        case 'K': options.key = optarg; break;
         default: exit(2);
         }
+    if (options.certificate != NULL) channel_load(options.certificate, options.key == NULL ? options.certificate : options.key);
 }
 
 int main(int count, char **arguments) {

@@ -1,0 +1,57 @@
+/** Who takes part: the product and the stock path, and with --peers what can be had on this machine. */
+import type { Contender } from "./contender.ts";
+import type { Options } from "./options.ts";
+import { exim } from "./peers/exim.ts";
+import { haraka } from "./peers/haraka.ts";
+import { kumomta } from "./peers/kumomta.ts";
+import { postfix } from "./peers/postfix.ts";
+import { product } from "./product.ts";
+import { type ContenderName, ownContenders, type Scenario } from "./scenarios.ts";
+import { stock } from "./stock.ts";
+
+/** One column of a table: a contender, with so many pods. */
+export interface Entrant {
+  readonly label: string;
+  readonly contender: Contender;
+  readonly isPeer: boolean;
+  readonly pods: number;
+}
+
+/** Of a scenario, in the order of the columns. */
+export function entrantsOf(scenario: Scenario, options: Options): Entrant[] {
+  const { podCounts } = options;
+  return namesOf(options)
+    .filter((name) => scenario.leftOut[name] === undefined)
+    .flatMap((name) => {
+      const contender = contenderOf(name, options);
+      if (contender === undefined) return [];
+      return podCounts.map((pods) => ({
+        label: podCounts.length === 1 ? name : `${name}, ${pods} ${pods === 1 ? "pod" : "pods"}`,
+        contender,
+        isPeer: !ownContenders.includes(name),
+        pods,
+      }));
+    });
+}
+
+/** Those that were asked for and do not take part, and why. */
+export function leftOutOf(scenario: Scenario, options: Options): string[] {
+  return namesOf(options).flatMap((name) => {
+    const reason =
+      scenario.leftOut[name] ??
+      (name === "kumomta" && options.kumod === undefined ? "no --kumod PATH" : undefined);
+    return reason === undefined ? [] : [`${name}: ${reason}`];
+  });
+}
+
+function namesOf({ only, peers, podCounts }: Options): readonly ContenderName[] {
+  if (only.length > 0) return only;
+  // How the CPU time of a message grows with pods is a question about the product.
+  if (podCounts.length > 1) return ["mailboat"];
+  return peers ? [...ownContenders, "haraka", "postfix", "exim", "kumomta"] : ownContenders;
+}
+
+function contenderOf(name: ContenderName, { kumod }: Options): Contender | undefined {
+  if (name === "kumomta") return kumod === undefined ? undefined : kumomta(kumod);
+  return { mailboat: product, stock, haraka, postfix, exim }[name];
+}
