@@ -73,6 +73,11 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     bundles,
     deliver: (): Deliver => deliver,
     sizeOf: (shard) => pod.scheduler.shardSize(shard) + parents.underWay(shard) + poison.sizeOf(shard),
+    knows: (shard, seq) =>
+      deliver.inFlight(shard).has(seq) ||
+      pod.scheduler.holds(shard, seq) ||
+      parents.has(shard, seq) ||
+      poison.has(shard, seq),
     damaged: (shard, seq, { id, reason }) => poison.keep({ shard, seq, id, envelope: undefined, reason }),
     reset: (shard) => poison.lost(shard),
   });
@@ -205,7 +210,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     explain,
     sunk: { list: sunk.list, find: sunk.find },
     admission: () => admission,
-    status: () => statusOf(pod, deliver, live),
+    status: () => ({ ...statusOf(pod, deliver, live), parked: [...poison.list()].length }),
     /** Resolves when there is a source to send from, in mode HostNetwork perhaps never. Rejects when `signal` aborts. */
     canSend: (signal: AbortSignal) => egress.ready(signal),
     async start() {

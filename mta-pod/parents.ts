@@ -27,6 +27,7 @@ export interface Parents {
   split(shard: number, seq: number): void;
   /** Parents of the shard that are being split now. */
   underWay(shard: number): number;
+  has(shard: number, seq: number): boolean;
 }
 
 export function createParents(deps: ParentsDeps): Parents {
@@ -39,7 +40,7 @@ export function createParents(deps: ParentsDeps): Parents {
     const fetched = await pod.entries.fetch(shard, seq);
     if (fetched.kind === "gone") return "done";
     if (fetched.kind !== "entry") return "later";
-    const { envelope, body } = fetched;
+    const { envelope, body, subject } = fetched;
     envelopes.set(`${shard}:${seq}`, envelope);
     const state = await pod.states.read(shard, seq);
     if (state.kind === "unavailable") return "later";
@@ -64,7 +65,7 @@ export function createParents(deps: ParentsDeps): Parents {
       if (published.length < some.length) return "later";
     }
     return new Promise((resolve) => {
-      pod.entries.remove({ shard, seq, id: envelope.id }, () => {
+      pod.entries.remove({ shard, seq, id: envelope.id, subject }, () => {
         if (stateSeq > 0) pod.states.remove(shard, stateSeq);
         resolve("done");
       });
@@ -133,6 +134,7 @@ export function createParents(deps: ParentsDeps): Parents {
       attempt(shard, seq);
     },
     underWay: (shard) => [...busy.values()].filter((of) => of === shard).length,
+    has: (shard, seq) => busy.has(`${shard}:${seq}`),
   };
 }
 

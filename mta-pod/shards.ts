@@ -29,6 +29,8 @@ export interface ShardsDeps {
   deliver(): Deliver;
   /** Entries of the shard in the index or being split, those under way included. */
   sizeOf(shard: number): number;
+  /** Whether the entry is one of those. */
+  knows(shard: number, seq: number): boolean;
   /** A stored entry that cannot be read: kept in sight, in no index. */
   damaged(shard: number, seq: number, what: { readonly id: string; readonly reason: string }): void;
   /** All of the shard is read again: what was told of it is void. */
@@ -87,6 +89,7 @@ export function createShards(deps: ShardsDeps): Shards {
           deps.damaged(shard, seq, { id, reason });
         },
         indexSize: () => deps.sizeOf(shard),
+        knows: (seq) => deps.knows(shard, seq),
         onIndexed: (count) => {
           const state = owned.get(shard);
           if (state === undefined || !current()) return;

@@ -72,6 +72,14 @@ export class EntryTable {
     return this.#ofShard[shard] ?? 0;
   }
 
+  /** Looks at every slot: for checks, not for every message. */
+  holds(shard: number, seq: number): boolean {
+    for (let slot = this.#seq.indexOf(seq); slot >= 0; slot = this.#seq.indexOf(seq, slot + 1))
+      if (slot < this.used && this.shardOf(slot) === shard && this.stateOf(slot) !== slotStates.free)
+        return true;
+    return false;
+  }
+
   handleOf(slot: number): number {
     return ((this.#meta[slot] ?? 0) >>> 8) * slotSpan + slot;
   }

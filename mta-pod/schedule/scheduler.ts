@@ -174,6 +174,10 @@ class PodScheduler implements Scheduler {
     return this.#queue.table.sizeOf(shard);
   }
 
+  holds(shard: number, seq: number): boolean {
+    return this.#queue.table.holds(shard, seq);
+  }
+
   handles(filter: Selector): readonly number[] {
     const handles: number[] = [];
     const { table } = this.#queue;

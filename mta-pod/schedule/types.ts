@@ -208,6 +208,8 @@ export interface Scheduler {
   count(filter: Selector): number;
   /** Entries of a shard, those in flight included. */
   shardSize(shard: number): number;
+  /** Whether the entry is in the index, in whatever state; looks at all of it, so this is for checks. */
+  holds(shard: number, seq: number): boolean;
   /** Handles of the entries within a selection: 8 bytes each, where `list` makes objects. */
   handles(filter: Selector): readonly number[];
   sites(): Iterable<string>;

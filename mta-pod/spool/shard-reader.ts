@@ -11,7 +11,8 @@ import { pause, type Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
 import { createLocalNotes } from "./local-notes.ts";
 import { readToEnd } from "./read-to-end.ts";
-import { countMessages, deleteMessage, readStreamState, type StreamState } from "./stream-state.ts";
+import { createIndexCheck, type IndexCheck } from "./index-check.ts";
+import { deleteMessage, readStreamState, type StreamState } from "./stream-state.ts";
 
 interface EntryAt {
   readonly seq: number;
@@ -33,7 +34,9 @@ interface ReaderHandlers {
    * How many entries the index believes to be stored, those being attempted included: for the integrity check.
    * Without it only the stream's identity is checked.
    */
-  indexSize?(): number;
+  readonly indexSize?: () => number;
+  /** Whether this entry is one of those. */
+  readonly knows?: (seq: number) => boolean;
 }
 
 export interface ReaderOptions {
@@ -58,7 +61,6 @@ export interface ShardReader {
 
 const retryMs = 200;
 const defaultCheckMs = 60_000;
-const secondLookMs = 1_000;
 /** Orphans removed at a time. */
 const removing = 32;
 
@@ -71,14 +73,13 @@ export function openShard(options: ReaderOptions): ShardReader {
 /** One reading of the stream, from take-over to reset or close. */
 interface Run {
   readonly ended: AbortController;
-  readonly created: string;
+  readonly check: IndexCheck;
   /** The last sequence at take-over: up to it the scan gives entries, behind it the tail. */
   readonly boundary: number;
   tail: Feed | undefined;
   /** Nothing up to here will come any more from the tail. */
   passed: number;
   indexed: boolean;
-  lastDifference: number;
 }
 
 class Reader implements ShardReader {
@@ -87,7 +88,6 @@ class Reader implements ShardReader {
   readonly #stream: string;
   readonly #notes = createLocalNotes();
   #run: Run | undefined;
-  #stopChecks: (() => void) | undefined;
   #closed = false;
 
   constructor(options: ReaderOptions) {
@@ -97,13 +97,6 @@ class Reader implements ShardReader {
   }
 
   begin(): void {
-    const every = this.#options.checkEveryMs ?? defaultCheckMs;
-    const stopChecks = this.#spool.timers.every(every, () => void this.#check(true));
-    this.#spool.closing.addEventListener("abort", stopChecks, { once: true });
-    this.#stopChecks = () => {
-      stopChecks();
-      this.#spool.closing.removeEventListener("abort", stopChecks);
-    };
     void this.#takeOver();
   }
 
@@ -119,7 +112,6 @@ class Reader implements ShardReader {
 
   close(): void {
     this.#closed = true;
-    this.#stopChecks?.();
     this.#endRun();
   }
 
@@ -140,15 +132,7 @@ class Reader implements ShardReader {
   async #takeOver(): Promise<void> {
     const found = await this.#firstLook();
     if (found === undefined || this.#closed) return;
-    const run: Run = {
-      ended: new AbortController(),
-      created: found.created,
-      boundary: found.lastSeq,
-      tail: undefined,
-      passed: found.lastSeq,
-      indexed: false,
-      lastDifference: 0,
-    };
+    const run = this.#newRun(found);
     this.#run = run;
     const waiting = await this.#readStates(run);
     if (this.#run !== run) return;
@@ -158,6 +142,35 @@ class Reader implements ShardReader {
     run.indexed = true;
     this.#options.handlers.onIndexed(count);
     await this.#removeOrphans(run, waiting);
+  }
+
+  #newRun({ created, lastSeq }: StreamState): Run {
+    const { handlers, shard } = this.#options;
+    const ended = new AbortController();
+    const run: Run = {
+      ended,
+      check: createIndexCheck({
+        spool: this.#spool,
+        stream: this.#stream,
+        filter: this.#spool.names.entryFilter(shard),
+        signal: ended.signal,
+        everyMs: this.#options.checkEveryMs ?? defaultCheckMs,
+        onWrong: (what) => this.#reset(run, what),
+        indexed: {
+          created,
+          given: () => Math.max(run.boundary, run.tail?.position() ?? 0),
+          passed: () => run.passed,
+          isComplete: () => run.indexed,
+          size: handlers.indexSize,
+          knows: handlers.knows,
+        },
+      }),
+      boundary: lastSeq,
+      tail: undefined,
+      passed: lastSeq,
+      indexed: false,
+    };
+    return run;
   }
 
   async #firstLook(): Promise<StreamState | undefined> {
@@ -211,7 +224,7 @@ class Reader implements ShardReader {
       headersOnly: filter === this.#spool.names.entryFilter(this.#options.shard),
       signal: run.ended.signal,
       take,
-      onRestarted: () => void this.#check(false),
+      onRestarted: () => run.check.restarted(),
       onRegressed: () => this.#reset(run, "sequences went back"),
     });
   }
@@ -234,7 +247,7 @@ class Reader implements ShardReader {
           run.passed = Math.max(run.passed, seq);
           notes.pass(seq);
         },
-        onRestarted: () => void this.#check(false),
+        onRestarted: () => run.check.restarted(),
         onRegressed: () => this.#reset(run, "sequences went back"),
       },
     });
@@ -264,37 +277,5 @@ class Reader implements ShardReader {
           .slice(from, from + removing)
           .map((stateSeq) => deleteMessage(this.#spool, this.#stream, stateSeq)),
       );
-  }
-
-  /** Is it still the stream that was indexed? With `counting`, does it also hold as much as the index? */
-  async #check(counting: boolean): Promise<void> {
-    const run = this.#run;
-    if (run === undefined) return;
-    // Read before the question is sent: while it is under way the tail goes on.
-    const given = Math.max(run.boundary, run.tail?.position() ?? 0);
-    let state = await readStreamState(this.#spool, this.#stream);
-    if (state !== undefined && state.lastSeq < given) {
-      // A new leader that has not yet applied all it was sent says so too, for a moment.
-      await pause(this.#spool.timers, secondLookMs, run.ended.signal);
-      state = await readStreamState(this.#spool, this.#stream);
-    }
-    if (state === undefined || this.#run !== run) return;
-    if (state.created !== run.created) this.#reset(run, "the stream was made anew");
-    else if (state.lastSeq < given) this.#reset(run, "the stream lost its end");
-    else if (counting && run.indexed) await this.#compare(run, state);
-  }
-
-  /** Entries stored against entries indexed, of a stream where nothing moves: the same difference twice is real. */
-  async #compare(run: Run, state: StreamState): Promise<void> {
-    const { handlers, shard } = this.#options;
-    const before = handlers.indexSize?.();
-    if (before === undefined || state.lastSeq !== run.passed) return;
-    const stored = await countMessages(this.#spool, this.#stream, this.#spool.names.entryFilter(shard));
-    if (this.#run !== run || stored === undefined) return;
-    const isStill = handlers.indexSize?.() === before && run.passed === state.lastSeq;
-    const difference = isStill ? stored - before : 0;
-    if (difference !== 0 && difference === run.lastDifference)
-      this.#reset(run, `${stored} entries stored, ${before} indexed`);
-    else run.lastDifference = difference;
   }
 }

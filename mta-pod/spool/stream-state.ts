@@ -26,16 +26,17 @@ export async function readStreamState(spool: Spool, stream: string): Promise<Str
  * The last sequence stored under `filter`, 0 = none, as the stream's leader says. A consumer may live on a replica that lags and call
  * itself caught up before it has come this far. undefined = no answer.
  */
-export async function lastSequence(
-  spool: Spool,
-  stream: string,
-  filter: string,
-): Promise<number | undefined> {
-  const result = await callApi(spool, {
-    subject: `STREAM.MSG.GET.${stream}`,
-    body: { last_by_subj: filter },
-    timeoutMs: 3_000,
-  });
+export function lastSequence(spool: Spool, stream: string, filter: string): Promise<number | undefined> {
+  return sequenceOf(spool, stream, { last_by_subj: filter });
+}
+
+/** The first sequence stored under `filter`; as `lastSequence`. */
+export function firstSequence(spool: Spool, stream: string, filter: string): Promise<number | undefined> {
+  return sequenceOf(spool, stream, { next_by_subj: filter, seq: 1 });
+}
+
+async function sequenceOf(spool: Spool, stream: string, body: object): Promise<number | undefined> {
+  const result = await callApi(spool, { subject: `STREAM.MSG.GET.${stream}`, body, timeoutMs: 3_000 });
   if (result.kind === "refused" && result.code === noMessage) return 0;
   if (result.kind !== "ok" || !isRecord(result.value["message"])) return undefined;
   const { seq } = result.value["message"];

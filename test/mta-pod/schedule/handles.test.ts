@@ -206,3 +206,24 @@ test("count(), handles() and shardSize() agree with list(), whatever the entries
   for (const shard of sizes.keys()) world.scheduler.dropShard(shard);
   assert.deepEqual(shards(), [0, 0, 0]);
 });
+
+test("holds() knows an entry by its shard and sequence, from add to settle", () => {
+  const world = new World();
+  world.tenants({ a: 1 });
+  world.site("s", { connections: 1 });
+  world.add({}, { shard: 1, seq: 7 });
+  world.add({}, { shard: 2, seq: 8, due: start + 1000 });
+  const holds = (): boolean[] =>
+    [
+      [1, 7],
+      [1, 8],
+      [2, 8],
+      [2, 0],
+    ].map(([shard = 0, seq = 0]) => world.scheduler.holds(shard, seq));
+  assert.deepEqual(holds(), [true, false, true, false]);
+  const { handle } = world.dispatch();
+  assert.deepEqual(holds(), [true, false, true, false], "under way");
+  world.scheduler.finish(handle, { feedback: "good", connection: "kept" }, world.now);
+  world.scheduler.settle(handle);
+  assert.deepEqual(holds(), [false, false, true, false]);
+});

@@ -100,6 +100,7 @@ class Index {
           this.indexed = undefined;
         },
         indexSize: () => this.size(),
+        knows: (seq) => this.entries.has(seq),
       },
     });
     return this;
@@ -227,6 +228,27 @@ describe("openShard()", () => {
     await deleteMessage(spool, spool.names.shardStream(0), seqs[2] ?? 0);
     await eventually("the new index", () => index.indexed === 9);
     assert.deepEqual(index.resets, ["9 entries stored, 10 indexed"]);
+    index.close();
+  });
+
+  test("finds what is stored and in no index also while mail flows, when it has become the oldest", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/forgotten", shards: 1 });
+    const seqs = await publishMany(spool, "a", 10);
+    const forgotten = seqs[3] ?? 0;
+    const index = new Index();
+    let count = 0;
+    // As if it was never the same twice.
+    index.size = () => index.entries.size + (++count % 7) + 1;
+    index.open(spool, { checkEveryMs: 50 });
+    await eventually("the index", () => index.indexed === 10);
+    index.entries.delete(forgotten);
+    for (const seq of seqs)
+      if (seq < forgotten) {
+        await deleteMessage(spool, spool.names.shardStream(0), seq);
+        index.entries.delete(seq);
+      }
+    await eventually("it to be in the index", () => index.entries.has(forgotten));
+    assert.deepEqual(index.resets, [`entry ${forgotten} is stored and not indexed`]);
     index.close();
   });
 
