@@ -11,6 +11,7 @@ export interface Sent {
   readonly refused: readonly Refused[];
   /** Got no answer. */
   readonly uncertain: ReadonlySet<string>;
+  queuedAs?(id: string): string | undefined;
 }
 
 interface Doubled {

@@ -37,6 +37,8 @@ export interface Load {
   readonly refused: readonly Refused[];
   /** Sent whole, and the connection was lost before the reply: may or may not arrive. */
   readonly uncertain: ReadonlySet<string>;
+  /** By what name the product knows an accepted one. */
+  queuedAs(id: string): string | undefined;
   readonly lostConnections: () => number;
   /** Of those accepted: the longest wait from the envelope to the 250. */
   readonly longestMs: () => number;
@@ -54,6 +56,7 @@ export function startLoad(options: LoadOptions): Load {
   const accepted = new Map<string, number>();
   const refused: Refused[] = [];
   const uncertain = new Set<string>();
+  const queuedAs = new Map<string, string>();
   const ended = Promise.withResolvers<void>();
   const startedAt = performance.now();
   let begun = 0;
@@ -82,9 +85,13 @@ export function startLoad(options: LoadOptions): Load {
     options,
     takes,
     isOver,
-    accepted(id, ms) {
+    accepted(id, ms, reply) {
       taken++;
-      for (const key of keysOf(options, id)) accepted.set(key, performance.now());
+      const [, name = ""] = /queued as (\S+)/.exec(reply) ?? [];
+      for (const key of keysOf(options, id)) {
+        accepted.set(key, performance.now());
+        queuedAs.set(key, name);
+      }
       longest = Math.max(longest, ms);
     },
     refused(refusal) {
@@ -106,6 +113,7 @@ export function startLoad(options: LoadOptions): Load {
     accepted,
     refused,
     uncertain,
+    queuedAs: (id) => queuedAs.get(id),
     lostConnections: () => lost,
     longestMs: () => longest,
     stop: () => void (stopped = true),
@@ -118,7 +126,7 @@ interface Client {
   /** The next id to send; undefined = none at the moment. */
   takes(): string | undefined;
   isOver(): boolean;
-  accepted(id: string, ms: number): void;
+  accepted(id: string, ms: number, reply: string): void;
   refused(refusal: Refused): void;
   lost(id: string | undefined, wasSent: boolean): void;
   over(): void;
@@ -185,7 +193,7 @@ function run(client: Client): void {
       case "dot":
         if (code >= 400) return refuse(mail, { code, text: line });
         current = undefined;
-        client.accepted(mail.id, performance.now() - mail.at);
+        client.accepted(mail.id, performance.now() - mail.at, line);
         return next();
       default:
         return mail.step satisfies never;

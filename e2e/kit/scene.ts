@@ -1,5 +1,5 @@
 /** Local mode in front of an auditing sink, with one site for each of the sink's ports; and what a load left behind, audited. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
@@ -131,9 +131,15 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
         );
       } catch (error) {
         const lost = missing();
-        const tail = local.output.slice(-20).join("\n");
+        const names = lost.slice(0, 5).map((id) => loads.map((load) => load.queuedAs?.(id)).find(Boolean));
+        const known = names.map((name) => local.admin(`/v1/messages/${name ?? ""}`).catch(String));
+        const told = [...(await statuses()), ...(await Promise.all(known))].map((one) => JSON.stringify(one));
         throw new Error(
-          `${lost.length} accepted messages have not arrived (${lost.slice(0, 5).join(", ")}), pods say ${JSON.stringify(await statuses())}\n${tail}`,
+          [
+            `${lost.length} accepted messages have not arrived: ${lost.slice(0, 5).join(", ")}; of the pods and of these is known`,
+            ...told,
+            ...(await warningsIn(join(folder, "state", "logs"))),
+          ].join("\n"),
           { cause: error },
         );
       }
@@ -153,6 +159,18 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
       await rm(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };
+}
+
+/** The last lines of the pods' logs that are above "info". */
+async function warningsIn(folder: string): Promise<string[]> {
+  const files = await readdir(folder).catch(() => []);
+  const texts = await Promise.all(files.map((file) => readFile(join(folder, file), "utf8")));
+  return texts.flatMap((text) =>
+    text
+      .split("\n")
+      .filter((line) => /"level":[456]0/.test(line))
+      .slice(-20),
+  );
 }
 
 async function statusOf(address: string): Promise<PodStatus | undefined> {

@@ -1,9 +1,11 @@
 /**
  * Reads one stored message by direct get. Any replica answers those, also one that lags: "not found" is therefore
- * asked again of the leader before it is believed. Never throws.
+ * asked again of the leader before it is believed. And a leader may lag as well: what is committed it applies when it comes
+ * to it, while a follower, and a consumer there, may be ahead by moments. Never throws.
  */
 import { callApi, isRecord } from "./api.ts";
 import type { Spool } from "./connection.ts";
+import { readStreamState } from "./stream-state.ts";
 
 export type DirectRead =
   | {
@@ -48,8 +50,17 @@ export async function direct(spool: Spool, stream: string, wanted: Wanted): Prom
   };
 }
 
-/** The plain get: slower, and never behind. */
+/** The plain get: slower, and "gone" only when the leader has come to the sequence and passed it. */
 export async function fromLeader(spool: Spool, stream: string, wanted: Wanted): Promise<DirectRead> {
+  const read = await plainGet(spool, stream, wanted);
+  if (read.kind !== "gone" || !("seq" in wanted)) return read;
+  const state = await readStreamState(spool, stream);
+  if (state === undefined || state.lastSeq < wanted.seq)
+    return { kind: "unavailable", text: "the leader has not come to it yet" };
+  return plainGet(spool, stream, wanted);
+}
+
+async function plainGet(spool: Spool, stream: string, wanted: Wanted): Promise<DirectRead> {
   const result = await callApi(spool, { subject: `STREAM.MSG.GET.${stream}`, body: wanted });
   if (result.kind === "unanswered") return { kind: "unavailable", text: result.text };
   if (result.kind === "refused")
