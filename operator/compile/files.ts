@@ -26,7 +26,8 @@ function packed(slots: ReadonlyMap<string, object>): Map<string, Buffer> {
 }
 
 function packedSlot(value: object): Buffer {
-  const bytes = known.get(value) ?? gzipSync(canonicalJson(value));
+  // Copied: zlib's own answer is a piece of 64 KiB, which would be kept whole.
+  const bytes = known.get(value) ?? Buffer.from(new Uint8Array(gzipSync(canonicalJson(value))).buffer);
   known.set(value, bytes);
   return bytes;
 }

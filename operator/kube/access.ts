@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent, type RequestOptions } from "node:https";
-import { KubeConfig } from "@kubernetes/client-node";
+import { KubeConfig } from "./client-node.ts";
 import type { Clock } from "./types.ts";
 
 export interface Access {
@@ -108,7 +108,7 @@ function retire(agent: HttpAgent): void {
     for (const socket of sockets ?? []) socket.destroy();
 }
 
-function load(kubeconfig: string | undefined, context: string | undefined): KubeConfig {
+function load(kubeconfig: string | undefined, context: string | undefined): InstanceType<typeof KubeConfig> {
   const config = new KubeConfig();
   if (kubeconfig === undefined) config.loadFromDefault();
   else config.loadFromFile(kubeconfig);
@@ -120,7 +120,7 @@ function load(kubeconfig: string | undefined, context: string | undefined): Kube
   return config;
 }
 
-function describe(config: KubeConfig): string {
+function describe(config: InstanceType<typeof KubeConfig>): string {
   const contexts = config.getContexts().map(({ name }) => name);
   return `expected a context with a cluster, got context "${config.getCurrentContext()}" of ${contexts.join(", ") || "none"}`;
 }
