@@ -45,6 +45,38 @@ export function totalLength(parts: readonly Buffer[]): number {
   return total;
 }
 
+export interface Slices {
+  readonly empty: boolean;
+  next(bytes: number): Buffer[];
+}
+
+/** Hands out the parts in order, at most so many bytes at a time, without copying. */
+export function slices(parts: readonly Buffer[]): Slices {
+  let index = 0;
+  let offset = 0;
+  return {
+    get empty() {
+      return index >= parts.length;
+    },
+    next(bytes) {
+      const taken: Buffer[] = [];
+      let room = bytes;
+      while (room > 0) {
+        const part = parts[index];
+        if (part === undefined) break;
+        const slice = part.subarray(offset, offset + room);
+        taken.push(slice);
+        room -= slice.length;
+        offset += slice.length;
+        if (offset < part.length) break;
+        index++;
+        offset = 0;
+      }
+      return taken;
+    },
+  };
+}
+
 function stuffPiece(piece: Buffer, tail: Tail, parts: Buffer[]): void {
   let start = 0;
   if (piece[0] === dotByte && atLineStart(tail)) parts.push(dot);

@@ -1,8 +1,8 @@
 /** A socket that speaks replies in and bytes out, in clear or in TLS; every way it can end is one `lost`. */
 import { connect, isIP, type Socket } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls, TLSSocket } from "node:tls";
 import type { FaultKind, Target } from "../smtp/transaction.ts";
-import { totalLength } from "./body.ts";
+import { type Slices, slices, totalLength } from "./body.ts";
 import { type Hop, proxyHeader, SocksClient } from "./hop.ts";
 import { ReplyParser } from "./reply-parser.ts";
 import type { TlsPolicy } from "./tls-policy.ts";
@@ -31,6 +31,13 @@ export interface WireEvents {
 
 /** Below this a message goes out in one buffer of its own: one copy costs less than three entries of a vector. */
 const oneWriteBytes = 65_536;
+/**
+ * Where a message is put together, one after the other: what the kernel has taken, the next may overwrite. The envelope
+ * before it is rarely longer than the room left for it.
+ */
+let writeBuffer = Buffer.allocUnsafeSlow(oneWriteBytes + 4_096);
+/** Replies of all peers are read into it, one at a time: Node's own buffers are 64 KB each, garbage with every reply. */
+const readBuffer = Buffer.allocUnsafeSlow(16_384);
 /** What is given to the socket at once of a longer one: a peer that takes it shows progress, and memory stays flat. */
 const windowBytes = 262_144;
 
@@ -57,7 +64,18 @@ export class Wire {
     const from = localAddress === undefined || hop !== undefined ? {} : { localAddress };
     const to =
       hop === undefined ? { host: target.address, port: target.port } : { host: hop.host, port: hop.port };
-    this.#socket = connect({ ...to, noDelay: true, ...from });
+    this.#socket = connect({
+      ...to,
+      noDelay: true,
+      ...from,
+      onread: {
+        buffer: readBuffer,
+        callback: (bytes) => {
+          this.#data(readBuffer.subarray(0, bytes));
+          return true;
+        },
+      },
+    });
     this.#socket.on("connect", () => {
       if (hop === undefined) this.#arrive();
       else if (!this.#ended) this.#passThrough(hop);
@@ -158,7 +176,10 @@ export class Wire {
     }
     if (!end.mayFinish()) return;
     const leadLength = Buffer.byteLength(lead, "utf8");
-    const whole = Buffer.allocUnsafe(leadLength + size);
+    const bytes = leadLength + size;
+    // TLS takes what it is given later, always.
+    const isShared = !(this.#socket instanceof TLSSocket) && bytes <= writeBuffer.length;
+    const whole = isShared ? writeBuffer.subarray(0, bytes) : Buffer.allocUnsafe(bytes);
     whole.write(lead, 0, "utf8");
     let at = leadLength;
     for (const part of parts) {
@@ -166,6 +187,8 @@ export class Wire {
       at += part.length;
     }
     this.#socket.write(whole);
+    // The socket keeps what the kernel has no room for.
+    if (isShared && this.#socket.writableLength > 0) writeBuffer = Buffer.allocUnsafeSlow(writeBuffer.length);
     end.written();
   }
 
@@ -194,6 +217,7 @@ export class Wire {
   }
 
   #listen(socket: Socket): void {
+    // Only TLS has such: what is read in clear goes into `readBuffer`. Without it neither would say that the peer has ended.
     socket.on("data", (chunk: Buffer) => this.#data(chunk));
     socket.on("drain", () => {
       const resume = this.#drained;
@@ -215,7 +239,8 @@ export class Wire {
 
   #data(chunk: Buffer): void {
     if (this.#ended) return;
-    if (this.#socks !== undefined) return this.#hear(this.#socks, chunk);
+    // A copy: it may keep the start of an answer until the rest comes.
+    if (this.#socks !== undefined) return this.#hear(this.#socks, Buffer.from(chunk));
     const problem = this.#parser.push(chunk);
     if (problem !== undefined) return this.#lose("protocol", problem);
     if (!this.#ended) this.#events.read(this.#parser.begun);
@@ -250,36 +275,4 @@ function describe(socket: TLSSocket): string {
 
 function textOf(error: NodeJS.ErrnoException): string {
   return error.message === "" ? (error.code ?? error.name) : error.message;
-}
-
-interface Slices {
-  readonly empty: boolean;
-  next(bytes: number): Buffer[];
-}
-
-/** Hands out the parts in order, at most so many bytes at a time, without copying. */
-function slices(parts: readonly Buffer[]): Slices {
-  let index = 0;
-  let offset = 0;
-  return {
-    get empty() {
-      return index >= parts.length;
-    },
-    next(bytes) {
-      const taken: Buffer[] = [];
-      let room = bytes;
-      while (room > 0) {
-        const part = parts[index];
-        if (part === undefined) break;
-        const slice = part.subarray(offset, offset + room);
-        taken.push(slice);
-        room -= slice.length;
-        offset += slice.length;
-        if (offset < part.length) break;
-        index++;
-        offset = 0;
-      }
-      return taken;
-    },
-  };
 }

@@ -3,9 +3,9 @@
  * and then the acknowledgement with its sequence. Saves the owner the fetch. Only a short cut: what is missed here the
  * tail brings, so nothing is repeated, waited for or reported. Bounded.
  */
-import type { Msg } from "@nats-io/transport-node";
 import { decodeEnvelope, type Envelope, envelopeHeader } from "#crds/wire/envelope.ts";
 import type { Spool } from "./connection.ts";
+import type { Frame } from "./frame-reader.ts";
 import { parsePut } from "./outbox.ts";
 
 export interface Arrival {
@@ -23,62 +23,57 @@ export interface Arrivals {
   close(): void;
 }
 
+/** A message that passed, until its acknowledgement does. */
+interface Heard {
+  readonly subject: string;
+  /** As it stands in the header. */
+  readonly envelope: string;
+  readonly body: Buffer;
+}
+
 /** Between a message and its acknowledgement lie milliseconds; what waits longer has been refused. */
 const maxWaiting = 4_096;
 const maxWaitingBytes = 16 * 1024 * 1024;
 
 export function openArrivals(spool: Spool, shard: number, take: (arrival: Arrival) => void): Arrivals {
-  const { nc, names } = spool;
+  const { names } = spool;
   /** By reply subject. */
-  const waiting = new Map<string, Msg>();
+  const waiting = new Map<string, Heard>();
   let bytes = 0;
   let stops: (() => void)[] = [];
 
-  const forget = (reply: string, message: Msg): void => {
+  const forget = (reply: string, { body }: Heard): void => {
     waiting.delete(reply);
-    bytes -= message.data.length;
+    bytes -= body.length;
   };
 
-  const onMessage = (message: Msg): void => {
-    const { reply } = message;
-    if (reply === undefined || reply === "") return;
-    waiting.set(reply, message);
-    bytes += message.data.length;
+  const onMessage = (frame: Frame): void => {
+    const { reply } = frame;
+    if (reply === "") return;
+    // Copied out of the connection's buffer, which the next read overwrites.
+    const body = Buffer.from(frame.data);
+    waiting.set(reply, { subject: frame.subject, envelope: frame.header(envelopeHeader), body });
+    bytes += body.length;
     for (const [oldest, first] of waiting) {
       if (waiting.size <= maxWaiting && bytes <= maxWaitingBytes) break;
       forget(oldest, first);
     }
   };
 
-  const onAcknowledged = (acknowledgement: Msg): void => {
-    const message = waiting.get(acknowledgement.subject);
-    if (message === undefined) return;
-    forget(acknowledgement.subject, message);
-    const put = parsePut(acknowledgement.data);
+  const onAcknowledged = (frame: Frame): void => {
+    const reply = frame.subject;
+    const heard = waiting.get(reply);
+    if (heard === undefined) return;
+    forget(reply, heard);
+    const put = parsePut(frame.data);
     if (put.kind !== "stored" || put.duplicate) return;
-    const decoded = decodeEnvelope(message.headers?.get(envelopeHeader) ?? "");
+    const decoded = decodeEnvelope(heard.envelope);
     // What is damaged the tail reports.
     if (!decoded.ok) return;
     const envelope = decoded.value;
-    const arrived = { seq: put.seq, subject: message.subject, envelope };
-    if (envelope.bodyChunks > 0) return take({ ...arrived, body: undefined });
-    if (message.data.length === envelope.size) take({ ...arrived, body: bodyOf(message) });
-    return undefined;
-  };
-
-  const hear = (subject: string, heard: (message: Msg) => void): void => {
-    const subscription = nc.subscribe(subject, {
-      callback: (error, message) => {
-        if (error !== null) return;
-        try {
-          heard(message);
-        } catch (thrown) {
-          // nats-core ends its reader when a callback throws: the connection would go silent for ever.
-          spool.options.log.error("arrival failed", { shard, error: String(thrown) });
-        }
-      },
-    });
-    stops.push(() => subscription.unsubscribe());
+    const { subject, body } = heard;
+    if (envelope.bodyChunks > 0) take({ seq: put.seq, subject, envelope, body: undefined });
+    else if (body.length === envelope.size) take({ seq: put.seq, subject, envelope, body });
   };
 
   const pause = (): void => {
@@ -90,18 +85,12 @@ export function openArrivals(spool: Spool, shard: number, take: (arrival: Arriva
 
   const resume = (): void => {
     if (stops.length > 0) return;
-    hear(names.foreignFilter(shard), onMessage);
-    hear(`${names.ackRoot(shard)}.>`, onAcknowledged);
+    stops = [
+      spool.hear(names.foreignFilter(shard), onMessage),
+      spool.hear(`${names.ackRoot(shard)}.>`, onAcknowledged),
+    ];
   };
 
   resume();
   return { pause, resume, close: pause };
-}
-
-/** A copy, unless most of the read it came with is this body: the rest would stay in memory with it. */
-function bodyOf({ data }: Msg): Buffer {
-  const { buffer, byteOffset, byteLength } = data;
-  return buffer.byteLength <= 2 * byteLength
-    ? Buffer.from(buffer, byteOffset, byteLength)
-    : Buffer.from(data);
 }

@@ -2,11 +2,13 @@
  * The one connection to NATS of a pod: made, kept and closed here. It reconnects for ever; what was under way when it
  * broke is answered "disconnected" and repeated by whoever asked. Throws when aborted or when the server is too old.
  */
-import { type ConnectionOptions, connect, createInbox, type NatsConnection } from "@nats-io/transport-node";
+import { type ConnectionOptions, createInbox, type NatsConnection } from "@nats-io/transport-node";
 import { type PoolNames, poolNames } from "#crds/wire/subject.ts";
 import type { Clock } from "#mta-pod/runtime/clock.ts";
 import type { Log } from "#mta-pod/runtime/log.ts";
+import type { Frame } from "./frame-reader.ts";
 import { natsLogin, natsTls } from "./nats-login.ts";
+import { dialNats, type Wire } from "./nats-wire.ts";
 import { type Answer, type Call, createRequestInbox, type RequestInbox } from "./request-inbox.ts";
 import { systemTimers, type Timers } from "./timers.ts";
 
@@ -40,6 +42,8 @@ export interface Spool {
   readonly names: PoolNames;
   readonly options: SpoolOptions;
   readonly timers: Timers;
+  /** The fast way to listen: see `Wire`. */
+  hear(subject: string, heard: (frame: Frame) => void): () => void;
   /** Callback form, for the hot path: own inbox, one deadline sweep, nothing allocated but the call. */
   request(call: Call, done: (answer: Answer) => void): void;
   /** The same as a promise; it never rejects. */
@@ -64,7 +68,8 @@ const flushMs = 1_000;
 /** @throws Error when `signal` aborts before the first connection, or the server is older than `minimumServer`. */
 export async function connectSpool(options: SpoolOptions): Promise<Spool> {
   const timers = options.timers ?? systemTimers;
-  const nc = await connectFirst(options, timers);
+  const dialed = await connectFirst(options, timers);
+  const { nc } = dialed;
   const version = nc.info?.version ?? "unknown";
   if (!isSupported(version)) {
     await nc.close();
@@ -73,7 +78,7 @@ export async function connectSpool(options: SpoolOptions): Promise<Spool> {
     );
   }
   options.log.info("nats connected", { server: nc.getServer(), version });
-  return buildSpool(options, timers, nc);
+  return buildSpool(options, timers, dialed);
 }
 
 function isSupported(version: string): boolean {
@@ -104,11 +109,11 @@ function connectionOptions(options: SpoolOptions): ConnectionOptions & { pending
   };
 }
 
-async function connectFirst(options: SpoolOptions, timers: Timers): Promise<NatsConnection> {
+async function connectFirst(options: SpoolOptions, timers: Timers): ReturnType<typeof dialNats> {
   for (let attempt = 0; ; attempt++) {
     options.signal?.throwIfAborted();
     try {
-      return await connect(connectionOptions(options));
+      return await dialNats(connectionOptions(options), options.log);
     } catch (error) {
       options.onWaiting?.(String(error));
       if (attempt % 20 === 0)
@@ -135,11 +140,16 @@ export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise
   });
 }
 
-function buildSpool(options: SpoolOptions, timers: Timers, nc: NatsConnection): Spool {
+function buildSpool(
+  options: SpoolOptions,
+  timers: Timers,
+  { nc, wire }: { readonly nc: NatsConnection; readonly wire: Wire },
+): Spool {
   const { log, clock } = options;
   const names = poolNames(options.pool);
   const inbox = createRequestInbox({
     nc,
+    wire,
     inbox: createInbox(),
     sharedRoots: names.ackRoot("*"),
     timers,
@@ -159,6 +169,7 @@ function buildSpool(options: SpoolOptions, timers: Timers, nc: NatsConnection): 
     options,
     timers,
     closing: closing.signal,
+    hear: wire.hear,
     request: inbox.request,
     ask: (call) => new Promise((resolve) => inbox.request(call, resolve)),
     connected: () => status.connected,

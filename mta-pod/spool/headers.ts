@@ -1,5 +1,4 @@
 /** NATS header blocks of what the spool publishes, written straight to bytes. Pure; throws RangeError on a line break. */
-import type { MsgHdrs } from "@nats-io/transport-node";
 
 /** What JetStream allows one message's headers to take (its error 10097); larger is refused before it is sent. */
 export const maxHeaderBytes = 65_535;
@@ -22,13 +21,4 @@ export function headerBlock(lines: readonly HeaderLine[]): HeaderBlock {
     text += `${name}: ${value}\r\n`;
   }
   return { bytes: Buffer.from(`${text}\r\n`, "utf8") };
-}
-
-/**
- * The block as `nc.publish` takes it. Trap: of `options.headers` nats-core calls `encode()` and nothing else, which its
- * type MsgHdrs does not even name; building MsgHdrs would cost a map, a validation and a join for every message. A
- * release that calls more fails test/mta-pod/spool/headers.test.ts.
- */
-export function asMsgHdrs(block: HeaderBlock): MsgHdrs {
-  return { encode: () => block.bytes } as unknown as MsgHdrs;
 }

@@ -2,9 +2,11 @@
  * Request and reply over one inbox subscription and one deadline sweep: no promise, timer or subscription per request.
  * A request whose connection broke is answered "disconnected" at once: its reply can no longer come.
  */
-import type { Msg, NatsConnection } from "@nats-io/transport-node";
+import type { MsgImpl, NatsConnection } from "@nats-io/transport-node";
 import type { Log } from "#mta-pod/runtime/log.ts";
-import { asMsgHdrs, type HeaderBlock } from "./headers.ts";
+import type { Frame } from "./frame-reader.ts";
+import type { HeaderBlock } from "./headers.ts";
+import type { Wire } from "./nats-wire.ts";
 import type { Cancel, Timers } from "./timers.ts";
 
 export interface Call {
@@ -20,7 +22,7 @@ export interface Call {
 
 /** "none" = unknown whether the request was carried out (but for "no-responders" and "unsendable": it was not). */
 export type Answer =
-  | { readonly kind: "answer"; readonly message: Msg }
+  | { readonly kind: "answer"; readonly message: MsgImpl }
   | {
       readonly kind: "none";
       readonly reason: "timeout" | "disconnected" | "no-responders" | "closed" | "unsendable";
@@ -38,6 +40,7 @@ export interface RequestInbox {
 
 export interface InboxOptions {
   readonly nc: NatsConnection;
+  readonly wire: Wire;
   readonly inbox: string;
   /** Matches every `replyRoot` of calls. */
   readonly sharedRoots: string;
@@ -66,7 +69,7 @@ const lingerMs = 5;
 
 /** Subscribes to `inbox.*` and to our part of the shared roots; everything after that is driven by replies, `pause`, `resume` and the sweep. */
 export function createRequestInbox(options: InboxOptions): RequestInbox {
-  const { nc, inbox, sharedRoots, timers, monotonic, log } = options;
+  const { nc, wire, inbox, sharedRoots, timers, monotonic, log } = options;
   const ours = inbox.slice(inbox.lastIndexOf(".") + 1);
   const pending = new Map<number, Pending>();
   let unsent: number[] = [];
@@ -90,7 +93,6 @@ export function createRequestInbox(options: InboxOptions): RequestInbox {
     try {
       entry.done(answer);
     } catch (error) {
-      // nats-core ends its reader when a callback throws: the connection would go silent for ever.
       log.error("reply failed", { subject: entry.call.subject, error: String(error) });
     }
   };
@@ -109,18 +111,12 @@ export function createRequestInbox(options: InboxOptions): RequestInbox {
   const send = (id: number): void => {
     const call = pending.get(id)?.call;
     if (call === undefined) return;
-    try {
-      const reply = `${call.replyRoot === undefined ? inbox : `${call.replyRoot}.${ours}`}.${id}`;
-      nc.publish(
-        call.subject,
-        call.payload,
-        call.headers === undefined ? { reply } : { reply, headers: asMsgHdrs(call.headers) },
-      );
-    } catch (error) {
-      log.warn("request not sendable", { subject: call.subject, error: String(error) });
-      const reason = nc.isClosed() ? "closed" : "unsendable";
-      setImmediate(() => settle(id, { kind: "none", reason }));
-    }
+    const { subject, payload, headers, replyRoot } = call;
+    const reply = `${replyRoot === undefined ? inbox : `${replyRoot}.${ours}`}.${id}`;
+    if (wire.publish({ subject, reply, headers, payload })) return;
+    log.warn("request not sendable", { subject });
+    const reason = nc.isClosed() ? "closed" : "unsendable";
+    setImmediate(() => settle(id, { kind: "none", reason }));
   };
 
   const flush = (): void => {
@@ -129,6 +125,7 @@ export function createRequestInbox(options: InboxOptions): RequestInbox {
     unsent = [];
     unsentBytes = 0;
     for (const id of ids) send(id);
+    wire.flush();
   };
 
   /** Counts the request in; true when so many come that holding them for each other pays. */
@@ -152,15 +149,15 @@ export function createRequestInbox(options: InboxOptions): RequestInbox {
     setImmediate(flush);
   };
 
-  const callback = (error: Error | null, message: Msg): void => {
-    if (error !== null) return;
-    const id = Number(message.subject.slice(message.subject.lastIndexOf(".") + 1));
-    const unheard = message.data.length === 0 && message.headers?.code === 503;
-    settle(id, unheard ? { kind: "none", reason: "no-responders" } : { kind: "answer", message });
+  const heard = (frame: Frame): void => {
+    const message = frame.toMsg(nc);
+    const unheard = frame.size === 0 && message.headers?.code === 503;
+    settle(
+      frame.subjectNumber,
+      unheard ? { kind: "none", reason: "no-responders" } : { kind: "answer", message },
+    );
   };
-  const subscriptions = [`${inbox}.*`, `${sharedRoots}.${ours}.*`].map((subject) =>
-    nc.subscribe(subject, { callback }),
-  );
+  const stops = [`${inbox}.*`, `${sharedRoots}.${ours}.*`].map((subject) => wire.hear(subject, heard));
 
   return {
     request(call, done) {
@@ -193,7 +190,7 @@ export function createRequestInbox(options: InboxOptions): RequestInbox {
       if (state === "closed") return;
       state = "closed";
       unsent = [];
-      for (const subscription of subscriptions) subscription.unsubscribe();
+      for (const stop of stops) stop();
       settleAll("closed");
     },
   };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { asMsgHdrs, headerBlock } from "#mta-pod/spool/headers.ts";
+import { headerBlock } from "#mta-pod/spool/headers.ts";
 
 test("headerBlock() writes NATS's header block in UTF-8", () => {
   const { bytes } = headerBlock([
@@ -17,10 +17,3 @@ for (const value of ["a\r\nX: y", "a\n", "\r", "a\0"])
   test(`headerBlock() refuses ${JSON.stringify(value)}: it would start another header`, () => {
     assert.throws(() => headerBlock([["Mb-Envelope", value]]), RangeError);
   });
-
-test("asMsgHdrs() gives nats-core the very bytes, without a copy", () => {
-  const block = headerBlock([["A", "b"]]);
-  const headers: object = asMsgHdrs(block);
-  assert.ok("encode" in headers && typeof headers.encode === "function");
-  assert.equal(headers.encode(), block.bytes);
-});
