@@ -4,7 +4,7 @@
  * to it, while a follower, and a consumer there, may be ahead by moments. Never throws.
  */
 import { callApi, isRecord } from "./api.ts";
-import type { Spool } from "./connection.ts";
+import { pause, type Spool } from "./connection.ts";
 import { readStreamState } from "./stream-state.ts";
 
 export type DirectRead =
@@ -22,6 +22,8 @@ export type DirectRead =
 export type Wanted = { readonly seq: number } | { readonly last_by_subj: string };
 
 const timeoutMs = 5_000;
+const lagLookMs = 500;
+const longestLagMs = 10_000;
 /** The leader's "no message found"; 10043 is the store's own word for the same. */
 const notFoundCodes = new Set([10037, 10043]);
 
@@ -53,11 +55,16 @@ export async function direct(spool: Spool, stream: string, wanted: Wanted): Prom
 /** The plain get: slower, and "gone" only when the leader has come to the sequence and passed it. */
 export async function fromLeader(spool: Spool, stream: string, wanted: Wanted): Promise<DirectRead> {
   const read = await plainGet(spool, stream, wanted);
-  if (read.kind !== "gone" || !("seq" in wanted)) return read;
-  const state = await readStreamState(spool, stream);
-  if (state === undefined || state.lastSeq < wanted.seq)
-    return { kind: "unavailable", text: "the leader has not come to it yet" };
-  return plainGet(spool, stream, wanted);
+  // One server alone applies before anybody hears of it.
+  if (read.kind !== "gone" || !("seq" in wanted) || spool.options.replicas === 1) return read;
+  for (let waited = 0; ; waited += lagLookMs) {
+    const state = await readStreamState(spool, stream);
+    if (state === undefined) return { kind: "unavailable", text: "the leader does not say how far it is" };
+    if (state.lastSeq >= wanted.seq) return plainGet(spool, stream, wanted);
+    // Not a lag any more: the stream has lost its end, and its sequences will be used again.
+    if (waited >= longestLagMs) return read;
+    await pause(spool.timers, lagLookMs, spool.closing);
+  }
 }
 
 async function plainGet(spool: Spool, stream: string, wanted: Wanted): Promise<DirectRead> {

@@ -13,7 +13,7 @@ const info = (lastSeq: number): object => ({
 });
 
 /** Answers like a server: a replica that has nothing, and a leader that says what stands in `leader`, in that order. */
-function servers(leader: { get: readonly object[]; info: readonly object[] }): Spool {
+function servers(leader: { get: readonly object[]; info: readonly object[] }, replicas = 3): Spool {
   const gets = leader.get.values();
   const infos = leader.info.values();
   const answerTo = ({ subject }: Call): Partial<Msg> => {
@@ -25,17 +25,22 @@ function servers(leader: { get: readonly object[]; info: readonly object[] }): S
   };
   const ask = (call: Call): Promise<Answer> =>
     Promise.resolve({ kind: "answer", message: answerTo(call) } as unknown as Answer);
-  return { ask } as unknown as Spool;
+  const timers = {
+    after: (_ms: number, run: () => void) => {
+      queueMicrotask(run);
+      return () => {};
+    },
+  };
+  return { ask, timers, options: { replicas } } as unknown as Spool;
 }
 
 const ask = (spool: Spool): Promise<string> => direct(spool, "MB_x_0", { seq: 94 }).then((read) => read.kind);
 
-test("a leader that has not come to the sequence yet knows nothing of it: not gone, ask again", async () => {
-  assert.equal(await ask(servers({ get: [notFound], info: [info(93)] })), "unavailable");
-});
-
-test("a leader that came to it between two questions has it", async () => {
-  assert.equal(await ask(servers({ get: [notFound, stored], info: [info(94)] })), "message");
+test("a leader that has not come to the sequence yet knows nothing of it: it is asked again when it has", async () => {
+  assert.equal(
+    await ask(servers({ get: [notFound, stored], info: [info(93), info(93), info(94)] })),
+    "message",
+  );
 });
 
 test("gone is what the leader has passed and does not have", async () => {
@@ -46,4 +51,20 @@ test("a leader that does not say how far it is proves nothing", async () => {
   const away = { error: { code: 503, err_code: 10008, description: "system not available" } };
   assert.equal(await ask(servers({ get: [notFound], info: [away] })), "unavailable");
   assert.equal(await ask(servers({ get: [notFound, away], info: [info(94)] })), "unavailable");
+});
+
+test("what the leader never comes to was lost with the end of the stream", async () => {
+  assert.equal(
+    await ask(
+      servers({
+        get: [notFound],
+        info: Array.from({ length: 21 }, () => info(93)),
+      }),
+    ),
+    "gone",
+  );
+});
+
+test("one server alone is believed at once", async () => {
+  assert.equal(await ask(servers({ get: [notFound], info: [] }, 1)), "gone");
 });
