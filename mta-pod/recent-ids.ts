@@ -1,11 +1,14 @@
 /**
- * What was settled here in the last minutes: a publish repeated after a restart of JetStream's leader is stored a second
+ * What was settled here in the last hour, or the last 260,000: a publish repeated after a restart of JetStream's leader is stored a second
  * time when the first was delivered and deleted in between (design.md §3). Only settled ones count: an entry that was
  * merely seen may have been lost with the server's unsynced tail, and then its repeat is the mail.
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 
-const keepMs = 180_000;
+/** decisions.md 14: an hour, at any rate the publisher's time for repeats and the duplicate window many times over. */
+const keepMs = 3_600_000;
+/** Of one generation, 8 MB: at 1,667 a second these are the last two and a half minutes at least, and publishes are repeated for one. */
+const maxKept = 260_000;
 const bits21 = 0x1fffff;
 const above32 = 2 ** 32;
 
@@ -45,7 +48,7 @@ function read(envelope: Envelope): void {
  */
 class Fingerprints {
   #pairs = new Float64Array(2_048);
-  #size = 0;
+  size = 0;
 
   has(one: number, two: number): boolean {
     return this.#pairs[this.#placeOf(one, two)] === one;
@@ -56,7 +59,7 @@ class Fingerprints {
     if (this.#pairs[place] === one) return;
     this.#pairs[place] = one;
     this.#pairs[place + 1] = two;
-    if (++this.#size * 4 > this.#pairs.length) this.#grow();
+    if (++this.size * 4 > this.#pairs.length) this.#grow();
   }
 
   /** Where the pair is, or would be. */
@@ -90,8 +93,9 @@ export class RecentIds {
   #turnedAt = 0;
 
   settled(envelope: Envelope, monotonicMs: number): void {
-    if (monotonicMs - this.#turnedAt > keepMs) {
-      this.#old = monotonicMs - this.#turnedAt > 2 * keepMs ? new Fingerprints() : this.#young;
+    const age = monotonicMs - this.#turnedAt;
+    if (age > keepMs || this.#young.size >= maxKept) {
+      this.#old = age > 2 * keepMs ? new Fingerprints() : this.#young;
       this.#young = new Fingerprints();
       this.#turnedAt = monotonicMs;
     }

@@ -1,22 +1,31 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { Envelope } from "#crds/wire/envelope.ts";
 import { RecentIds } from "#mta-pod/recent-ids.ts";
 import { envelope } from "#test/kit/spool.ts";
 
 const minuteMs = 60_000;
 
 describe("RecentIds", () => {
-  test("knows what was settled for three minutes at least, and forgets it within nine", () => {
+  test("knows what was settled for an hour at least, and forgets it within three", () => {
     const recent = new RecentIds();
     const mail = envelope({ id: "a" });
     recent.settled(mail, 0);
-    for (let minute = 1; minute <= 3; minute++) {
+    for (let minute = 1; minute <= 60; minute++) {
       recent.settled(envelope({ id: `other ${minute}` }), minute * minuteMs);
       assert.ok(recent.wasSettled(mail), `after ${minute} min`);
     }
-    for (let minute = 4; minute <= 9; minute++)
+    for (let minute = 61; minute <= 180; minute++)
       recent.settled(envelope({ id: `other ${minute}` }), minute * minuteMs);
     assert.equal(recent.wasSettled(mail), false);
+  });
+
+  test("of more than it has room for it keeps the last 260,000", () => {
+    const recent = new RecentIds();
+    const mail = (count: number): Envelope => envelope({ id: `01jz${count}` });
+    for (let count = 0; count < 900_000; count++) recent.settled(mail(count), count / 10);
+    for (let count = 640_000; count < 900_000; count += 997) assert.ok(recent.wasSettled(mail(count)));
+    assert.equal(recent.wasSettled(mail(0)), false);
   });
 
   test("tells the children of one parent apart by site and by first recipient", () => {
