@@ -24,8 +24,6 @@ import { reply } from "./smtp/reply.ts";
 const maxInFlight = 2000;
 const maxInFlightBytes = 256 * 1024 * 1024;
 const unavailableRetryMs = 2000;
-/** A site whose shard acknowledges nothing is looked at again this much later. */
-const stalledRetryMs = 250;
 export const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
 const discarded = reply(550, "5.7.1", "discarded: its tenant was deleted");
 
@@ -102,9 +100,9 @@ export function createDeliver(deps: DeliverDeps) {
     scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
   };
 
-  const holdSite = (dispatch: Dispatch): void => {
+  const holdSite = (dispatch: Dispatch, ms: number): void => {
     const now = clock.now();
-    scheduler.setSite(dispatch.lane.site, { retryAt: now + stalledRetryMs }, now);
+    scheduler.setSite(dispatch.lane.site, { retryAt: now + ms }, now);
     scheduler.requeue(dispatch.handle, now);
     scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, now);
   };
@@ -129,7 +127,8 @@ export function createDeliver(deps: DeliverDeps) {
     if (isUnderWay(dispatch.entry) || !deps.mayBegin(dispatch.entry))
       return postpone(dispatch, unavailableRetryMs);
     // What is delivered cannot be deleted just now: sending on would only make more that may come twice.
-    if (pod.entries.isStalled(dispatch.entry.shard)) return holdSite(dispatch);
+    const stallMs = pod.deletes.stallMs(dispatch.entry.shard);
+    if (stallMs > 0) return holdSite(dispatch, stallMs);
     const ended = hold(dispatch.entry);
     const { shard, attempt: made } = dispatch.entry;
     const held = hot.take(dispatch.handle);

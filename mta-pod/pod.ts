@@ -1,6 +1,7 @@
 /** What main builds and corridors share: the rooms of one pod, its configuration and its hands on time. No behaviour here. */
 import type { PodConfig, TenantConfig } from "#crds/pod-config/schema.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
+import type { WatchedDeletes } from "./open-deletes.ts";
 import type { Router } from "./route/router.ts";
 import type { Clock, Random } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
@@ -23,6 +24,7 @@ export interface Pod {
   readonly scheduler: Scheduler;
   readonly publisher: Publisher;
   readonly entries: Entries;
+  readonly deletes: Pick<WatchedDeletes, "stallMs">;
   readonly states: States;
   readonly eventLog: EventLog;
   readonly ownership: Ownership;

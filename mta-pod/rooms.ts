@@ -1,5 +1,6 @@
 /** Builds the rooms of one pod. No order of events is decided here; fails only as its rooms' constructors do. */
 import type { LiveConfig } from "./live-config.ts";
+import { watchDeletes } from "./open-deletes.ts";
 import type { PodOptions } from "./options.ts";
 import type { Pod } from "./pod.ts";
 import { createResolver } from "./route/resolver.ts";
@@ -57,9 +58,10 @@ export function buildRooms(
     unserved: () => scheduler.unserved(clock.now()).entries,
     storeUsed: () => publisher.usedRatio(),
   });
+  const deletes = watchDeletes(createEntries(spool, bundles), clock);
   const rooms = {
     publisher,
-    entries: createEntries(spool, bundles),
+    entries: deletes.entries,
     states: createStates(spool),
   };
   return {
@@ -76,6 +78,7 @@ export function buildRooms(
     }),
     scheduler,
     ...timedSpool(rooms, clock, (op, seconds) => metrics.spool.observe({ op }, seconds)),
+    deletes,
     eventLog,
     ownership,
     newId: createIdMaker(() => clock.now()),
