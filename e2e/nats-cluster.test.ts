@@ -115,4 +115,3 @@ test("a pod that cannot reach NATS but reaches the mail world stops by its own c
   // connection delivers ten a second here, and half of them are the other pod's.
   assertOnlyOpenDoubled(t, audit, { at: cutAt, bound: 2 * scene.mostOpen });
 });
-});
