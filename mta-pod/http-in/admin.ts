@@ -1,7 +1,7 @@
 /** The admin port: the queue, a message, the busiest, and acts on queued mail, for holders of the token. See `startAdmin`. */
 import { z } from "zod";
 import { type Log, silentLog } from "#mta-pod/runtime/log.ts";
-import { hasToken } from "./credentials.ts";
+import { authorizationOf, hasToken } from "./credentials.ts";
 import { describeIssues } from "./message-schema.ts";
 import { Problem, unauthorized } from "./problem.ts";
 import { createServer, type HttpAddress, type HttpServer, listen } from "./server.ts";
@@ -88,7 +88,7 @@ export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
   const { hooks, log = silentLog } = options;
   const server = createServer(bodyLimit, log);
   server.addHook("onRequest", async (request) => {
-    if (!hasToken(request.headers.authorization, options.token()))
+    if (!hasToken(authorizationOf(request.headers), options.token()))
       throw unauthorized("give the admin token: Bearer TOKEN");
   });
   server.get("/v1/queue", (request) => hooks.queue(parsed(listQuery, request.query)));

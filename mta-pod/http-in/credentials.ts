@@ -1,5 +1,6 @@
 /** Who asks: Basic, or Bearer with `user:password` or a token. Pure; undefined when the header says nothing usable. */
 import { createHash, timingSafeEqual } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import { decodeBase64, type PlainCredentials } from "#mta-pod/smtp/sasl.ts";
 
 /** A header longer than this is nobody's credentials. */
@@ -16,6 +17,15 @@ function schemeOf(header: string | undefined): readonly [scheme: string, rest: s
   if (header === undefined || header.length > maxHeaderLength) return undefined;
   const blank = header.indexOf(" ");
   return blank < 0 ? undefined : [header.slice(0, blank).toLowerCase(), header.slice(blank + 1).trim()];
+}
+
+/**
+ * What says who asks: `Authorization`, or the same in `X-Mailboat-Authorization`, since the API server's proxy takes the first for
+ * itself and passes it on to nobody.
+ */
+export function authorizationOf(headers: IncomingHttpHeaders): string | undefined {
+  const own = headers["x-mailboat-authorization"];
+  return typeof own === "string" ? own : headers.authorization;
 }
 
 /** A login from `Authorization`. */

@@ -6,7 +6,7 @@ import { type Log, silentLog } from "#mta-pod/runtime/log.ts";
 import type { InboundHooks, Login, SessionFacts } from "#mta-pod/smtp/inbound.ts";
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
 import { type Composed, composeJson, composeRaw } from "./compose.ts";
-import { credentialsOf } from "./credentials.ts";
+import { authorizationOf, credentialsOf } from "./credentials.ts";
 import { parsePostedMessage } from "./message-schema.ts";
 import { overloaded, Problem, problemOf, unauthorized } from "./problem.ts";
 import { createServer, type HttpAddress, type HttpServer, listen } from "./server.ts";
@@ -98,7 +98,7 @@ async function authenticate(
   request: FastifyRequest,
   { hooks, log = silentLog }: InjectionOptions,
 ): Promise<SessionFacts> {
-  const credentials = credentialsOf(request.headers.authorization);
+  const credentials = credentialsOf(authorizationOf(request.headers));
   if (credentials === undefined)
     throw unauthorized("give a tenant's credentials: Basic, or Bearer user:password");
   const facts: SessionFacts = {

@@ -4,6 +4,7 @@ import { startAdmin } from "#mta-pod/http-in/admin.ts";
 
 interface Running extends AsyncDisposable {
   readonly calls: unknown[];
+  url(path: string): string;
   ask(path: string, init?: { method?: string; body?: unknown; token?: string | null }): Promise<Response>;
 }
 
@@ -33,10 +34,12 @@ async function start(tokenOf = () => "t0ken"): Promise<Running> {
       witness: async (pod, incarnation) => void calls.push(["witness", pod, incarnation]),
     },
   });
+  const url = (path: string): string => `http://127.0.0.1:${server.port}${path}`;
   return {
     calls,
+    url,
     ask: (path, { method = "GET", body, token = "t0ken" } = {}) =>
-      fetch(`http://127.0.0.1:${server.port}${path}`, {
+      fetch(url(path), {
         method,
         headers: {
           ...(token === null ? {} : { authorization: `Bearer ${token}` }),
@@ -57,6 +60,14 @@ test("the admin port wants its token, whatever is asked", async () => {
       assert.equal(((await answer.json()) as { error: { code: string } }).error.code, "unauthorized");
     }
   assert.deepEqual(server.calls, []);
+});
+
+test("the API server's proxy keeps Authorization to itself, so the token may come in a header of our own", async () => {
+  await using server = await start();
+  const headers = { "x-mailboat-authorization": "Bearer t0ken" };
+  assert.equal((await fetch(server.url("/v1/top"), { headers })).status, 200);
+  const wrong = { "x-mailboat-authorization": "Bearer other", authorization: "Bearer t0ken" };
+  assert.equal((await fetch(server.url("/v1/top"), { headers: wrong })).status, 401);
 });
 
 test("the queue is listed by selector", async () => {

@@ -85,6 +85,8 @@ test("JSON becomes a message with CRLF line ends, through the hooks of SMTP", as
 test("Bearer user:password is as good as Basic, anything else is 401", async () => {
   await using server = await start();
   assert.equal((await server.post(simple, { authorization: "Bearer user:secret" })).status, 202);
+  const proxied = { authorization: "", "x-mailboat-authorization": basic };
+  assert.equal((await server.post(simple, proxied)).status, 202);
   for (const authorization of [
     "",
     "Basic !!!",
