@@ -63,7 +63,7 @@ export class Link {
 
   /** Starts the dispatch that `isOpen` allowed. */
   start(now: number): "reuse" | "open" {
-    this.dispatches.charge(now);
+    this.dispatches.charge(now, this.#catchUpMs(now));
     const connection = this.open > this.busy ? "reuse" : "open";
     this.busy++;
     if (connection === "open") {
@@ -76,7 +76,7 @@ export class Link {
   /** Books the moment of a message; `number` is for `counted.answered`. */
   bookMail(now: number): { readonly holdMs: number; readonly number: number } {
     this.mails.nextAt = Math.max(this.mails.nextAt, this.counted.earliest());
-    const holdMs = this.mails.reserve(now);
+    const holdMs = this.mails.reserve(now, this.#catchUpMs(now));
     return { holdMs, number: this.counted.send(now + holdMs) };
   }
 
@@ -117,6 +117,11 @@ export class Link {
     this.connects.nextAt += byMs;
     this.formerUntil += byMs;
     this.lingeringUntil += byMs;
+  }
+
+  /** For a period after a start or a take-over the pace alone keeps the rate. */
+  #catchUpMs(now: number): number {
+    return this.counted.knows(now) ? tuning.countedCatchUpMs : 0;
   }
 
   #formerEnd(): number {

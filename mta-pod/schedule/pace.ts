@@ -31,15 +31,20 @@ export class Pace {
     return this.nextAt <= now;
   }
 
-  charge(now: number): void {
-    if (this.#intervalMs > 0) this.nextAt = Math.max(this.nextAt, now - this.#catchUpMs) + this.#intervalMs;
+  /** `catchUpMs`: a late timer may be made good by this much, where something else keeps the rate exactly. */
+  charge(now: number, catchUpMs = 0): void {
+    if (this.#intervalMs > 0) this.nextAt = this.#due(now, catchUpMs) + this.#intervalMs;
   }
 
   /** Books the next free moment and answers how long it is until then, in ms. */
-  reserve(now: number): number {
+  reserve(now: number, catchUpMs = 0): number {
     if (this.#intervalMs === 0) return 0;
-    const at = Math.max(this.nextAt, now - this.#catchUpMs);
+    const at = this.#due(now, catchUpMs);
     this.nextAt = at + this.#intervalMs;
     return Math.max(0, Math.ceil(at - now));
+  }
+
+  #due(now: number, catchUpMs: number): number {
+    return Math.max(this.nextAt, now - Math.max(this.#catchUpMs, catchUpMs));
   }
 }

@@ -25,6 +25,7 @@ export class PeerCount {
   #length = 0;
   #periodMs = 0;
   #sent = 0;
+  #firstAt = 0;
   #quickest = never;
   #nextQuickest = never;
   #answers = 0;
@@ -39,6 +40,12 @@ export class PeerCount {
     this.#countedBy = [];
     this.#sentAt = [];
     this.#sent = 0;
+  }
+
+  /** Every message of the period before `now` is remembered: `earliest` alone keeps the rate. */
+  knows(now: number): boolean {
+    if (this.#length === 0 || this.#sent === 0) return false;
+    return this.#sent >= this.#length || now - this.#firstAt >= this.#periodMs;
   }
 
   /** When the next message may be sent at the earliest. */
@@ -59,6 +66,7 @@ export class PeerCount {
   /** Notes a message; answers its number, for `answered`. */
   send(at: number): number {
     if (this.#length === 0) return -1;
+    if (this.#sent === 0) this.#firstAt = at;
     const place = this.#sent % this.#length;
     this.#sentAt[place] = at;
     this.#countedBy[place] = 0;
@@ -78,6 +86,7 @@ export class PeerCount {
   }
 
   shift(byMs: number): void {
+    this.#firstAt += byMs;
     this.#sentAt = this.#sentAt.map((at) => at + byMs);
     this.#countedBy = this.#countedBy.map((at) => (at > 0 ? at + byMs : at));
   }

@@ -6,6 +6,8 @@ export const tuning = {
   pacedShare: 0.97,
   /** Late timers may be made good by this much, within what the 3 % above leave (see pace.ts). */
   catchUpMs: 4,
+  /** As long as every message of the last period is known one by one (peer-count.ts), so much: timers of a busy machine are that late. */
+  countedCatchUpMs: 100,
   /** Pause of a (source, site) that was throttled: doubles from first to max. */
   pause: { firstMs: 1000, maxMs: 60_000 },
   /** Backoff of a site that could not be reached: doubles from first to max. */
