@@ -2,11 +2,21 @@
 import type { z } from "zod";
 import type { Parsed } from "#crds/values/issue.ts";
 import { describe, parseBy } from "#crds/values/zod-issue.ts";
-import { keySlotSchema, manifestSchema, podConfigVersion, tenantSlotSchema } from "./schema.ts";
-import type { KeySlot, Manifest, TenantSlot } from "./schema.ts";
+import {
+  editionSchema,
+  keySlotSchema,
+  manifestSchema,
+  podConfigVersion,
+  tenantSlotSchema,
+} from "./schema.ts";
+import type { Edition, KeySlot, Manifest, TenantSlot } from "./schema.ts";
 
 export function parseManifest(input: unknown): Parsed<Manifest> {
   return parseVersioned(manifestSchema, input);
+}
+
+export function parseEdition(input: unknown): Parsed<Edition> {
+  return parseVersioned(editionSchema, input);
 }
 
 export function parseTenantSlot(input: unknown): Parsed<TenantSlot> {

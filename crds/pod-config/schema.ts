@@ -130,6 +130,18 @@ export const manifestSchema = z.strictObject({
   slots: z.record(z.string(), text),
 });
 
+/**
+ * What of the manifest every edit changes. Beside each slot is the edition that it was last written in: the newest of all of them
+ * and of the manifest's own counts, so that the edit of one tenant is the writing of one ConfigMap.
+ */
+export const editionSchema = z.strictObject({
+  version: z.literal(podConfigVersion),
+  generation: count,
+  /** As the manifest's: over everything that the manifest says besides, with these slots. */
+  digest: text,
+  slots: z.record(z.string(), text),
+});
+
 export const tenantSlotSchema = z.strictObject({
   version: z.literal(podConfigVersion),
   tenants: z.array(tenantSchema),
@@ -169,6 +181,7 @@ export type Rule = z.infer<typeof ruleSchema>;
 export type Source = z.infer<typeof sourceSchema>;
 export type TenantConfig = z.infer<typeof tenantSchema>;
 export type Manifest = z.infer<typeof manifestSchema>;
+export type Edition = z.infer<typeof editionSchema>;
 export type TenantSlot = z.infer<typeof tenantSlotSchema>;
 export type KeySlot = z.infer<typeof keySlotSchema>;
 export type CredentialKey = z.infer<typeof credentialKeySchema>;

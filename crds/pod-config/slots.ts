@@ -25,5 +25,11 @@ export function slotFile(slot: string): string {
   return `${slot}.json.gz`;
 }
 
+/** The edition that a slot was last written in; in its ConfigMap. */
+export function editionFile(slot: string): string {
+  return `${slot}.edition.json`;
+}
+
+export const editionFilePattern = /^[0-9]{2}\.edition\.json$/;
 export const tenantSlotFile = /^([0-9]{2})\.json\.gz$/;
 export const keySlotFile = /^([0-9]{3})\.json\.gz$/;

@@ -4,6 +4,7 @@ import { digestOfText } from "#crds/pod-config/encode.ts";
 import { parseKeySlot, parseManifest, parseTenantSlot } from "#crds/pod-config/parse.ts";
 import type { KeySlot, Manifest, PodConfig, TenantConfig, TenantSlot } from "#crds/pod-config/schema.ts";
 import {
+  editionFilePattern,
   keySlotFile,
   manifestFile,
   maxFileBytes,
@@ -12,6 +13,7 @@ import {
   tenantSlotFile,
 } from "#crds/pod-config/slots.ts";
 import type { Issue, Parsed } from "#crds/values/issue.ts";
+import { newestManifest } from "./edition.ts";
 import { readFolder } from "./files.ts";
 import type { FolderFiles } from "./files.ts";
 
@@ -34,9 +36,11 @@ export function createLoader(configDir: string, keysDir: string): () => LoadedCo
   const keyCache = new Map<string, Cached<KeySlot>>();
   return () => {
     try {
-      const config = readFolder(configDir, (name) => name === manifestFile || tenantSlotFile.test(name));
+      const config = readFolder(configDir, isConfigFile);
       const keys = readFolder(keysDir, (name) => keySlotFile.test(name));
-      const manifest = manifestOf(config);
+      const written = manifestOf(config);
+      if (!written.ok) return written;
+      const manifest = newestManifest(written.value, editionsIn(config));
       if (!manifest.ok) return manifest;
       const slots = tenantSlotsOf(config, manifest.value, tenantCache);
       const keySlots = keySlotsOf(keys, keyCache);
@@ -48,6 +52,15 @@ export function createLoader(configDir: string, keysDir: string): () => LoadedCo
       return refused({ where: "configuration", expected: "readable files", got: String(error) });
     }
   };
+}
+
+function isConfigFile(name: string): boolean {
+  return name === manifestFile || tenantSlotFile.test(name) || editionFilePattern.test(name);
+}
+
+function editionsIn({ files }: FolderFiles): Map<string, string> {
+  const editions = [...files].filter(([name]) => editionFilePattern.test(name));
+  return new Map(editions.map(([name, bytes]) => [name, bytes.toString("utf8")]));
 }
 
 interface Cached<Value> {

@@ -1,6 +1,7 @@
 /** A compiled pool → the files of its pods, by name: what ConfigMaps, Secrets and local mode's folders hold. Pure. */
 import { gzipSync } from "node:zlib";
 import { canonicalJson } from "#crds/pod-config/encode.ts";
+import type { Edition, Manifest } from "#crds/pod-config/schema.ts";
 import { manifestFile, slotFile } from "#crds/pod-config/slots.ts";
 import type { CompiledPool } from "./compile.ts";
 
@@ -16,6 +17,11 @@ export function poolFiles(compiled: CompiledPool): PoolFiles {
   const config = packed(compiled.tenantSlots);
   config.set(manifestFile, Buffer.from(canonicalJson(compiled.manifest)));
   return { config, keys: packed(compiled.keySlots) };
+}
+
+/** What is written beside a slot that changes while the manifest stays where it is. */
+export function editionText({ version, generation, digest, slots }: Manifest): string {
+  return canonicalJson({ version, generation, digest, slots } satisfies Edition);
 }
 
 /** A slot that did not change is the very same object, and is packed once. */

@@ -7,6 +7,7 @@ import { digestOf } from "#crds/pod-config/encode.ts";
 import type { Clock, KubeClient, KubeObject } from "#operator/kube/types.ts";
 import { childTypeOf, staleChildren } from "#operator/resources/children.ts";
 import { partLabel } from "#operator/resources/config-objects.ts";
+import { inEdition, isManifest, isTenantSlot, lastingPart } from "#operator/resources/edition.ts";
 import type { KubeObject as Built } from "#operator/resources/object.ts";
 import { poolLabel } from "#operator/resources/object.ts";
 import { marks } from "./kinds.ts";
@@ -36,7 +37,15 @@ interface WantedPool {
   readonly objects: readonly Built[];
   /** Those of them that stay as they are for now. */
   readonly held: ReadonlySet<Built>;
-  readonly isCompiled: boolean;
+  /** Of its configuration; undefined = it could not be compiled. */
+  readonly edition: PoolEdition | undefined;
+}
+
+interface PoolEdition {
+  /** What is written beside a slot. */
+  readonly text: string;
+  /** As an annotation of what is written in it, where the next leader finds it. */
+  readonly mark: string;
 }
 
 export interface ChildrenOptions {
@@ -51,6 +60,7 @@ interface Written {
   readonly resourceVersion: string;
   /** Of kinds that have one: status writes leave it as it is. */
   readonly generation: number | undefined;
+  readonly mark: string | undefined;
 }
 
 /** In place of a hash: it is not what was applied. */
@@ -79,16 +89,36 @@ export function createChildren({ stores, client, clock }: ChildrenOptions): Chil
     return live?.metadata.annotations?.[marks.applied] === hash;
   };
 
+  const markOf = (pool: string, object: Built): string | undefined => {
+    const name = nameOf(object);
+    const known = ofPool(pool).get(name);
+    if (known !== undefined) return known.mark;
+    return stores.childrenOf(pool).get(name)?.metadata.annotations?.[marks.config];
+  };
+
+  /** Pods learn of an edition from whatever was written in it: a slot, else the manifest. */
+  const isTold = ({ key, objects, edition }: WantedPool): boolean =>
+    objects.some(
+      (object) => (isTenantSlot(object) || isManifest(object)) && markOf(key, object) === edition?.mark,
+    );
+
   const apply = async (pool: WantedPool, object: Built, hash: string): Promise<void> => {
     const type = childTypeOf(object);
     const name = nameOf(object);
     const { namespace } = object.metadata;
     if (!ofPool(pool.key).has(name) && !stores.childrenOf(pool.key).has(name))
       refuseStranger(await client.get(type, { namespace, name: object.metadata.name }), pool);
-    const annotations = { ...object.metadata.annotations, [marks.applied]: hash };
-    const applied = await client.apply(type, { ...object, metadata: { ...object.metadata, annotations } });
+    const isOfEdition = pool.edition !== undefined && (isTenantSlot(object) || isManifest(object));
+    const mark = isOfEdition ? pool.edition.mark : undefined;
+    const annotations = {
+      ...object.metadata.annotations,
+      [marks.applied]: hash,
+      ...(mark === undefined ? {} : { [marks.config]: mark }),
+    };
+    const whole = isOfEdition ? inEdition(object, pool.edition.text) : object;
+    const applied = await client.apply(type, { ...whole, metadata: { ...object.metadata, annotations } });
     const { resourceVersion = "", generation } = applied.metadata;
-    ofPool(pool.key).set(name, { hash, at: clock.monotonic(), resourceVersion, generation });
+    ofPool(pool.key).set(name, { hash, at: clock.monotonic(), resourceVersion, generation, mark });
   };
 
   const removeStale = async (pool: WantedPool, signal: AbortSignal): Promise<number> => {
@@ -96,7 +126,7 @@ export function createChildren({ stores, client, clock }: ChildrenOptions): Chil
       kind: name.slice(0, name.indexOf("/")),
       metadata: metadata as Built["metadata"],
     }));
-    const stale = staleChildren(existing, pool);
+    const stale = staleChildren(existing, { ...pool, isCompiled: pool.edition !== undefined });
     await inParallel(stale, signal, async ({ kind, metadata }) => {
       const { namespace, name, uid } = metadata;
       await client.delete(childTypeOf({ kind }), { namespace, name }, uid === undefined ? {} : { uid });
@@ -111,7 +141,10 @@ export function createChildren({ stores, client, clock }: ChildrenOptions): Chil
       for (const batch of batchesOf(pool.objects)) {
         const due = batch
           .map((object) => ({ object, hash: hashOf(object) }))
-          .filter(({ object, hash }) => !pool.held.has(object) && !isInPlace(pool.key, object, hash));
+          .filter(({ object, hash }) => {
+            if (pool.held.has(object)) return false;
+            return !isInPlace(pool.key, object, hash) || (isManifest(object) && !isTold(pool));
+          });
         await inParallel(due, signal, ({ object, hash }) => apply(pool, object, hash));
         count += due.length;
       }
@@ -132,7 +165,13 @@ export function createChildren({ stores, client, clock }: ChildrenOptions): Chil
     applyAgain(pool) {
       const at = clock.monotonic();
       for (const name of stores.childrenOf(pool).keys())
-        ofPool(pool).set(name, { hash: changed, at, resourceVersion: "", generation: undefined });
+        ofPool(pool).set(name, {
+          hash: changed,
+          at,
+          resourceVersion: "",
+          generation: undefined,
+          mark: undefined,
+        });
     },
     forget: (pool) => void written.delete(pool),
   };
@@ -157,11 +196,11 @@ function refuseStranger(existing: KubeObject | undefined, pool: WantedPool): voi
   throw new NameTakenError(`Cannot make ${kind} ${metadata.name}: expected no such object, got ${got}`);
 }
 
-/** Hashing the slots of 10,000 tenants costs, and a pool that did not change is the very same objects. */
+/** Without the edition, by which alone a slot or the manifest is not written again. Hashing the slots of 10,000 tenants costs, and a pool that did not change is the very same objects. */
 const hashes = new WeakMap<Built, string>();
 
 function hashOf(object: Built): string {
-  const hash = hashes.get(object) ?? digestOf(object).slice(0, 16);
+  const hash = hashes.get(object) ?? digestOf(lastingPart(object)).slice(0, 16);
   hashes.set(object, hash);
   return hash;
 }
@@ -175,8 +214,7 @@ function batchesOf(objects: readonly Built[]): Built[][] {
   const batches: Built[][] = [];
   let last: string | undefined;
   for (const object of objects) {
-    const part =
-      object.kind === "ConfigMap" && "data" in object ? undefined : object.metadata.labels?.[partLabel];
+    const part = isManifest(object) ? undefined : object.metadata.labels?.[partLabel];
     const current = batches.at(-1);
     if (part !== undefined && part === last && current !== undefined) current.push(object);
     else batches.push([object]);

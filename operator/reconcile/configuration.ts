@@ -10,9 +10,15 @@ import { refusal, type ResourceStatus, statusOf } from "#operator/compile/proble
 import { createObjectGatherer, type Held, type Unreadable } from "#operator/gather/objects.ts";
 import { secretsOfPool, secretsOfTenant } from "#operator/gather/references.ts";
 import type { Clock, KubeObject, Log } from "#operator/kube/types.ts";
-import { childNames } from "#operator/resources/object.ts";
-import { marks } from "./kinds.ts";
-import { numbered, numberedIn, type PoolConfig, placeTenants, type TenantPlace } from "./numbering.ts";
+import { kinds, marks } from "./kinds.ts";
+import {
+  type Numbered,
+  numbered,
+  numberedIn,
+  type PoolConfig,
+  placeTenants,
+  type TenantPlace,
+} from "./numbering.ts";
 import { createPacer } from "./pacer.ts";
 import type { SecretValues } from "./secrets.ts";
 import { keyOf, type Stores } from "./stores.ts";
@@ -148,11 +154,12 @@ function labelsOfNamespaces(stores: Stores): NonNullable<Held["namespaces"]> {
   return labels;
 }
 
-/** What the leader before us wrote. */
-function written(stores: Stores, pool: string): ReturnType<typeof numberedIn> {
-  const [namespace, name = ""] = pool.split("/");
-  const object = stores.get("configMaps", `${namespace}/${childNames.config(name)}`);
-  return numberedIn(object?.metadata.annotations?.[marks.config]);
+/** The newest edition that a leader before us wrote anything in. */
+function written(stores: Stores, pool: string): Numbered | undefined {
+  const found = [...stores.childrenOf(pool)]
+    .filter(([name]) => name.startsWith(`${kinds.configMaps.kind}/`))
+    .flatMap(([, { metadata }]) => numberedIn(metadata.annotations?.[marks.config]) ?? []);
+  return found.sort((a, b) => b.generation - a.generation)[0];
 }
 
 function nameOf({ kind, namespace, name }: ResourceStatus): string {

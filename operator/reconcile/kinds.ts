@@ -35,7 +35,7 @@ export const marks = {
   paused: "mailboat.dev/paused",
   reconcileAt: "mailboat.dev/reconcile-at",
   skipDrain: "mailboat.dev/skip-drain",
-  /** On pods and on the manifest's ConfigMap: which configuration. */
+  /** On pods and on ConfigMaps of tenants and of the manifest: which configuration; of these, as of their last writing. */
   config: "mailboat.dev/config",
   /** On children: hash of what was applied. */
   applied: "mailboat.dev/applied",

@@ -45,7 +45,7 @@ function withGeneration(compiled: CompiledPool, generation: number): CompiledPoo
   return { ...compiled, manifest: { ...compiled.manifest, generation } };
 }
 
-/** As an annotation of the manifest's ConfigMap, where the next leader finds it. */
+/** As an annotation of the ConfigMaps that are written for it, where the next leader finds it. */
 export function textOf({ generation, digest, keysDigest }: Numbered): string {
   return `${generation}.${digest}.${keysDigest}`;
 }

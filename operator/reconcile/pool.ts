@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
 import type { Resource } from "#crds/api/v1alpha1/snapshot.ts";
-import { poolFiles } from "#operator/compile/files.ts";
+import { editionText, poolFiles } from "#operator/compile/files.ts";
 import { KubeError } from "#operator/kube/errors.ts";
 import type { KubeObject } from "#operator/kube/types.ts";
 import { adminTokenOf } from "#operator/resources/admin-token.ts";
@@ -90,19 +90,11 @@ export function createPoolReconciler(context: Context): PoolReconciler {
       replicas,
       adminToken: token,
       hasPodMonitors: context.hasPodMonitors,
-    }).map((object) => withMarks(object, { config, generation: spec.metadata.generation }));
+    }).map((object) =>
+      object.kind === "Deployment" ? rollOuts.marked(object, spec.metadata.generation) : object,
+    );
     known.built = { of, objects };
     return objects;
-  };
-
-  const withMarks = (
-    object: Built,
-    of: { config: PoolConfig | undefined; generation: number | undefined },
-  ): Built => {
-    if (object.kind === "Deployment") return rollOuts.marked(object, of.generation);
-    if (object.kind !== "ConfigMap" || !("data" in object) || of.config === undefined) return object;
-    const annotations = { ...object.metadata.annotations, [marks.config]: textOf(of.config) };
-    return { ...object, metadata: { ...object.metadata, annotations } };
   };
 
   const apply = async (object: KubeObject, signal: AbortSignal): Promise<Applied> => {
@@ -127,13 +119,20 @@ export function createPoolReconciler(context: Context): PoolReconciler {
     const isWaiting = main !== undefined && rollOuts.mustWait(key, main);
     const held = new Set(isWaiting ? [main] : []);
     const uid = object.metadata.uid ?? "";
-    await children.sync({ key, uid, objects, held, isCompiled: config !== undefined }, signal);
+    const edition =
+      config === undefined
+        ? undefined
+        : { text: editionText(config.compiled.manifest), mark: textOf(config) };
+    await children.sync({ key, uid, objects, held, edition }, signal);
     if (isWaiting && deployment !== undefined && current !== wanted)
       await client.patch(kinds.deployments, deployment.metadata, { spec: { replicas: wanted } });
     if (config !== undefined && known.hurried !== config.generation) {
       known.hurried = config.generation;
       reports.hurry(key);
     }
+    // A new leader asks first: what pods run already is no news, and its status stands.
+    const isUnheard = !reports.of(key).wasAsked && [...stores.podsOf(key).values()].some(isReady);
+    if (isUnheard) return { wanted, isWaiting, isUnheard, ...(isWaiting ? { againMs: waitMs } : {}) };
     const againMs = config === undefined ? 0 : await bump(key, config);
     return { wanted, isWaiting, againMs: isWaiting ? waitMs : againMs };
   };
@@ -168,11 +167,12 @@ export function createPoolReconciler(context: Context): PoolReconciler {
       }
       const after = memory.get(key);
       if (after !== undefined) after.reconcileAt = reconcileAt;
-      await status.write(object, {
-        ...applied,
-        writeTrouble: troubleOf(trouble),
-        isPaused: isPaused(object),
-      });
+      if (applied.isUnheard !== true)
+        await status.write(object, {
+          ...applied,
+          writeTrouble: troubleOf(trouble),
+          isPaused: isPaused(object),
+        });
       if (trouble instanceof NameTakenError) return { requeueAfterMs: takenMs };
       if (trouble !== undefined) throw trouble;
       return applied.againMs === undefined || applied.againMs === 0
@@ -192,6 +192,8 @@ export interface Applied {
   /** Pods that should be there; undefined = not known. */
   readonly wanted?: number;
   readonly isWaiting?: boolean;
+  /** Its pods were not asked yet. */
+  readonly isUnheard?: boolean;
   readonly againMs?: number;
 }
 

@@ -24,6 +24,8 @@ export type NatsLogin =
 export interface NatsLink {
   /** undefined = not reached now. */
   connection(): NatsConnection | undefined;
+  /** Resolves once the first try is over: before, that there is none says nothing. Never rejects. */
+  whenTried(): Promise<void>;
   /** Why there is none; the last reason heard. */
   trouble(): string;
   close(): Promise<void>;
@@ -44,6 +46,7 @@ export function openLink({ settings, name, after }: LinkOptions): NatsLink {
   let isClosed = false;
   let trouble = "no connection yet";
   let cancel: () => void = () => {};
+  const tried = Promise.withResolvers<void>();
 
   const follow = async (connection: NatsConnection): Promise<void> => {
     for await (const { type } of connection.status()) {
@@ -59,10 +62,12 @@ export function openLink({ settings, name, after }: LinkOptions): NatsLink {
       if (isClosed) return await connection.close();
       nc = connection;
       isUp = true;
+      tried.resolve();
       await follow(connection);
     } catch (error) {
       trouble = error instanceof Error ? error.message : String(error);
     }
+    tried.resolve();
     nc = undefined;
     isUp = false;
     if (!isClosed) cancel = after(retryMs, () => void dial());
@@ -71,9 +76,11 @@ export function openLink({ settings, name, after }: LinkOptions): NatsLink {
   void dial();
   return {
     connection: () => (isUp ? nc : undefined),
+    whenTried: () => tried.promise,
     trouble: () => trouble,
     async close() {
       isClosed = true;
+      tried.resolve();
       cancel();
       await nc?.close();
     },

@@ -65,6 +65,7 @@ export function createPoolQueue({ pool, shards, link, newJob, after }: PoolQueue
 
   return {
     async report({ pods, tenants, timeoutMs }) {
+      await link.whenTried();
       const nc = link.connection();
       if (nc === undefined) return { kind: "away", text: link.trouble() };
       const answers = await ask(nc, reportQuestion, { query: { tenants }, timeoutMs, expected: pods });

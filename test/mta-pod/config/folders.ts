@@ -84,7 +84,7 @@ export function example(tenant = "mail/acme", password = "00"): Example {
   };
 }
 
-function manifestContent(slots: Record<string, string>): Omit<Manifest, "generation" | "digest"> {
+export function manifestContent(slots: Record<string, string>): Omit<Manifest, "generation" | "digest"> {
   return {
     version: 1,
     pool: "mail/shared",
