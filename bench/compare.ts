@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { type Entrant, entrantsOf, leftOutOf } from "./contenders.ts";
+import { htmlReport } from "./html-report.ts";
 import { describeMachine } from "./machine.ts";
 import { isClean, measure, type Measurement } from "./repetition.ts";
 import { describeScenario, scenarioTable, verdict } from "./report.ts";
@@ -53,6 +54,10 @@ export async function compare(
   const { durability } = options;
   const result = { command, machine: await describeMachine(), at, durability, scenarios, measurements: all };
   await save(result);
+  if (options.report !== undefined) {
+    await writeFile(options.report, htmlReport(result));
+    say(`\nreport: ${options.report}`);
+  }
   if (options.json) console.log(JSON.stringify(result, null, 1));
   const count = all.reduce((sum, { messages }) => sum + messages, 0).toLocaleString("en");
   const faulty = all.filter((one) => !isClean(one));
@@ -77,10 +82,10 @@ async function interleaved(
   const measurements: Measurement[] = [];
   const failures: string[] = [];
   const runOne = async (entrant: Entrant, round: number): Promise<void> => {
-    const { label, contender, isPeer, pods } = entrant;
+    const { label, contender, isPeer, pods, scenario: own } = entrant;
     const { durability } = options;
     const warmUp = isPeer ? peerWarmUpMessages : warmUpMessages;
-    const one = await measure({ tools, contender, label, isPeer, scenario, pods, durability, warmUp });
+    const one = await measure({ tools, contender, label, isPeer, scenario: own, pods, durability, warmUp });
     measurements.push(one);
     const { audit, cpu } = one;
     say(

@@ -15,23 +15,39 @@ export interface Entrant {
   readonly contender: Contender;
   readonly isPeer: boolean;
   readonly pods: number;
+  /** The scenario's, but for what the column is about. */
+  readonly scenario: Scenario;
 }
 
 /** Of a scenario, in the order of the columns. */
 export function entrantsOf(scenario: Scenario, options: Options): Entrant[] {
   const { podCounts } = options;
+  // Many tenants are compared with one.
+  const variants =
+    scenario.tenants > 1 ? [1, scenario.tenants].map((tenants) => ({ ...scenario, tenants })) : [scenario];
   return namesOf(options)
     .filter((name) => scenario.leftOut[name] === undefined)
     .flatMap((name) => {
       const contender = contenderOf(name, options);
       if (contender === undefined) return [];
-      return podCounts.map((pods) => ({
-        label: podCounts.length === 1 ? name : `${name}, ${pods} ${pods === 1 ? "pod" : "pods"}`,
-        contender,
-        isPeer: !ownContenders.includes(name),
-        pods,
-      }));
+      return podCounts.flatMap((pods) =>
+        variants.map((variant) => ({
+          label: [
+            name,
+            ...(podCounts.length > 1 ? [counted(pods, "pod")] : []),
+            ...(variants.length > 1 ? [counted(variant.tenants, "tenant")] : []),
+          ].join(", "),
+          contender,
+          isPeer: !ownContenders.includes(name),
+          pods,
+          scenario: variant,
+        })),
+      );
     });
+}
+
+function counted(count: number, what: string): string {
+  return `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
 }
 
 /** Those that were asked for and do not take part, and why. */

@@ -2,6 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { startChild } from "./child.ts";
+import { senderDomain } from "./keys.ts";
+import { tenantLoginStart, tenantPassword } from "./resources.ts";
 import type { Scenario } from "./scenarios.ts";
 
 const resultSchema = z.object({
@@ -48,7 +50,8 @@ export async function generate(load: Load): Promise<Generated> {
     ["-r", scenario.recipients],
     ["-d", scenario.domains.join(",")],
     ["-R", load.ratePerSecond],
-    ["-s", "sender@tenant1.example"],
+    ["-s", `sender@${senderDomain}`],
+    ...(scenario.tenants > 0 ? [["-T", scenario.tenants, "-u", tenantLoginStart, "-P", tenantPassword]] : []),
     ...(scenario.tls ? [["-x"]] : []),
     ["-o", load.timesFile],
   ];

@@ -9,7 +9,7 @@ import {
   scenarios,
 } from "./scenarios.ts";
 
-type Task = "compare" | "check" | "soak" | "profile" | "help";
+type Task = "compare" | "check" | "soak" | "tenants" | "profile" | "help";
 
 export interface Options {
   readonly task: Task;
@@ -20,6 +20,8 @@ export interface Options {
   readonly repetitions: number;
   /** Empty = all that the scenario has. */
   readonly only: readonly ContenderName[];
+  /** Of the task "tenants". */
+  readonly tenants: number | undefined;
   readonly peers: boolean;
   /** Path of KumoMTA's program. */
   readonly kumod: string | undefined;
@@ -44,6 +46,7 @@ export const usage = `npm run bench -- [options]
   --json              one JSON object to standard output, progress to standard error
   --check             compare with the committed ratios to the stock path; fails when a part is 25 % dearer
   --soak N            N messages through the product at the rate of "paced", memory sampled each second
+  --tenants N         compile, pod start and one edit with N tenants; their mail: --scenario tenants
   --profile           where the pods' CPU time goes: perf when it is there, else the profiler of V8`;
 
 /** @example readOptions(["--scenario", "burst", "--pods", "1"]) */
@@ -65,6 +68,7 @@ export function readOptions(args: readonly string[]): Options {
       json: { type: "boolean" },
       check: { type: "boolean" },
       soak: { type: "string" },
+      tenants: { type: "string" },
       profile: { type: "boolean" },
       help: { type: "boolean" },
     },
@@ -76,20 +80,10 @@ export function readOptions(args: readonly string[]): Options {
   const messages = soak ?? whole("messages", values.messages, 1);
   const bytes = whole("size", values.size, 600);
   const ratePerSecond = whole("rate", values.rate, 0);
-  const task =
-    values.help === true
-      ? "help"
-      : soak !== undefined
-        ? "soak"
-        : values.profile === true
-          ? "profile"
-          : values.check === true
-            ? "check"
-            : "compare";
   const podCounts = (values.pods ?? "2").split(",").map((text) => whole("pods", text, 1));
   const kumod = values.kumod;
   return {
-    task,
+    task: taskOf(values),
     scenarios: names.map(named).map((scenario) => ({
       ...scenario,
       ...(messages === undefined ? {} : { messages }),
@@ -100,12 +94,27 @@ export function readOptions(args: readonly string[]): Options {
     podCounts,
     repetitions: whole("repetitions", values.repetitions, 1) ?? 3,
     only: (values.only ?? []).map(contender),
+    tenants: whole("tenants", values.tenants, 1),
     peers: values.peers === true || kumod !== undefined,
     kumod,
     durability: values.synced === true ? "disk" : "os",
     report: values.report,
     json: values.json === true,
   };
+}
+
+function taskOf(given: {
+  readonly help?: boolean;
+  readonly soak?: string;
+  readonly tenants?: string;
+  readonly profile?: boolean;
+  readonly check?: boolean;
+}): Task {
+  if (given.help === true) return "help";
+  if (given.soak !== undefined) return "soak";
+  if (given.tenants !== undefined) return "tenants";
+  if (given.profile === true) return "profile";
+  return given.check === true ? "check" : "compare";
 }
 
 function named(name: string): Scenario {

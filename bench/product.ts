@@ -1,5 +1,4 @@
-/** The product as a contender: `mailboat local` with a state of its own, resources written here. Throws Error when it does not get ready. */
-import { writeFile } from "node:fs/promises";
+/** The product as a contender: `mailboat local` with a state of its own, resources of resources.ts. Throws Error when it does not get ready. */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
@@ -7,22 +6,37 @@ import { startChild } from "./child.ts";
 import { findNatsServer } from "#operator/local/nats-binary.ts";
 import { type NatsServer, startNatsServer } from "#operator/local/nats-server.ts";
 import type { Contender, RunningPath, StartOptions } from "./contender.ts";
-import { senderDomain } from "./keys.ts";
+import { writeResources } from "./resources.ts";
+import { ageSeconds } from "./usage.ts";
 
 const launcher = fileURLToPath(new URL("../operator/cli/mailboat.mjs", import.meta.url));
-const readyMs = 60_000;
+/** With 10,000 tenants on a machine that is loaded, too. */
+const readyMs = 240_000;
 
 const readySchema = z.object({
   ready: z.literal(true),
   smtp: z.string(),
+  metrics: z.array(z.string()),
   pids: z.object({ nats: z.number().optional(), pods: z.record(z.string(), z.number()) }),
 });
 
-export const product: Contender = {
+export interface RunningProduct extends RunningPath {
+  /** `host:port` of each pod's metrics and health. */
+  readonly metrics: readonly string[];
+  /** Of each pod, from its start until all were ready. */
+  readonly readySeconds: readonly number[];
+  /** The folder of resources, which may be edited. */
+  readonly resources: string;
+}
+
+interface Product extends Contender {
+  start(options: StartOptions): Promise<RunningProduct>;
+}
+
+export const product: Product = {
   name: "mailboat",
-  async start(options): Promise<RunningPath> {
-    const resources = join(options.folder, "resources.yaml");
-    await writeFile(resources, resourcesFor(options));
+  async start(options): Promise<RunningProduct> {
+    const resources = await writeResources(options);
     const ports = ["smtp", "submission", "submissions", "http", "admin", "metrics"].flatMap((name) => [
       `--${name}-port`,
       "0",
@@ -50,10 +64,14 @@ export const product: Contender = {
       await stop();
       throw error;
     });
+    const podPids = Object.values(ready.pids.pods);
     return {
       smtpPort: Number(ready.smtp.slice(ready.smtp.lastIndexOf(":") + 1)),
-      podPids: Object.values(ready.pids.pods),
+      podPids,
       natsPid: ownNats?.pid ?? ready.pids.nats,
+      metrics: ready.metrics,
+      readySeconds: podPids.map(ageSeconds),
+      resources,
       stop,
     };
   },
@@ -79,46 +97,4 @@ async function readyOf(nextLine: () => Promise<string>): Promise<z.infer<typeof 
     const { data } = readySchema.safeParse(JSON.parse(line));
     if (data !== undefined) return data;
   }
-}
-
-/** One tenant without a rate, whom loopback is; one rule for all mail. JSON is YAML. */
-function resourcesFor({ scenario, keys: { dkim }, sinkPort, pods }: StartOptions): string {
-  const metadata = { name: "bench", namespace: "mail" };
-  const kind = (name: string, spec: object): string =>
-    JSON.stringify({ apiVersion: "mailboat.dev/v1alpha1", kind: name, metadata, spec });
-  const signed =
-    dkim === undefined
-      ? {}
-      : { dkim: [{ selector: dkim.selector, secretRef: { name: metadata.name, key: "tls.key" } }] };
-  const rule = {
-    name: "all",
-    match: { domains: ["*"] },
-    limits: { connections: scenario.nextHopConnections, messagesPerConnection: 1_000_000 },
-    ...(scenario.tls ? { tls: { mode: "Required" } } : {}),
-    // A 4xx of the next hop is tried again soon: the benchmark waits for it.
-    retry: { first: "1s", max: "2s" },
-    routes: [{ host: "127.0.0.1", port: sinkPort }],
-  };
-  return [
-    kind("SendingPool", {
-      replicas: pods,
-      hostname: "out.bench.test",
-      queue: { servers: ["nats://nats:4222"], replicas: 1 },
-      egress: { mode: "PodNetwork", allowDestinations: ["127.0.0.0/8"] },
-      listeners: [{ name: "smtp", trust: [{ cidr: "127.0.0.0/8", tenantRef: { name: "bench" } }] }],
-      trafficShapeRefs: [{ name: "bench" }],
-    }),
-    kind("TrafficShape", { rules: [rule] }),
-    kind("Tenant", { poolRef: { name: "bench" }, domains: [{ name: senderDomain, ...signed }] }),
-    ...(dkim === undefined
-      ? []
-      : [
-          JSON.stringify({
-            apiVersion: "v1",
-            kind: "Secret",
-            metadata,
-            stringData: { "tls.key": dkim.pem },
-          }),
-        ]),
-  ].join("\n---\n");
 }

@@ -61,14 +61,18 @@ export function describeScenario(scenario: Scenario, pods: number | string): str
   return `${name}: ${about}; ${messages.toLocaleString("en")} messages of ${bytes} bytes ${pace}, ${connections} connections, ${pods} pods`;
 }
 
-/** A column per contender: the median, and in brackets the least and the most of its runs. */
 export function scenarioTable(measurements: readonly Measurement[]): string {
+  return alignedTable(scenarioRows(measurements));
+}
+
+/** A column per contender, under a line of headings: the median, and in brackets the least and the most of its runs. */
+export function scenarioRows(measurements: readonly Measurement[]): string[][] {
   const names = [...new Set(measurements.map(({ contender }) => contender))];
   const runsOf = (name: string): Measurement[] => measurements.filter(({ contender }) => contender === name);
   const cells = rows.map((row) => [row.label, ...names.map((name) => cell(row, runsOf(name)))]);
   const auditRow = ["each id exactly once", ...names.map((name) => auditCell(runsOf(name)))];
   const header = ["median (least–most)", ...names.map((name) => `${name}, ${runsOf(name).length} runs`)];
-  return alignedTable([header, ...cells, auditRow]);
+  return [header, ...cells, auditRow];
 }
 
 function cell(row: Row, runs: readonly Measurement[]): string {

@@ -9,6 +9,7 @@ import { readOptions, usage } from "./options.ts";
 import { profile } from "./profile.ts";
 import { soak } from "./soak.ts";
 import type { Run } from "./task.ts";
+import { tenants } from "./tenants.ts";
 
 async function main(args: readonly string[]): Promise<boolean> {
   const options = readOptions(args);
@@ -30,6 +31,8 @@ async function main(args: readonly string[]): Promise<boolean> {
   switch (options.task) {
     case "soak":
       return soak(run);
+    case "tenants":
+      return tenants(run);
     case "profile":
       return profile(run);
     case "compare":

@@ -41,6 +41,8 @@ export interface Scenario {
   readonly tls: boolean;
   /** The path signs with an RSA key of 2048 bits. */
   readonly dkim: boolean;
+  /** 0 = one, trusted by its address; else so many, each with a login, limits and an Ed25519 key of its own. */
+  readonly tenants: number;
   /** Who is not run, and why: the table says so. */
   readonly leftOut: Readonly<Partial<Record<ContenderName, string>>>;
 }
@@ -57,6 +59,7 @@ const plain = {
   nextHop: { delayMs: 0, refusedShare: 0, messagesPerConnection: 0 },
   tls: false,
   dkim: false,
+  tenants: 0,
   leftOut: {},
 } as const satisfies Omit<Scenario, "name" | "about" | "messages">;
 
@@ -64,6 +67,14 @@ const withoutChunking = {
   stock: "smtp-server does not offer CHUNKING",
   haraka: "does not offer CHUNKING",
   kumomta: "does not offer CHUNKING",
+};
+const noTenants = "has no tenants";
+const withoutTenants = {
+  stock: noTenants,
+  haraka: noTenants,
+  postfix: noTenants,
+  exim: noTenants,
+  kumomta: noTenants,
 };
 const retrySchedule = "what would be measured is its retry schedule, which is not as short";
 const withOwnRetrySchedule = {
@@ -149,6 +160,15 @@ export const scenarios: readonly Scenario[] = [
     tls: true,
     dkim: true,
     leftOut: { postfix: "signs only through a milter" },
+  },
+  {
+    ...plain,
+    name: "tenants",
+    about: "10,000 tenants with logins, limits and keys of their own, 2 messages a session",
+    messages: 20_000,
+    messagesPerConnection: 2,
+    tenants: 10_000,
+    leftOut: { ...withoutTenants },
   },
 ];
 

@@ -14,12 +14,11 @@ export interface Usage {
 const ticksPerSecond = 100;
 const userTimeField = 11;
 const systemTimeField = 12;
+const startTimeField = 19;
 
 export function usageOf(pid: number): Usage {
   const read = (file: string): string => readFileSync(`/proc/${pid}/${file}`, "utf8");
-  const stat = read("stat");
-  // The name stands in parentheses and may hold anything; the fields after it are counted from its end.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const fields = statOf(pid);
   const ticks = Number(fields[userTimeField]) + Number(fields[systemTimeField]);
   const status = read("status");
   const kibibytes = (name: string): number =>
@@ -34,4 +33,16 @@ export function usageOf(pid: number): Usage {
 
 export function cpuSecondsOf(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + usageOf(pid).cpuSeconds, 0);
+}
+
+/** Seconds since the process was started, to a hundredth. */
+export function ageSeconds(pid: number): number {
+  const uptime = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+  return uptime - Number(statOf(pid)[startTimeField]) / ticksPerSecond;
+}
+
+/** The name stands in parentheses and may hold anything: the fields after it, counted from its end. */
+function statOf(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }

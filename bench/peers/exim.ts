@@ -28,8 +28,7 @@ export const exim: Contender = {
         server === undefined
           ? "tls_advertise_hosts ="
           : `tls_advertise_hosts = *\ntls_certificate = ${server.cert}\ntls_privatekey = ${server.key}`,
-      OUT_TLS:
-        server === undefined ? "hosts_avoid_tls = *" : "hosts_require_tls = *\n  tls_try_verify_hosts =",
+      OUT_TLS: server === undefined ? "hosts_avoid_tls = *" : "hosts_require_tls = *",
       OUT_DKIM:
         dkim === undefined
           ? ""
