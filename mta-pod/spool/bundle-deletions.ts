@@ -17,8 +17,6 @@ export interface BundleDeletions {
   remove(deletion: BundledDeletion, done: (removed: Removed) => void): void;
   /** Asked for and not known to be done, those of `deletions` aside. */
   pending(): number;
-  /** How long the oldest purge of the stream that is not acknowledged has been under way, ms; 0 = none is. */
-  oldestMs(stream: string): number;
   close(): void;
 }
 
@@ -46,8 +44,6 @@ export function createBundleDeletions(
 ): BundleDeletions {
   const now = (): number => spool.options.clock.monotonic();
   const gathered = new Map<string, Leaving[]>();
-  /** When each began that is not answered, in that order. */
-  const purges = new Map<symbol, { readonly stream: string; readonly since: number }>();
   let cancelFlush: Cancel | undefined;
   let pending = 0;
   let windowStart = 0;
@@ -83,13 +79,10 @@ export function createBundleDeletions(
     const [first] = leaving;
     if (first === undefined) return;
     const { shard, stream, subject } = first.deletion;
-    const mark = Symbol();
-    purges.set(mark, { stream, since: now() });
     const result = await callApi(spool, {
       subject: `STREAM.PURGE.${stream}`,
       body: { filter: subject, seq: below },
     });
-    purges.delete(mark);
     // Whether it was done is unknown: each of them is looked at before it is deleted.
     if (result.kind !== "ok") return leaving.forEach((one) => alone(one, true));
     const seqs = leaving.map(({ deletion }) => deletion.seq);
@@ -134,10 +127,6 @@ export function createBundleDeletions(
       return undefined;
     },
     pending: () => pending,
-    oldestMs(stream) {
-      for (const purging of purges.values()) if (purging.stream === stream) return now() - purging.since;
-      return 0;
-    },
     close() {
       closed = true;
       cancelFlush?.();

@@ -26,14 +26,11 @@ export interface Deletions {
   remove(deletion: Deletion, done: (removed: Removed) => void): void;
   /** Not acknowledged yet. */
   pending(): number;
-  /** How long the oldest of the stream's that is not acknowledged has been wanted, ms; 0 = none is. */
-  oldestMs(stream: string): number;
   close(): void;
 }
 
 interface Waiting {
   readonly deletion: Deletion;
-  readonly since: number;
   readonly done: (removed: Removed) => void;
   tries: number;
   dueAt: number;
@@ -57,14 +54,11 @@ export function createDeletions(spool: Spool): Deletions {
   let pending = 0;
   let closed = false;
   const paused = new Set<Waiting>();
-  /** All of a stream's that are pending, in the order in which they were wanted. */
-  const byStream = new Map<string, Set<Waiting>>();
   let stopSweep: Cancel | undefined;
   const now = (): number => spool.options.clock.monotonic();
 
   const finish = (waiting: Waiting, removed: Removed): void => {
     pending--;
-    byStream.get(waiting.deletion.stream)?.delete(waiting);
     waiting.done(removed);
   };
 
@@ -155,10 +149,7 @@ export function createDeletions(spool: Spool): Deletions {
     remove(deletion, done) {
       pending++;
       const isDoubtful = deletion.isDoubtful === true;
-      const waiting = { deletion, since: now(), done, tries: 0, dueAt: 0, isDoubtful };
-      let ofStream = byStream.get(deletion.stream);
-      if (ofStream === undefined) byStream.set(deletion.stream, (ofStream = new Set()));
-      ofStream.add(waiting);
+      const waiting = { deletion, done, tries: 0, dueAt: 0, isDoubtful };
       if (closed) {
         setImmediate(() => finish(waiting, "unavailable"));
         return;
@@ -167,10 +158,6 @@ export function createDeletions(spool: Spool): Deletions {
       advance();
     },
     pending: () => pending,
-    oldestMs(stream) {
-      for (const { since } of byStream.get(stream) ?? []) return now() - since;
-      return 0;
-    },
     close,
   };
 }

@@ -39,16 +39,8 @@ export interface Entries {
   removeBody(id: string): Promise<boolean>;
   /** Removals not acknowledged yet: open in the sense of decisions.md 14. */
   removing(): number;
-  /**
-   * True while a removal of the shard's waits longer than a healthy server takes: all that is sent meanwhile would come again if this
-   * pod, or its way to the server, did not last.
-   */
-  isStalled(shard: number): boolean;
   close(): void;
 }
-
-/** A delete takes milliseconds, and hundreds of them on a machine that has too much to do. */
-const stalledMs = 1_000;
 
 /** Without `bundles` each entry is deleted alone. */
 export function createEntries(spool: Spool, bundles: Bundles = createBundles()): Entries {
@@ -70,10 +62,6 @@ export function createEntries(spool: Spool, bundles: Bundles = createBundles()):
     },
     removeBody: (id) => removeBody(spool, id),
     removing: () => bundled.pending() + deletions.pending(),
-    isStalled(shard) {
-      const stream = spool.names.shardStream(shard);
-      return Math.max(deletions.oldestMs(stream), bundled.oldestMs(stream)) > stalledMs;
-    },
     close() {
       bundled.close();
       deletions.close();
