@@ -1,15 +1,19 @@
-/** Finds the admin port of a running Mailboat and asks it. Fails with CommandError: nothing running, refused, not found. */
+/**
+ * Finds the admin port of a running Mailboat and asks it: `--url`, else what local mode wrote down, else the cluster of the kubeconfig.
+ * Fails with CommandError: nothing running, refused, not found.
+ */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type Endpoint, firstPool, parseEndpoint } from "#operator/local/endpoint.ts";
+import { type Endpoint, firstPool, parseEndpoint, type PoolEndpoint } from "#operator/local/endpoint.ts";
+import type { ClusterOptions, ClusterPool } from "./cluster.ts";
 import { CommandError, messageOf } from "./command-io.ts";
 
-export interface ServerOptions {
+export interface ServerOptions extends ClusterOptions {
   readonly url?: string;
-  readonly state: string;
+  /** Absent: `defaultState`, and what is not there may be in a cluster. */
+  readonly state?: string;
   readonly tokenFile?: string;
-  readonly pool?: string;
 }
 
 export interface AdminClient {
@@ -20,21 +24,52 @@ export interface AdminClient {
 }
 
 const requestTimeoutMs = 15_000;
+const defaultState = ".mailboat";
+const tokenVariable = "MAILBOAT_ADMIN_TOKEN";
 
 /** Options by which a command finds the server. */
 export function addServerOptions(command: Command): Command {
-  return command
+  return addPlaceOptions(command)
     .option("--url <url>", "admin address, such as http://127.0.0.1:8026 (default: what local mode wrote)")
     .option(
       "--token-file <file>",
-      "file with the admin token (default: local mode's; or MAILBOAT_ADMIN_TOKEN)",
+      "file with the admin token (default: local mode's; or MAILBOAT_ADMIN_TOKEN; in a cluster the pool's Secret)",
     )
-    .option("--state <dir>", "state folder of local mode", ".mailboat")
-    .option("--pool <name>", "pool to ask when local mode runs several (namespace/name)");
+    .option("--pool <name>", "pool to ask where there are several (namespace/name)");
+}
+
+/** How every command that asks a server finds it. */
+export function addPlaceOptions(command: Command): Command {
+  return command
+    .option("--state <dir>", `state folder of local mode (default: ${defaultState})`)
+    .option("--kubeconfig <file>", "cluster to look in (default: as kubectl does, where no local mode is)")
+    .option("--context <name>", "context of the kubeconfig (default: its current one)")
+    .option("-n, --namespace <ns>", "namespace of the pool in the cluster (default: any)");
+}
+
+/** Local mode's record; undefined = there is none, or a cluster was asked for. @throws CommandError when `--state` names a folder without one */
+export async function findEndpoint(options: ServerOptions): Promise<Endpoint | undefined> {
+  const { state, kubeconfig, context, namespace } = options;
+  if ([kubeconfig, context, namespace].some((value) => value !== undefined)) return undefined;
+  if (state !== undefined) return readEndpoint(state);
+  return readEndpoint(defaultState).catch(() => undefined);
+}
+
+/** The pool in the cluster. @throws CommandError that also says where local mode was looked for */
+export async function findPool(options: ClusterOptions & { readonly state?: string }): Promise<ClusterPool> {
+  const { connectPool } = await import("./cluster.ts");
+  try {
+    return await connectPool(options);
+  } catch (error) {
+    if (options.kubeconfig !== undefined || options.context !== undefined) throw error;
+    throw new CommandError(
+      `Cannot find a running Mailboat: expected ${join(defaultState, "endpoint.json")} of a running "mailboat local" (--state, --url) or a cluster; got none, and of the cluster: ${messageOf(error)}`,
+    );
+  }
 }
 
 /** @throws CommandError when no local mode has written one there */
-export async function readEndpoint(state: string): Promise<Endpoint> {
+async function readEndpoint(state: string): Promise<Endpoint> {
   const file = join(state, "endpoint.json");
   const text = await readFile(file, "utf8").catch(() => undefined);
   const endpoint = text === undefined ? undefined : parseEndpoint(text);
@@ -46,9 +81,10 @@ export async function readEndpoint(state: string): Promise<Endpoint> {
 }
 
 export async function connectAdmin(options: ServerOptions): Promise<AdminClient> {
-  const endpoint = options.url === undefined ? await readEndpoint(options.state) : undefined;
+  const endpoint = options.url === undefined ? await findEndpoint(options) : undefined;
+  const base = endpoint === undefined ? options.url : `http://${poolOf(endpoint, options.pool).admin}`;
+  if (base === undefined) return clusterAdmin(options);
   const token = await readToken(options, endpoint);
-  const base = options.url ?? `http://${adminOf(endpoint, options.pool)}`;
   if (!URL.canParse(base))
     throw new CommandError(`Cannot use --url: expected http://HOST:PORT, got "${base}"`, 2);
   return {
@@ -63,18 +99,25 @@ export async function connectAdmin(options: ServerOptions): Promise<AdminClient>
   };
 }
 
-function adminOf(endpoint: Endpoint | undefined, pool: string | undefined): string {
-  if (endpoint === undefined) return "";
-  if (pool === undefined) return firstPool(endpoint).admin;
+async function clusterAdmin(options: ServerOptions): Promise<AdminClient> {
+  const token = options.tokenFile === undefined ? process.env[tokenVariable] : await readToken(options);
+  const pool = await findPool(options);
+  const { createClusterAdmin } = await import("./cluster-admin.ts");
+  return createClusterAdmin(pool, token);
+}
+
+/** The pool of local mode that is named, else its first. @throws CommandError when several or none have that name */
+export function poolOf(endpoint: Endpoint, pool: string | undefined): PoolEndpoint {
+  if (pool === undefined) return firstPool(endpoint);
   const found = endpoint.pools.filter(({ pool: name }) => name === pool || name.endsWith(`/${pool}`));
-  if (found.length === 1 && found[0] !== undefined) return found[0].admin;
+  if (found.length === 1 && found[0] !== undefined) return found[0];
   const names = endpoint.pools.map(({ pool: name }) => name).join(", ");
   throw new CommandError(`Cannot choose the pool: expected one of ${names}, got "${pool}"`);
 }
 
-async function readToken(options: ServerOptions, endpoint: Endpoint | undefined): Promise<string> {
+async function readToken(options: ServerOptions, endpoint?: Endpoint): Promise<string> {
   const file = options.tokenFile ?? endpoint?.adminTokenFile;
-  if (file === undefined) return process.env["MAILBOAT_ADMIN_TOKEN"] ?? "";
+  if (file === undefined) return process.env[tokenVariable] ?? "";
   try {
     return (await readFile(file, "utf8")).trim();
   } catch (error) {

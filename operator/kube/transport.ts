@@ -115,6 +115,7 @@ async function open(options: TransportOptions, request: TransportRequest, timer:
       method: request.method,
       agent: credentials.agent,
       headers: {
+        ...request.headers,
         ...credentials.headers,
         accept: request.accept ?? "application/json",
         "user-agent": "mailboat",

@@ -164,6 +164,8 @@ export interface TransportRequest {
   readonly path: string;
   readonly accept?: string;
   readonly contentType?: string;
+  /** More of them, for whom a request is passed on to. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly signal?: AbortSignal;
 }

@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { startAdmin } from "#mta-pod/http-in/admin.ts";
+import { runCommandLine } from "#operator/cli/program.ts";
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function mailboat(...args: string[]): Promise<Outcome> {
+  const out: string[] = [];
+  const err: string[] = [];
+  const code = await runCommandLine(args, {
+    print: (line) => void out.push(line),
+    complain: (line) => void err.push(line),
+    isTerminal: false,
+  });
+  return { code, out: out.join("\n"), err: err.join("\n") };
+}
+
+const named = (namespace: string, name: string, more: object = {}): object => ({
+  metadata: { namespace, name },
+  ...more,
+});
+const secret = (data: Record<string, string>): object => ({
+  data: Object.fromEntries(
+    Object.entries(data).map(([key, value]) => [key, Buffer.from(value).toString("base64")]),
+  ),
+});
+const tenantSpec = {
+  poolRef: { name: "shared" },
+  domains: [{ name: "acme.example" }],
+  credentials: [{ name: "app", type: "Password", secretRef: { name: "acme-smtp" } }],
+};
+
+interface Cluster extends AsyncDisposable {
+  /** Options that lead there. */
+  readonly options: string[];
+  /** `METHOD PATH` of each request, with what arrived at a Service. */
+  readonly asked: string[];
+}
+
+/** An API server with what is given by path, in front of a pool's real admin port and a pretended injection port. */
+async function cluster(objects: Readonly<Record<string, unknown>>): Promise<Cluster> {
+  const asked: string[] = [];
+  const admin = await startAdmin({
+    host: "127.0.0.1",
+    port: 0,
+    reusePort: false,
+    token: () => "admin-token",
+    hooks: {
+      queue: async () => ({ entries: [], truncated: false }),
+      message: async (id) => (id === "M1" ? { id, events: [], entries: [] } : null),
+      top: async () => ({ tenants: [], sites: [] }),
+      act: async () => ({
+        affected: 1,
+        looked: 1,
+        total: 1,
+        isDone: true,
+        job: "J",
+        pods: ["p"],
+        silent: [],
+      }),
+      progress: async () => null,
+      suspend: async () => ({}),
+      resume: async () => ({}),
+      sunk: async () => [],
+      sunkMessage: async () => null,
+      witness: async () => ({}),
+    },
+  });
+  const injected = (who: string | undefined, response: ServerResponse): void => {
+    const isKnown = who === `Basic ${Buffer.from("acme:secret").toString("base64")}`;
+    response.writeHead(isKnown ? 202 : 401, { "content-type": "application/json" });
+    const refusal = { error: { code: "535 5.7.8", message: "authentication failed" } };
+    response.end(JSON.stringify(isKnown ? { id: "M2", recipients: 1 } : refusal));
+  };
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const path = request.url ?? "";
+    const body = Buffer.concat((await request.toArray()) as Buffer[]);
+    asked.push(`${request.method} ${path}`);
+    if (request.headers.authorization !== "Bearer of-the-user")
+      return void response.writeHead(401).end(JSON.stringify({ reason: "Unauthorized", message: "who?" }));
+    const [, service = "", port, rest] =
+      /^\/api\/v1\/namespaces\/mail\/services\/([^:]+):(\d+)\/proxy(.*)$/.exec(path) ?? [];
+    if (rest !== undefined) {
+      // As the real one: who asked the API server is nobody's else business.
+      const { authorization: _, host: __, ...headers } = request.headers;
+      if (service === "mailboat-shared" && port === "8025")
+        return injected(headers["x-mailboat-authorization"]?.toString(), response);
+      assert.deepEqual([service, port], ["mailboat-shared-admin", "8026"]);
+      const { method = "GET" } = request;
+      const passed = await fetch(`http://127.0.0.1:${admin.port}${rest}`, {
+        method,
+        headers: Object.entries(headers).flatMap(([name, value]) =>
+          typeof value === "string" && name !== "connection" && name !== "content-length"
+            ? [[name, value] as [string, string]]
+            : [],
+        ),
+        ...(body.length === 0 ? {} : { body: body.toString() }),
+      });
+      response.writeHead(passed.status, { "content-type": "application/json" });
+      return void response.end(await passed.text());
+    }
+    const found = objects[path];
+    const missing = { kind: "Status", reason: "NotFound", message: `"${path}" not found` };
+    response.writeHead(found === undefined ? 404 : 200, { "content-type": "application/json" });
+    response.end(JSON.stringify(found ?? missing));
+  };
+  const server = createServer((request, response) => void answer(request, response));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  const folder = await mkdtemp(join(tmpdir(), "mailboat-test-cluster-"));
+  const kubeconfig = join(folder, "config");
+  await writeFile(
+    kubeconfig,
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "Config",
+      "current-context": "here",
+      contexts: [{ name: "here", context: { cluster: "c", user: "u" } }],
+      clusters: [
+        { name: "c", cluster: { server: `http://127.0.0.1:${port}`, "insecure-skip-tls-verify": true } },
+      ],
+      users: [{ name: "u", user: { token: "of-the-user" } }],
+    }),
+  );
+  return {
+    options: ["--kubeconfig", kubeconfig],
+    asked,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      await admin.close();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+const pools = "/apis/mailboat.dev/v1alpha1/sendingpools";
+const objects = {
+  [pools]: { items: [named("mail", "shared")] },
+  "/apis/mailboat.dev/v1alpha1/tenants": {
+    items: [
+      named("mail", "other", { spec: { ...tenantSpec, poolRef: { name: "other" } } }),
+      named("mail", "acme", { spec: tenantSpec }),
+    ],
+  },
+  "/api/v1/namespaces/mail/secrets/mailboat-shared-admin": secret({ token: "admin-token" }),
+  "/api/v1/namespaces/mail/secrets/acme-smtp": secret({ username: "acme", password: "secret" }),
+};
+
+test("commands find the pool of a cluster and ask its admin port through the API server", async () => {
+  await using api = await cluster(objects);
+  const listed = await mailboat("queue", "ls", ...api.options);
+  assert.deepEqual([listed.code, listed.out, listed.err], [0, "nothing is queued", ""]);
+  assert.deepEqual(api.asked, [
+    `GET ${pools}`,
+    "GET /api/v1/namespaces/mail/secrets/mailboat-shared-admin",
+    "GET /api/v1/namespaces/mail/services/mailboat-shared-admin:8026/proxy/v1/queue?limit=100",
+  ]);
+  assert.equal((await mailboat("why", "M1", ...api.options)).code, 1);
+  const unknown = await mailboat("why", "M9", ...api.options);
+  assert.deepEqual([unknown.code, unknown.err], [1, ""]);
+  const retried = await mailboat("queue", "retry", "--all", ...api.options, "--pool", "mail/shared");
+  assert.deepEqual([retried.code, retried.out], [0, "retry: 1 entry"]);
+});
+
+test("send goes through the API server as the pool's first tenant, or as who is named", async () => {
+  await using api = await cluster(objects);
+  const sent = await mailboat("send", "--to", "b@b.example", ...api.options);
+  assert.deepEqual([sent.code, sent.out, sent.err], [0, "queued as M2 for b@b.example", ""]);
+  const wrong = ["--user", "acme", "--password", "wrong", "--from", "a@acme.example"];
+  const refused = await mailboat("send", "--to", "b@b.example", ...wrong, ...api.options);
+  assert.equal(refused.code, 1);
+  assert.match(refused.out, /refused for b@b\.example: .*authentication failed/);
+  const half = await mailboat("send", "--to", "b@b.example", "--user", "acme", ...api.options);
+  assert.equal(half.code, 2);
+});
+
+test("what stands in the way is said: no pool, several, no right, no such context", async () => {
+  await using none = await cluster({ [pools]: { items: [] } });
+  await using several = await cluster({ [pools]: { items: [named("a", "one"), named("b", "two")] } });
+  await using bare = await cluster({ [pools]: objects[pools] });
+  const cases: [string[], RegExp][] = [
+    [none.options, /Cannot choose the pool: expected --pool with one of none, got no pool at all/],
+    [several.options, /expected --pool with one of a\/one, b\/two, got no --pool/],
+    [[...several.options, "--pool", "three"], /expected --pool with one of a\/one, b\/two, got "three"/],
+    [bare.options, /404 NotFound .*mailboat-shared-admin/],
+    [[...bare.options, "--context", "there"], /Cannot use context there: expected one of here/],
+  ];
+  for (const [options, said] of cases) {
+    const { code, err } = await mailboat("top", ...options);
+    assert.equal(code, 1, String(options));
+    assert.match(err, said);
+    assert.doesNotMatch(err, / at .*\.ts/);
+  }
+});
