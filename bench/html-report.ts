@@ -66,14 +66,9 @@ function section({ scenario, pods, leftOut }: ScenarioResult, all: readonly Meas
 ${bars("CPU-seconds per 1,000 messages, all processes of the path (less is better)", 3, pathCpu)}
 ${bars("Delivered, messages a second", 0, (run) => run.deliveredPerSecond)}
 ${figure("Accepted → delivered, ms: p50, p95, p99 (logarithmic)", rangePlot(latencies))}
-${bars("Resident memory of the path, MB", 0, residentMegabytes)}
+${bars("Memory of all processes of the path at the end, MB", 0, ({ memoryBytes }) => memoryBytes / mebibyte)}
 ${table(scenarioRows(runs))}
 ${notes}`;
-}
-
-/** All its processes, nats-server too; shared pages are counted in each. */
-function residentMegabytes({ podBytes, natsBytes = 0 }: Measurement): number {
-  return podBytes.reduce((sum, { resident }) => sum + resident, natsBytes) / mebibyte;
 }
 
 function figure(title: string, content: string): string {

@@ -18,7 +18,7 @@ export interface RunKeys {
   readonly dkim?: DkimKey;
 }
 
-export interface DkimKey {
+interface DkimKey {
   readonly domain: string;
   readonly selector: string;
   readonly pem: string;

@@ -10,7 +10,7 @@ import { generate } from "./generator.ts";
 import { makeKeys, type RunKeys } from "./keys.ts";
 import type { Scenario } from "./scenarios.ts";
 import { type Sink, type SinkCounts, startSink } from "./sink.ts";
-import { cpuSecondsOf, type Usage, usageOf } from "./usage.ts";
+import { cpuSecondsOf, proportionalBytes, type Usage, usageOf } from "./usage.ts";
 
 export interface RunOptions {
   readonly tools: Tools;
@@ -48,6 +48,8 @@ export interface Measurement {
     readonly sink: number;
   };
   readonly podBytes: readonly { readonly resident: number; readonly peak: number }[];
+  /** Of all processes of the path, shared pages counted once. */
+  readonly memoryBytes: number;
   /** Undefined for a peer without nats-server, as what it writes is. */
   readonly natsBytes: number | undefined;
   readonly writtenBytesPerMessage: number | undefined;
@@ -160,10 +162,10 @@ async function load(
       generator: perThousand(generated.cpuSeconds),
       sink: perThousand(after.sink - before.sink),
     },
-    podBytes: running.podPids.map((pid) => {
-      const { residentBytes, peakResidentBytes } = usageOf(pid);
-      return { resident: residentBytes, peak: peakResidentBytes };
-    }),
+    podBytes: podBytesOf(running),
+    memoryBytes: [...running.podPids, ...(running.natsPid === undefined ? [] : [running.natsPid])]
+      .map(proportionalBytes)
+      .reduce((sum, bytes) => sum + bytes, 0),
     natsBytes: after.nats?.residentBytes,
     writtenBytesPerMessage:
       after.nats === undefined || before.nats === undefined
@@ -178,6 +180,19 @@ async function load(
     },
     sink: counts,
   };
+}
+
+/** Those of a peer come and go while they are looked at. */
+function podBytesOf({ podPids, natsPid }: RunningPath): Measurement["podBytes"] {
+  return podPids.flatMap((pid) => {
+    try {
+      const { residentBytes, peakResidentBytes } = usageOf(pid);
+      return [{ resident: residentBytes, peak: peakResidentBytes }];
+    } catch (error) {
+      if (natsPid !== undefined) throw error;
+      return [];
+    }
+  });
 }
 
 interface Snapshot {

@@ -35,6 +35,11 @@ const rows: readonly Row[] = [
     digits: 0,
     read: ({ podBytes }) => most(podBytes.map((pod) => pod.peak)) / mebibyte,
   },
+  {
+    label: "memory of all processes (PSS), MB",
+    digits: 0,
+    read: ({ memoryBytes }) => memoryBytes / mebibyte,
+  },
   { label: "RSS of nats-server, MB", digits: 0, read: ({ natsBytes }) => scaled(natsBytes, mebibyte) },
   {
     label: "nats-server wrote, KB a message",

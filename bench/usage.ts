@@ -31,6 +31,16 @@ export function usageOf(pid: number): Usage {
   };
 }
 
+/** Resident bytes, each shared page counted once among those that share it; 0 for a process that has just ended. */
+export function proportionalBytes(pid: number): number {
+  try {
+    const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+    return Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}
+
 export function cpuSecondsOf(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + usageOf(pid).cpuSeconds, 0);
 }

@@ -15,6 +15,7 @@ const run = (contender: string, pods: number, isPeer: boolean): Measurement => (
   acceptedPerSecond: 2100,
   cpu: { pods, nats: isPeer ? 0 : 0.1, generator: 0.01, sink: 0.01 },
   podBytes: [{ resident: 1e8, peak: 2e8 }],
+  memoryBytes: 3e8,
   natsBytes: isPeer ? undefined : 1e8,
   writtenBytesPerMessage: isPeer ? undefined : 12_000,
   maxLagMs: 0,
