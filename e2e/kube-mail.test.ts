@@ -13,7 +13,9 @@ import {
   type MailScene,
   namespace,
   password,
+  podsOf,
   pool,
+  readyPods,
   shapeObject,
   slowDomain,
   startMailScene,
@@ -109,11 +111,7 @@ async function scale(t: TestContext, cluster: Cluster, scene: MailScene): Promis
   const to = async (replicas: number): Promise<void> => {
     const startedAt = performance.now();
     await cluster.kubectl(["scale", "-n", namespace, `mpool/${pool}`, `--replicas=${replicas}`]);
-    await until(
-      `${replicas} pods`,
-      async () => (await podsOf(cluster)).filter((pod) => pod.isReady).length === replicas,
-      90_000,
-    );
+    await until(`${replicas} pods`, async () => (await readyPods(cluster)).length === replicas, 90_000);
     // Whoever is going has gone: it hands over first.
     await until("no other pods", async () => (await podsOf(cluster)).length === replicas, 90_000);
     t.diagnostic(
@@ -147,36 +145,9 @@ async function scale(t: TestContext, cluster: Cluster, scene: MailScene): Promis
   );
 }
 
-interface PodFacts {
-  readonly name: string;
-  readonly ip: string;
-  readonly isReady: boolean;
-}
-
-async function podsOf(cluster: Cluster): Promise<PodFacts[]> {
-  const selector = `app.kubernetes.io/component=pod,mailboat.dev/pool=${pool}`;
-  const { items } = (await cluster.get(["pods", "-n", namespace, "-l", selector])) as {
-    items: {
-      metadata: { name: string; deletionTimestamp?: string };
-      status: { podIP?: string; conditions?: { type: string; status: string }[] };
-    }[];
-  };
-  return items.map(({ metadata, status }) => ({
-    name: metadata.name,
-    ip: status.podIP ?? "",
-    isReady:
-      metadata.deletionTimestamp === undefined &&
-      status.conditions?.find(({ type }) => type === "Ready")?.status === "True",
-  }));
-}
-
 async function edit(t: TestContext, cluster: Cluster): Promise<void> {
   await cluster.kubectl(["scale", "-n", namespace, `mpool/${pool}`, "--replicas=2"]);
-  await until(
-    "two pods",
-    async () => (await podsOf(cluster)).filter((pod) => pod.isReady).length === 2,
-    60_000,
-  );
+  await until("two pods", async () => (await readyPods(cluster)).length === 2, 60_000);
   await allReady(cluster);
   const pods = await podsOf(cluster);
   const ports = await Promise.all(pods.map(({ ip }) => cluster.forward(`${ip}:9464`)));
@@ -266,9 +237,5 @@ async function uninstall(cluster: Cluster): Promise<void> {
     "tenant.mailboat.dev/acme",
     "trafficshape.mailboat.dev/providers",
   ]);
-  assert.equal(
-    (await podsOf(cluster)).filter((pod) => pod.isReady).length,
-    1,
-    "the pods are not the chart's",
-  );
+  assert.equal((await readyPods(cluster)).length, 1, "the pods are not the chart's");
 }

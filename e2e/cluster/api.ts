@@ -14,15 +14,26 @@ export interface Api extends Disposable {
 
 const mergePatch = "application/merge-patch+json";
 
-/** As the administrator. @example using api = openApi(cluster); await api.ask("GET", "/api/v1/nodes") */
-export function openApi({ server, controlPlane }: Pick<Cluster, "server" | "controlPlane">): Api {
-  const { cert, key } = controlPlane.admin;
-  const agent = new Agent({ ca: controlPlane.authority.ca, cert, key, keepAlive: true });
+/**
+ * As the administrator, or as whoever a bearer token says.
+ * @example using api = openApi(cluster); await api.ask("GET", "/api/v1/nodes")
+ */
+export function openApi(
+  { server, controlPlane }: Pick<Cluster, "server" | "controlPlane">,
+  token?: string,
+): Api {
+  const { ca } = controlPlane.authority;
+  const agent = new Agent({ ca, ...(token === undefined ? controlPlane.admin : {}), keepAlive: true });
+  const login = token === undefined ? {} : { authorization: `Bearer ${token}` };
   return {
     ask(method, path, body) {
       const text = body === undefined ? undefined : JSON.stringify(body);
       const type = method === "PATCH" ? mergePatch : "application/json";
-      const headers = { accept: "application/json", ...(text === undefined ? {} : { "content-type": type }) };
+      const headers = {
+        accept: "application/json",
+        ...login,
+        ...(text === undefined ? {} : { "content-type": type }),
+      };
       return new Promise((resolve, reject) => {
         const asked = request(`${server}${path}`, { method, agent, headers, timeout: 30_000 }, (response) => {
           const chunks: Buffer[] = [];

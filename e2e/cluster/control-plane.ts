@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { Agent, request } from "node:https";
 import { join } from "node:path";
 import { until } from "#test/kit/until.ts";
+import { auditPolicy, auditFiles } from "./audit.ts";
 import { type Authority, createAuthority, type KeyPair, kubeconfig } from "./authority.ts";
 import type { Binaries } from "./binaries.ts";
 import type { Place } from "./place.ts";
@@ -39,6 +40,7 @@ export interface ControlPlane {
 export type ControlPlaneProgram = "etcd" | "kube-apiserver" | "kube-controller-manager" | "kube-scheduler";
 
 const readyMs = 60_000;
+const frontProxy = "front-proxy-client";
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { place, binaries, namespace, ports } = options;
@@ -58,6 +60,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     commonName: "kube-apiserver",
     names: ["localhost", "127.0.0.1", place.nodeIp, place.apiServiceIp, ...services],
   });
+  // What the API server shows to those that it passes requests on to (aggregation).
+  await authority.issue({ name: "front-proxy", commonName: frontProxy });
+  await writeFile(auditFiles(place).policy, JSON.stringify(auditPolicy));
   const admin = await authority.issue({ name: "admin", commonName: "admin", organization: "system:masters" });
   for (const name of ["kube-controller-manager", "kube-scheduler"]) {
     const pair = await authority.issue({ name, commonName: `system:${name}` });
@@ -129,6 +134,16 @@ function argumentsOf(name: ControlPlaneProgram, options: ControlPlaneOptions, pk
         `--service-account-signing-key-file=${join(pki, "sa.key")}`,
         `--service-cluster-ip-range=${place.serviceCidr}`,
         "--allow-privileged=true",
+        // The aggregation layer, for metrics of others. One authority for all: its name alone tells the front proxy from clients.
+        `--requestheader-client-ca-file=${join(pki, "ca.crt")}`,
+        `--requestheader-allowed-names=${frontProxy}`,
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        `--proxy-client-cert-file=${join(pki, "front-proxy.crt")}`,
+        `--proxy-client-key-file=${join(pki, "front-proxy.key")}`,
+        `--audit-policy-file=${auditFiles(place).policy}`,
+        `--audit-log-path=${auditFiles(place).log}`,
         "--profiling=false",
         // Without these `kubectl logs` and `exec` cannot reach the node.
         "--kubelet-preferred-address-types=InternalIP",

@@ -11,7 +11,8 @@ export const namespace = "mail";
 export const system = "mailboat-system";
 export const pool = "shared";
 export const password = "change-me-before-use";
-const siteCount = 8;
+/** site0.test, site1.test, …: each with its own MX. */
+export const siteCount = 8;
 /** Mail for it is deferred a few times before it is taken. */
 export const slowDomain = "slow.test";
 
@@ -23,6 +24,8 @@ export interface MailScene {
   load(options: Partial<LoadOptions> & Pick<LoadOptions, "messages">): Load;
   /** Of each id: how often the provider took it. */
   arrivals(): Promise<Map<string, number>>;
+  /** Of each address that the provider got mail from: how many messages. */
+  sources(): Promise<Map<string, number>>;
   /** Waits until all that was accepted has arrived. @throws Error that counts what is missing */
   arrived(loads: readonly Load[], boundMs?: number): Promise<Map<string, number>>;
 }
@@ -62,24 +65,34 @@ export const shapeObject = (connections: number): object => ({
   },
 });
 
+const chart = join(root, "charts", "mailboat");
+
+/** Of `helm install` and `helm upgrade`: the release, this repository's chart, values for a cluster without volumes. */
+export const chartArguments: readonly string[] = [
+  "mailboat",
+  chart,
+  "--namespace",
+  system,
+  "--values",
+  join(chart, "ci", "trial-values.yaml"),
+  "--wait",
+  "--timeout",
+  "120s",
+];
+
 export async function installChart(cluster: Cluster): Promise<string> {
-  const chart = join(root, "charts", "mailboat");
-  const values = join(chart, "ci", "trial-values.yaml");
-  const args = [
-    "install",
-    "mailboat",
-    chart,
-    "--namespace",
-    system,
-    "--create-namespace",
-    "--values",
-    values,
-  ];
-  return cluster.helm([...args, "--wait", "--timeout", "120s"]);
+  return cluster.helm(["install", ...chartArguments, "--create-namespace"]);
+}
+
+export interface SceneOptions {
+  /** Fields of the pool's spec, in place of the scene's. */
+  readonly pool?: Readonly<Record<string, unknown>>;
+  /** Rules of the provider, before the scene's. */
+  readonly rules?: readonly object[];
 }
 
 /** The chart is there already. */
-export async function startMailScene(cluster: Cluster): Promise<MailScene> {
+export async function startMailScene(cluster: Cluster, options: SceneOptions = {}): Promise<MailScene> {
   const host = `mailboat-${pool}.${namespace}.svc.cluster.local`;
   const certificate = await testCertificate([host]);
   const sites = Array.from({ length: siteCount }, (_, index) => `site${index}.test`);
@@ -88,7 +101,8 @@ export async function startMailScene(cluster: Cluster): Promise<MailScene> {
   );
   await cluster.setZone(mx);
   await cluster.apply([{ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } }]);
-  const rules = { rules: [{ domains: [slowDomain], defer: { times: 2, code: 451, text: "4.3.0 later" } }] };
+  const deferred = { domains: [slowDomain], defer: { times: 2, code: 451, text: "4.3.0 later" } };
+  const rules = { rules: [...(options.rules ?? []), deferred] };
   const provider = providerObjects({ namespace, name: "provider", rules });
   const tls = { "tls.crt": certificate.cert, "tls.key": certificate.key };
   await cluster.apply([
@@ -119,6 +133,7 @@ export async function startMailScene(cluster: Cluster): Promise<MailScene> {
         trafficShapeRefs: [{ name: "providers" }],
         tls: { secretRef: { name: "pool-tls" } },
         drain: { timeoutSeconds: 30 },
+        ...options.pool,
       },
     },
     shapeObject(4),
@@ -145,6 +160,12 @@ export async function startMailScene(cluster: Cluster): Promise<MailScene> {
     certificate,
     smtp: smtp.address,
     arrivals,
+    async sources() {
+      const stats = (await (await fetch(`http://${control.address}/v1/stats`)).json()) as {
+        sources: Record<string, { messages: number }>;
+      };
+      return new Map(Object.entries(stats.sources).map(([address, { messages }]) => [address, messages]));
+    },
     load: (wanted) =>
       startLoad({
         address: () => submissions.address,
@@ -175,6 +196,45 @@ export async function startMailScene(cluster: Cluster): Promise<MailScene> {
       return counts;
     },
   };
+}
+
+/** Number of the configuration that all pods of the pool run; 0 while some run another. */
+export async function liveConfiguration(cluster: Cluster): Promise<number> {
+  const { status } = (await cluster.get(["-n", namespace, `sendingpool/${pool}`])) as {
+    status: { config?: { generation: number }; conditions: { type: string; status: string }[] };
+  };
+  const isLive = status.conditions.find(({ type }) => type === "Programmed")?.status === "True";
+  return isLive ? (status.config?.generation ?? 0) : 0;
+}
+
+interface PodFacts {
+  readonly name: string;
+  readonly uid: string;
+  readonly ip: string;
+  readonly isReady: boolean;
+}
+
+/** Of the pool; those on their way out are not ready. */
+export async function podsOf(cluster: Cluster, component: "pod" | "proxy" = "pod"): Promise<PodFacts[]> {
+  const selector = `app.kubernetes.io/component=${component},mailboat.dev/pool=${pool}`;
+  const { items } = (await cluster.get(["pods", "-n", namespace, "-l", selector])) as {
+    items: {
+      metadata: { name: string; uid: string; deletionTimestamp?: string };
+      status: { podIP?: string; conditions?: { type: string; status: string }[] };
+    }[];
+  };
+  return items.map(({ metadata, status }) => ({
+    name: metadata.name,
+    uid: metadata.uid,
+    ip: status.podIP ?? "",
+    isReady:
+      metadata.deletionTimestamp === undefined &&
+      status.conditions?.find(({ type }) => type === "Ready")?.status === "True",
+  }));
+}
+
+export async function readyPods(cluster: Cluster): Promise<PodFacts[]> {
+  return (await podsOf(cluster)).filter(({ isReady }) => isReady);
 }
 
 function mxOf(domain: string): string {

@@ -2,7 +2,7 @@
 {{- define "mailboat.operatorRules" -}}
 - apiGroups: [mailboat.dev]
   resources: [tenants, sendingpools, trafficshapes]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # The finalizer.
 - apiGroups: [mailboat.dev]
   resources: [tenants]
@@ -24,9 +24,13 @@
 # The annotation that makes kubelet look at once.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
+# Deployments and PodMonitors go with their pool alone, by their owner.
 - apiGroups: [apps]
-  resources: [deployments, statefulsets]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
@@ -36,7 +40,7 @@
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -29,29 +29,49 @@ export function ourImage(name: ImageName): string {
   return `mailboat-${name}:${version}`;
 }
 
+/** Sources of our images, and what the images are tagged with. */
+export interface ImageSource {
+  /** A folder like this repository, with its packages installed. */
+  readonly root: string;
+  readonly tag: string;
+}
+
 /** Packs all of them; app layers go to `folder`, the others to the user's cache. */
 export async function packImages(folder: string): Promise<Image[]> {
-  await mkdir(folder, { recursive: true });
-  const base = await cachedLayer("debian", await debianKey(basePackages), (to) =>
-    gatherDebian(basePackages, to),
-  );
-  const ours: Image[] = [];
-  for (const name of Object.keys(images) as ImageName[]) ours.push(await packOurs(name, base, folder));
+  const tag = ourImage("pod").split(":")[1] ?? "";
+  const ours = await packOurImages(folder, { root, tag });
   const shell = await cachedLayer("shell", await debianKey(shellPackages), gatherShell);
   return [...ours, await natsImage(shell), pauseImage(shell)];
 }
 
-async function packOurs(image: ImageName, base: Layer, folder: string): Promise<Image> {
+/** Those that are made of our sources, alone. */
+export async function packOurImages(folder: string, source: ImageSource): Promise<Image[]> {
+  await mkdir(folder, { recursive: true });
+  const base = await cachedLayer("debian", await debianKey(basePackages), (to) =>
+    gatherDebian(basePackages, to),
+  );
+  const packed: Image[] = [];
+  for (const name of Object.keys(images) as ImageName[])
+    packed.push(await packOurs(name, base, { folder, source }));
+  return packed;
+}
+
+interface Packing {
+  readonly folder: string;
+  readonly source: ImageSource;
+}
+
+async function packOurs(image: ImageName, base: Layer, packing: Packing): Promise<Image> {
   const file = await readContainerfile(image);
   const packed = [base];
   for (const { from } of file.copies) {
     const layer = layers.find((one) => from === `/image/${one}`);
     if (layer === undefined)
       throw new Error(`Cannot pack ${image}: expected a folder of files.ts, such as /image/app, got ${from}`);
-    packed.push(await packOurLayer(image, layer, folder));
+    packed.push(await packOurLayer(image, layer, packing));
   }
   return {
-    name: `docker.io/library/${ourImage(image)}`,
+    name: `docker.io/library/mailboat-${image}:${packing.source.tag}`,
     layers: packed,
     config: {
       Entrypoint: file.entrypoint,
@@ -67,14 +87,14 @@ export async function readContainerfile(image: ImageName): Promise<Containerfile
   return parseContainerfile(await readFile(join(root, "charts", "images", `${image}.Containerfile`), "utf8"));
 }
 
-async function packOurLayer(image: ImageName, layer: LayerName, folder: string): Promise<Layer> {
-  const gather = (to: string): Promise<void> => gatherLayer({ root, image, layer }, to);
+async function packOurLayer(image: ImageName, layer: LayerName, { folder, source }: Packing): Promise<Layer> {
+  const gather = (to: string): Promise<void> => gatherLayer({ root: source.root, image, layer }, to);
   if (layer === "app") return packNew(gather, join(folder, `${image}.app.tar`));
   const rules = await readFile(join(root, "charts", "images", "files.ts"), "utf8");
   const lock = await readFile(join(root, "package-lock.json"), "utf8");
   // Both images have the same Node.
   if (layer === "node") return cachedLayer(layer, rules + lock, gather);
-  const names = await packagesOf(root, images[image].folders);
+  const names = await packagesOf(source.root, images[image].folders);
   return cachedLayer(`${image}-${layer}`, rules + lock + names.join(), gather);
 }
 
