@@ -9,7 +9,7 @@ import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Acts } from "./acts.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf, tenantOf } from "./pod.ts";
-import { fullName, matches, type QueueQuery, selectorOf } from "./queue-query.ts";
+import { matches, namedTenant, type QueueQuery, selectorOf } from "./queue-query.ts";
 import type { ListedEntry } from "./schedule/types.ts";
 import type { ParkedEntry } from "./poison.ts";
 import type { Peers } from "./spool/peers.ts";
@@ -148,8 +148,8 @@ export function createExplain(deps: ExplainDeps) {
     act: acts.act,
     progress: acts.progress,
     suspend: (selection: Selection, forSeconds?: number) =>
-      suspending.suspend(selectorOf(pod, named(pod, selection)), forSeconds),
-    resume: (selection: Selection) => suspending.resume(selectorOf(pod, named(pod, selection))),
+      suspending.suspend(named(pod, selection), forSeconds),
+    resume: (selection: Selection) => suspending.resume(named(pod, selection)),
     async top() {
       const answers = (await peers.ask("top", {}, askMs)).map(
         ({ answer }) => answer as ReturnType<typeof topHere>,
@@ -226,11 +226,11 @@ function shownParked(pod: Pod, { shard, id, envelope, reason }: ParkedEntry): Qu
   return { ...facts, attempt, state: "parked", due: 0, shard, pod: pod.name, reason };
 }
 
-/** A suspension of a name that nobody has would be stated for nothing, and of one that two have, for the wrong one. */
 function named(pod: Pod, selection: Selection): Selection {
   const { tenant } = selection;
-  if (tenant === undefined || fullName(pod, tenant).includes("/")) return selection;
-  throw new Error(`Cannot tell which tenant is meant: expected namespace/name, got "${tenant}"`);
+  return tenant === undefined
+    ? selection
+    : { ...selection, tenant: namedTenant(pod.config().tenants, tenant) };
 }
 
 type Top = {
