@@ -1,0 +1,101 @@
+/** Mode Proxy in a cluster: the operator runs the proxies, and mail leaves from their addresses, never from the MTA pods'. */
+import assert from "node:assert/strict";
+import { until } from "#test/kit/until.ts";
+import type { Cluster } from "./cluster/cluster.ts";
+import { installChart, namespace, podsOf, pool, readyPods, startMailScene } from "./cluster/mail-scene.ts";
+import { clusterTest } from "./cluster/scenario.ts";
+
+const statefulSet = `mailboat-${pool}-egress`;
+
+clusterTest("mail leaves from the egress proxies", { needs: "full" }, async (t, cluster) => {
+  await cluster.loadImages();
+  await installChart(cluster);
+  const scene = await startMailScene(cluster, { pool: { egress: egressOf(2) } });
+  const [first = "", second = ""] = await addressesOfProxies(cluster, 2);
+
+  await t.test("of two sources each has its share, all of it by the proxies", async () => {
+    const load = scene.load({ messages: 300, prefix: "two" });
+    await load.done;
+    await assertOnce(await scene.arrived([load]), load.accepted.keys());
+    const sources = await scene.sources();
+    assert.deepEqual([...sources.keys()].toSorted(), [first, second].toSorted());
+    for (const [address, messages] of sources) assert.ok(messages > 50, `${address}: ${messages} of 300`);
+    const pods = (await readyPods(cluster)).map(({ ip }) => ip);
+    assert.ok(pods.length > 0 && pods.every((ip) => !sources.has(ip)), "none from an MTA pod");
+  });
+
+  await t.test(
+    "a proxy that is lost comes back under its name; what was accepted meanwhile arrives",
+    async () => {
+      const [before] = await podsOf(cluster, "proxy");
+      await cluster.kubectl([
+        "delete",
+        "pod",
+        "-n",
+        namespace,
+        before?.name ?? "",
+        "--force",
+        "--grace-period=0",
+      ]);
+      const load = scene.load({ messages: 100, prefix: "lost" });
+      await load.done;
+      await scene.arrived([load]);
+      await addressesOfProxies(cluster, 2);
+      const [after] = (await podsOf(cluster, "proxy")).filter(({ name }) => name === before?.name);
+      assert.ok(after !== undefined && after.uid !== before?.uid);
+    },
+  );
+
+  await t.test("a source that is taken away takes its proxy along", async () => {
+    const spec = JSON.stringify({ spec: { egress: egressOf(1) } });
+    await cluster.kubectl(["patch", "-n", namespace, `sendingpool/${pool}`, "--type=merge", "--patch", spec]);
+    const [left = ""] = await addressesOfProxies(cluster, 1);
+    await cluster.kubectl([
+      "wait",
+      "-n",
+      namespace,
+      "--for=condition=Ready",
+      `sendingpool/${pool}`,
+      "--timeout=60s",
+    ]);
+    const earlier = await scene.sources();
+    const load = scene.load({ messages: 100, prefix: "one" });
+    await load.done;
+    await assertOnce(await scene.arrived([load]), load.accepted.keys());
+    const later = await scene.sources();
+    assert.equal((later.get(left) ?? 0) - (earlier.get(left) ?? 0), 100);
+  });
+});
+
+function egressOf(count: number): object {
+  const sources = Array.from({ length: count }, (_, ordinal) => ({
+    name: `p${ordinal}`,
+    ehlo: `p${ordinal}.out.example.net`,
+    proxy: { ordinal },
+  }));
+  return { mode: "Proxy", allowDestinations: ["10.0.0.0/8"], sources };
+}
+
+/** Once there are so many, all of them ready and none on its way out. */
+async function addressesOfProxies(cluster: Cluster, count: number): Promise<string[]> {
+  const proxies = await until(
+    `${count} proxies`,
+    async () => {
+      const all = await podsOf(cluster, "proxy");
+      return all.length === count && all.every(({ isReady }) => isReady) && all;
+    },
+    90_000,
+  );
+  const { spec } = (await cluster.get(["-n", namespace, `statefulset/${statefulSet}`])) as {
+    spec: { replicas: number };
+  };
+  assert.equal(spec.replicas, count);
+  return proxies.map(({ ip }) => ip);
+}
+
+async function assertOnce(counts: ReadonlyMap<string, number>, ids: Iterable<string>): Promise<void> {
+  assert.deepEqual(
+    [...ids].filter((id) => counts.get(id) !== 1),
+    [],
+  );
+}
