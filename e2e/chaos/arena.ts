@@ -3,19 +3,13 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Load, startLoad } from "#e2e/kit/load.ts";
+import { type PodStatus, podStatuses } from "#e2e/kit/pod-status.ts";
 import { type Sink, startSink } from "#e2e/kit/sink.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { type NatsCluster, startNatsCluster } from "#test/kit/nats-cluster.ts";
 import { until } from "#test/kit/until.ts";
 import { createLimitWatch, type LimitWatch, type SiteLimit } from "./limit-watch.ts";
-
-interface PodStatus {
-  readonly pod: string;
-  readonly shards: readonly number[];
-  readonly queued: number;
-  readonly inFlight: number;
-}
 
 export interface Arena extends AsyncDisposable {
   readonly cluster: NatsCluster;
@@ -39,7 +33,6 @@ export interface Arena extends AsyncDisposable {
 const shards = 8;
 /** Of a shard, bodies: small, so that a held site fills one within seconds. */
 const shardBytes = 16 * 1024 * 1024;
-const statusMs = 1000;
 
 const tenants = ["acme", "globex", "initech"] as const;
 const plain: readonly SiteLimit[] = Array.from({ length: 6 }, (_, index) => ({
@@ -92,7 +85,7 @@ export async function startArena(options: ArenaOptions): Promise<Arena> {
     const args = ["--nats", cluster.urls];
     const local = await startLocal({ resources: resources(pods), state: folder, args });
     undo.push(() => local[Symbol.asyncDispose]());
-    const statuses = (): Promise<PodStatus[]> => statusesOf(local);
+    const statuses = (): Promise<PodStatus[]> => podStatuses(local);
     await until(
       "every pod to own its part",
       async () => {
@@ -213,23 +206,6 @@ function begin(local: LocalMode, stream: Stream): Load {
     domains: to.map((name) => `${name}.test`),
     ...(perSecond === undefined ? {} : { perSecond }),
   });
-}
-
-async function statusesOf(local: LocalMode): Promise<PodStatus[]> {
-  const [pool] = (await local.read()).pools;
-  const all = await Promise.all((pool?.metrics ?? []).map(statusOf));
-  return all.filter((one) => one !== undefined);
-}
-
-async function statusOf(address: string): Promise<PodStatus | undefined> {
-  try {
-    const response = await fetch(`http://${address}/statusz`, { signal: AbortSignal.timeout(statusMs) });
-    const status = (await response.json()) as Partial<PodStatus>;
-    // A pod that is starting answers, and has nothing to tell yet.
-    return status.shards === undefined ? undefined : (status as PodStatus);
-  } catch {
-    return undefined;
-  }
 }
 
 async function errorsIn(folder: string): Promise<string[]> {

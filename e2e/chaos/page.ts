@@ -1,5 +1,5 @@
-/** One page for people: the sums, what each fault has cost, and the verdict in the last line. Pure. */
-import { failures, type Shown } from "./verdict.ts";
+/** One page for people: the sums, and what each fault has cost. Pure. */
+import type { Shown } from "./verdict.ts";
 
 export interface Run {
   readonly seed: number;
@@ -27,15 +27,7 @@ export function pageOf({ seed, minutes, pods, shown }: Run): string[] {
     "",
     ...tableOf([["FAULT", "TIMES", "DOUBLED", "ACCEPTED NOTHING", "ARRIVED NOTHING"], ...rows]),
     "",
-    verdictOf(shown),
   ];
-}
-
-function verdictOf(shown: Shown): string {
-  const wrong = failures(shown);
-  return wrong.length === 0
-    ? `shown: ${shown.kills} kills among ${shown.faults.reduce((sum, { times }) => sum + times, 0)} faults, nothing lost, no limit exceeded, doubles only of what was open`
-    : `NOT shown: ${wrong.join("; ")}`;
 }
 
 function seconds(ms: number): string {

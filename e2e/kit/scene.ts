@@ -7,6 +7,7 @@ import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { until } from "#test/kit/until.ts";
 import { missingOf, type Sent } from "./audit.ts";
 import { type Load, type LoadOptions, startLoad } from "./load.ts";
+import { type PodStatus, podStatus, podStatuses } from "./pod-status.ts";
 import { type Sink, startSink } from "./sink.ts";
 
 export interface SceneOptions {
@@ -24,14 +25,6 @@ export interface SceneOptions {
   readonly queue?: Readonly<Record<string, unknown>>;
   /** A NATS cluster's addresses: streams have 3 copies then. Default: local mode's own server. */
   readonly nats?: string;
-}
-
-interface PodStatus {
-  readonly pod: string;
-  readonly shards: readonly number[];
-  readonly queued: number;
-  /** Attempts from the first look at the entry to the acknowledged delete. */
-  readonly inFlight: number;
 }
 
 export interface Scene extends AsyncDisposable {
@@ -54,7 +47,6 @@ export interface Scene extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
-const statusMs = 1000;
 export const shardCount = 8;
 
 /** @example await using scene = await startScene({ pods: 2 }); */
@@ -85,12 +77,8 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
     throw error;
   });
   const status = (pod: number): Promise<PodStatus | undefined> =>
-    statusOf(local.endpoints.metrics[pod] ?? "");
-  const statuses = async (): Promise<PodStatus[]> => {
-    const [pool = local.endpoints] = (await local.read()).pools;
-    const all = await Promise.all(pool.metrics.map(statusOf));
-    return all.filter((one) => one !== undefined);
-  };
+    podStatus(local.endpoints.metrics[pod] ?? "");
+  const statuses = (): Promise<PodStatus[]> => podStatuses(local);
   const shared = async (): Promise<void> => {
     const isShared = async (): Promise<boolean> => {
       const owned = (await statuses()).map((one) => one.shards.length);
@@ -171,15 +159,4 @@ async function warningsIn(folder: string): Promise<string[]> {
       .filter((line) => /"level":[456]0/.test(line))
       .slice(-20),
   );
-}
-
-async function statusOf(address: string): Promise<PodStatus | undefined> {
-  try {
-    const response = await fetch(`http://${address}/statusz`, { signal: AbortSignal.timeout(statusMs) });
-    const said = (await response.json()) as Partial<PodStatus>;
-    // Before it owns anything a pod says what it waits for, and no more.
-    return said.shards === undefined ? undefined : (said as PodStatus);
-  } catch {
-    return undefined;
-  }
 }
