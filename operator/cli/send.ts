@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { createTransport } from "nodemailer";
 import type { Command } from "commander";
 import type { Endpoint } from "#operator/local/endpoint.ts";
-import { parseCredentials } from "#operator/local/credentials.ts";
+import { chosenLogin, type Login, parseCredentials } from "#operator/local/credentials.ts";
 import { addPlaceOptions, findEndpoint, findPool, poolOf, type ServerOptions } from "./admin-client.ts";
 import { CommandError, messageOf, wholeNumber, type CommandIo } from "./command-io.ts";
 import type { Door, Sent } from "./door.ts";
@@ -42,7 +42,10 @@ export function addSendCommand(program: Command, io: CommandIo): void {
       "its password (default: as local mode wrote it down, or the tenant's Secret)",
     )
     .option("--url <url>", "smtp://HOST:PORT or smtps://HOST:PORT (default: local mode's submission port)")
-    .option("--pool <name>", "pool of the cluster where there are several (namespace/name)")
+    .option(
+      "--pool <name>",
+      "pool to send through where there are several (namespace/name; default: the login's)",
+    )
     .option("--ca <file>", "certificate authority to trust (default: local mode's)")
     .option("--insecure", "accept any certificate")
     .option("--json", "print one JSON object a message")
@@ -114,10 +117,11 @@ function openTransport(
 
 async function findAddress(
   options: SendOptions,
-  { endpoint, known }: { endpoint: Endpoint | undefined; known: KnownLogin | undefined },
+  { endpoint, known }: { endpoint: Endpoint | undefined; known: Login | undefined },
 ): Promise<SmtpAddress> {
   const address =
-    options.url ?? `smtp://${endpoint === undefined ? "" : poolOf(endpoint, options.pool).submission}`;
+    options.url ??
+    `smtp://${endpoint === undefined ? "" : poolOf(endpoint, options.pool ?? known?.pool).submission}`;
   const url = URL.canParse(address) ? new URL(address) : undefined;
   if (url === undefined || !["smtp:", "smtps:"].includes(url.protocol))
     throw new CommandError(`Cannot use --url: expected smtp://HOST:PORT, got "${address}"`, 2);
@@ -126,21 +130,10 @@ async function findAddress(
   return { url, ca, user: options.user ?? known?.username, password: options.password ?? known?.password };
 }
 
-interface KnownLogin {
-  readonly username: string;
-  readonly password: string;
-  readonly from: string | undefined;
-}
-
 /** The login asked for, else the first tenant's, as local mode wrote them down. */
-async function knownLogin(
-  options: SendOptions,
-  endpoint: Endpoint | undefined,
-): Promise<KnownLogin | undefined> {
+async function knownLogin(options: SendOptions, endpoint: Endpoint | undefined): Promise<Login | undefined> {
   if (endpoint === undefined) return undefined;
-  const logins = parseCredentials(await readText(endpoint.credentialsFile));
-  const wanted = options.user;
-  return wanted === undefined ? logins[0] : logins.find(({ username }) => username === wanted);
+  return chosenLogin(parseCredentials(await readText(endpoint.credentialsFile)), options);
 }
 
 async function readText(file: string): Promise<string> {

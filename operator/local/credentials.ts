@@ -3,6 +3,8 @@ import { z } from "zod";
 
 const loginSchema = z.object({
   tenant: z.string(),
+  /** `namespace/name` of the pool that takes its mail. */
+  pool: z.string().optional(),
   username: z.string(),
   password: z.string(),
   /** An address the tenant may send from, when it has a domain. */
@@ -11,6 +13,7 @@ const loginSchema = z.object({
 
 export interface Login {
   readonly tenant: string;
+  readonly pool: string | undefined;
   readonly username: string;
   readonly password: string;
   readonly from: string | undefined;
@@ -20,8 +23,32 @@ export interface Login {
 export function parseCredentials(text: string): Login[] {
   try {
     const result = z.array(loginSchema).safeParse(JSON.parse(text));
-    return result.success ? result.data.map((login) => ({ ...login, from: login.from })) : [];
+    return result.success
+      ? result.data.map((login) => ({ ...login, pool: login.pool, from: login.from }))
+      : [];
   } catch {
     return [];
   }
+}
+
+export interface LoginChoice {
+  readonly user?: string | undefined;
+  /** `name` or `namespace/name`. */
+  readonly pool?: string | undefined;
+  /** The sender that mail will have. */
+  readonly from?: string | undefined;
+}
+
+/** The first login that fits; among them rather one that may send from that domain. */
+export function chosenLogin(logins: readonly Login[], { user, pool, from }: LoginChoice): Login | undefined {
+  const fits = logins.filter(
+    (login) =>
+      (user === undefined || login.username === user) &&
+      (pool === undefined || login.pool === pool || login.pool?.endsWith(`/${pool}`) === true),
+  );
+  return fits.find((login) => from !== undefined && domainOf(login.from) === domainOf(from)) ?? fits[0];
+}
+
+function domainOf(address = ""): string {
+  return address.slice(address.lastIndexOf("@") + 1).toLowerCase();
 }

@@ -82,6 +82,7 @@ function loginsOf(snapshot: Snapshot): Login[] {
       return [
         {
           tenant: `${metadata.namespace}/${metadata.name}`,
+          pool: `${spec.poolRef.namespace ?? metadata.namespace}/${spec.poolRef.name}`,
           username: decoder.decode(username),
           password: decoder.decode(password),
           from: domain === undefined ? undefined : `test@${domain.name}`,
