@@ -10,8 +10,8 @@ import type { Scenario } from "./scenarios.ts";
 import type { Run } from "./task.ts";
 
 const warmUpMessages = 4000;
-/** The slowest takes 10 s for these. */
-const peerWarmUpMessages = 2000;
+/** The slowest takes 10 s for these, and only one of them has a compiler that must get warm. */
+const peerWarmUpMessages = 1000;
 
 /** What a run of the benchmark leaves: a file in results/, the object of --json, the report. */
 export interface Result {
