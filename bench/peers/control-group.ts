@@ -25,7 +25,7 @@ export function createControlGroup(name: string): ControlGroup {
   for (const { root, file } of places) {
     const folder = join(root, `mailboat-bench-${name}-${process.pid}`);
     try {
-      mkdirSync(folder);
+      mkdirSync(folder, { recursive: true });
       const read = (): number => cpuSecondsIn(readFileSync(join(folder, file), "utf8"));
       read();
       return groupOf(folder, read);

@@ -15,7 +15,8 @@ export interface PeerProgram {
   readonly port: number;
 }
 
-const readyMs = 30_000;
+/** Of a loaded machine. */
+const readyMs = 120_000;
 const pollMs = 50;
 const stopMs = 10_000;
 
