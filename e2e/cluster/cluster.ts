@@ -11,7 +11,7 @@ import { kubeconfig } from "./authority.ts";
 import { type Binaries, findBinaries } from "./binaries.ts";
 import { type ControlPlane, type ControlPlaneProgram, startControlPlane } from "./control-plane.ts";
 import { type Forward, forward, type TlsOptions } from "./gate.ts";
-import { type ImageSource, importLayout, packImages, packOurImages } from "./images/images.ts";
+import { type ImageSource, importLayout, packImages } from "./images/images.ts";
 import { writeLayout } from "./images/oci.ts";
 import { takeDown } from "./leftovers.ts";
 import { createNetwork } from "./network.ts";
@@ -45,8 +45,8 @@ export interface Cluster extends AsyncDisposable {
   forward(to: string, tls?: TlsOptions): Promise<Forward>;
   /** Records of zone `test`, as in a zone file. */
   setZone(records: readonly string[]): Promise<void>;
-  /** Packs our images and what they need, or ours alone from other sources, and hands them to the node. Only in tier "full". */
-  loadImages(from?: ImageSource): Promise<void>;
+  /** Packs our images, those of more sources, and what they need, and hands them to the node. Only in tier "full". */
+  loadImages(more?: readonly ImageSource[]): Promise<void>;
   /** Ends this process's part in it: it goes on by itself, and ends by `takeDown`. Returns a kubeconfig that stays valid. */
   leave(): Promise<string>;
   /** kill -9, and the same again. */
@@ -183,10 +183,9 @@ function clusterOf(parts: Parts): Cluster {
     helm: (args) => output([binaries.path("helm"), "--kubeconfig", file, ...args], { timeoutMs: 300_000 }),
     forward: open,
     setZone: (records) => writeZone(place, records),
-    async loadImages(from) {
+    async loadImages(more) {
       const folder = join(place.folder, "images");
-      const packed = from === undefined ? await packImages(folder) : await packOurImages(folder, from);
-      await writeLayout(join(folder, "layout"), packed);
+      await writeLayout(join(folder, "layout"), await packImages(folder, more));
       await importLayout(join(folder, "layout"), containerdSocket(place));
       await rm(folder, { recursive: true });
     },

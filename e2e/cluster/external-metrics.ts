@@ -1,6 +1,6 @@
 /** The metrics adapter as a pod, aggregated into the API server: objects, and how to wait for it. */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Cluster } from "./cluster.ts";
 import { ourImage } from "./images/images.ts";
 
@@ -49,7 +49,7 @@ function adapterObjects(namespace: string, pool: string): object[] {
   const metadata = { namespace, name };
   const labels = { app: name };
   const pods = `${pool}-metrics`;
-  const program = readFileSync(join(import.meta.dirname, "metrics-adapter.ts"), "utf8");
+  const program = readFileSync(fileURLToPath(import.meta.resolve("./metrics-adapter.ts")), "utf8");
   return [
     // The program has no package.json beside it to say that it is a module: its name does.
     { apiVersion: "v1", kind: "ConfigMap", metadata, data: { "adapter.mts": program } },

@@ -36,24 +36,19 @@ export interface ImageSource {
   readonly tag: string;
 }
 
-/** Packs all of them; app layers go to `folder`, the others to the user's cache. */
-export async function packImages(folder: string): Promise<Image[]> {
-  const tag = ourImage("pod").split(":")[1] ?? "";
-  const ours = await packOurImages(folder, { root, tag });
-  const shell = await cachedLayer("shell", await debianKey(shellPackages), gatherShell);
-  return [...ours, await natsImage(shell), pauseImage(shell)];
-}
-
-/** Those that are made of our sources, alone. */
-export async function packOurImages(folder: string, source: ImageSource): Promise<Image[]> {
+/** Packs all of them, and ours of more sources; app layers go to `folder`, the others to the user's cache. */
+export async function packImages(folder: string, more: readonly ImageSource[] = []): Promise<Image[]> {
   await mkdir(folder, { recursive: true });
   const base = await cachedLayer("debian", await debianKey(basePackages), (to) =>
     gatherDebian(basePackages, to),
   );
-  const packed: Image[] = [];
-  for (const name of Object.keys(images) as ImageName[])
-    packed.push(await packOurs(name, base, { folder, source }));
-  return packed;
+  const ours: Image[] = [];
+  const tag = ourImage("pod").split(":")[1] ?? "";
+  for (const source of [{ root, tag }, ...more])
+    for (const name of Object.keys(images) as ImageName[])
+      ours.push(await packOurs(name, base, { folder, source }));
+  const shell = await cachedLayer("shell", await debianKey(shellPackages), gatherShell);
+  return [...ours, await natsImage(shell), pauseImage(shell)];
 }
 
 interface Packing {
@@ -89,7 +84,7 @@ export async function readContainerfile(image: ImageName): Promise<Containerfile
 
 async function packOurLayer(image: ImageName, layer: LayerName, { folder, source }: Packing): Promise<Layer> {
   const gather = (to: string): Promise<void> => gatherLayer({ root: source.root, image, layer }, to);
-  if (layer === "app") return packNew(gather, join(folder, `${image}.app.tar`));
+  if (layer === "app") return packNew(gather, join(folder, `${image}-${source.tag}.app.tar`));
   const rules = await readFile(join(root, "charts", "images", "files.ts"), "utf8");
   const lock = await readFile(join(root, "package-lock.json"), "utf8");
   // Both images have the same Node.
