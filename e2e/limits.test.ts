@@ -5,6 +5,37 @@ import { startLocal } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
+import { startLoad } from "./kit/load.ts";
+import { startSink } from "./kit/sink.ts";
+
+test("a connection counts until its peer has said goodbye: never a third one, however slow that is", async (t) => {
+  await using sink = await startSink({ ports: 1, goodbyeMs: 300 });
+  const rules = [
+    {
+      name: "slow-goodbye",
+      match: { domains: ["limited.test"] },
+      limits: { connections: 2, messagesPerConnection: 5 },
+      routes: [{ host: "127.0.0.1", port: sink.ports[0] }],
+    },
+  ];
+  await using local = await startLocal({ resources: testResources({ rules }), pods: 2 });
+  const load = startLoad({
+    address: () => local.endpoints.smtp,
+    connections: 4,
+    messages: 60,
+    bytes: 1000,
+    domains: ["limited.test"],
+    user: "acme",
+    password: testPassword,
+    from: "news@acme.example",
+  });
+  await load.done;
+  await until("all of it", () => sink.arrivals.size === 60, 60_000);
+  const { connections } = sink.meter(0);
+  t.diagnostic(`${connections.most} connections at once, ${connections.total} in all`);
+  assert.ok(connections.most <= 2, `${connections.most} connections at once`);
+  assert.ok(connections.total >= 12, "each was used for five");
+});
 
 const count = 300;
 const perSecond = 20;

@@ -134,7 +134,7 @@ export function createAttempts(deps: AttemptDeps) {
     const send = () => {
       if (!connection.idle) {
         free();
-        return giveUp(run, "closed");
+        return giveUp(run, outbound.ending(connection));
       }
       return connection.send(transaction, (result) =>
         guarded(run, () => {
@@ -144,10 +144,10 @@ export function createAttempts(deps: AttemptDeps) {
           const isWanted = scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
           const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
           const kept = outbound.keep(run.key, connection, isWanted ? limit : 0);
-          if (wasStale(connection, result)) return giveUp(run, "closed");
+          if (wasStale(connection, result)) return giveUp(run, kept);
           if (connection.facts?.target.host === sinkHost && result.kind === "answered")
             deps.sunk({ ...envelope, to: transaction.to }, source, pieces);
-          conclude(run, result, kept ? "kept" : "closed");
+          conclude(run, result, kept);
         }),
       );
     };

@@ -6,7 +6,7 @@ import type { Rule } from "#crds/pod-config/schema.ts";
 import type { Egress } from "./egress.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
-import type { Dispatch } from "./schedule/types.ts";
+import type { Dispatch, FinishResult } from "./schedule/types.ts";
 import { type Connection, type ConnectionEvents, openConnection } from "./smtp-out/connection.ts";
 import { createPool } from "./smtp-out/pool.ts";
 import { openSink } from "./smtp-out/sink.ts";
@@ -30,8 +30,10 @@ const defaultTimeouts: Rule["timeouts"] = {
 export interface Outbound {
   /** An idle connection to exactly these hosts. */
   take(key: string): Connection | undefined;
-  /** False = it is over or no longer wanted, and is closed. */
-  keep(key: string, connection: Connection, limit: number): boolean;
+  /** Keeps it for the next mail, unless it is over or no longer wanted: then its end is told to the scheduler, if it is still to come. */
+  keep(key: string, connection: Connection, limit: number): FinishResult["connection"];
+  /** How a dispatch ends whose connection is not idle any more. */
+  ending(connection: Connection): "closing" | "closed";
   /** Says goodbye on every idle connection. */
   closeAllIdle(): void;
   /** Closes one idle connection of the dispatch's site to make room for another host's. */
@@ -64,30 +66,38 @@ export function siteKey({ lane, source }: Dispatch): string {
   return `${lane.site}|${source}`;
 }
 
-export function createOutbound(pod: Pod, egress: Pick<Egress, "wayOf">): Outbound {
+export function createOutbound(pod: Pod, egress: Pick<Egress, "wayOf">, wake: () => void): Outbound {
   const { clock, log, scheduler } = pod;
   const pool = createPool({ clock, log, idleMs });
   const tlsPolicy = createTlsPolicy({ clock });
   const used = new Map<number, Set<Connection>>();
   /** Whether the source that a connection was opened for would open it in the same way now. */
   const isCurrent = new WeakMap<Connection, () => boolean>();
+  const closing = new WeakSet<Connection>();
+  const gone = new WeakSet<Connection>();
   const proxyRest = new Map<string, { readonly until: number; readonly fault: Fault }>();
   const use = (shard: number, connection: Connection): (() => void) => {
     const set = used.get(shard) ?? new Set();
     used.set(shard, set.add(connection));
     return () => void set.delete(connection);
   };
+  /** A peer counts a connection until its socket is closed, which is after our goodbye and its own. */
+  const ending = (connection: Connection): "closing" | "closed" => {
+    if (gone.has(connection)) return "closed";
+    closing.add(connection);
+    return "closing";
+  };
   return {
     take: (key) => pool.take(key),
     keep(key, connection, limit) {
-      if (!connection.idle) return false;
-      if (connection.sent >= limit || isCurrent.get(connection)?.() === false) {
-        connection.close();
-        return false;
+      if (connection.idle && connection.sent < limit && isCurrent.get(connection)?.() !== false) {
+        pool.give(key, connection);
+        return "kept";
       }
-      pool.give(key, connection);
-      return true;
+      connection.close();
+      return ending(connection);
     },
+    ending,
     closeAllIdle: () => pool.closeIdle(),
     isSink: (source) => egress.wayOf(source)?.isSink === true,
     makeRoom: (dispatch) => void pool.closeOne(siteKey(dispatch)),
@@ -109,9 +119,13 @@ export function createOutbound(pod: Pod, egress: Pick<Egress, "wayOf">): Outboun
           failed(fault);
         },
         closed: () => {
-          // Only the end of an idle one is told here: one in use is told of by its transaction's result.
-          if (pool.remove(key, connection))
-            scheduler.connectionClosed(dispatch.lane.site, dispatch.source, clock.now());
+          gone.add(connection);
+          const wasClosing = closing.has(connection);
+          // The end of one in use is told by its transaction's result.
+          if (!pool.remove(key, connection) && !wasClosing) return;
+          const was = wasClosing ? "closing" : "idle";
+          scheduler.connectionClosed(dispatch.lane.site, dispatch.source, clock.now(), was);
+          wake();
         },
       };
       const connection = way.isSink

@@ -41,6 +41,8 @@ export interface SinkOptions {
   defers?(recipient: string): boolean;
   /** Whether a message is answered with 550 each time it comes; default none. */
   refuses?(recipient: string): boolean;
+  /** Between QUIT and the end of the connection; default 0. */
+  readonly goodbyeMs?: number;
 }
 
 /** Every second port offers CHUNKING, so that DATA and BDAT are both seen. @example await using sink = await startSink({ ports: 4 }); */
@@ -70,7 +72,8 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
         meter?.message(performance.now(), 1, size);
         options.watch?.message(index);
       };
-      receive(socket, { books, pace, offersChunking, defers, refuses, noteMail });
+      const { goodbyeMs = 0 } = options;
+      receive(socket, { books, pace, offersChunking, defers, refuses, noteMail, goodbyeMs });
     });
     server.listen(0, "127.0.0.1", 4096);
     await once(server, "listening");
@@ -132,6 +135,7 @@ interface Manner {
   defers(recipient: string): boolean;
   refuses(recipient: string): boolean;
   noteMail(size: number): void;
+  readonly goodbyeMs: number;
 }
 
 function receive(socket: Socket, manner: Manner): void {
@@ -210,10 +214,14 @@ function receive(socket: Socket, manner: Manner): void {
       replies += `250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n${offersChunking ? "250-CHUNKING\r\n" : ""}250 SIZE 52428800\r\n`;
     else
       replies += verb === "DATA" ? "354 go ahead\r\n" : verb === "QUIT" ? "221 bye\r\n" : "250 2.0.0 ok\r\n";
-    if (verb === "QUIT") {
-      flush();
-      socket.end();
+    if (verb !== "QUIT") return;
+    if (manner.goodbyeMs > 0) {
+      replies = "";
+      setTimeout(() => socket.end(), manner.goodbyeMs);
+      return;
     }
+    flush();
+    socket.end();
   };
   const step = (): boolean => {
     const { input } = session;

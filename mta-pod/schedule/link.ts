@@ -3,7 +3,7 @@ import { Backoff } from "./backoff.ts";
 import { Pace } from "./pace.ts";
 import { PeerCount } from "./peer-count.ts";
 import { tuning } from "./tuning.ts";
-import type { Binding, SiteLimits } from "./types.ts";
+import type { Binding, FinishResult, SiteLimits } from "./types.ts";
 import { Window } from "./window.ts";
 
 const never = Number.POSITIVE_INFINITY;
@@ -17,9 +17,10 @@ export class Link {
   readonly mails = new Pace();
   readonly counted = new PeerCount();
   readonly connects = new Pace();
-  /** Connections there are or are being made; `busy` of them carry a dispatch. */
+  /** Connections there are or are being made; `busy` of them carry a dispatch, on `closing` of them goodbye is being said. */
   open = 0;
   busy = 0;
+  closing = 0;
   /** Connections that the former owner may still have open, until it says that they are closed. */
   former = 0;
   formerUntil = 0;
@@ -52,11 +53,11 @@ export class Link {
     if (this.former > 0 && this.formerUntil <= now) this.former = 0;
     if (this.lingering > 0 && this.lingeringUntil <= now) this.lingering = 0;
     if (this.pause.until > now) return this.#refuse("backoff", this.pause.until);
-    if (this.busy + this.former + this.lingering >= this.window.size)
+    if (this.busy + this.closing + this.former + this.lingering >= this.window.size)
       return this.#refuse("connections", this.#formerEnd());
     if (!this.dispatches.isOpen(now)) return this.#refuse("messageRate", this.dispatches.nextAt);
     // From here on the window has room for one more, idle or new.
-    if (this.open <= this.busy && !this.connects.isOpen(now))
+    if (this.open - this.closing <= this.busy && !this.connects.isOpen(now))
       return this.#refuse("connectionRate", this.connects.nextAt);
     return true;
   }
@@ -64,7 +65,7 @@ export class Link {
   /** Starts the dispatch that `isOpen` allowed. */
   start(now: number): "reuse" | "open" {
     this.dispatches.charge(now, this.#catchUpMs(now));
-    const connection = this.open > this.busy ? "reuse" : "open";
+    const connection = this.open - this.closing > this.busy ? "reuse" : "open";
     this.busy++;
     if (connection === "open") {
       this.open++;
@@ -80,19 +81,21 @@ export class Link {
     return { holdMs, number: this.counted.send(now + holdMs) };
   }
 
-  end(connection: "kept" | "closed"): void {
+  end(connection: FinishResult["connection"]): void {
     this.busy = Math.max(0, this.busy - 1);
+    if (connection === "closing") this.closing++;
     if (connection === "closed") this.open = Math.max(0, this.open - 1);
   }
 
   /** Also when a dispatch was promised it: `open` is then below `busy` until that one ends, with nothing kept. */
-  idleClosed(): void {
+  closed(was: "idle" | "closing"): void {
     this.open = Math.max(0, this.open - 1);
+    if (was === "closing") this.closing = Math.max(0, this.closing - 1);
   }
 
   /** Connections too many, after limits or the window went down. */
   surplus(): number {
-    return Math.max(0, this.open + this.former + this.lingering - this.window.size);
+    return Math.max(0, this.open - this.closing + this.former + this.lingering - this.window.size);
   }
 
   /** Nothing would be forgotten with it. */

@@ -80,11 +80,11 @@ class PodScheduler implements Scheduler {
     this.#dispatcher.finish(handle, result, now);
   }
 
-  connectionClosed(site: string, source: string, now: number): void {
+  connectionClosed(site: string, source: string, now: number, was: "idle" | "closing" = "idle"): void {
     this.#dispatcher.tell(now);
     const state = this.#registry.sites.get(site);
     if (state === undefined) return;
-    state.links.get(source)?.idleClosed();
+    state.links.get(source)?.closed(was);
     this.#dispatcher.poke(state);
   }
 

@@ -57,7 +57,8 @@ export type Feedback = "good" | "throttled" | "unreachable" | "proxy" | "neutral
 
 export interface FinishResult {
   readonly feedback: Feedback;
-  readonly connection: "kept" | "closed";
+  /** "closing" = it is still there for its peer: its end will be told by `connectionClosed`. */
+  readonly connection: "kept" | "closing" | "closed";
 }
 
 export type SiteConfig = { readonly limits: SiteLimits } | "unresolved" | { readonly retryAt: number };
@@ -174,10 +175,10 @@ export interface Scheduler {
   /** Back to the head of its lane, no attempt counted; a waiting entry becomes ready, at the tail. */
   requeue(handle: number, now: number): void;
   /**
-   * A connection nobody was using went away. Its end is told once: here, or by `finish`. When a "reuse" dispatch was
-   * on its way to it, that one finds none, and finishes with "kept": there is nothing of its own that closed.
+   * A connection nobody was using went away, or one that finished as "closing". Its end is told once: here, or by `finish`. When a
+   * "reuse" dispatch was on its way to it, that one finds none, and finishes with "kept": there is nothing of its own that closed.
    */
-  connectionClosed(site: string, source: string, now: number): void;
+  connectionClosed(site: string, source: string, now: number, was?: "idle" | "closing"): void;
   next(now: number): Step;
   /**
    * Ms to hold a dispatch back before its MAIL, so that the message rate holds at the peer although connecting

@@ -172,6 +172,21 @@ test("an idle connection that went away makes room, also one that a dispatch was
   world.scheduler.connectionClosed("unknown", "default", world.now);
 });
 
+test("a connection on which goodbye is being said counts until it is closed, and carries nothing", () => {
+  const world = filled(10, { connections: 2 });
+  const first = world.dispatch();
+  const second = world.dispatch();
+  world.end(first, "good", "closing");
+  world.scheduler.settle(first.handle);
+  assert.equal(world.next().kind, "sleep", "its peer has two connections");
+  world.done(second);
+  assert.equal(world.dispatch().connection, "reuse", "the other one is idle");
+  assert.equal(world.next().kind, "sleep");
+  world.scheduler.connectionClosed("s", "default", world.now, "closing");
+  assert.equal(world.dispatch().connection, "open");
+  assert.equal(world.next().kind, "sleep");
+});
+
 test("a lower limit starts nothing new and names the connections to close", () => {
   const world = filled(20, { connections: 4 });
   const flights = [1, 2, 3, 4].map(() => world.dispatch());
