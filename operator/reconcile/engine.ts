@@ -35,7 +35,10 @@ export interface EngineOptions {
   readonly imagePullPolicy?: string | undefined;
   /** In events, and the client's name at NATS. */
   readonly identity: string;
+  /** Whether the API server serves that kind; asked again while the operator runs. */
   readonly hasPodMonitors: boolean;
+  /** How often; default one minute. */
+  readonly podMonitorMs?: number;
   /** How long a compile took. */
   observeCompile?(seconds: number): void;
   /** How long a new configuration took to reach all ready pods of its pool. */
@@ -59,6 +62,8 @@ const unseenMs = 100;
 export function createEngine(options: EngineOptions): Engine {
   const { client, clock, log } = options;
   let isLeading = false;
+  let isStopped = false;
+  const { podMonitorMs = 60_000 } = options;
   const queues = new Map<Kind, WorkQueue>();
   const enqueue = (kind: Kind, key: string, isInitial = false): void => {
     if (isLeading) queues.get(kind)?.add(key, { priority: isInitial ? "low" : "high" });
@@ -80,11 +85,11 @@ export function createEngine(options: EngineOptions): Engine {
           }),
       }),
     namespaces: options.namespaces,
-    hasPodMonitors: options.hasPodMonitors,
     onChange: (name, change) => {
       if (isLeading) routing.onChange(name, change);
     },
   });
+  stores.watchPodMonitors(options.hasPodMonitors);
   const secrets = createSecretValues(stores, client, log);
   const events = createEventRecorder({ client, clock, log, instance: options.identity });
   const streams = createStreams({ name: `mailboat operator ${options.identity}`, after: clock.after });
@@ -118,7 +123,6 @@ export function createEngine(options: EngineOptions): Engine {
     statuses: createStatusWriter({ client, clock, events }),
     events,
     images: { pod: options.podImage, pullPolicy: options.imagePullPolicy },
-    hasPodMonitors: options.hasPodMonitors,
     programmed: (seconds) => options.observeProgrammed?.(seconds),
     wrote: (name, key, version) => expectations.wrote(`${kinds[name].kind} ${key}`, kinds[name], version),
   };
@@ -150,6 +154,25 @@ export function createEngine(options: EngineOptions): Engine {
         },
       }),
     );
+  let cancelLook: () => void = () => {};
+  /** Prometheus' operator may be installed, or taken away, after this one. */
+  const lookForPodMonitors = async (): Promise<void> => {
+    try {
+      const isServed = await client.hasType(kinds.podMonitors);
+      if (isStopped || isServed === stores.hasPodMonitors()) return;
+      log.info(isServed ? "pod monitors served" : "pod monitors gone");
+      stores.watchPodMonitors(isServed);
+      for (const pool of stores.values("pools")) enqueue("SendingPool", keyOf(pool));
+    } catch (error) {
+      log.debug("pod monitors not looked for", { error: String(error) });
+    } finally {
+      if (!isStopped) planLook();
+    }
+  };
+  const planLook = (): void => {
+    cancelLook = clock.after(podMonitorMs, () => void lookForPodMonitors());
+  };
+  planLook();
   return {
     stores,
     context,
@@ -163,6 +186,8 @@ export function createEngine(options: EngineOptions): Engine {
     },
     async stop() {
       isLeading = false;
+      isStopped = true;
+      cancelLook();
       configuration.stop();
       context.reports.stop();
       stores.stop();

@@ -79,7 +79,8 @@ export function createPoolReconciler(context: Context): PoolReconciler {
 
   const build = (spec: Resource<SendingPoolSpec>, config: PoolConfig | undefined, from: From): Built[] => {
     const { known, token, replicas } = from;
-    const of = [spec, config, token, replicas];
+    const hasPodMonitors = stores.hasPodMonitors();
+    const of = [spec, config, token, replicas, hasPodMonitors];
     if (known.built !== undefined && known.built.of.every((one, at) => one === of[at]))
       return known.built.objects;
     const objects = buildPool({
@@ -89,7 +90,7 @@ export function createPoolReconciler(context: Context): PoolReconciler {
       imagePullPolicy: context.images.pullPolicy,
       replicas,
       adminToken: token,
-      hasPodMonitors: context.hasPodMonitors,
+      hasPodMonitors,
     }).map((object) =>
       object.kind === "Deployment" ? rollOuts.marked(object, spec.metadata.generation) : object,
     );

@@ -31,7 +31,6 @@ export interface StoresOptions {
   watch(options: WatchOptions): Reflector;
   /** Absent: the whole cluster. */
   readonly namespaces?: readonly string[] | undefined;
-  readonly hasPodMonitors: boolean;
   onChange(name: Name, change: Change): void;
 }
 
@@ -50,6 +49,10 @@ export interface Stores {
   resourceVersions(name: Name): readonly string[];
   /** Whether namespaces are watched. */
   readonly isClusterWide: boolean;
+  /** Begins or ends to watch PodMonitors: a kind that may be made, or taken away, while the operator runs. */
+  watchPodMonitors(isServed: boolean): void;
+  /** Whether they are. */
+  hasPodMonitors(): boolean;
   stop(): void;
 }
 
@@ -84,11 +87,7 @@ export function openStores(options: StoresOptions): Stores {
   const children = createIndex();
   const pods = createIndex();
   const reflectors = new Map<Name, Reflector[]>();
-  const watched: Watched[] = [...always];
-  if (options.hasPodMonitors)
-    watched.push({ name: "podMonitors", labelSelector: poolLabel, metadataOnly: true });
-  if (isClusterWide) watched.push({ name: "namespaces", metadataOnly: true });
-  for (const { name, ...rest } of watched) {
+  const open = ({ name, ...rest }: Watched): void => {
     const type = kinds[name];
     const onChange = (change: Change): void => {
       if (name === "pods") pods.note(type.kind, change);
@@ -101,7 +100,17 @@ export function openStores(options: StoresOptions): Stores {
       name,
       scopes.map((scope) => options.watch({ type, ...rest, ...scope, trim, onChange })),
     );
-  }
+  };
+  for (const watched of always) open(watched);
+  if (isClusterWide) open({ name: "namespaces", metadataOnly: true });
+  const stopPodMonitors = (): void => {
+    for (const one of reflectors.get("podMonitors") ?? []) {
+      one.stop();
+      for (const [key, before] of one.store)
+        children.note(kinds.podMonitors.kind, { key, before, after: undefined, isInitial: false });
+    }
+    reflectors.delete("podMonitors");
+  };
   const all = (): Reflector[] => [...reflectors.values()].flat();
   return {
     isClusterWide,
@@ -117,7 +126,9 @@ export function openStores(options: StoresOptions): Stores {
     },
     childrenOf: children.of,
     podsOf: pods.of,
-    isSynced: () => all().every((one) => one.synced()),
+    // A kind that came late holds nothing up.
+    isSynced: () =>
+      [...reflectors].every(([name, ones]) => name === "podMonitors" || ones.every((one) => one.synced())),
     whenSynced: async () => void (await Promise.all(all().map((one) => one.whenSynced()))),
     notFresh: (staleMs) =>
       [...reflectors].flatMap(([name, ones]) => {
@@ -131,6 +142,12 @@ export function openStores(options: StoresOptions): Stores {
         objects: ones.reduce((sum, { store }) => sum + store.size, 0),
         silentSeconds: Math.max(0, ...ones.map((one) => one.silentMs())) / 1000,
       })),
+    watchPodMonitors(isServed) {
+      if (!isServed) stopPodMonitors();
+      else if (!reflectors.has("podMonitors"))
+        open({ name: "podMonitors", labelSelector: poolLabel, metadataOnly: true });
+    },
+    hasPodMonitors: () => reflectors.has("podMonitors"),
     resourceVersions: (name) => (reflectors.get(name) ?? []).map((one) => one.resourceVersion()),
     stop() {
       for (const one of all()) one.stop();

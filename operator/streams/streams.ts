@@ -37,14 +37,11 @@ interface Known {
 export function createStreams({ name, after }: StreamsOptions): Streams {
   const links = new Map<string, Shared>();
   const pools = new Map<string, Known>();
-  const release = (pool: string): void => {
-    const known = pools.get(pool);
-    pools.delete(pool);
-    const shared = known === undefined ? undefined : links.get(known.linkKey);
-    if (known === undefined || shared === undefined) return;
-    shared.users.delete(pool);
-    if (shared.users.size > 0) return;
-    links.delete(known.linkKey);
+  const release = (pool: string, linkKey: string): void => {
+    const shared = links.get(linkKey);
+    shared?.users.delete(pool);
+    if (shared === undefined || shared.users.size > 0) return;
+    links.delete(linkKey);
     void shared.link.close();
   };
   return {
@@ -55,15 +52,18 @@ export function createStreams({ name, after }: StreamsOptions): Streams {
       if (known?.key === key) return known.queue;
       const shared = links.get(linkKey) ?? { link: openLink({ settings, name, after }), users: new Set() };
       links.set(linkKey, shared);
-      release(pool);
-      links.set(linkKey, shared);
       shared.users.add(pool);
+      if (known !== undefined && known.linkKey !== linkKey) release(pool, known.linkKey);
       const queue = createPoolQueue({ pool, shards, link: shared.link, newJob: randomUUID, after });
       pools.set(pool, { key, linkKey, queue });
       return queue;
     },
     known: (pool) => pools.get(pool)?.queue,
-    forget: release,
+    forget(pool) {
+      const known = pools.get(pool);
+      pools.delete(pool);
+      if (known !== undefined) release(pool, known.linkKey);
+    },
     async close() {
       const all = [...links.values()];
       links.clear();

@@ -3,18 +3,17 @@
  * Secrets when a pod is made and when its annotation changes, and pods that load what is mounted with the real loader and answer
  * the operator over a real NATS.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { keysDigestOf } from "#crds/pod-config/keys-digest.ts";
 import type { PodConfig } from "#crds/pod-config/schema.ts";
 import type { PodReport } from "#crds/wire/pod-report.ts";
-import { loadConfig } from "#mta-pod/config/loader.ts";
 import { createPeers } from "#mta-pod/spool/peers.ts";
 import type { KubeObject } from "#operator/kube/types.ts";
 import { kinds, marks } from "#operator/reconcile/kinds.ts";
 import type { FakeApiServer } from "#test/kit/fake-api-server.ts";
 import { startTestSpool, type TestSpool } from "#test/kit/spool.ts";
+import { idleReport, loadMounted } from "./fake-pod.ts";
 
 export interface Fleet extends AsyncDisposable {
   /** The configuration that a pod runs, by pod. */
@@ -83,21 +82,7 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
     }
     const { config } = pod;
     if (config === undefined) throw new Error("no configuration yet");
-    return {
-      incarnation: "a",
-      generation: config.manifest.generation,
-      digest: config.manifest.digest,
-      keysDigest: keysDigestOf(config.credentials, config.dkimKeys),
-      shards: [],
-      queued: 0,
-      oldestAt: null,
-      sendable: 0,
-      backlog: { messages: 0, oldestAt: null },
-      busy: 0.1,
-      refuses: false,
-      tenants: {},
-      ...fleet.report,
-    } satisfies PodReport;
+    return { ...idleReport(config), ...fleet.report };
   };
 
   const startPod = async (deployment: KubeObject): Promise<void> => {
@@ -133,26 +118,17 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
 
   /** As kubelet: everything that is there now. */
   const mount = (pod: Pod, namespace: string, pool: string): void => {
-    const [config, keys] = ["config", "keys"].map((part) => join(folder, pod.name, part));
-    rmSync(join(folder, pod.name), { recursive: true, force: true });
-    for (const [dir, type, prefix] of [
-      [config, kinds.configMaps, `mailboat-${pool}-config`],
-      [keys, kinds.secrets, `mailboat-${pool}-keys`],
-    ] as const) {
-      mkdirSync(dir ?? "", { recursive: true });
-      for (const [, object] of api.state.list(type)) {
-        const { metadata } = object;
-        if (metadata.namespace !== namespace || !metadata.name.startsWith(prefix)) continue;
-        const texts = Object.entries((object["data"] ?? {}) as Record<string, string>);
-        const bytes = Object.entries((object["binaryData"] ?? {}) as Record<string, string>);
-        const isText = type === kinds.configMaps;
-        for (const [name, value] of texts)
-          writeFileSync(join(dir ?? "", name), isText ? value : Buffer.from(value, "base64"));
-        for (const [name, value] of bytes) writeFileSync(join(dir ?? "", name), Buffer.from(value, "base64"));
-      }
-    }
-    const loaded = loadConfig(config ?? "", keys ?? "");
-    if (loaded.ok) pod.config = loaded.config;
+    const mounted = [
+      { kind: "ConfigMap", type: kinds.configMaps, prefix: `mailboat-${pool}-config` },
+      { kind: "Secret", type: kinds.secrets, prefix: `mailboat-${pool}-keys` },
+    ] as const;
+    const objects = mounted.flatMap(({ kind, type, prefix }) =>
+      [...api.state.list(type)]
+        .map(([, object]) => object)
+        .filter(({ metadata }) => metadata.namespace === namespace && metadata.name.startsWith(prefix))
+        .map(({ data, binaryData }) => ({ kind, data, binaryData })),
+    );
+    pod.config = loadMounted(join(folder, pod.name), objects) ?? pod.config;
   };
 
   /** Its template has another image than its pods. */

@@ -114,10 +114,13 @@ test("an edit of one tenant of many is one write of a ConfigMap, whoever leads",
   await using world = await startWorld();
   for (let index = 0; index < 40; index++) world.api.state.create(kinds.tenants, tenant(`t${index}`));
   world.api.state.create(kinds.pools, pool(world.nats.url));
-  await until("all tenants to be ready", () =>
-    Array.from({ length: 40 }, (_, index) => world.conditions("tenants", `t${index}`)["Ready"]).every(
-      (one) => one === "True Ready",
-    ),
+  await until(
+    "all tenants to be ready",
+    () =>
+      Array.from({ length: 40 }, (_, index) => world.conditions("tenants", `t${index}`)["Ready"]).every(
+        (one) => one === "True Ready",
+      ),
+    30_000,
   );
   await ready(world);
   const slotsWritten = () => writes(world).filter((one) => one.startsWith("PATCH configmaps"));

@@ -2,7 +2,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { createClient } from "#operator/kube/client.ts";
 import { systemClock } from "#operator/kube/clock.ts";
-import type { KubeObject, Log } from "#operator/kube/types.ts";
+import type { KubeObject, Log, ResourceType } from "#operator/kube/types.ts";
 import { createEngine, type Engine } from "#operator/reconcile/engine.ts";
 import { kinds } from "#operator/reconcile/kinds.ts";
 import { storedIn } from "#operator/reconcile/conditions.ts";
@@ -28,6 +28,8 @@ export interface World extends AsyncDisposable {
 export interface WorldOptions {
   readonly namespaces?: readonly string[];
   readonly podImage?: string;
+  /** What the API server serves; may be changed while it runs. */
+  readonly types?: ResourceType[];
 }
 
 const namespace = "mail";
@@ -35,7 +37,7 @@ const namespace = "mail";
 /** @example await using world = await startWorld(); */
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const nats = await startTestNats();
-  const api = await startFakeApiServer({ types: Object.values(kinds) });
+  const api = await startFakeApiServer({ types: options.types ?? Object.values(kinds) });
   api.state.create(kinds.namespaces, object("v1 Namespace", "mail", {}, { namespace: undefined }));
   const fleet = startFleet({ api, nats: nats.url });
   const lines: string[] = [];
@@ -48,6 +50,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       podImage: options.podImage ?? "mailboat-pod:test",
       identity: "operator-0",
       hasPodMonitors: false,
+      podMonitorMs: options.types === undefined ? 60_000 : 100,
       namespaces: options.namespaces,
     });
     await engine.stores.whenSynced();

@@ -1,0 +1,135 @@
+/** How long a deleted tenant stays: by its queue, its policy, its time, and the 60 s after which nobody could send its mail any more. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { KubeObject } from "#operator/kube/types.ts";
+import type { Context } from "#operator/reconcile/context.ts";
+import { createDrain } from "#operator/reconcile/drain.ts";
+import { tenant } from "./world.ts";
+
+const deletedAt = "2026-11-29T10:00:00Z";
+
+interface Scene {
+  /** Messages stored; undefined = NATS is away. */
+  stored: number | undefined;
+  hasPool: boolean;
+  isNamespaceEnding: boolean;
+  /** Generation that the one pod runs; the tenant is closed from 2 on. */
+  running: number;
+  /** Whether pods take an act. */
+  acts: boolean;
+  readonly did: string[];
+  /** One look, this long after the deletion. */
+  look(seconds: number, spec?: object, annotations?: Record<string, string>): Promise<string>;
+}
+
+function scene(): Scene {
+  let seconds = 0;
+  const now = () => Date.parse(deletedAt) + seconds * 1000;
+  const queue = {
+    stored: async () => it.stored,
+    discard: async () => {
+      it.did.push(`discard at ${seconds}`);
+      return it.acts;
+    },
+    purge: async () => {
+      it.did.push(`purge at ${seconds}`);
+      return true;
+    },
+  };
+  const place = { pool: "mail/shared", since: 2, compiled: {} };
+  const fake = {
+    clock: { now, monotonic: now },
+    log: { info() {} },
+    configuration: { tenant: () => (it.hasPool ? place : undefined) },
+    reports: { of: () => ({ told: new Map([["pod-0", { report: { generation: it.running } }]]) }) },
+    streams: { known: () => (it.hasPool ? queue : undefined) },
+    stores: {
+      get: (name: string): KubeObject | undefined =>
+        name === "namespaces" && it.isNamespaceEnding
+          ? { apiVersion: "v1", kind: "Namespace", metadata: { name: "mail", deletionTimestamp: deletedAt } }
+          : undefined,
+    },
+  };
+  const drain = createDrain(fake as unknown as Context);
+  const it: Scene = {
+    stored: 5,
+    hasPool: true,
+    isNamespaceEnding: false,
+    running: 2,
+    acts: true,
+    did: [],
+    async look(at, spec = {}, annotations = {}) {
+      seconds = at;
+      const object = tenant("acme", spec, { deletionTimestamp: deletedAt, annotations });
+      const step = await drain.step(object);
+      return step.kind === "over" ? "over" : `${step.deletion.reason}: ${step.deletion.message}`;
+    },
+  };
+  return it;
+}
+
+test("it goes once its queue was seen empty twice, by pods that refuse its mail", async () => {
+  const it = scene();
+  it.running = 1;
+  it.stored = 0;
+  assert.equal(await it.look(1), "Draining: 0 messages are queued");
+  assert.equal(await it.look(3), "Draining: 0 messages are queued", "a pod may still take mail for it");
+  it.running = 2;
+  assert.equal(await it.look(5), "Draining: 0 messages are queued");
+  it.stored = 1;
+  assert.equal(await it.look(7), "Draining: 1 messages are queued", "one was on its way");
+  it.stored = 0;
+  assert.equal(await it.look(9), "Draining: 0 messages are queued");
+  assert.equal(await it.look(11), "over");
+  assert.deepEqual(it.did, []);
+});
+
+test("a pool that is gone: 60 s, in which it may come back, then nothing can send its mail any more", async () => {
+  const it = scene();
+  it.hasPool = false;
+  assert.equal(await it.look(1), "Draining: its pool is not there");
+  assert.equal(await it.look(59), "Draining: its pool is not there");
+  assert.equal(await it.look(60), "over");
+});
+
+test("a namespace that ends: 60 s for what is queued, then it goes and the mail stays parked", async () => {
+  const it = scene();
+  it.isNamespaceEnding = true;
+  assert.equal(await it.look(59), "Draining: 5 messages are queued");
+  assert.equal(await it.look(60), "over");
+  assert.deepEqual(it.did, []);
+});
+
+test("NATS away: it waits, whatever the time, unless its namespace ends", async () => {
+  const it = scene();
+  it.stored = undefined;
+  assert.equal(await it.look(5000, { drainTimeout: "1m" }), "Draining: NATS cannot be asked what is queued");
+  it.isNamespaceEnding = true;
+  assert.equal(await it.look(5001), "over");
+});
+
+test("the end of drainTimeout has the pods drop what is left, again every 15 s", async () => {
+  const it = scene();
+  const spec = { drainTimeout: "10m" };
+  assert.equal(await it.look(599, spec), "Draining: 5 messages are queued");
+  assert.deepEqual(it.did, []);
+  for (const at of [600, 610, 616])
+    assert.equal(await it.look(at, spec), "DrainTimedOut: 5 messages are queued");
+  assert.deepEqual(it.did, ["discard at 600", "discard at 616"]);
+});
+
+test("Discard begins when pods refuse its mail; without pods the store is purged", async () => {
+  const it = scene();
+  const spec = { deletionPolicy: "Discard" };
+  it.running = 1;
+  assert.equal(await it.look(1, spec), "Discarding: 5 messages are queued");
+  assert.deepEqual(it.did, []);
+  it.running = 2;
+  it.acts = false;
+  await it.look(3, spec);
+  assert.deepEqual(it.did, ["discard at 3", "purge at 3"]);
+});
+
+test("skip-drain: it goes at once", async () => {
+  assert.equal(await scene().look(0, {}, { "mailboat.dev/skip-drain": "true" }), "over");
+});
