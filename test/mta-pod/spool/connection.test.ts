@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer, type Server } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import { test } from "node:test";
+import { connect } from "@nats-io/transport-node";
 import { connectSpool } from "#mta-pod/spool/connection.ts";
 import { startTestNats } from "#test/kit/nats-server.ts";
 import { eventually, spoolOptions, startTestSpool } from "#test/kit/spool.ts";
@@ -104,6 +105,77 @@ test("a callback that throws leaves the connection working", async () => {
     throw new Error("a bug of the caller");
   });
   assert.equal((await spool.ask(call)).kind, "answer");
+});
+
+test("a reconnect is a spool's own, also when somebody else has connected in this process meanwhile", async () => {
+  await using nats = await startTestNats();
+  await using spool = await startTestSpool(nats.url);
+  const heard: string[] = [];
+  spool.hear("heard.*", (frame) => heard.push(frame.subject));
+  const other = await connect({ servers: nats.url });
+  await other.close();
+  await nats.kill();
+  await eventually("the disconnect", () => !spool.connected());
+  await nats.restart();
+  await eventually("the reconnect", () => spool.connected());
+  spool.nc.publish("heard.again");
+  await eventually("the message", () => heard.length === 1);
+  assert.equal((await spool.ask({ subject: "nobody", payload: "", timeoutMs: 5_000 })).kind, "none");
+});
+
+test("what a server is slow to read arrives whole: no byte is overwritten by what was asked after it", async () => {
+  const { server, url } = await pretendServer("2.15.1");
+  const chunks: Buffer[] = [];
+  let reading: Socket | undefined;
+  server.on("connection", (socket) => {
+    socket.on("data", (chunk: Buffer) => {
+      chunks.push(chunk);
+      if (reading !== undefined || !chunk.includes("PUB part.0 ")) return;
+      // From the first request on it does not read for a while.
+      reading = socket.pause();
+    });
+  });
+  const spool = await connectSpool(spoolOptions(url));
+  const count = 200;
+  for (let part = 0; part < count; part++) {
+    const payload = Buffer.alloc(100_000, 33 + (part % 90));
+    spool.request({ subject: `part.${part}`, payload, timeoutMs: 60_000 }, () => {});
+  }
+  await eventually("the server to read no more", () => reading !== undefined);
+  reading?.resume();
+  const end = `PUB part.${count - 1} `;
+  const received = (): Buffer => Buffer.concat(chunks);
+  await eventually("all", () => {
+    const at = received().indexOf(end);
+    return at >= 0 && received().length > at + 100_000;
+  });
+  const all = received();
+  for (let part = 0; part < count; part++) {
+    const line = all.indexOf(`PUB part.${part} `);
+    const start = all.indexOf("\n", line) + 1;
+    const payload = all.subarray(start, start + 100_000);
+    assert.ok(payload.equals(Buffer.alloc(100_000, 33 + (part % 90))), `part ${part}`);
+  }
+  await spool.close();
+  server.close();
+});
+
+test("bytes that are not the protocol cost a connection, and the next one is good", async () => {
+  const { server, url } = await pretendServer("2.15.1");
+  let connections = 0;
+  server.on("connection", (socket) => {
+    if (++connections === 1)
+      socket.on("data", (data) => {
+        if (data.includes("SUB ")) socket.write("MSG nonsense\r\n");
+      });
+  });
+  const errors: string[] = [];
+  const log = { debug() {}, info() {}, warn() {}, error: (event: string) => void errors.push(event) };
+  const spool = await connectSpool(spoolOptions(url, { log }));
+  await eventually("the second connection", () => connections === 2 && spool.connected());
+  assert.ok(errors.includes("nats connection broken"));
+  await spool.close();
+  server.close();
 });
 
 test("close() works while the server is away", async () => {
