@@ -13,9 +13,8 @@ import { matches, namedTenant, type QueueQuery, selectorOf } from "./queue-query
 import type { ListedEntry } from "./schedule/types.ts";
 import type { ParkedEntry } from "./poison.ts";
 import type { Peers } from "./spool/peers.ts";
-import { createRates } from "./rates.ts";
 import type { Selection, Suspending } from "./suspend.ts";
-import type { Suspension } from "./spool/suspensions.ts";
+import { createTop, mergeTop, type Top } from "./top.ts";
 
 const askMs = 4000;
 /** Events not stored by then are not in the answer: JetStream is away. */
@@ -24,7 +23,6 @@ const defaultLimit = 100;
 const maxLimit = 1000;
 /** Index entries looked at for one listing by domain or id. */
 const maxScanned = 20_000;
-const sitesShown = 50;
 
 export interface QueuedEntry {
   readonly id: string;
@@ -60,7 +58,7 @@ export type Explain = ReturnType<typeof createExplain>;
 
 export function createExplain(deps: ExplainDeps) {
   const { pod, peers, acts, suspending } = deps;
-  const rates = createRates(pod);
+  const top = createTop(pod, suspending);
 
   const listHere = async (query: QueueQuery): Promise<{ entries: QueuedEntry[]; truncated: boolean }> => {
     const limit = Math.min(query.limit ?? defaultLimit, maxLimit);
@@ -81,21 +79,6 @@ export function createExplain(deps: ExplainDeps) {
     return { entries, truncated: selective && listed.length >= maxScanned };
   };
 
-  const topHere = () => {
-    const now = pod.clock.now();
-    const tenants = [...pod.scheduler.counts().tenants].map(([tenant, counts]) => ({
-      tenant,
-      ready: counts.ready + counts.inflight,
-      waiting: counts.waiting,
-      suspended: counts.suspended,
-      oldestSeconds: counts.oldest > 0 ? (now - counts.oldest) / 1000 : null,
-      ...rates.of(tenant),
-    }));
-    const sites = [...pod.scheduler.sites()].map((site) => ({ site, ...pod.scheduler.siteState(site) }));
-    const busiest = sites.toSorted((a, b) => b.queued - a.queued).slice(0, sitesShown);
-    return { tenants, sites: busiest, suspensions: suspending.list() };
-  };
-
   const bindingHere = (query: {
     tenant: string;
     site: string;
@@ -113,7 +96,7 @@ export function createExplain(deps: ExplainDeps) {
       case "queue":
         return listHere(query as QueueQuery);
       case "top":
-        return topHere();
+        return top.here();
       case "flush":
         await pod.eventLog.flush();
         return {};
@@ -150,11 +133,8 @@ export function createExplain(deps: ExplainDeps) {
     suspend: (selection: Selection, forSeconds?: number) =>
       suspending.suspend(named(pod, selection), forSeconds),
     resume: (selection: Selection) => suspending.resume(named(pod, selection)),
-    async top() {
-      const answers = (await peers.ask("top", {}, askMs)).map(
-        ({ answer }) => answer as ReturnType<typeof topHere>,
-      );
-      return mergeTop(answers);
+    async top(): Promise<Top> {
+      return mergeTop((await peers.ask("top", {}, askMs)).map(({ answer }) => answer as Top));
     },
     /** `null` = no such message, or (with `tenant`) not that tenant's: the two must not be told apart. */
     async message(id: string, tenant?: string) {
@@ -193,7 +173,7 @@ export function createExplain(deps: ExplainDeps) {
         truncated: found.until === "bound",
       };
     },
-    stop: rates.stop,
+    stop: top.stop,
   };
 }
 
@@ -231,47 +211,4 @@ function named(pod: Pod, selection: Selection): Selection {
   return tenant === undefined
     ? selection
     : { ...selection, tenant: namedTenant(pod.config().tenants, tenant) };
-}
-
-type Top = {
-  tenants: {
-    tenant: string;
-    ready: number;
-    waiting: number;
-    suspended: number;
-    oldestSeconds: number | null;
-    receivedPerSecond: number;
-    deliveredPerSecond: number;
-  }[];
-  sites: {
-    site: string;
-    queued: number;
-    open: number;
-    window: number;
-    binding: string | null;
-    backoffUntil: number;
-  }[];
-  suspensions: readonly Suspension[];
-};
-
-function mergeTop(answers: readonly Top[]): Top {
-  const tenants = new Map<string, Top["tenants"][number]>();
-  for (const one of answers.flatMap((answer) => answer.tenants)) {
-    const sum = tenants.get(one.tenant);
-    if (sum === undefined) tenants.set(one.tenant, { ...one });
-    else {
-      sum.ready += one.ready;
-      sum.waiting += one.waiting;
-      sum.suspended += one.suspended;
-      sum.oldestSeconds = Math.max(sum.oldestSeconds ?? 0, one.oldestSeconds ?? 0) || null;
-      sum.receivedPerSecond += one.receivedPerSecond;
-      sum.deliveredPerSecond += one.deliveredPerSecond;
-    }
-  }
-  const sites = answers.flatMap((answer) => answer.sites).toSorted((a, b) => b.queued - a.queued);
-  // Every pod knows all of them; the one that knows most has seen the newest.
-  const [suspensions = []] = answers
-    .map((answer) => answer.suspensions)
-    .toSorted((a, b) => b.length - a.length);
-  return { tenants: [...tenants.values()], sites: sites.slice(0, sitesShown), suspensions };
 }

@@ -1,40 +1,46 @@
 /** What `top` shows per second: differences of the counters that exist anyway, over the last seconds. Never fails. */
 import type { Pod } from "./pod.ts";
 
-/** Rates of the last seconds, from the counters that exist anyway. */
-export function createRates(pod: Pod): {
+const windowMs = 5000;
+
+interface Rates {
   of(tenant: string): { receivedPerSecond: number; deliveredPerSecond: number };
+  ofSource(source: string): { attemptsPerSecond: number; deliveredPerSecond: number };
   stop(): void;
-} {
-  const windowMs = 5000;
-  let previous = new Map<string, { received: number; delivered: number }>();
+}
+
+/** Rates of the last seconds, from the counters that exist anyway. */
+export function createRates(pod: Pod): Rates {
+  const { received, recipients, attempts } = pod.metrics;
+  let previous = new Map<string, number>();
   let latest = previous;
   const sample = async (): Promise<void> => {
-    const sums = new Map<string, { received: number; delivered: number }>();
-    const at = (tenant: string) => {
-      const sum = sums.get(tenant) ?? { received: 0, delivered: 0 };
-      sums.set(tenant, sum);
-      return sum;
-    };
-    for (const { labels, value } of (await pod.metrics.received.counter.get()).values)
-      at(String(labels.tenant)).received += value;
-    for (const { labels, value } of (await pod.metrics.recipients.counter.get()).values)
-      if (labels.outcome === "delivered") at(String(labels.tenant)).delivered += value;
+    const sums = new Map<string, number>();
+    const add = (key: string, value: number): void => void sums.set(key, (sums.get(key) ?? 0) + value);
+    for (const { labels, value } of (await received.counter.get()).values)
+      add(`received ${labels.tenant}`, value);
+    for (const { labels, value } of (await recipients.counter.get()).values)
+      if (labels.outcome === "delivered") add(`delivered ${labels.tenant}`, value);
+    for (const { labels, value } of (await attempts.counter.get()).values) {
+      add(`attempted by ${labels.source}`, value);
+      if (labels.result === "delivered") add(`delivered by ${labels.source}`, value);
+    }
     previous = latest;
     latest = sums;
   };
   const timer = setInterval(() => void sample(), windowMs);
   timer.unref();
+  const perSecond = (key: string): number =>
+    Math.max(0, (latest.get(key) ?? 0) - (previous.get(key) ?? 0)) / (windowMs / 1000);
   return {
-    of(tenant) {
-      const now = latest.get(tenant) ?? { received: 0, delivered: 0 };
-      const before = previous.get(tenant) ?? { received: 0, delivered: 0 };
-      const perSecond = (later: number, earlier: number) => Math.max(0, later - earlier) / (windowMs / 1000);
-      return {
-        receivedPerSecond: perSecond(now.received, before.received),
-        deliveredPerSecond: perSecond(now.delivered, before.delivered),
-      };
-    },
+    of: (tenant) => ({
+      receivedPerSecond: perSecond(`received ${tenant}`),
+      deliveredPerSecond: perSecond(`delivered ${tenant}`),
+    }),
+    ofSource: (source) => ({
+      attemptsPerSecond: perSecond(`attempted by ${source}`),
+      deliveredPerSecond: perSecond(`delivered by ${source}`),
+    }),
     stop: () => clearInterval(timer),
   };
 }

@@ -83,6 +83,18 @@ export const topSchema = z.object({
       backoffUntil: time.nullish(),
     }),
   ),
+  /** Absent from pods of a release before. */
+  sources: z
+    .array(
+      z.object({
+        source: z.string(),
+        open: z.number(),
+        sites: z.number(),
+        attemptsPerSecond: z.number(),
+        deliveredPerSecond: z.number(),
+      }),
+    )
+    .default([]),
   suspensions: z
     .array(
       z.object({

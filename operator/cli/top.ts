@@ -1,4 +1,4 @@
-/** `mailboat top`: tenants and sites by what is queued, with rates and binding limits; renewed every few seconds in a terminal. */
+/** `mailboat top`: tenants and sites by what is queued, sources by what they send, with rates and binding limits; renewed in a terminal. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Command } from "commander";
 import { readAnswer, topSchema, type TopAnswer } from "./admin-answers.ts";
@@ -18,7 +18,7 @@ const clearScreen = "\u001b[2J\u001b[H";
 
 export function addTopCommand(program: Command, io: CommandIo): void {
   addServerOptions(program.command("top"))
-    .description("Show tenants and sites: rates, queued, oldest, binding limits; live in a terminal")
+    .description("Show tenants, sites and sources: rates, queued, oldest, binding limits; live in a terminal")
     .option("--interval <seconds>", "time between two looks", "2")
     .option("--once", "look once (as when the output is no terminal)")
     .option("--json", "print one look as JSON")
@@ -40,7 +40,7 @@ async function top(options: TopOptions, io: CommandIo): Promise<void> {
 }
 
 /** The lines for a person; `now` in ms since 1970. */
-function screen({ tenants, sites, suspensions = [] }: TopAnswer, now: number): string[] {
+function screen({ tenants, sites, sources, suspensions = [] }: TopAnswer, now: number): string[] {
   const busiestTenants = [...tenants]
     .sort((a, b) => b.ready + b.waiting + b.suspended - (a.ready + a.waiting + a.suspended))
     .slice(0, maxRows);
@@ -60,10 +60,22 @@ function screen({ tenants, sites, suspensions = [] }: TopAnswer, now: number): s
       backoff > 0 ? `${row.binding ?? "backoff"} (${formatAge(backoff)})` : (row.binding ?? "-");
     return [row.site, String(row.queued), String(row.open), String(row.window ?? "-"), binding];
   });
+  const sourceRows = sources
+    .toSorted((a, b) => b.attemptsPerSecond - a.attemptsPerSecond || b.open - a.open)
+    .slice(0, maxRows)
+    .map((row) => [
+      row.source,
+      String(row.open),
+      String(row.sites),
+      row.attemptsPerSecond.toFixed(1),
+      row.deliveredPerSecond.toFixed(1),
+    ]);
   return [
     ...formatTable(["TENANT", "READY", "WAITING", "SUSPENDED", "OLDEST", "IN/S", "OUT/S"], tenantRows),
     "",
     ...formatTable(["SITE", "QUEUED", "OPEN", "WINDOW", "BINDING"], siteRows),
+    "",
+    ...formatTable(["SOURCE", "OPEN", "SITES", "TRIES/S", "OUT/S"], sourceRows),
     ...suspensionLines(suspensions, now),
   ];
 }

@@ -245,7 +245,7 @@ test("why tells the story of a message, without control characters of strangers"
   assert.deepEqual([unknown.code, /not known here/.test(unknown.out)], [1, true]);
 });
 
-test("top shows tenants and sites once when the output is no terminal", async () => {
+test("top shows tenants, sites and sources once when the output is no terminal", async () => {
   const tenant = {
     tenant: "mail/acme",
     ready: 1,
@@ -256,11 +256,13 @@ test("top shows tenants and sites once when the output is no terminal", async ()
     deliveredPerSecond: 0,
   };
   const site = { site: "mx:abc", queued: 6, open: 2, window: 4, binding: "connections", backoffUntil: 0 };
-  await using admin = await adminPort({ "/v1/top": { tenants: [tenant], sites: [site] } });
+  const source = { source: "default", open: 2, sites: 1, attemptsPerSecond: 3, deliveredPerSecond: 2.5 };
+  await using admin = await adminPort({ "/v1/top": { tenants: [tenant], sites: [site], sources: [source] } });
   const { code, out } = await mailboat("top", "--state", admin.state);
   assert.equal(code, 0);
   assert.match(out, /mail\/acme +1 +2 +3 +1m15s +1\.3 +0\.0/);
   assert.match(out, /mx:abc +6 +2 +4 +connections/);
+  assert.match(out, /default +2 +1 +3\.0 +2\.5/);
 });
 
 test("a refused token, another version's answer and an unreachable server end with 1", async () => {

@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { mergeTop, type Top } from "#mta-pod/top.ts";
+
+const site = (name: string, queued: number) => ({
+  site: name,
+  queued,
+  open: 1,
+  window: 2,
+  binding: null,
+  backoffUntil: 0,
+});
+const tenant = { ready: 1, waiting: 2, suspended: 0, receivedPerSecond: 0.5, deliveredPerSecond: 1 };
+const source = { open: 2, sites: 1, attemptsPerSecond: 3, deliveredPerSecond: 2 };
+
+test("mergeTop() adds up tenants and sources, keeps sites apart and takes the longest list of suspensions", () => {
+  const one: Top = {
+    tenants: [{ tenant: "mail/acme", oldestSeconds: 4, ...tenant }],
+    sites: [site("small", 1)],
+    sources: [
+      { source: "default", ...source },
+      { source: "second", ...source },
+    ],
+    suspensions: [],
+  };
+  const { sources: _, ...former } = one;
+  const suspension = { tenant: "mail/acme", by: "pod", at: 1 };
+  const other: Top = {
+    tenants: [{ tenant: "mail/acme", oldestSeconds: null, ...tenant }],
+    sites: [site("big", 9)],
+    sources: [{ source: "default", ...source }],
+    suspensions: [suspension],
+  };
+  const merged = mergeTop([one, other, { ...former, tenants: [], sites: [] }]);
+  assert.deepEqual(merged.tenants, [
+    {
+      tenant: "mail/acme",
+      ready: 2,
+      waiting: 4,
+      suspended: 0,
+      oldestSeconds: 4,
+      receivedPerSecond: 1,
+      deliveredPerSecond: 2,
+    },
+  ]);
+  assert.deepEqual(
+    merged.sites.map((row) => row.site),
+    ["big", "small"],
+  );
+  assert.deepEqual(merged.sources, [
+    { source: "default", open: 4, sites: 2, attemptsPerSecond: 6, deliveredPerSecond: 4 },
+    { source: "second", ...source },
+  ]);
+  assert.deepEqual(merged.suspensions, [suspension]);
+});
+
+test("mergeTop() of nobody's answer is empty", () => {
+  assert.deepEqual(mergeTop([]), { tenants: [], sites: [], sources: [], suspensions: [] });
+});
