@@ -1,13 +1,10 @@
 /** The real `mailboat operator` on the fake API server, with a pool whose pods answer it over a real NATS: something to look at. */
-import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { kinds } from "#operator/reconcile/kinds.ts";
 import { startFakeApiServer } from "#test/kit/fake-api-server.ts";
 import { startTestNats } from "#test/kit/nats-server.ts";
-import { until } from "#test/kit/until.ts";
 import { startFleet } from "#test/operator/reconcile/fleet.ts";
 import { pool, rule, shape, tenant } from "#test/operator/reconcile/world.ts";
+import { startOperator } from "./operator-process.ts";
 
 export interface BusyOperator extends AsyncDisposable {
   /** HOST:PORT of its metrics. */
@@ -16,8 +13,6 @@ export interface BusyOperator extends AsyncDisposable {
   edit(): void;
 }
 
-/** Not the launcher, which has a process of its own: what is killed here must be the operator. */
-const main = fileURLToPath(new URL("../../operator/cli/main.ts", import.meta.url));
 const leases = {
   group: "coordination.k8s.io",
   version: "v1",
@@ -35,37 +30,11 @@ export async function startBusyOperator(): Promise<BusyOperator> {
   api.state.create(kinds.shapes, shape());
   api.state.create(kinds.tenants, tenant("acme"));
   api.state.create(kinds.pools, pool(nats.url, spec));
-  const ports = ["--bind", "127.0.0.1", "--metrics-port", "0", "--health-port", "0"];
-  const args = [
-    "operator",
-    "--kubeconfig",
-    api.kubeconfig,
-    "--namespace",
-    "mail",
-    "--identity",
-    "operator-0",
-  ];
-  const child = spawn(process.execPath, [main, ...args, "--pod-image", "mailboat-pod:test", ...ports], {
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  const exited = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  opened.defer(async () => {
-    child.kill("SIGKILL");
-    await exited;
-  });
-  let port: number | undefined;
-  const said: string[] = [];
-  createInterface({ input: child.stderr }).on("line", (line) => {
-    said.push(line);
-    port ??= listeningOn(line);
-  });
-  const metrics = await until("the operator to listen", () => port, 30_000).catch((error: unknown) => {
-    throw new Error(`${String(error)}\n${said.join("\n")}`, { cause: error });
-  });
+  const operator = opened.use(await startOperator({ kubeconfig: api.kubeconfig }));
   const closing = opened.move();
   let connections = 2;
   return {
-    metrics: `127.0.0.1:${metrics}`,
+    metrics: operator.metrics,
     edit() {
       connections = connections === 2 ? 3 : 2;
       const live = api.state.get(kinds.shapes, "mail", "providers");
@@ -74,10 +43,4 @@ export async function startBusyOperator(): Promise<BusyOperator> {
     },
     [Symbol.asyncDispose]: () => closing.disposeAsync(),
   };
-}
-
-function listeningOn(line: string): number | undefined {
-  if (!line.startsWith("{")) return undefined;
-  const { event, metrics } = JSON.parse(line) as { event?: string; metrics?: number };
-  return event === "listening" ? metrics : undefined;
 }
