@@ -104,6 +104,34 @@ export async function rightsOf(api: Api, { kinds, namespace }: Question): Promis
   return rights;
 }
 
+/**
+ * The same as the roles say it, in one question: for all that a namespace has to do with, kinds without one included. What RBAC cannot
+ * tell of are other authorizers, and the only one here speaks for nodes.
+ */
+export async function rulesOf(api: Api, namespace: string): Promise<Set<Right>> {
+  const apiVersion = "authorization.k8s.io/v1";
+  const { status, body } = await api.ask("POST", `/apis/${apiVersion}/selfsubjectrulesreviews`, {
+    apiVersion,
+    kind: "SelfSubjectRulesReview",
+    spec: { namespace },
+  });
+  if (status !== 201) throw new Error(`Cannot ask for rules: ${status} ${JSON.stringify(body)}`);
+  const { resourceRules } = body["status"] as {
+    resourceRules: Record<"verbs" | "apiGroups" | "resources" | "resourceNames", string[] | undefined>[];
+  };
+  return new Set(
+    resourceRules.flatMap(({ verbs = [], apiGroups = [], resources = [], resourceNames = [""] }) =>
+      verbs.flatMap((verb) =>
+        apiGroups.flatMap((group) =>
+          resources.flatMap((resource) =>
+            resourceNames.map((name) => `${verb} ${group}/${resource} ${name}`.trimEnd()),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
 async function isAllowed(
   api: Api,
   attributes: { verb: string; group: string; resource: string; name: string; namespace: string },
