@@ -17,7 +17,7 @@ import type { Log } from "#mta-pod/runtime/log.ts";
 import { type Frame, FrameReader } from "./frame-reader.ts";
 import type { HeaderBlock } from "./headers.ts";
 
-export interface Outgoing {
+interface Outgoing {
   readonly subject: string;
   readonly reply: string;
   readonly headers?: HeaderBlock | undefined;
