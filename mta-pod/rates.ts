@@ -4,6 +4,8 @@ import type { Pod } from "./pod.ts";
 const windowMs = 5000;
 
 interface Rates {
+  /** Those that received or delivered anything in the last seconds. */
+  tenants(): readonly string[];
   of(tenant: string): { receivedPerSecond: number; deliveredPerSecond: number };
   ofSource(source: string): { attemptsPerSecond: number; deliveredPerSecond: number };
   stop(): void;
@@ -33,6 +35,13 @@ export function createRates(pod: Pod): Rates {
   const perSecond = (key: string): number =>
     Math.max(0, (latest.get(key) ?? 0) - (previous.get(key) ?? 0)) / (windowMs / 1000);
   return {
+    tenants: () => [
+      ...new Set(
+        [...latest.keys()]
+          .filter((key) => perSecond(key) > 0)
+          .flatMap((key) => /^(?:received|delivered) (\S+)$/.exec(key)?.[1] ?? []),
+      ),
+    ],
     of: (tenant) => ({
       receivedPerSecond: perSecond(`received ${tenant}`),
       deliveredPerSecond: perSecond(`delivered ${tenant}`),

@@ -1,6 +1,7 @@
 /** CORRIDOR: what `top` shows: tenants, sites and sources of one pod, and those of all pods put together. */
 import type { Pod } from "./pod.ts";
 import { createRates } from "./rates.ts";
+import type { TenantCounts } from "./schedule/types.ts";
 import type { Suspension } from "./spool/suspensions.ts";
 import type { Suspending } from "./suspend.ts";
 
@@ -8,7 +9,7 @@ const sitesShown = 50;
 
 export interface Top {
   readonly tenants: readonly TenantRow[];
-  /** Each of one pod, as it has one owner; the fullest. */
+  /** The fullest. */
   readonly sites: readonly SiteRow[];
   /** Absent from pods of a release before. */
   readonly sources?: readonly SourceRow[];
@@ -48,12 +49,12 @@ export function createTop(pod: Pod, suspending: Pick<Suspending, "list">): { her
   return {
     here() {
       const now = pod.clock.now();
-      const tenants = [...pod.scheduler.counts().tenants].map(([tenant, counts]) => ({
+      const queued = pod.scheduler.counts().tenants;
+      // Mail that leaves at once is queued nowhere when one looks.
+      const names = new Set([...queued.keys(), ...rates.tenants()]);
+      const tenants = [...names].map((tenant) => ({
         tenant,
-        ready: counts.ready + counts.inflight,
-        waiting: counts.waiting,
-        suspended: counts.suspended,
-        oldestSeconds: counts.oldest > 0 ? (now - counts.oldest) / 1000 : null,
+        ...queuedOf(queued.get(tenant), now),
         ...rates.of(tenant),
       }));
       const known = [...pod.scheduler.sites()];
@@ -66,6 +67,20 @@ export function createTop(pod: Pod, suspending: Pick<Suspending, "list">): { her
       return { tenants, sites: fullest(sites), sources, suspensions: suspending.list() };
     },
     stop: rates.stop,
+  };
+}
+
+function queuedOf(
+  counts: TenantCounts | undefined,
+  now: number,
+): Pick<TenantRow, "ready" | "waiting" | "suspended" | "oldestSeconds"> {
+  if (counts === undefined) return { ready: 0, waiting: 0, suspended: 0, oldestSeconds: null };
+  const { ready, inflight, waiting, suspended, oldest } = counts;
+  return {
+    ready: ready + inflight,
+    waiting,
+    suspended,
+    oldestSeconds: oldest > 0 ? (now - oldest) / 1000 : null,
   };
 }
 
@@ -99,7 +114,14 @@ export function mergeTop(answers: readonly Top[]): Top {
       receivedPerSecond: sumOf(rows.map(({ receivedPerSecond }) => receivedPerSecond)),
       deliveredPerSecond: sumOf(rows.map(({ deliveredPerSecond }) => deliveredPerSecond)),
     })),
-    sites: fullest(answers.flatMap((answer) => answer.sites)),
+    sites: fullest(
+      [
+        ...grouped(
+          answers.flatMap((answer) => answer.sites),
+          ({ site }) => site,
+        ).values(),
+      ].map(ownersOf),
+    ),
     sources: [...sources].map(([source, rows]) => ({
       source,
       open: sumOf(rows.map(({ open }) => open)),
@@ -113,6 +135,14 @@ export function mergeTop(answers: readonly Top[]): Top {
 
 function fullest<Row extends SiteRow>(sites: readonly Row[]): readonly Row[] {
   return sites.toSorted((a, b) => b.queued - a.queued).slice(0, sitesShown);
+}
+
+/** A site has one owner: a pod that had it before may still know it, with connections that are about to end. */
+function ownersOf(rows: readonly SiteRow[]): SiteRow {
+  const [owner, ...former] = rows.toSorted((a, b) => b.queued - a.queued || b.open - a.open);
+  if (owner === undefined)
+    throw new RangeError("Cannot merge the rows of a site: expected one or more, got none");
+  return { ...owner, open: owner.open + sumOf(former.map(({ open }) => open)) };
 }
 
 function grouped<Row>(rows: readonly Row[], keyOf: (row: Row) => string): Map<string, Row[]> {

@@ -57,3 +57,16 @@ test("mergeTop() adds up tenants and sources, keeps sites apart and takes the lo
 test("mergeTop() of nobody's answer is empty", () => {
   assert.deepEqual(mergeTop([]), { tenants: [], sites: [], sources: [], suspensions: [] });
 });
+
+test("mergeTop() shows a site once, whoever had it before", () => {
+  const part = (row: object): Top => ({
+    tenants: [],
+    sites: [{ ...site("moved", 0), ...row }],
+    sources: [],
+    suspensions: [],
+  });
+  const owner = part({ queued: 5, window: 3, binding: "backoff", backoffUntil: 7 });
+  assert.deepEqual(mergeTop([part({ open: 0, window: 9 }), owner]).sites, [
+    { site: "moved", queued: 5, open: 1, window: 3, binding: "backoff", backoffUntil: 7 },
+  ]);
+});
