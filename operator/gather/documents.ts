@@ -20,7 +20,9 @@ const maxAliases = 100;
 /** Every document of the file but the empty ones; one that does not parse is an issue and the others still count. */
 export function documentsOf(file: string, text: string): Documents {
   const lines = new LineCounter();
-  const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
+  // Merge keys (`<<`) are not of YAML 1.2; kubectl takes them.
+  const options = { lineCounter: lines, prettyErrors: false, uniqueKeys: true, merge: true };
+  const parsed = parseAllDocuments(text, options);
   const documents: SourceDocument[] = [];
   const issues: Issue[] = [];
   // Of an empty stream the library makes an empty list with properties of its own.

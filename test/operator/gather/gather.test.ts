@@ -117,6 +117,24 @@ for (const [name, text, message] of refusals)
     assert.match(gather(text).issues.join("\n"), message);
   });
 
+test("gatherResources() takes anchors, aliases and merge keys as kubectl does", () => {
+  const text = [
+    "apiVersion: mailboat.dev/v1alpha1",
+    "kind: TrafficShape",
+    "metadata: {name: a, namespace: mail}",
+    "spec:",
+    "  rules:",
+    "  - &one {name: one, match: {domains: [a.example]}, limits: &few {connections: 2}}",
+    "  - {name: two, match: {domains: [b.example]}, limits: *few}",
+    "  - {<<: *one, name: three}",
+  ].join("\n");
+  const { snapshot, issues } = gatherResources(documentsOf("x.yaml", text).documents);
+  assert.deepEqual(issues, []);
+  const [first, second, third] = snapshot.shapes[0]?.spec.rules ?? [];
+  assert.deepEqual(second?.limits, first?.limits);
+  assert.deepEqual(third, { ...first, name: "three" });
+});
+
 test("gatherResources() never quotes a Secret", () => {
   const secret = (data: string): string => `apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n${data}\n`;
   const texts = [
