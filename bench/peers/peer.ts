@@ -33,7 +33,6 @@ export async function startPeer({ name, command, env, port }: PeerProgram): Prom
     await Promise.race([child.exited, delay(stopMs, undefined, { ref: false })]);
     await group.end();
   };
-  process.once("exit", () => child.signal("SIGKILL"));
   try {
     await greeted(port, child.exited);
   } catch (error) {
