@@ -5,6 +5,7 @@
 import { idHashOf } from "#crds/wire/state-record.ts";
 import { bouncedByOperator, type Deliver } from "./deliver.ts";
 import type { ParkedActs } from "./parked-acts.ts";
+import type { Purging } from "./purging.ts";
 import { type Pod, silentOf } from "./pod.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { type QueueQuery, matches, selectorOf } from "./queue-query.ts";
@@ -34,6 +35,7 @@ export interface ActsDeps {
   readonly peers: Peers;
   readonly deliver: Deliver;
   readonly parked: ParkedActs;
+  readonly purging: Purging;
 }
 
 export type Acts = ReturnType<typeof createActs>;
@@ -59,7 +61,7 @@ interface Job {
   ended: Promise<void>;
 }
 
-export function createActs({ pod, peers, deliver, parked }: ActsDeps) {
+export function createActs({ pod, peers, deliver, parked, purging }: ActsDeps) {
   const { scheduler, clock } = pod;
   const jobs = new Map<string, Job>();
 
@@ -77,25 +79,42 @@ export function createActs({ pod, peers, deliver, parked }: ActsDeps) {
     return action === "retry" ? deliver.retry(handle, fits) : deliver.bounce(handle, fits);
   };
 
-  const work = async (job: Job, action: ActionName, query: QueueQuery): Promise<void> => {
-    const handles = scheduler.handles(selectorOf(pod, query));
-    const aside = parked.list(query);
-    job.total = handles.length + aside.length;
-    for (const entry of aside) {
-      if (await parked.act(action, entry, bouncedByOperator)) job.affected++;
-      job.looked++;
-    }
+  const oneByOne = async (
+    job: Job,
+    handles: readonly number[],
+    act: (handle: number) => Promise<boolean>,
+  ): Promise<void> => {
     let next = 0;
     const worker = async (): Promise<void> => {
       while (next < handles.length) {
         const handle = handles[next++];
-        if (handle !== undefined && (await actOn(action, query, handle))) job.affected++;
+        if (handle !== undefined && (await act(handle))) job.affected++;
         if (++job.looked % sliceEntries !== 0) continue;
         deliver.pump();
         await new Promise((resolve) => setImmediate(resolve));
       }
     };
     await Promise.all(Array.from({ length: atATime }, worker));
+  };
+
+  const work = async (job: Job, action: ActionName, query: QueueQuery): Promise<void> => {
+    const selector = selectorOf(pod, query);
+    let handles = scheduler.handles(selector);
+    const aside = parked.list(query);
+    job.total = handles.length + aside.length;
+    for (const entry of aside) {
+      if (await parked.act(action, entry, bouncedByOperator)) job.affected++;
+      job.looked++;
+    }
+    if (action === "discard" && selector.tenant !== undefined && selector.site === undefined) {
+      const { together, single } = await purging.sort(handles);
+      await oneByOne(job, single, (handle) => actOn(action, query, handle));
+      handles = await purging.purge(selector.tenant, together);
+      const gone = together.length - handles.length;
+      job.looked += gone;
+      job.affected += gone;
+    }
+    await oneByOne(job, handles, (handle) => actOn(action, query, handle));
     job.endedAt = clock.monotonic();
     deliver.pump();
   };

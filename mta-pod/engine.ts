@@ -18,6 +18,7 @@ import { createParents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
 import { createPacing } from "./pacing.ts";
 import { createPoolFacts } from "./pool-facts.ts";
+import { createPurging } from "./purging.ts";
 import { createReceive } from "./receive.ts";
 import { RecentIds } from "./recent-ids.ts";
 import { buildRooms, type EngineParts } from "./rooms.ts";
@@ -26,6 +27,7 @@ import { createShards } from "./shards.ts";
 import { createSigners } from "./signers.ts";
 import { createSites } from "./sites.ts";
 import { createBundles } from "./spool/bundles.ts";
+import { createPurges } from "./spool/purges.ts";
 import { createSunkStore } from "./spool/sunk.ts";
 import { createPeers } from "./spool/peers.ts";
 import { createPressure } from "./spool/pressure.ts";
@@ -163,7 +165,8 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   });
   pod.ownership.setHeartbeatPayload(facts.payload);
   const parked = createParkedActs({ pod, poison, deliver: () => deliver, leaseSeqOf });
-  const acts = createActs({ pod, peers, deliver, parked });
+  const purging = createPurging({ pod, hot, purges: createPurges(spool, bundles) });
+  const acts = createActs({ pod, peers, deliver, parked, purging });
   const suspending = createSuspending({ pod, spool, peers, pump: () => deliver.pump() });
   const explain = createExplain({
     pod,

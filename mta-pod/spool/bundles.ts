@@ -20,6 +20,8 @@ export interface Bundles {
   together(shard: number, subject: string, seqs: readonly number[]): Together;
   /** They are deleted. */
   removed(shard: number, subject: string, seqs: readonly number[]): void;
+  /** Everything up to `upTo` under subjects that begin so is deleted. */
+  purged(shard: number, subjectStart: string, upTo: number): void;
 }
 
 interface Shard {
@@ -68,6 +70,15 @@ export function createBundles(): Bundles {
       const left = open.filter((seq) => !gone.has(seq));
       if (left.length === 0) known.open.delete(subject);
       else known.open.set(subject, left);
+    },
+    purged(shard, subjectStart, upTo) {
+      const open = shards.get(shard)?.open;
+      for (const [subject, seqs] of open ?? []) {
+        if (!subject.startsWith(subjectStart)) continue;
+        const left = seqs.filter((seq) => seq > upTo);
+        if (left.length === 0) open?.delete(subject);
+        else open?.set(subject, left);
+      }
     },
   };
 }
