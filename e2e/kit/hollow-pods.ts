@@ -42,7 +42,7 @@ export function startHollowPods({ api, nats }: { readonly api: Api; readonly nat
   const pods = new Map<string, Pod>();
   const inNamespace = `/api/v1/namespaces/${operatorNamespace}`;
   const label = encodeURIComponent("mailboat.dev/pool=shared");
-  let isOver = false;
+  const over = new AbortController();
 
   const list = async <Item>(plural: string): Promise<Item[]> => {
     const { body } = await api.ask("GET", `${inNamespace}/${plural}?labelSelector=${label}`);
@@ -105,7 +105,7 @@ export function startHollowPods({ api, nats }: { readonly api: Api; readonly nat
   };
 
   const working = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       // An API server that is away is what some tests are about.
       await look().catch(() => undefined);
       await delay(lookMs);
@@ -117,7 +117,7 @@ export function startHollowPods({ api, nats }: { readonly api: Api; readonly nat
         [...pods].flatMap(([name, { config }]) => (config === undefined ? [] : [[name, config] as const])),
       ),
     async [Symbol.asyncDispose]() {
-      isOver = true;
+      over.abort();
       await working;
       for (const [name, pod] of pods) await end(name, pod);
       rmSync(folder, { recursive: true, force: true });
