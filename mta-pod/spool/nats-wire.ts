@@ -235,12 +235,14 @@ class PodTransport extends NodeTransport {
 
   flush(): void {
     if (this.#gathered === 0) return;
-    const bytes = this.#out.subarray(0, this.#gathered);
+    const gathered = this.#out.subarray(0, this.#gathered);
     this.#gathered = 0;
     if (this.isClosed || !this.socket?.writable) return;
-    this.socket.write(bytes);
+    // TLS takes what it is given later, always: a copy of that size costs less than a new buffer each time.
+    const isCopy = this.isEncrypted();
+    this.socket.write(isCopy ? Buffer.from(gathered) : gathered);
     // What the kernel has not taken yet stays the socket's.
-    if (this.socket.writableLength > 0 || this.#out.length > writeBytes)
-      this.#out = Buffer.allocUnsafeSlow(writeBytes);
+    const isTheirs = !isCopy && this.socket.writableLength > 0;
+    if (isTheirs || this.#out.length > writeBytes) this.#out = Buffer.allocUnsafeSlow(writeBytes);
   }
 }
