@@ -35,20 +35,13 @@ export interface LoginChoice {
   readonly user?: string | undefined;
   /** `name` or `namespace/name`. */
   readonly pool?: string | undefined;
-  /** The sender that mail will have. */
-  readonly from?: string | undefined;
 }
 
-/** The first login that fits; among them rather one that may send from that domain. */
-export function chosenLogin(logins: readonly Login[], { user, pool, from }: LoginChoice): Login | undefined {
-  const fits = logins.filter(
+/** The first login that fits. */
+export function chosenLogin(logins: readonly Login[], { user, pool }: LoginChoice): Login | undefined {
+  return logins.find(
     (login) =>
       (user === undefined || login.username === user) &&
       (pool === undefined || login.pool === pool || login.pool?.endsWith(`/${pool}`) === true),
   );
-  return fits.find((login) => from !== undefined && domainOf(login.from) === domainOf(from)) ?? fits[0];
-}
-
-function domainOf(address = ""): string {
-  return address.slice(address.lastIndexOf("@") + 1).toLowerCase();
 }
