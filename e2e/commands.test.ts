@@ -104,6 +104,10 @@ test("send hands mail in as the first tenant, and why tells its story to the end
     events.map(({ type }) => type),
     types,
   );
+  assert.deepEqual(
+    events.map(({ attempt }) => attempt),
+    [undefined, 1, 2],
+  );
   const told = await asked("why", id);
   assert.equal(told.code, 0);
   assert.match(

@@ -24,6 +24,8 @@ export interface Attempted {
   readonly leaseSeq: number;
   /** Sequence of the state record this attempt began from, 0 = none. */
   readonly stateSeq: number;
+  /** How often it was attempted, this time included. */
+  readonly attempt: number;
   readonly envelope: Envelope;
   readonly body: Buffer;
   readonly provider: string;
@@ -174,17 +176,19 @@ function report(pod: Pod, attempted: Attempted, decision: Decision, outcome: Rec
     ...(outcome.reply === null ? {} : { code: outcome.reply.code, enhanced: outcome.reply.enhanced }),
     ...(peer === undefined ? {} : { mx: peer.target.host, tls: peer.tls }),
     ...(attempted.rule === undefined ? {} : { rule: attempted.rule }),
-    ...(decision.next.kind === "defer"
-      ? { nextAttempt: decision.next.due, attempt: decision.next.attempt }
+    attempt: attempted.attempt,
+    // Of others of the message that are deferred there may be one, of this recipient there is none.
+    ...(outcome.outcome === "deferred" && decision.next.kind === "defer"
+      ? { nextAttempt: decision.next.due }
       : {}),
   });
 }
 
-/** The facts that an attempt starts from. */
+/** The facts that an attempt starts from; `attempt` counts it unless `rest` says otherwise. */
 export function attemptedOf(
   dispatch: Dispatch,
-  rest: Omit<Attempted, "handle" | "shard" | "seq" | "source">,
+  rest: Omit<Attempted, "handle" | "shard" | "seq" | "source" | "attempt"> & { readonly attempt?: number },
 ): Attempted {
   const { handle, entry, source } = dispatch;
-  return { handle, shard: entry.shard, seq: entry.seq, source, ...rest };
+  return { handle, shard: entry.shard, seq: entry.seq, source, attempt: entry.attempt + 1, ...rest };
 }

@@ -41,7 +41,9 @@ export function createSettleWithout(deps: {
     hot.take(handle);
     const { envelope, body, subject, stateSeq, leaseSeq } = loaded;
     const provider = sites.providerOf(lane.site);
-    const rest = { envelope, body, subject, stateSeq, leaseSeq, provider, rule: undefined, peer: undefined };
+    const { attempt } = entry;
+    const facts = { envelope, body, subject, stateSeq, leaseSeq, attempt, provider };
+    const rest = { ...facts, rule: undefined, peer: undefined };
     const dispatch = { handle, entry, lane, source: "", connection: "reuse" } as const;
     settlement.carryOut(attemptedOf(dispatch, rest), decision, ended);
   };

@@ -44,6 +44,7 @@ export async function submit(local: LocalMode, mail: SendMailOptions, user = "ac
 
 export interface Told {
   readonly type: string;
+  readonly attempt?: number;
   readonly to?: readonly string[];
   readonly code?: number;
   readonly enhanced?: string;
