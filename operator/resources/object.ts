@@ -46,10 +46,13 @@ export type Component = "pod" | "proxy";
 /** Label that all children of a pool have, its pods included. */
 export const poolLabel = "mailboat.dev/pool";
 
+/** What a pod of a pool is. */
+export const componentLabel = "app.kubernetes.io/component";
+
 /** Which pods are a Deployment's or a Service's: never to be changed, as a Deployment's selector cannot be. */
 export function selectorLabels(pool: string, component: Component): Record<string, string> {
   return {
-    "app.kubernetes.io/component": component,
+    [componentLabel]: component,
     "app.kubernetes.io/name": "mailboat",
     [poolLabel]: pool,
   };

@@ -1,7 +1,7 @@
 /** Who pods are, who may connect to them, how many may go at once, who scrapes them. Pure. */
 import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
-import { child, childNames, selectorLabels } from "./object.ts";
+import { child, childNames, componentLabel, selectorLabels } from "./object.ts";
 import type { KubeObject, PoolIdentity } from "./object.ts";
 import { frontPorts, podPorts } from "./ports.ts";
 
@@ -44,6 +44,7 @@ export function networkPolicy(pool: PoolIdentity, spec: SendingPoolSpec): KubeOb
 
 /** Of prometheus-operator, where that is. The chart's dashboards and alerts select by these two labels. */
 export function podMonitor(pool: PoolIdentity): KubeObject {
+  const { [componentLabel]: _component, ...others } = selectorLabels(pool.name, "pod");
   return child(
     {
       pool,
@@ -53,12 +54,20 @@ export function podMonitor(pool: PoolIdentity): KubeObject {
     },
     {
       spec: {
-        selector: { matchLabels: selectorLabels(pool.name, "pod") },
+        // The egress proxies as well, where the pool has some.
+        selector: {
+          matchLabels: others,
+          matchExpressions: [{ key: componentLabel, operator: "In", values: ["pod", "proxy"] }],
+        },
         podMetricsEndpoints: [
           {
             port: "metrics",
             relabelings: [
-              { targetLabel: "job", replacement: "mailboat-pod" },
+              {
+                sourceLabels: ["__meta_kubernetes_pod_label_app_kubernetes_io_component"],
+                targetLabel: "job",
+                replacement: "mailboat-$1",
+              },
               { targetLabel: "pool", replacement: pool.name },
             ],
           },
