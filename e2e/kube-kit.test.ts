@@ -59,12 +59,11 @@ clusterTest("our images on a real node", { needs: "full" }, async (t, cluster) =
       const smtp = await cluster.forward(`${service.spec.clusterIP}:25`);
       const [host, port] = smtp.address.split(":");
       const transport = createTransport({ host, port: Number(port), ignoreTLS: true });
-      const sent = await transport.sendMail({
-        from: "a@a.example",
-        to: "b@b.example",
-        subject: "x",
-        text: "x",
-      });
+      const mail = { from: "a@a.example", to: "b@b.example", subject: "x", text: "x" };
+      // kube-proxy learns of the pod that is ready a moment after everybody else.
+      const sent = await until("the Service to take mail", () =>
+        transport.sendMail(mail).catch(() => undefined),
+      );
       assert.match(sent.response, /^250/);
       assert.match(await cluster.kubectl(["logs", "deploy/provider"]), /ready smtp=/);
     },
