@@ -6,7 +6,7 @@
 import type { Identity } from "./spool/lease-record.ts";
 import type { HandOver } from "./spool/handover.ts";
 import type { How } from "./spool/lease-state.ts";
-import { decodeHandOver } from "./hand-over-record.ts";
+import { decodeHandOver, type FormerOwner } from "./hand-over-record.ts";
 import type { LeftOver } from "./hand-over.ts";
 import type { Clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
@@ -18,6 +18,7 @@ export interface FormerDeps {
   readonly log: Log;
   shardOf(site: string): number;
   sources(): readonly string[];
+  isSelf(owner: Identity): boolean;
   isDead(owner: Identity): boolean;
   /** Connections that the owner last reported as open; empty when it never did. */
   lastReported(owner: Identity): LeftOver["open"];
@@ -56,19 +57,28 @@ interface Waiting {
 
 export function createFormer(deps: FormerDeps) {
   const { scheduler, clock, log } = deps;
-  const waiting = new Map<number, Waiting>();
+  /** By shard: its former owner, and those before it that were not through when it handed the shard on. */
+  const waiting = new Map<number, readonly Waiting[]>();
   /** Shards whose former owner told nothing, or not all, when it lost them; as long as they are ours. */
   const cautious = new Map<number, Caution>();
   let timer: NodeJS.Timeout | undefined;
 
-  const forget = (sites: Iterable<string>): void => {
-    for (const site of sites) scheduler.forgetFormer(site, clock.now());
+  const waitingFor = (shard: number): readonly Waiting[] => waiting.get(shard) ?? [];
+  const isWatched = (one: Waiting): boolean => waitingFor(one.shard).includes(one);
+  /** It has nothing open at these any more; one of the others may. */
+  const forget = (one: Waiting, closed: ReadonlySet<string>): void => {
+    one.sites = one.sites.difference(closed);
+    const others = waitingFor(one.shard);
+    for (const site of closed)
+      if (!others.some(({ sites }) => sites.has(site))) scheduler.forgetFormer(site, clock.now());
   };
 
   const end = (one: Waiting, why: string): void => {
-    if (waiting.get(one.shard) !== one) return;
-    waiting.delete(one.shard);
-    forget(one.sites);
+    if (!isWatched(one)) return;
+    forget(one, one.sites);
+    const left = waitingFor(one.shard).filter((each) => each !== one);
+    if (left.length > 0) waiting.set(one.shard, left);
+    else waiting.delete(one.shard);
     log.info("former owner is through", { shard: one.shard, pod: one.owner.pod, why });
     deps.pump();
   };
@@ -77,30 +87,26 @@ export function createFormer(deps: FormerDeps) {
     if (clock.monotonic() - one.since < pollMs) return;
     if (deps.isDead(one.owner)) return end(one, "it is dead");
     const left = await deps.ask(one.owner, one.shard);
-    if (waiting.get(one.shard) !== one) return;
+    if (!isWatched(one)) return;
     const now = clock.monotonic();
     if (left === undefined) {
       if (now >= one.until) return end(one, "it is silent for too long");
       if (now - one.heardAt < connectionsMs) return;
-      forget(one.sites);
-      one.sites = new Set();
+      forget(one, one.sites);
       return;
     }
     if (left.incarnation !== one.owner.incarnation) return end(one, "it was started again");
     one.heardAt = now;
-    const open = new Set(left.open.map(([site]) => site));
-    forget([...one.sites].filter((site) => !open.has(site)));
-    one.sites = new Set([...one.sites].filter((site) => open.has(site)));
-    const under = new Set(left.inFlight);
-    one.inFlight = new Set([...one.inFlight].filter((seq) => under.has(seq)));
+    forget(one, one.sites.difference(new Set(left.open.map(([site]) => site))));
+    one.inFlight = one.inFlight.intersection(new Set(left.inFlight));
     if (one.inFlight.size + one.sites.size === 0) end(one, "nothing is left");
   };
 
   const watch = (one: Waiting): void => {
     if (one.inFlight.size + one.sites.size === 0) return;
-    waiting.set(one.shard, one);
+    waiting.set(one.shard, [...waitingFor(one.shard), one]);
     timer ??= setInterval(() => {
-      for (const each of waiting.values()) void look(each);
+      for (const each of [...waiting.values()].flat()) void look(each);
       if (waiting.size > 0) return;
       clearInterval(timer);
       timer = undefined;
@@ -141,19 +147,27 @@ export function createFormer(deps: FormerDeps) {
         caution(shard, { takenAt: now, connectionsUntil: now + connectionsMs, open });
         return;
       }
-      const open = told.sites.filter(({ sources }) => sources.some((source) => source.open > 0));
+      const openAt = told.sites
+        .filter(({ sources }) => sources.some((source) => source.open > 0))
+        .map(({ site }) => site);
       for (const site of told.sites) scheduler.restore(site, now + inFlightMs, now);
       if (told.untoldSince !== undefined)
         caution(shard, { takenAt: told.untoldSince, connectionsUntil: now, open: [] });
-      watch({
-        owner: handOver,
-        shard,
-        inFlight: new Set(told.inFlight),
-        sites: new Set(open.map(({ site }) => site)),
-        since: heardAt,
-        until: heardAt + inFlightMs,
-        heardAt,
-      });
+      const { pod, incarnation } = handOver;
+      const from = { pod, incarnation, inFlight: told.inFlight, sites: openAt };
+      // What we have under way ourselves, from when the shard was ours before, we know.
+      // What we have under way ourselves, from when the shard was ours before, we know.
+      const before = (told.former ?? []).filter((one) => !deps.isSelf(one));
+      for (const one of [from, ...before])
+        watch({
+          owner: one,
+          shard,
+          inFlight: new Set(one.inFlight),
+          sites: new Set(one.sites),
+          since: heardAt,
+          until: heardAt + inFlightMs,
+          heardAt,
+        });
     },
     lost(shard: number): void {
       waiting.delete(shard);
@@ -168,7 +182,15 @@ export function createFormer(deps: FormerDeps) {
     untoldSince: (shard: number): number | undefined => cautious.get(shard)?.takenAt,
     /** False while the former owner still has it under way. */
     mayBegin: ({ shard, seq }: Pick<Entry, "shard" | "seq">): boolean =>
-      waiting.get(shard)?.inFlight.has(seq) !== true,
+      !waitingFor(shard).some(({ inFlight }) => inFlight.has(seq)),
+    /** Those that are not through with the shard, for the next owner. */
+    leftBy: (shard: number): FormerOwner[] =>
+      waitingFor(shard).map(({ owner: { pod, incarnation }, inFlight, sites }) => ({
+        pod,
+        incarnation,
+        inFlight: [...inFlight],
+        sites: [...sites],
+      })),
     stop(): void {
       clearInterval(timer);
       waiting.clear();

@@ -4,11 +4,14 @@
  */
 import { z } from "zod";
 import type { SiteHandover } from "./schedule/types.ts";
+import type { Identity } from "./spool/lease-record.ts";
 
 /** Sites and sequences beyond these are left out: the lease key is read by every pod. */
 const maxSites = 500;
 const maxInFlight = 5000;
 const maxText = 512;
+/** A shard that goes on so often within a reply's time is not what limits are lost by. */
+const maxFormer = 8;
 
 const count = z.number().int().min(0).max(1_000_000);
 /** One a day is the slowest rate. */
@@ -30,31 +33,49 @@ const site = z.object({
   backoffMs: leftMs,
   sources: z.array(source).max(64),
 });
+const former = z.object({
+  pod: z.string().max(maxText),
+  incarnation: z.string().max(maxText),
+  inFlight: z.array(z.number().int().min(1)).max(maxInFlight),
+  sites: z.array(z.string().max(maxText)).max(maxSites),
+});
 const record = z.object({
   v: z.literal(1),
   // Of releases that do not say: everything is told.
   untoldMs: leftMs.optional(),
   inFlight: z.array(z.number().int().min(1)).max(maxInFlight),
   sites: z.array(site).max(maxSites),
+  // Of releases that tell of themselves only: none.
+  former: z.array(former).max(maxFormer).default([]),
 });
 
 export type HandOverRecord = z.infer<typeof record>;
+
+/** Who had the shard before and is not through: the next but one has to ask it as well. */
+export interface FormerOwner extends Identity {
+  readonly inFlight: readonly number[];
+  /** With connections that it may have open. */
+  readonly sites: readonly string[];
+}
 
 export interface HandedOver {
   readonly inFlight: readonly number[];
   readonly sites: readonly SiteHandover[];
   /** At sites that are not named somebody may have sent as late as then; absent = nobody who matters. */
   readonly untoldSince?: number | undefined;
+  /** Absent = nobody before is still at it. */
+  readonly former?: readonly FormerOwner[];
 }
 
-export function encodeHandOver({ inFlight, sites, untoldSince }: HandedOver, now: number): HandOverRecord {
+export function encodeHandOver(handedOver: HandedOver, now: number): HandOverRecord {
+  const { inFlight, sites, untoldSince, former = [] } = handedOver;
   const left = (at: number): number => Math.min(longestMs, Math.max(0, Math.ceil(at - now)));
   const told = sites.map((one) => ({
     site: one.site,
     backoffMs: left(one.backoffUntil),
     sources: one.sources.map((spent) => ({
       source: spent.source,
-      open: spent.open,
+      open: spent.open + (spent.former ?? 0),
       lingering: spent.lingering ?? 0,
       lingeringMs: left(spent.lingeringUntil ?? 0),
       window: spent.window ?? 0,
@@ -73,6 +94,12 @@ export function encodeHandOver({ inFlight, sites, untoldSince }: HandedOver, now
     ...(untoldMs < longestMs ? { untoldMs: Math.floor(untoldMs) } : {}),
     inFlight: inFlight.slice(0, maxInFlight),
     sites: told.toSorted((a, b) => weight(b) - weight(a)).slice(0, maxSites),
+    former: former.slice(0, maxFormer).map((one) => ({
+      pod: one.pod,
+      incarnation: one.incarnation,
+      inFlight: one.inFlight.slice(0, maxInFlight),
+      sites: one.sites.slice(0, maxSites),
+    })),
   };
 }
 
@@ -94,6 +121,6 @@ export function decodeHandOver(value: unknown, now: number): HandedOver | undefi
       nextConnectionAt: now + spent.connectionMs,
     })),
   }));
-  const { inFlight, untoldMs } = parsed.data;
-  return { inFlight, sites, ...(untoldMs === undefined ? {} : { untoldSince: now - untoldMs }) };
+  const { inFlight, untoldMs, former } = parsed.data;
+  return { inFlight, sites, former, ...(untoldMs === undefined ? {} : { untoldSince: now - untoldMs }) };
 }

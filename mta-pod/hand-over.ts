@@ -4,7 +4,7 @@
  */
 import type { Clock } from "./runtime/clock.ts";
 import type { Entry, Scheduler, SiteHandover } from "./schedule/types.ts";
-import { encodeHandOver, type HandOverRecord } from "./hand-over-record.ts";
+import { encodeHandOver, type FormerOwner, type HandOverRecord } from "./hand-over-record.ts";
 
 export interface LeavingDeps {
   readonly scheduler: Scheduler;
@@ -19,6 +19,8 @@ export interface LeavingDeps {
   closeIdle(site: string): void;
   /** What the owner before left untold, and nobody met since. */
   untoldSince(shard: number): number | undefined;
+  /** Owners before us that are not through, as far as we were told. */
+  former(shard: number): readonly FormerOwner[];
   /** Cuts off what is before its dot. */
   abandon(shard: number): void;
 }
@@ -82,7 +84,8 @@ export function createLeaving(deps: LeavingDeps) {
         .flatMap((site) => scheduler.snapshot(site) ?? [])
         .map((site) => withOpen(site, beforeCut));
       const inFlight = [...deps.inFlight(shard)];
-      return encodeHandOver({ inFlight, sites, untoldSince: deps.untoldSince(shard) }, now);
+      const untoldSince = deps.untoldSince(shard);
+      return encodeHandOver({ inFlight, sites, untoldSince, former: deps.former(shard) }, now);
     },
     /** The shard is gone, or ours anew. */
     over(shard: number): void {

@@ -3,6 +3,7 @@ import { shardOf } from "#crds/wire/subject.ts";
 import type { Deliver } from "./deliver.ts";
 import { createFormer, type Former } from "./former-owners.ts";
 import { createLeaving, type Leaving, type LeftOver } from "./hand-over.ts";
+import type { FormerOwner } from "./hand-over-record.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Parents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
@@ -46,6 +47,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     closeIdle: outbound.closeIdle,
     abandon: outbound.abandon,
     untoldSince: (shard): number | undefined => former.untoldSince(shard),
+    former: (shard): readonly FormerOwner[] => former.leftBy(shard),
   });
   const former = createFormer({
     scheduler,
@@ -53,6 +55,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     log: pod.log,
     shardOf: shardOfSite,
     sources: () => pod.config().manifest.egress.sources.map(({ name }) => name),
+    isSelf: ({ pod: name, incarnation }) => name === pod.name && incarnation === pod.incarnation,
     isDead: (owner) => pod.ownership.ended.isDead(owner),
     lastReported: (owner) => openIn(pod.ownership.ended.lastPayload(owner)?.["open"]),
     async ask(owner, shard) {

@@ -8,6 +8,7 @@ export function handOver(site: SiteState): SiteHandover {
   const sources = [...site.links.values()].map((link) => ({
     source: link.source,
     open: link.open,
+    ...(link.former > 0 ? { former: link.former } : {}),
     ...(link.lingering > 0 ? { lingering: link.lingering, lingeringUntil: link.lingeringUntil } : {}),
     window: link.window.size,
     pausedUntil: link.pause.until,

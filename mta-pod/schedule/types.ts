@@ -140,6 +140,8 @@ export interface SiteHandover {
   readonly sources: readonly {
     readonly source: string;
     readonly open: number;
+    /** Of owners before, who have not said that these are closed; absent = none. */
+    readonly former?: number;
     /** Of an owner before that fell silent; absent = none. */
     readonly lingering?: number;
     readonly lingeringUntil?: number;

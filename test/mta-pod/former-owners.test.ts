@@ -17,7 +17,9 @@ function scene(t: TestContext) {
   const world = {
     now: start,
     answer: undefined as Answer,
-    dead: false,
+    /** Of pods that say something else. */
+    answers: {} as Record<string, Answer>,
+    dead: false as boolean | string,
     reported: [] as [string, string, number][],
     scheduler,
   };
@@ -27,9 +29,10 @@ function scene(t: TestContext) {
     log: silentLog,
     shardOf: () => 0,
     sources: () => ["default"],
-    isDead: () => world.dead,
+    isSelf: ({ pod }) => pod === "self",
+    isDead: ({ pod }) => world.dead === true || world.dead === pod,
     lastReported: () => world.reported,
-    ask: async () => world.answer,
+    ask: async ({ pod }) => (pod in world.answers ? world.answers[pod] : world.answer),
     pump: () => {},
   });
   return {
@@ -107,8 +110,54 @@ test("its open connections count until it says that they are closed", async (t) 
   former.stop();
 });
 
+/** pod-1 handed on with sequence 2 and a connection at "s", and pod-2 hands on while pod-1 is not through. */
+function chain(t: TestContext) {
+  const middle = scene(t);
+  middle.add();
+  middle.former.owned(0, middle.record(1), "released");
+  const snapshot = middle.world.scheduler.snapshot("s") ?? assert.fail();
+  const former = middle.former.leftBy(0);
+  const told = encodeHandOver({ inFlight: [3], sites: [snapshot], former }, start);
+  middle.former.lost(0);
+  middle.former.stop();
+  t.mock.timers.reset();
+  const last = scene(t);
+  last.former.owned(0, { pod: "pod-2", incarnation: "b", record: told }, "released");
+  const through = { incarnation: "b", inFlight: [], open: [] };
+  return { ...last, through };
+}
+
+test("a shard that goes on before its former owner is through: the next one waits for both", async (t) => {
+  const { world, former, add, startable, pass, through } = chain(t);
+  add();
+  const mayBegin = (): boolean[] => [1, 2, 3].map((seq) => former.mayBegin({ shard: 0, seq }));
+  assert.deepEqual(mayBegin(), [true, false, false]);
+  assert.equal(startable(), 1, "one of two is still the first one's");
+  world.answers = { "pod-1": left([2], 1), "pod-2": through };
+  await pass(500);
+  assert.deepEqual(mayBegin(), [true, false, true]);
+  assert.equal(startable(), 0);
+  world.answers = { "pod-1": left([], 0), "pod-2": through };
+  await pass(500);
+  assert.deepEqual(mayBegin(), [true, true, true]);
+  assert.equal(startable(), 1);
+  former.stop();
+});
+
+test("the death of the one in between frees nothing of the first one's", async (t) => {
+  const { world, former, pass } = chain(t);
+  world.answers = { "pod-1": left([2], 1), "pod-2": undefined };
+  world.dead = "pod-2";
+  await pass(500);
+  assert.deepEqual(
+    [1, 2, 3].map((seq) => former.mayBegin({ shard: 0, seq })),
+    [true, false, true],
+  );
+  former.stop();
+});
+
 for (const [how, tell] of [
-  ["its death is known", (world: { dead: boolean }) => (world.dead = true)],
+  ["its death is known", (world: { dead: boolean | string }) => (world.dead = true)],
   [
     "it was started again",
     (world: { answer: Answer }) => (world.answer = { incarnation: "b", inFlight: [], open: [] }),

@@ -31,6 +31,7 @@ function scene({ endsByItself }: { endsByItself: boolean }) {
     shardOf: () => 0,
     retire: () => {},
     closeIdle: () => {},
+    former: () => [],
     untoldSince: () => undefined,
     abandon() {
       inFlight.clear();
