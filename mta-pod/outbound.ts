@@ -15,6 +15,8 @@ import type { Fault, Target } from "./smtp/transaction.ts";
 
 /** A connection waits this long for the next mail: by time, not by count, so that busy sites keep theirs. */
 const idleMs = 5000;
+/** A peer needs a moment to see that a connection is closed: it may take up the next one first, and would count one too many. */
+const noticeMs = 25;
 /** After a source's proxy failed, nobody else waits for it so long. */
 const proxyRestMs = 1000;
 
@@ -119,13 +121,17 @@ export function createOutbound(pod: Pod, egress: Pick<Egress, "wayOf">, wake: ()
           failed(fault);
         },
         closed: () => {
-          gone.add(connection);
-          const wasClosing = closing.has(connection);
-          // The end of one in use is told by its transaction's result.
-          if (!pool.remove(key, connection) && !wasClosing) return;
-          const was = wasClosing ? "closing" : "idle";
-          scheduler.connectionClosed(dispatch.lane.site, dispatch.source, clock.now(), was);
-          wake();
+          const wasIdle = pool.remove(key, connection);
+          const over = setTimeout(() => {
+            gone.add(connection);
+            const wasClosing = closing.has(connection);
+            // The end of one in use is told by its transaction's result.
+            if (!wasIdle && !wasClosing) return;
+            const was = wasClosing ? "closing" : "idle";
+            scheduler.connectionClosed(dispatch.lane.site, dispatch.source, clock.now(), was);
+            wake();
+          }, noticeMs);
+          over.unref();
         },
       };
       const connection = way.isSink
