@@ -22,7 +22,7 @@ export interface OperatorProcess extends AsyncDisposable {
   cpuSeconds(): number;
 }
 
-export interface LogLine {
+interface LogLine {
   readonly event?: string;
   readonly [field: string]: unknown;
 }

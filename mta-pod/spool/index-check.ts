@@ -8,7 +8,7 @@ import type { Cancel } from "./timers.ts";
 import { countMessages, firstSequence, readStreamState, type StreamState } from "./stream-state.ts";
 
 /** The index, as far as it is built. */
-export interface Indexed {
+interface Indexed {
   /** When the stream was made. */
   readonly created: string;
   /** Every entry up to here was given, at least. */
