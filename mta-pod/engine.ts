@@ -50,8 +50,8 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     {
       onOwned(shard, leaseSeq, handOver, how) {
         leaving.over(shard);
-        former.owned(shard, handOver, how);
-        poison.owned(shard, how);
+        const told = former.owned(shard, handOver, how);
+        poison.owned(shard, how, told?.suspicion);
         shards.owned(shard, leaseSeq);
       },
       onLost(shard, reason) {
@@ -81,7 +81,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       parents.has(shard, seq) ||
       poison.has(shard, seq),
     damaged: (shard, seq, { id, reason }) => poison.keep({ shard, seq, id, envelope: undefined, reason }),
-    reset: (shard) => poison.lost(shard),
+    reset: (shard) => poison.reread(shard),
   });
   const { leaseSeqOf, owns, stored, reindex } = shards;
   const { router, publisher } = pod;
@@ -156,7 +156,16 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     reindex,
   });
   const peers = createPeers({ spool, members: () => pod.ownership.members() });
-  const transfers = createTransfers({ pod, shardCount, peers, deliver, parents, shards, outbound });
+  const transfers = createTransfers({
+    pod,
+    shardCount,
+    peers,
+    deliver,
+    parents,
+    poison,
+    shards,
+    outbound,
+  });
   const { leaving, former } = transfers;
   const facts = createPoolFacts({
     pod,

@@ -6,7 +6,7 @@
 import type { Identity } from "./spool/lease-record.ts";
 import type { HandOver } from "./spool/handover.ts";
 import type { How } from "./spool/lease-state.ts";
-import { decodeHandOver, type FormerOwner } from "./hand-over-record.ts";
+import { decodeHandOver, type FormerOwner, type HandedOver } from "./hand-over-record.ts";
 import type { LeftOver } from "./hand-over.ts";
 import type { Clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
@@ -132,20 +132,20 @@ export function createFormer(deps: FormerDeps) {
   };
 
   return {
-    /** A shard is ours: called before its first entry is indexed. */
-    owned(shard: number, handOver: HandOver | null, how: How): void {
+    /** A shard is ours: called before its first entry is indexed. Answers what its former owner told, if it did. */
+    owned(shard: number, handOver: HandOver | null, how: How): HandedOver | undefined {
       const now = clock.now();
       const heardAt = clock.monotonic();
       waiting.delete(shard);
       cautious.delete(shard);
-      if (handOver === null || how === "resumed") return;
+      if (handOver === null || how === "resumed") return undefined;
       const told = decodeHandOver(handOver.record, now);
       if (told === undefined) {
         if (handOver.record !== null) log.error("hand-over not readable", { shard, from: handOver.pod });
         // Alive for all we know: its connections count. A dead one has none.
         const open = how === "expired" && !deps.isDead(handOver) ? deps.lastReported(handOver) : [];
         caution(shard, { takenAt: now, connectionsUntil: now + connectionsMs, open });
-        return;
+        return undefined;
       }
       const openAt = told.sites
         .filter(({ sources }) => sources.some((source) => source.open > 0))
@@ -168,6 +168,7 @@ export function createFormer(deps: FormerDeps) {
           until: heardAt + inFlightMs,
           heardAt,
         });
+      return told;
     },
     lost(shard: number): void {
       waiting.delete(shard);

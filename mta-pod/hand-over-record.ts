@@ -33,23 +33,34 @@ const site = z.object({
   backoffMs: leftMs,
   sources: z.array(source).max(64),
 });
+const sequences = z.array(z.number().int().min(1)).max(maxInFlight);
 const former = z.object({
   pod: z.string().max(maxText),
   incarnation: z.string().max(maxText),
-  inFlight: z.array(z.number().int().min(1)).max(maxInFlight),
+  inFlight: sequences,
   sites: z.array(z.string().max(maxText)).max(maxSites),
 });
 const record = z.object({
   v: z.literal(1),
   // Of releases that do not say: everything is told.
   untoldMs: leftMs.optional(),
-  inFlight: z.array(z.number().int().min(1)).max(maxInFlight),
+  inFlight: sequences,
   sites: z.array(site).max(maxSites),
   // Of releases that tell of themselves only: none.
   former: z.array(former).max(maxFormer).default([]),
+  suspicion: z.object({ agoMs: leftMs, leftMs, noted: sequences }).optional(),
 });
 
 export type HandOverRecord = z.infer<typeof record>;
+
+/** What was queued at an owner's death is suspected of it, until it has had its turn (poison.ts). */
+export interface Suspicion {
+  /** When the shard was taken from the dead. */
+  readonly takenAt: number;
+  readonly until: number;
+  /** Sequences that the owner since then has noted as begun: not a death, as long as it lives. */
+  readonly noted: ReadonlySet<number>;
+}
 
 /** Who had the shard before and is not through: the next but one has to ask it as well. */
 export interface FormerOwner extends Identity {
@@ -65,10 +76,12 @@ export interface HandedOver {
   readonly untoldSince?: number | undefined;
   /** Absent = nobody before is still at it. */
   readonly former?: readonly FormerOwner[];
+  /** Absent = nothing is suspected. */
+  readonly suspicion?: Suspicion | undefined;
 }
 
 export function encodeHandOver(handedOver: HandedOver, now: number): HandOverRecord {
-  const { inFlight, sites, untoldSince, former = [] } = handedOver;
+  const { inFlight, sites, untoldSince, former = [], suspicion } = handedOver;
   const left = (at: number): number => Math.min(longestMs, Math.max(0, Math.ceil(at - now)));
   const told = sites.map((one) => ({
     site: one.site,
@@ -94,6 +107,15 @@ export function encodeHandOver(handedOver: HandedOver, now: number): HandOverRec
     ...(untoldMs < longestMs ? { untoldMs: Math.floor(untoldMs) } : {}),
     inFlight: inFlight.slice(0, maxInFlight),
     sites: told.toSorted((a, b) => weight(b) - weight(a)).slice(0, maxSites),
+    ...(suspicion === undefined || suspicion.until <= now
+      ? {}
+      : {
+          suspicion: {
+            agoMs: Math.max(0, now - suspicion.takenAt),
+            leftMs: left(suspicion.until),
+            noted: [...suspicion.noted].slice(0, maxInFlight),
+          },
+        }),
     former: former.slice(0, maxFormer).map((one) => ({
       pod: one.pod,
       incarnation: one.incarnation,
@@ -121,6 +143,16 @@ export function decodeHandOver(value: unknown, now: number): HandedOver | undefi
       nextConnectionAt: now + spent.connectionMs,
     })),
   }));
-  const { inFlight, untoldMs, former } = parsed.data;
-  return { inFlight, sites, former, ...(untoldMs === undefined ? {} : { untoldSince: now - untoldMs }) };
+  const { inFlight, untoldMs, former, suspicion } = parsed.data;
+  return {
+    inFlight,
+    sites,
+    former,
+    ...(untoldMs === undefined ? {} : { untoldSince: now - untoldMs }),
+    ...(suspicion === undefined ? {} : { suspicion: suspicionOf(suspicion, now) }),
+  };
+}
+
+function suspicionOf(told: NonNullable<HandOverRecord["suspicion"]>, now: number): Suspicion {
+  return { takenAt: now - told.agoMs, until: now + told.leftMs, noted: new Set(told.noted) };
 }

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "./runtime/clock.ts";
 import type { Entry, Scheduler, SiteHandover } from "./schedule/types.ts";
-import { encodeHandOver, type FormerOwner, type HandOverRecord } from "./hand-over-record.ts";
+import { encodeHandOver, type FormerOwner, type HandOverRecord, type Suspicion } from "./hand-over-record.ts";
 
 export interface LeavingDeps {
   readonly scheduler: Scheduler;
@@ -21,6 +21,8 @@ export interface LeavingDeps {
   untoldSince(shard: number): number | undefined;
   /** Owners before us that are not through, as far as we were told. */
   former(shard: number): readonly FormerOwner[];
+  /** Of the shard's entries, since an owner of it died. */
+  suspicion(shard: number): Suspicion | undefined;
   /** Cuts off what is before its dot. */
   abandon(shard: number): void;
 }
@@ -85,7 +87,9 @@ export function createLeaving(deps: LeavingDeps) {
         .map((site) => withOpen(site, beforeCut));
       const inFlight = [...deps.inFlight(shard)];
       const untoldSince = deps.untoldSince(shard);
-      return encodeHandOver({ inFlight, sites, untoldSince, former: deps.former(shard) }, now);
+      const former = deps.former(shard);
+      const suspicion = deps.suspicion(shard);
+      return encodeHandOver({ inFlight, sites, untoldSince, former, suspicion }, now);
     },
     /** The shard is gone, or ours anew. */
     over(shard: number): void {

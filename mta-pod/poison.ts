@@ -6,6 +6,7 @@
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { StateRecord } from "#crds/wire/state-record.ts";
 import type { Loaded } from "./attempt.ts";
+import type { Suspicion } from "./hand-over-record.ts";
 import type { Pod } from "./pod.ts";
 import type { Entry } from "./schedule/types.ts";
 import type { How } from "./spool/lease-state.ts";
@@ -42,9 +43,12 @@ interface KnownOf {
 }
 
 export interface Poison {
-  /** A shard is ours; `how` tells whether its former owner died. */
-  owned(shard: number, how: How): void;
+  /** A shard is ours; `how` tells whether its former owner died, `told` what it suspected when it handed the shard over. */
+  owned(shard: number, how: How, told?: Suspicion): void;
   lost(shard: number): void;
+  /** All of the shard is read again: what is parked comes again, what is suspected stays so. */
+  reread(shard: number): void;
+  suspicion(shard: number): Suspicion | undefined;
   /** Of a stored record that the owner before left: its entry is parked, or is to be, as its pods died with it. */
   verdict(shard: number, state: StateRecord | undefined): "parked" | "deadly" | "fine";
   keep(parked: ParkedEntry): void;
@@ -65,10 +69,10 @@ export interface Poison {
   note(entry: Entry, loaded: Loaded): Promise<{ readonly loaded: Loaded; over(): void } | number>;
 }
 
-/** Of a shard whose owner died. */
-interface Suspicion {
-  readonly takenAt: number;
-  readonly until: number;
+/** Of a shard an owner of which died. */
+interface Suspected extends Suspicion {
+  /** It was the last one, and no hand-over came in between. */
+  readonly isHeir: boolean;
   /** Sequences that this owner has noted: however often it begins with them, that is one death at most. */
   readonly noted: Set<number>;
 }
@@ -83,7 +87,7 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
   const { states, log, clock, metrics } = pod;
   const parked = new Map<number, Map<number, ParkedEntry>>();
   const tries = new Map<string, number>();
-  const suspected = new Map<number, Suspicion>();
+  const suspected = new Map<number, Suspected>();
   let isOneAlone = false;
 
   const tell = (): void => {
@@ -98,11 +102,14 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
     log.error("entry parked", { shard, seq, id, reason });
     tell();
   };
-  const forget = (shard: number): void => {
+  const reread = (shard: number): void => {
     parked.delete(shard);
-    suspected.delete(shard);
     for (const key of tries.keys()) if (key.startsWith(`${shard}:`)) tries.delete(key);
     tell();
+  };
+  const forget = (shard: number): void => {
+    suspected.delete(shard);
+    reread(shard);
   };
   /** Without a record and without knowing what is open nothing is written: the next owner finds out for itself. */
   const recordOf = async (entry: Kept, known: KnownOf): Promise<StateRecord | undefined | "unavailable"> => {
@@ -129,17 +136,23 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
   };
 
   return {
-    owned(shard, how) {
+    owned(shard, how, told) {
       forget(shard);
       const now = clock.now();
-      if (how === "expired" || how === "witnessed")
-        suspected.set(shard, { takenAt: now, until: now + suspectMs, noted: new Set() });
+      const isHeir = how === "expired" || how === "witnessed";
+      const suspicion = isHeir ? { takenAt: now, until: now + suspectMs, noted: [] } : told;
+      // One that kills has perhaps not had its turn when the shard goes on in order.
+      if (suspicion !== undefined)
+        suspected.set(shard, { ...suspicion, isHeir, noted: new Set(suspicion.noted) });
     },
     lost: forget,
+    reread,
+    suspicion: (shard) => suspected.get(shard),
     verdict(shard, state) {
       if (state?.parked === true) return "parked";
       // Who handed the shard over, or still has it, did not die.
-      return suspected.has(shard) && (state?.started ?? 0) >= maxNoted ? "deadly" : "fine";
+      const isHeir = suspected.get(shard)?.isHeir === true;
+      return isHeir && (state?.started ?? 0) >= maxNoted ? "deadly" : "fine";
     },
     keep,
     release(shard, seq) {
@@ -176,7 +189,7 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
     },
     async note(entry, loaded) {
       const { shard, seq, idHash, attempt, due } = entry;
-      const noted = suspected.get(shard)?.noted ?? new Set();
+      const noted = suspected.get(shard)?.noted ?? new Set<number>();
       // Begun before and given up: its note still stands.
       const isNoted = noted.has(seq) && loaded.started > 0;
       const deaths = isNoted ? loaded.started - 1 : loaded.started;

@@ -7,6 +7,7 @@ import type { FormerOwner } from "./hand-over-record.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Parents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
+import type { Poison } from "./poison.ts";
 import type { Shards } from "./shards.ts";
 import type { Peers } from "./spool/peers.ts";
 
@@ -16,6 +17,7 @@ export interface TransfersDeps {
   readonly peers: Peers;
   readonly deliver: Deliver;
   readonly parents: Parents;
+  readonly poison: Pick<Poison, "suspicion">;
   readonly shards: Shards;
   readonly outbound: Outbound;
 }
@@ -47,6 +49,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     closeIdle: outbound.closeIdle,
     abandon: outbound.abandon,
     untoldSince: (shard): number | undefined => former.untoldSince(shard),
+    suspicion: deps.poison.suspicion,
     former: (shard): readonly FormerOwner[] => former.leftBy(shard),
   });
   const former = createFormer({

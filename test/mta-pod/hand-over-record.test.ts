@@ -35,6 +35,7 @@ test("a hand-over record carries what is left, so that a pod with another clock 
         ],
       },
     ],
+    former: [],
   });
 });
 

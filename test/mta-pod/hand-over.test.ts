@@ -32,6 +32,7 @@ function scene({ endsByItself }: { endsByItself: boolean }) {
     retire: () => {},
     closeIdle: () => {},
     former: () => [],
+    suspicion: () => undefined,
     untoldSince: () => undefined,
     abandon() {
       inFlight.clear();

@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import type { StateRecord } from "#crds/wire/state-record.ts";
 import type { Attempts, Loaded } from "#mta-pod/attempt.ts";
 import { createHandling } from "#mta-pod/handling.ts";
+import { decodeHandOver, encodeHandOver } from "#mta-pod/hand-over-record.ts";
 import { createPoison } from "#mta-pod/poison.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import type { Dispatch, Entry, Scheduler } from "#mta-pod/schedule/types.ts";
@@ -151,6 +152,28 @@ describe("what kills", () => {
     const next = await one.poison.note(entry, first.loaded);
     assert.ok(typeof next === "object");
     assert.equal(next.loaded.started, 2);
+  });
+
+  test("stays suspected when the shard goes on in order before it had its turn, and a note of who lives is no death", async () => {
+    const giving = world();
+    giving.poison.owned(3, "witnessed");
+    const begun = await giving.poison.note(entry, loaded);
+    assert.ok(typeof begun === "object");
+    const told = encodeHandOver(
+      { inFlight: [], sites: [], suspicion: giving.poison.suspicion(3) },
+      giving.clock.time,
+    );
+    const taking = world();
+    taking.poison.owned(3, "released", decodeHandOver(told, start)?.suspicion);
+    assert.equal(taking.poison.isSuspect(entry), true);
+    assert.equal(taking.poison.isSuspect({ ...entry, receivedAt: start + 1 }), false);
+    const next = await taking.poison.note(entry, begun.loaded);
+    assert.ok(typeof next === "object");
+    assert.deepEqual([next.loaded.started, taking.written.length], [1, 0]);
+    taking.poison.reread(3);
+    assert.equal(taking.poison.isSuspect(entry), true, "an index read again forgets nothing of that");
+    taking.clock.time += 60_000;
+    assert.equal(taking.poison.isSuspect(entry), false);
   });
 
   const record = { attempt: 0, due: 0, open: [0], idHash: 7, last: "" };
