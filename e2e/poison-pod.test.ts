@@ -17,6 +17,7 @@ const mails = 300;
 const deadly = 100;
 /** Of the site: what may be under way beside it at each death. */
 const connections = 8;
+const shards = 8;
 
 interface Listed {
   readonly id: string;
@@ -29,6 +30,24 @@ async function parkedIn(local: LocalMode): Promise<Listed[]> {
     entries: Listed[];
   };
   return entries.filter(({ state }) => state === "parked");
+}
+
+interface Status {
+  readonly members: readonly string[];
+  readonly shards?: readonly number[];
+}
+
+async function areBack(local: LocalMode, pods: number): Promise<boolean> {
+  const [{ metrics } = { metrics: [] }] = (await local.read()).pools;
+  const told = await Promise.all(
+    metrics.map((address) =>
+      fetch(`http://${address}/statusz`)
+        .then((answer) => answer.json() as Promise<Status>)
+        .catch(() => undefined),
+    ),
+  );
+  const owned = told.flatMap((one) => one?.shards ?? []);
+  return told.every((one) => one?.members.length === pods) && new Set(owned).size === shards;
 }
 
 /** Local mode with more in its environment, and in that of its children. */
@@ -93,6 +112,7 @@ for (const pods of [1, 3])
     );
     await until("the rest", () => provider.audit.ids.unique() === mails - 1, 90_000);
     t.diagnostic(`the rest delivered after ${Math.round(performance.now() - startedAt)} ms`);
+    await until("all pods to be back, with their shards", () => areBack(local, pods), 30_000);
     assert.equal(await died(), 3);
     assert.equal((await parkedIn(local)).length, 1, "nothing else was taken for it");
     assert.match(parked[0]?.reason ?? "", /died/);
