@@ -33,7 +33,7 @@ async function parkedIn(local: LocalMode): Promise<Listed[]> {
 }
 
 interface Status {
-  readonly members: readonly string[];
+  readonly members?: readonly string[];
   readonly shards?: readonly number[];
 }
 
@@ -47,7 +47,7 @@ async function areBack(local: LocalMode, pods: number): Promise<boolean> {
     ),
   );
   const owned = told.flatMap((one) => one?.shards ?? []);
-  return told.every((one) => one?.members.length === pods) && new Set(owned).size === shards;
+  return told.every((one) => one?.members?.length === pods) && new Set(owned).size === shards;
 }
 
 /** Local mode with more in its environment, and in that of its children. */
