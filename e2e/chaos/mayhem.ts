@@ -61,8 +61,9 @@ async function letGo({ local }: Arena, log: (line: string) => void): Promise<voi
 
 async function drained(arena: Arena, fills: readonly Load[], log: (line: string) => void): Promise<void> {
   const until = performance.now() + drainMs;
-  await letGo(arena, log);
   for (;;) {
+    // A pod that was killed last is still on its way back: the next look finds it.
+    await letGo(arena, log).catch(() => undefined);
     const left = missing(arena, fills);
     const statuses = await arena.statuses();
     const queued = statuses.reduce((sum, one) => sum + one.queued + one.inFlight, 0);
