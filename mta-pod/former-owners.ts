@@ -156,7 +156,6 @@ export function createFormer(deps: FormerDeps) {
       const { pod, incarnation } = handOver;
       const from = { pod, incarnation, inFlight: told.inFlight, sites: openAt };
       // What we have under way ourselves, from when the shard was ours before, we know.
-      // What we have under way ourselves, from when the shard was ours before, we know.
       const before = (told.former ?? []).filter((one) => !deps.isSelf(one));
       for (const one of [from, ...before])
         watch({

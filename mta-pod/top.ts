@@ -92,11 +92,11 @@ function openOf(pod: Pod, sites: readonly string[], name: string): { open: numbe
 }
 
 export function mergeTop(answers: readonly Top[]): Top {
-  const tenants = grouped(
+  const tenants = Map.groupBy(
     answers.flatMap((answer) => answer.tenants),
     ({ tenant }) => tenant,
   );
-  const sources = grouped(
+  const sources = Map.groupBy(
     answers.flatMap((answer) => answer.sources ?? []),
     ({ source }) => source,
   );
@@ -116,7 +116,7 @@ export function mergeTop(answers: readonly Top[]): Top {
     })),
     sites: fullest(
       [
-        ...grouped(
+        ...Map.groupBy(
           answers.flatMap((answer) => answer.sites),
           ({ site }) => site,
         ).values(),
@@ -143,10 +143,6 @@ function ownersOf(rows: readonly SiteRow[]): SiteRow {
   if (owner === undefined)
     throw new RangeError("Cannot merge the rows of a site: expected one or more, got none");
   return { ...owner, open: owner.open + sumOf(former.map(({ open }) => open)) };
-}
-
-function grouped<Row>(rows: readonly Row[], keyOf: (row: Row) => string): Map<string, Row[]> {
-  return Map.groupBy(rows, keyOf);
 }
 
 function sumOf(values: readonly number[]): number {

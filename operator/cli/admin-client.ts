@@ -5,7 +5,13 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { type Endpoint, firstPool, parseEndpoint, type PoolEndpoint } from "#operator/local/endpoint.ts";
+import {
+  type Endpoint,
+  firstPool,
+  isCalled,
+  parseEndpoint,
+  type PoolEndpoint,
+} from "#operator/local/endpoint.ts";
 import type { ClusterOptions, ClusterPool } from "./cluster.ts";
 import { CommandError, messageOf } from "./command-io.ts";
 
@@ -109,7 +115,7 @@ async function clusterAdmin(options: ServerOptions): Promise<AdminClient> {
 /** The pool of local mode that is named, else its first. @throws CommandError when several or none have that name */
 export function poolOf(endpoint: Endpoint, pool: string | undefined): PoolEndpoint {
   if (pool === undefined) return firstPool(endpoint);
-  const found = endpoint.pools.filter(({ pool: name }) => name === pool || name.endsWith(`/${pool}`));
+  const found = endpoint.pools.filter((one) => isCalled(one.pool, pool));
   if (found.length === 1 && found[0] !== undefined) return found[0];
   const names = endpoint.pools.map(({ pool: name }) => name).join(", ");
   throw new CommandError(`Cannot choose the pool: expected one of ${names}, got "${pool}"`);

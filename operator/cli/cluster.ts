@@ -2,7 +2,6 @@
  * A pool in a cluster, as commands reach it: by the kubeconfig, through the API server's proxy, with the rights of whoever asks. Fails with
  * CommandError: no cluster, no such pool, no right to it.
  */
-import { group, version } from "#crds/api/v1alpha1/metadata.ts";
 import { createAccess } from "#operator/kube/access.ts";
 import { systemClock } from "#operator/kube/clock.ts";
 import { KubeError } from "#operator/kube/errors.ts";
@@ -10,6 +9,7 @@ import { collectionPath, objectPath } from "#operator/kube/paths.ts";
 import { askService, type ServiceRequest } from "#operator/kube/service-proxy.ts";
 import { createTransport } from "#operator/kube/transport.ts";
 import type { ObjectRef, ResourceType } from "#operator/kube/types.ts";
+import { kinds } from "#operator/reconcile/kinds.ts";
 import { childNames } from "#operator/resources/object.ts";
 import { podPorts } from "#operator/resources/ports.ts";
 import { CommandError, messageOf } from "./command-io.ts";
@@ -40,16 +40,6 @@ export interface ClusterObject {
 }
 
 const requestTimeoutMs = 15_000;
-const namespaced = { version, group, namespaced: true };
-const pools: ResourceType = { ...namespaced, plural: "sendingpools", kind: "SendingPool" };
-const tenants: ResourceType = { ...namespaced, plural: "tenants", kind: "Tenant" };
-const secrets: ResourceType = {
-  group: "",
-  version: "v1",
-  plural: "secrets",
-  kind: "Secret",
-  namespaced: true,
-};
 
 export async function connectPool(options: ClusterOptions): Promise<ClusterPool> {
   const access = accessOf(options);
@@ -58,13 +48,13 @@ export async function connectPool(options: ClusterOptions): Promise<ClusterPool>
   const list = async (type: ResourceType, namespace?: string): Promise<readonly ClusterObject[]> =>
     ((await get(collectionPath(type, namespace))) as { items: ClusterObject[] }).items;
 
-  const { namespace, name } = await choosePool(options, (from) => list(pools, from));
+  const { namespace, name } = await choosePool(options, (from) => list(kinds.pools, from));
   return {
     namespace,
     name,
     ask: (port, request) => askService(transport, serviceOf({ namespace, name }, port), request),
     async secretValue(ref, key) {
-      const { data } = (await get(objectPath(secrets, ref))) as { data?: Record<string, string> };
+      const { data } = (await get(objectPath(kinds.secrets, ref))) as { data?: Record<string, string> };
       const value = data?.[key];
       if (value === undefined)
         throw new CommandError(
@@ -72,7 +62,7 @@ export async function connectPool(options: ClusterOptions): Promise<ClusterPool>
         );
       return Buffer.from(value, "base64").toString();
     },
-    tenants: () => list(tenants, options.namespace),
+    tenants: () => list(kinds.tenants, options.namespace),
   };
 }
 

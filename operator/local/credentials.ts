@@ -1,5 +1,6 @@
 /** The tenants' logins as local mode writes them down (STATE/credentials.json, 0600) for `mailboat send`. Parsing never throws. */
 import { z } from "zod";
+import { isCalled } from "./endpoint.ts";
 
 const loginSchema = z.object({
   tenant: z.string(),
@@ -42,6 +43,6 @@ export function chosenLogin(logins: readonly Login[], { user, pool }: LoginChoic
   return logins.find(
     (login) =>
       (user === undefined || login.username === user) &&
-      (pool === undefined || login.pool === pool || login.pool?.endsWith(`/${pool}`) === true),
+      (pool === undefined || (login.pool !== undefined && isCalled(login.pool, pool))),
   );
 }

@@ -44,6 +44,11 @@ export function parseEndpoint(text: string): Endpoint | undefined {
   return result.success ? result.data : undefined;
 }
 
+/** Whether `name`, with or without its namespace, means the pool `namespace/name`. */
+export function isCalled(pool: string, name: string): boolean {
+  return pool === name || pool.endsWith(`/${name}`);
+}
+
 /** HOST:PORT, with brackets around an IPv6 address. */
 export function hostPort(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
