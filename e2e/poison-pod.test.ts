@@ -11,6 +11,7 @@ import { scrape, sumOf } from "#test/kit/scrape.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
 import { deadlyEnv } from "./kit/deadly.ts";
+import { podStatuses } from "./kit/pod-status.ts";
 
 const mark = "X-Deadly: yes";
 const mails = 300;
@@ -32,22 +33,14 @@ async function parkedIn(local: LocalMode): Promise<Listed[]> {
   return entries.filter(({ state }) => state === "parked");
 }
 
-interface Status {
-  readonly members?: readonly string[];
-  readonly shards?: readonly number[];
-}
-
 async function areBack(local: LocalMode, pods: number): Promise<boolean> {
-  const [{ metrics } = { metrics: [] }] = (await local.read()).pools;
-  const told = await Promise.all(
-    metrics.map((address) =>
-      fetch(`http://${address}/statusz`)
-        .then((answer) => answer.json() as Promise<Status>)
-        .catch(() => undefined),
-    ),
+  const statuses = await podStatuses(local);
+  const owned = new Set(statuses.flatMap((one) => one.shards));
+  return (
+    statuses.length === pods &&
+    statuses.every(({ members }) => members.length === pods) &&
+    owned.size === shards
   );
-  const owned = told.flatMap((one) => one?.shards ?? []);
-  return told.every((one) => one?.members?.length === pods) && new Set(owned).size === shards;
 }
 
 /** Local mode with more in its environment, and in that of its children. */

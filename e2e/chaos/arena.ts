@@ -1,8 +1,9 @@
 /** What chaos plays with: a NATS cluster, pods, an auditing sink with sites of every kind, and loads of several tenants. */
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Load, startLoad } from "#e2e/kit/load.ts";
+import { podLogs } from "#e2e/kit/pod-logs.ts";
 import { type PodStatus, podStatuses } from "#e2e/kit/pod-status.ts";
 import { type Sink, startSink } from "#e2e/kit/sink.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
@@ -114,7 +115,7 @@ export async function startArena(options: ArenaOptions): Promise<Arena> {
           connections: 4,
           bytes: 200_000,
         }),
-      errors: () => errorsIn(join(folder, "state", "logs")),
+      errors: () => errorsIn(folder),
       [Symbol.asyncDispose]: dispose,
     };
   } catch (error) {
@@ -209,7 +210,6 @@ function begin(local: LocalMode, stream: Stream): Load {
 }
 
 async function errorsIn(folder: string): Promise<string[]> {
-  const files = await readdir(folder).catch(() => []);
-  const texts = await Promise.all(files.map((file) => readFile(join(folder, file), "utf8")));
-  return texts.flatMap((text) => text.split("\n").filter((line) => line.startsWith('{"level":50')));
+  const logs = await podLogs(folder);
+  return logs.flat().filter((line) => line.startsWith('{"level":50'));
 }

@@ -3,11 +3,12 @@
  * while A is suspended, resumed, its shard handed on, its mail purged. On the way: what a queued entry costs its pod, how long a shard of that
  * many takes to index, how long a purge.
  */
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "@nats-io/transport-node";
 import { type Load, startLoad } from "#e2e/kit/load.ts";
+import { podLogs } from "#e2e/kit/pod-logs.ts";
 import { podStatuses } from "#e2e/kit/pod-status.ts";
 import { type Sink, startSink } from "#e2e/kit/sink.ts";
 import { createPoolQueue } from "#operator/streams/pool-queue.ts";
@@ -69,12 +70,8 @@ async function startScene(): Promise<Scene> {
       local,
       scale: (pods) => local.edit(resources(pods)),
       async logged(event) {
-        const logs = join(folder, "state", "logs");
-        const texts = await Promise.all(
-          (await readdir(logs)).map((name) => readFile(join(logs, name), "utf8")),
-        );
-        return texts
-          .flatMap((text) => text.split("\n"))
+        return (await podLogs(folder))
+          .flat()
           .filter((line) => line.includes(`"event":"${event}"`))
           .map((line) => JSON.parse(line) as Record<string, unknown>)
           .sort((a, b) => String(a["time"]).localeCompare(String(b["time"])));

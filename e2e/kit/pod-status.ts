@@ -3,6 +3,8 @@ import type { LocalMode } from "#test/kit/local.ts";
 
 export interface PodStatus {
   readonly pod: string;
+  /** Pods that it knows of, itself included. */
+  readonly members: readonly string[];
   readonly shards: readonly number[];
   readonly queued: number;
   /** Attempts from the first look at the entry to the acknowledged delete. */

@@ -1,5 +1,5 @@
 /** Local mode in front of an auditing sink, with one site for each of the sink's ports; and what a load left behind, audited. */
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
@@ -7,6 +7,7 @@ import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { until } from "#test/kit/until.ts";
 import { missingOf, type Sent } from "./audit.ts";
 import { type Load, type LoadOptions, startLoad } from "./load.ts";
+import { podLogs } from "./pod-logs.ts";
 import { type PodStatus, podStatus, podStatuses } from "./pod-status.ts";
 import { type Sink, startSink } from "./sink.ts";
 
@@ -126,7 +127,7 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
           [
             `${lost.length} accepted messages have not arrived: ${lost.slice(0, 5).join(", ")}; of the pods and of these is known`,
             ...told,
-            ...(await warningsIn(join(folder, "state", "logs"))),
+            ...(await warningsIn(folder)),
           ].join("\n"),
           { cause: error },
         );
@@ -149,14 +150,8 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   };
 }
 
-/** The last lines of the pods' logs that are above "info". */
+/** The last lines of each pod's log that are above "info". */
 async function warningsIn(folder: string): Promise<string[]> {
-  const files = await readdir(folder).catch(() => []);
-  const texts = await Promise.all(files.map((file) => readFile(join(folder, file), "utf8")));
-  return texts.flatMap((text) =>
-    text
-      .split("\n")
-      .filter((line) => /"level":[456]0/.test(line))
-      .slice(-20),
-  );
+  const logs = await podLogs(folder);
+  return logs.flatMap((lines) => lines.filter((line) => /"level":[456]0/.test(line)).slice(-20));
 }

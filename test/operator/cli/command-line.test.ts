@@ -5,24 +5,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { runCommandLine } from "#operator/cli/program.ts";
-
-interface Outcome {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function mailboat(...args: string[]): Promise<Outcome> {
-  const out: string[] = [];
-  const err: string[] = [];
-  const code = await runCommandLine(args, {
-    print: (line) => void out.push(line),
-    complain: (line) => void err.push(line),
-    isTerminal: false,
-  });
-  return { code, out: out.join("\n"), err: err.join("\n") };
-}
+import { mailboat } from "#test/kit/command-line.ts";
 
 interface AdminPort extends AsyncDisposable {
   readonly state: string;
