@@ -230,13 +230,19 @@ function stored(
   let added = receivedField({ helo, remoteAddress, hostname, protocol, id, time: now });
   if (!fields.some(({ name }) => name === "message-id")) added += messageIdField(id, hostname);
   if (!fields.some(({ name }) => name === "date")) added += dateField(now);
+  const { body, room = 0 } = inbound;
+  if (added.length <= room && !fields.some(({ name }) => ownFields.has(name))) {
+    const whole = Buffer.from(body.buffer, body.byteOffset - added.length, added.length + body.length);
+    whole.write(added, 0, "latin1");
+    return whole;
+  }
   const pieces: Buffer[] = [Buffer.from(added, "latin1")];
   let kept = 0;
   for (const { name, start, end } of fields) {
     if (!ownFields.has(name)) continue;
-    pieces.push(inbound.body.subarray(kept, start));
+    pieces.push(body.subarray(kept, start));
     kept = end;
   }
-  pieces.push(inbound.body.subarray(kept));
+  pieces.push(body.subarray(kept));
   return Buffer.concat(pieces);
 }

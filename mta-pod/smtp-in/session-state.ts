@@ -1,8 +1,9 @@
 /** What one SMTP session knows, and the small steps its verbs are made of. No I/O; never throws. */
+import { isAscii } from "node:buffer";
 import { formatReply, type Reply, reply } from "#mta-pod/smtp/reply.ts";
 import type { Inbound, Login, SessionFacts } from "#mta-pod/smtp/inbound.ts";
 import { DotReader } from "#mta-pod/smtp/dot-stuffing.ts";
-import { BodyReader } from "./body-reader.ts";
+import { BodyReader, type Content } from "./body-reader.ts";
 import { bounds, type ListenerContext } from "./options.ts";
 
 /** What the next bytes from the client are, or why none are read. */
@@ -186,7 +187,7 @@ export class SessionState {
   }
 
   /** Hands the message over and waits for the answer, which may come at once. */
-  deliver(transaction: Transaction, body: Buffer, eightBit: boolean): void {
+  deliver(transaction: Transaction, { bytes: body, room }: Content): void {
     const { budget, options, log } = this.context;
     const held = transaction.body.bytes;
     this.transaction = null;
@@ -204,7 +205,15 @@ export class SessionState {
       this.proceed();
     };
     const { from, to, smtpUtf8 } = transaction;
-    const inbound: Inbound = { from, to, body, eightBit, smtpUtf8, session: this.facts };
+    const inbound: Inbound = {
+      from,
+      to,
+      body,
+      room,
+      eightBit: !isAscii(body),
+      smtpUtf8,
+      session: this.facts,
+    };
     try {
       options.hooks.message(inbound, answer);
     } catch (error) {

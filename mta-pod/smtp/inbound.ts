@@ -30,6 +30,8 @@ export interface Inbound {
   readonly to: readonly string[];
   /** Unstuffed, every line ended by CRLF, no NUL, no trace header added. */
   readonly body: Buffer;
+  /** So many bytes in front of the body, in the same memory, may be overwritten by whoever stores it; default 0. */
+  readonly room?: number;
   /** Bytes above 127 occur in the body, whatever BODY= said. */
   readonly eightBit: boolean;
   readonly smtpUtf8: boolean;

@@ -1,8 +1,7 @@
 /** DATA and BDAT: the message itself, to the hook when it is whole and clean. Refusals are replies. */
-import { isAscii } from "node:buffer";
 import { hasOnlyCrlf } from "#mta-pod/smtp/crlf.ts";
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
-import { consumableBytes } from "../body-reader.ts";
+import { consumableBytes, type Content } from "../body-reader.ts";
 import type { SessionState, Transaction } from "../session-state.ts";
 import { outOfSequence } from "./envelope.ts";
 
@@ -92,10 +91,10 @@ function refuseContent(content: Buffer): Reply | null {
 }
 
 /** A file that BDAT sent need not end a line; a message must, or its next hop ends it inside. */
-function endingInCrlf(content: Buffer): Buffer {
-  return content.length === 0 || content[content.length - 1] === 10
-    ? content
-    : Buffer.concat([content, crlf]);
+function endingInCrlf(content: Content): Content {
+  const { bytes } = content;
+  if (bytes.length === 0 || bytes[bytes.length - 1] === 10) return content;
+  return { bytes: Buffer.concat([bytes, crlf]), room: 0 };
 }
 
 /** The message is there whole. */
@@ -103,12 +102,12 @@ export function endBody(state: SessionState, transaction: Transaction): void {
   state.phase = "command";
   state.lastActive = state.context.now;
   const content = transaction.body.dropped === null ? transaction.body.take() : null;
-  const refusal = content === null ? refuseBytes(transaction) : refuseContent(content);
+  const refusal = content === null ? refuseBytes(transaction) : refuseContent(content.bytes);
   if (refusal !== null || content === null) {
     state.dropTransaction();
     state.idleCommands = 0;
     if (refusal !== null) state.say(refusal);
     return;
   }
-  state.deliver(transaction, endingInCrlf(content), !isAscii(content));
+  state.deliver(transaction, endingInCrlf(content));
 }
