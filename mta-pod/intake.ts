@@ -45,9 +45,16 @@ export interface IntakeOptions {
   stored(at: StoredAt, envelope: Envelope, body: Buffer): void;
 }
 
+interface Put {
+  /** The Nats-Msg-Id, default the message's id. */
+  readonly messageId?: string;
+  /** Not held for others to share a write with. Default false. */
+  readonly isUrgent?: boolean;
+}
+
 export interface Intake {
-  /** Calls `done` once. `messageId` is the Nats-Msg-Id, default the message's id. */
-  put(message: Message, done: (stored: Stored) => void, messageId?: string): void;
+  /** Calls `done` once. */
+  put(message: Message, done: (stored: Stored) => void, how?: Put): void;
   /** Groups without storing: for the owner of a parent. Never rejects. */
   group(to: readonly string[]): Promise<Group[]>;
 }
@@ -63,7 +70,7 @@ export function createIntake(options: IntakeOptions): Intake {
   const store = (
     message: Message,
     groups: readonly Group[],
-    messageId: string,
+    { messageId = message.id, isUrgent }: Put,
     done: (s: Stored) => void,
   ) => {
     const [only] = groups;
@@ -75,7 +82,7 @@ export function createIntake(options: IntakeOptions): Intake {
     const by = message.from === "" ? "pod" : "intake";
     const publish = (): void =>
       options.publisher.store(
-        { shard, envelope, body, messageId, by, isForeign: !options.owns(shard) },
+        { shard, envelope, body, messageId, by, isForeign: !options.owns(shard), isUrgent },
         (stored) => {
           if (stored.kind === "stored" && !stored.duplicate) {
             const { seq, subject, bodyChunks } = stored;
@@ -89,10 +96,10 @@ export function createIntake(options: IntakeOptions): Intake {
   };
   return {
     group,
-    put(message, done, messageId = message.id) {
+    put(message, done, how = {}) {
       const known = groupsFromCache(router, message.to);
-      if (known !== undefined) return store(message, known, messageId, done);
-      void group(message.to).then((groups) => store(message, groups, messageId, done));
+      if (known !== undefined) return store(message, known, how, done);
+      void group(message.to).then((groups) => store(message, groups, how, done));
       return undefined;
     },
   };

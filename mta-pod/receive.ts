@@ -10,7 +10,7 @@ import { type Pod, record } from "./pod.ts";
 import { fromAddresses, type HeaderField, headerFields, isWholeHeader } from "./smtp/header.ts";
 import type { Inbound, InboundHooks, Login, SessionFacts } from "./smtp/inbound.ts";
 import { type Reply, reply } from "./smtp/reply.ts";
-import { dateField, messageIdField, receivedField } from "./smtp/trace.ts";
+import { dateField, messageIdField, receivedField, rewritten } from "./smtp/trace.ts";
 import type { Stored } from "./spool/publisher.ts";
 import type { Quotas, Taken } from "./spool/quota.ts";
 import { createOwnLimits } from "./telemetry/own-limits.ts";
@@ -112,13 +112,17 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       expiresAt: verdict.expiresAt,
       sendAt: verdict.sendAt,
     };
-    deps.intake.put(message, (result) => {
-      if (result.kind === "stored") {
-        ownLimits.accepted(message.tenant);
-        accepted(pod, message, session);
-      } else giveBack();
-      answer(replyTo(result, id));
-    });
+    deps.intake.put(
+      message,
+      (result) => {
+        if (result.kind === "stored") {
+          ownLimits.accepted(message.tenant);
+          accepted(pod, message, session);
+        } else giveBack();
+        answer(replyTo(result, id));
+      },
+      { isUrgent: inbound.isLast },
+    );
     return undefined;
   };
 
@@ -230,19 +234,5 @@ function stored(
   let added = receivedField({ helo, remoteAddress, hostname, protocol, id, time: now });
   if (!fields.some(({ name }) => name === "message-id")) added += messageIdField(id, hostname);
   if (!fields.some(({ name }) => name === "date")) added += dateField(now);
-  const { body, room = 0 } = inbound;
-  if (added.length <= room && !fields.some(({ name }) => ownFields.has(name))) {
-    const whole = Buffer.from(body.buffer, body.byteOffset - added.length, added.length + body.length);
-    whole.write(added, 0, "latin1");
-    return whole;
-  }
-  const pieces: Buffer[] = [Buffer.from(added, "latin1")];
-  let kept = 0;
-  for (const { name, start, end } of fields) {
-    if (!ownFields.has(name)) continue;
-    pieces.push(body.subarray(kept, start));
-    kept = end;
-  }
-  pieces.push(body.subarray(kept));
-  return Buffer.concat(pieces);
+  return rewritten(inbound, { added, fields, dropped: ownFields });
 }

@@ -116,7 +116,7 @@ export function createSettlement({ pod, intake, recent, owns, fenced }: Settleme
           setTimeout(attempt, rewriteMs);
           return undefined;
         },
-        `dsn:${envelope.id}:${hashToken(envelope.to[decision.notify[0] ?? 0] ?? "")}`,
+        { messageId: `dsn:${envelope.id}:${hashToken(envelope.to[decision.notify[0] ?? 0] ?? "")}` },
       );
     attempt();
     return undefined;

@@ -159,7 +159,9 @@ async function submit(message: Composed, session: SessionFacts, hooks: InboundHo
     if (no !== null) throw problemOf(reply(no.code, no.enhanced, `recipient ${next}: ${no.text}`));
     accepted.push(next);
   }
-  const inbound = { from, to: accepted, body, eightBit: !isAscii(body), smtpUtf8, session };
+  const eightBit = !isAscii(body);
+  // Its way in takes longer than waiting for others would save.
+  const inbound = { from, to: accepted, body, isLast: true, eightBit, smtpUtf8, session };
   const answer = await new Promise<Reply>((resolve) => hooks.message(inbound, resolve));
   if (answer.code >= 300) throw problemOf(answer);
   return answer;

@@ -1,9 +1,13 @@
-/** How many message bytes all sessions hold together, and who waits for room. Pure bookkeeping; never throws. */
+/**
+ * What sessions share: how many message bytes they hold together, who waits for room, and whether any of them could hand
+ * over a message now. Pure bookkeeping; never throws.
+ */
 
 export class BufferBudget {
   readonly #maxBytes: number;
   #held = 0;
   #unanswered = 0;
+  #sessions = 0;
   readonly #waiting = new Set<() => void>();
 
   constructor(maxBytes: number) {
@@ -29,6 +33,19 @@ export class BufferBudget {
    */
   willShrink(): boolean {
     return this.#unanswered > 0;
+  }
+
+  sessionOpened(): void {
+    this.#sessions++;
+  }
+
+  sessionClosed(): void {
+    this.#sessions--;
+  }
+
+  /** Each session waits for the answer to its message: until one comes, none can hand over another. */
+  isEveryoneWaiting(): boolean {
+    return this.#unanswered >= this.#sessions;
   }
 
   hold(bytes: number): void {

@@ -132,11 +132,13 @@ class SmtpListener implements Listener {
     };
     const onClosed = (): void => {
       this.#connections.delete(connection);
+      this.#context.budget.sessionClosed();
       this.#leave(address);
     };
     const shared = { context: this.#context, tls: this.#tls };
     const connection = new Connection({ socket, peer, onClosed }, shared);
     this.#connections.add(connection);
+    this.#context.budget.sessionOpened();
   }
 
   #leave(address: string): void {

@@ -210,6 +210,7 @@ export class SessionState {
       to,
       body,
       room,
+      isLast: budget.isEveryoneWaiting(),
       eightBit: !isAscii(body),
       smtpUtf8,
       session: this.facts,

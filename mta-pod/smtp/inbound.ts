@@ -32,6 +32,8 @@ export interface Inbound {
   readonly body: Buffer;
   /** So many bytes in front of the body, in the same memory, may be overwritten by whoever stores it; default 0. */
   readonly room?: number;
+  /** Everybody else who is connected waits for an answer as well: to hold it for others to share a write with is in vain. */
+  readonly isLast: boolean;
   /** Bytes above 127 occur in the body, whatever BODY= said. */
   readonly eightBit: boolean;
   readonly smtpUtf8: boolean;

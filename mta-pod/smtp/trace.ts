@@ -1,4 +1,6 @@
 /** The header fields that intake puts in front of a message: trace (RFC 5321 4.4) and what RFC 6409 8 lets a submission server add. Pure. */
+import type { HeaderField } from "./header.ts";
+import type { Inbound } from "./inbound.ts";
 import { mailDate } from "./mail-date.ts";
 
 export interface TraceFacts {
@@ -32,4 +34,33 @@ export function messageIdField(id: string, hostname: string): string {
 
 export function dateField(time: number): string {
   return `Date: ${mailDate(time)}\r\n`;
+}
+
+interface Rewriting {
+  /** Whole lines of ASCII, for the top. */
+  readonly added: string;
+  readonly fields: readonly HeaderField[];
+  /** Names in lower case. */
+  readonly dropped: ReadonlySet<string>;
+}
+
+/** The message with lines on top and without some fields: in its own memory when there is room in front and nothing is dropped. */
+export function rewritten(
+  { body, room = 0 }: Pick<Inbound, "body" | "room">,
+  { added, fields, dropped }: Rewriting,
+): Buffer {
+  if (added.length <= room && !fields.some(({ name }) => dropped.has(name))) {
+    const whole = Buffer.from(body.buffer, body.byteOffset - added.length, added.length + body.length);
+    whole.write(added, 0, "latin1");
+    return whole;
+  }
+  const pieces: Buffer[] = [Buffer.from(added, "latin1")];
+  let kept = 0;
+  for (const { name, start, end } of fields) {
+    if (!dropped.has(name)) continue;
+    pieces.push(body.subarray(kept, start));
+    kept = end;
+  }
+  pieces.push(body.subarray(kept));
+  return Buffer.concat(pieces);
 }

@@ -15,6 +15,8 @@ interface Outgoing {
   readonly payload: Uint8Array | string;
   /** Where others hear the acknowledgement too. */
   readonly replyRoot?: string | undefined;
+  /** Not held for others to share a write with. */
+  readonly isUrgent?: boolean | undefined;
   /** From the first send; repeats stop then and the answer is "unavailable". */
   readonly giveUpMs: number;
 }
@@ -92,8 +94,8 @@ export function createOutbox(spool: Spool): Outbox {
       ? headerBlock(outgoing.headers)
       : (sending.repeat ??= headerBlock([...outgoing.headers, [retryHeader, "1"]]));
     const timeoutMs = Math.min(isFirst ? firstAnswerMs : laterAnswerMs, Math.max(1, deadline - now()));
-    const { subject, payload, replyRoot } = outgoing;
-    spool.request({ subject, payload, headers: block, timeoutMs, replyRoot }, (answer) =>
+    const { subject, payload, replyRoot, isUrgent } = outgoing;
+    spool.request({ subject, payload, headers: block, timeoutMs, replyRoot, isUrgent }, (answer) =>
       heed(sending, answer),
     );
   };

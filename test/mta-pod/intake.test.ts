@@ -70,7 +70,9 @@ function world({ isCached = true, answer }: { isCached?: boolean; answer?: Parti
   const enter = (_shard: number, next: () => void): void => next();
   const intake = createIntake({ router, publisher, shards, owns, enter, stored });
   const put = (changes: Partial<Message> = {}, messageId?: string): Promise<Stored> =>
-    new Promise((resolve) => intake.put({ ...message, ...changes }, resolve, messageId));
+    new Promise((resolve) =>
+      intake.put({ ...message, ...changes }, resolve, messageId === undefined ? {} : { messageId }),
+    );
   return { intake, put, puts, told, asked };
 }
 

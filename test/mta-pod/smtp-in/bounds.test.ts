@@ -295,3 +295,32 @@ test("a body in many small pieces comes out as it went in", async () => {
   const body = server.hooks.messages[0]?.body.toString() ?? "";
   assert.equal(body, `x: y\r\n\r\n${lines.replace(/^\.\./gm, ".")}`);
 });
+
+test("tells who hands over the last message that can come before somebody is answered", async () => {
+  const { hooks, held } = holdingHooks();
+  await using server = await running({ hooks });
+  await using first = await RawClient.open(server.listener.port);
+  await using second = await RawClient.open(server.listener.port);
+  for (const client of [first, second]) {
+    client.send(`HELO app\r\n${envelope}DATA\r\n`);
+    await client.replies(5);
+  }
+  first.send("x: y\r\n.\r\n");
+  await until(() => held.length === 1);
+  second.send("x: y\r\n.\r\n");
+  await until(() => held.length === 2);
+  held[0]?.answer(accepted("queued as 1"));
+  await first.reply();
+  first.send(`${envelope}DATA\r\nx: y\r\n.\r\n`);
+  await until(() => held.length === 3);
+  held[1]?.answer(accepted("queued as 2"));
+  await second.reply();
+  await using third = await RawClient.open(server.listener.port);
+  await third.reply();
+  second.send(`${envelope}DATA\r\nx: y\r\n.\r\n`);
+  await until(() => held.length === 4);
+  assert.deepEqual(
+    held.map(({ inbound }) => inbound.isLast),
+    [false, true, true, false],
+  );
+});
