@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { createTransport } from "nodemailer";
+import { mailboat } from "#test/kit/command-line.ts";
 import { until } from "#test/kit/until.ts";
 import { processesIn } from "./cluster/cgroup.ts";
 import type { Cluster } from "./cluster/cluster.ts";
@@ -39,6 +40,7 @@ clusterTest(
     try {
       await t.test("the examples are taken as they are", () => examples(cluster));
       await t.test("mail of a real client comes to the Service and is delivered", () => realClient(scene));
+      await t.test("the commands find the pool by the kubeconfig alone", () => commands(cluster));
       await t.test("1 → 4 → 1 pods under load: none lost, none doubled", (t) => scale(t, cluster, scene));
       await t.test("a tenant that is deleted with mail in the queue is drained, then gone", (t) =>
         drain(t, cluster, scene),
@@ -104,6 +106,24 @@ async function realClient({ smtp, certificate, arrivals }: MailScene): Promise<v
   await until("it to arrive", async () => (await arrivals()).get("real-client") === 1, 30_000);
   const wrong = { ...transport.options, auth: { user: "acme", pass: "wrong" } };
   await assert.rejects(createTransport(wrong).sendMail(mail), /535/);
+}
+
+async function commands(cluster: Cluster): Promise<void> {
+  const run = async (...args: string[]): Promise<string> => {
+    const { code, out, err } = await mailboat(...args, "--kubeconfig", cluster.kubeconfig, "-n", namespace);
+    assert.equal(code, 0, `mailboat ${args.join(" ")}: ${err}`);
+    return out;
+  };
+  const [sent] = (await run("send", "--to", "you@site1.test", "--json")).split("\n");
+  const { id } = JSON.parse(sent ?? "") as { id: string };
+  await until("it to be delivered", async () => (await run("why", id)).includes("delivered"), 30_000);
+  await run("queue", "suspend", "--tenant", "acme");
+  const [held] = (await run("send", "--to", "you@site1.test", "--json")).split("\n");
+  const { id: heldId } = JSON.parse(held ?? "") as { id: string };
+  await until("it to be listed", async () => (await run("queue", "ls")).includes(heldId), 30_000);
+  assert.match(await run("top", "--once"), /acme/);
+  await run("queue", "resume", "--tenant", "acme");
+  await until("it to leave", async () => (await run("why", heldId)).includes("delivered"), 30_000);
 }
 
 async function scale(t: TestContext, cluster: Cluster, scene: MailScene): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * Reads what a stream holds on some subjects, once, from its first message to the last that its leader has at the start. Never
+ * Reads what a stream holds on some subjects, once, from one sequence to the last message that its leader has at the start. Never
  * throws; waits for a server that is away.
  */
 import type { Msg } from "@nats-io/transport-node";
@@ -11,6 +11,8 @@ export interface Reading {
   readonly spool: Spool;
   readonly stream: string;
   readonly filter: string;
+  /** The first sequence. */
+  readonly from: number;
   readonly headersOnly: boolean;
   /** Ends the reading early; must not have aborted yet. */
   readonly signal: AbortSignal;
@@ -25,7 +27,7 @@ const retryMs = 200;
 /** Resolves when `take` has had enough, nothing is left, or `signal` aborts. */
 export async function readToEnd(reading: Reading): Promise<void> {
   const target = await targetOf(reading);
-  if (target === 0 || reading.signal.aborted) return undefined;
+  if (target < reading.from || reading.signal.aborted) return undefined;
   return readUntil(reading, target);
 }
 
@@ -40,7 +42,7 @@ async function targetOf({ spool, stream, filter, signal }: Reading): Promise<num
 }
 
 function readUntil(reading: Reading, target: number): Promise<void> {
-  const { spool, stream, filter, headersOnly, signal } = reading;
+  const { spool, stream, filter, from, headersOnly, signal } = reading;
   return new Promise((resolve) => {
     const end = (): void => {
       feed.close();
@@ -52,7 +54,7 @@ function readUntil(reading: Reading, target: number): Promise<void> {
       spool,
       stream,
       filter,
-      start: { kind: "sequence", seq: 1, target },
+      start: { kind: "sequence", seq: from, target },
       headersOnly,
       handlers: {
         onMessage: (seq, message) => {

@@ -1,6 +1,6 @@
 /**
- * Feeds a shard's index: at take-over the state records, then the entries from old to new while new arrivals are given
- * at once, and from then on every entry that is stored. Each entry is given once. It never throws; a server that is away
+ * Feeds a shard's index: at take-over the state records, then the last entries and behind them the others from old to new, while
+ * new arrivals are given at once, and from then on every entry that is stored. Each entry is given once. It never throws; a server that is away
  * is waited for. When the stream turns out to be another than the one that was indexed, it says so and starts again.
  */
 import type { Msg } from "@nats-io/transport-node";
@@ -46,6 +46,8 @@ export interface ReaderOptions {
   readonly handlers: ReaderHandlers;
   /** Default 1 minute. */
   readonly checkEveryMs?: number;
+  /** So many sequences at the stream's end are given first. Default 10,000. */
+  readonly freshSequences?: number | undefined;
 }
 
 export interface ShardReader {
@@ -61,6 +63,8 @@ export interface ShardReader {
 
 const retryMs = 200;
 const defaultCheckMs = 60_000;
+/** Of a queue of a million those are read within a tenth of a second: mail of who has little queued is among them. */
+const defaultFreshSequences = 10_000;
 /** Orphans removed at a time. */
 const removing = 32;
 
@@ -187,7 +191,8 @@ class Reader implements ShardReader {
   #readStates(run: Run): Promise<Map<number, number>> {
     const { handlers, shard } = this.#options;
     const waiting = new Map<number, number>();
-    return this.#readToEnd(run, this.#spool.names.stateFilter(shard), (seq, message) => {
+    const filter = this.#spool.names.stateFilter(shard);
+    return this.#readToEnd(run, { filter, from: 1 }, (seq, message) => {
       const entrySeq = Number(message.subject.slice(message.subject.lastIndexOf(".") + 1));
       const record = decodeState(message.string());
       if (record.ok) handlers.onState(entrySeq, seq, record.value);
@@ -203,24 +208,34 @@ class Reader implements ShardReader {
     }).then(() => waiting);
   }
 
-  /** Gives the entries up to the boundary; takes the state of each from `waiting`. Resolves to their number. */
+  /** Gives the entries up to the boundary, the last ones first; takes the state of each from `waiting`. Resolves to their number. */
   async #scan(run: Run, waiting: Map<number, number>): Promise<number> {
+    const filter = this.#spool.names.entryFilter(this.#options.shard);
+    const freshFrom = Math.max(1, run.boundary + 1 - (this.#options.freshSequences ?? defaultFreshSequences));
     let count = 0;
-    await this.#readToEnd(run, this.#spool.names.entryFilter(this.#options.shard), (seq, message) => {
-      if (seq > run.boundary) return false;
-      waiting.delete(seq);
-      count++;
-      this.#give(seq, message);
-      return true;
-    });
+    const give = (from: number, to: number): Promise<void> =>
+      this.#readToEnd(run, { filter, from }, (seq, message) => {
+        if (seq > to) return false;
+        waiting.delete(seq);
+        count++;
+        this.#give(seq, message);
+        return true;
+      });
+    await give(freshFrom, run.boundary);
+    if (freshFrom > 1 && this.#run === run) await give(1, freshFrom - 1);
     return count;
   }
 
-  #readToEnd(run: Run, filter: string, take: (seq: number, message: Msg) => boolean): Promise<void> {
+  #readToEnd(
+    run: Run,
+    { filter, from }: { readonly filter: string; readonly from: number },
+    take: (seq: number, message: Msg) => boolean,
+  ): Promise<void> {
     return readToEnd({
       spool: this.#spool,
       stream: this.#stream,
       filter,
+      from,
       headersOnly: filter === this.#spool.names.entryFilter(this.#options.shard),
       signal: run.ended.signal,
       take,

@@ -71,13 +71,17 @@ class Index {
   reader: ShardReader | undefined;
   size = (): number => this.entries.size;
 
-  open(spool: Spool, options: { leaseSeq?: number; checkEveryMs?: number } = {}): this {
-    const { leaseSeq = 0, checkEveryMs = 60_000 } = options;
+  open(
+    spool: Spool,
+    options: { leaseSeq?: number; checkEveryMs?: number; freshSequences?: number } = {},
+  ): this {
+    const { leaseSeq = 0, checkEveryMs = 60_000, freshSequences } = options;
     this.reader = openShard({
       spool,
       shard: 0,
       leaseSeq,
       checkEveryMs,
+      freshSequences,
       handlers: {
         onState: (seq, stateSeq) => {
           this.states.set(seq, stateSeq);
@@ -142,6 +146,28 @@ describe("openShard()", () => {
     const late = await publishEntry(spool, "late", [[retryHeader, "1"]]);
     await eventually("the new arrival", () => index.entries.get(late) === "late");
     assert.deepEqual(index.retries, [late]);
+    index.close();
+  });
+
+  test("gives the last ones before a long queue, and each once", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/fresh", shards: 1 });
+    const seqs = (await publishMany(spool, "a", 20)).sort((a, b) => a - b);
+    await deleteMessage(spool, spool.names.shardStream(0), seqs[2] ?? 0);
+    const state = await publishState(spool, seqs[1] ?? 0);
+    const index = new Index().open(spool, { freshSequences: state - (seqs[14] ?? 0) });
+    await eventually("the index", () => index.indexed !== undefined);
+    assert.deepEqual(
+      [...index.entries.keys()],
+      [...seqs.slice(15), ...seqs.slice(0, 2), ...seqs.slice(3, 15)],
+    );
+    assert.deepEqual([index.indexed, index.twice], [19, 0]);
+    // The state of an early entry is no orphan.
+    assert.equal(index.states.get(seqs[1] ?? 0), state);
+    const read = await callApi(spool, {
+      subject: `STREAM.MSG.GET.${spool.names.shardStream(0)}`,
+      body: { seq: state },
+    });
+    assert.equal(read.kind, "ok");
     index.close();
   });
 
