@@ -15,7 +15,7 @@ import type { Peers } from "./spool/peers.ts";
 export type ActionName = "retry" | "bounce" | "discard";
 
 export interface Progress {
-  /** Entries looked at, of those that were queued when it began. */
+  /** Entries looked at, of those that were queued when it began, or when its pod had read its shards. */
   readonly looked: number;
   readonly total: number;
   readonly affected: number;
@@ -36,6 +36,8 @@ export interface ActsDeps {
   readonly deliver: Deliver;
   readonly parked: ParkedActs;
   readonly purging: Purging;
+  /** All shards of this pod are read: what is stored in them is known. */
+  isIndexed(): boolean;
 }
 
 export type Acts = ReturnType<typeof createActs>;
@@ -46,6 +48,9 @@ const answerMs = 3000;
 /** Whoever asked over HTTP is answered within this and `askMs`. */
 const waitMs = 8000;
 const pollMs = 250;
+/** Shards that are just taken over are waited for so long, then acted on as far as they are known. */
+const indexMs = 60_000;
+const indexPollMs = 50;
 /** Entries worked on at a time: loads, reports and deletions share the spool with the mail. */
 const atATime = 64;
 /** Looked at before others get their turn. */
@@ -61,7 +66,7 @@ interface Job {
   ended: Promise<void>;
 }
 
-export function createActs({ pod, peers, deliver, parked, purging }: ActsDeps) {
+export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: ActsDeps) {
   const { scheduler, clock } = pod;
   const jobs = new Map<string, Job>();
 
@@ -98,6 +103,9 @@ export function createActs({ pod, peers, deliver, parked, purging }: ActsDeps) {
   };
 
   const work = async (job: Job, action: ActionName, query: QueueQuery): Promise<void> => {
+    const until = clock.monotonic() + indexMs;
+    while (!isIndexed() && clock.monotonic() < until)
+      await new Promise((resolve) => setTimeout(resolve, indexPollMs));
     const selector = selectorOf(pod, query);
     let handles = scheduler.handles(selector);
     const aside = parked.list(query);

@@ -175,7 +175,8 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   pod.ownership.setHeartbeatPayload(facts.payload);
   const parked = createParkedActs({ pod, poison, deliver: () => deliver, leaseSeqOf });
   const purging = createPurging({ pod, hot, purges: createPurges(spool, bundles) });
-  const acts = createActs({ pod, peers, deliver, parked, purging });
+  const isIndexed = (): boolean => shards.isIndexed();
+  const acts = createActs({ pod, peers, deliver, parked, purging, isIndexed });
   const suspending = createSuspending({ pod, spool, peers, pump: () => deliver.pump() });
   const explain = createExplain({
     pod,

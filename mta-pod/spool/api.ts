@@ -21,15 +21,25 @@ export const apiCodes = {
 
 const defaultTimeoutMs = 5_000;
 
+interface ApiCall {
+  /** Behind `$JS.API.`. */
+  readonly subject: string;
+  readonly body?: object;
+  readonly timeoutMs?: number;
+  /** Not held for others to share a write with. Default true. */
+  readonly isUrgent?: boolean;
+}
+
 /** @example await callApi(spool, { subject: "STREAM.INFO.MB_x_0" }) */
 export async function callApi(
   spool: Spool,
-  { subject, body, timeoutMs }: { subject: string; body?: object; timeoutMs?: number },
+  { subject, body, timeoutMs, isUrgent = true }: ApiCall,
 ): Promise<ApiResult> {
   const answer = await spool.ask({
     subject: `$JS.API.${subject}`,
     payload: body === undefined ? "" : JSON.stringify(body),
     timeoutMs: timeoutMs ?? defaultTimeoutMs,
+    isUrgent,
   });
   if (answer.kind === "none") return { kind: "unanswered", text: answer.reason };
   return parseApi(answer.message.data);

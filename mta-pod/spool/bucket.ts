@@ -82,6 +82,7 @@ export async function writeIf(spool: Spool, write: Write): Promise<Written> {
     payload,
     headers: headerBlock([["Nats-Expected-Last-Subject-Sequence", String(expected)], ...headers]),
     timeoutMs,
+    isUrgent: true,
   });
   if (answer.kind === "none") return { kind: "failed", text: answer.reason };
   return asWritten(parseApi(answer.message.data));

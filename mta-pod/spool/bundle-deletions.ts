@@ -82,6 +82,7 @@ export function createBundleDeletions(
     const result = await callApi(spool, {
       subject: `STREAM.PURGE.${stream}`,
       body: { filter: subject, seq: below },
+      isUrgent: false,
     });
     // Whether it was done is unknown: each of them is looked at before it is deleted.
     if (result.kind !== "ok") return leaving.forEach((one) => alone(one, true));
