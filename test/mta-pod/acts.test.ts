@@ -58,5 +58,5 @@ test("an act waits for shards that are being indexed: what is stored is meant, n
   assert.deepEqual(bounced, []);
   index();
   const { affected, total, isDone } = await acting;
-  assert.deepEqual([bounced.sort(), affected, total, isDone], [[1, 2, 3, 4], 4, 4, true]);
+  assert.deepEqual([bounced.toSorted((a, b) => a - b), affected, total, isDone], [[1, 2, 3, 4], 4, 4, true]);
 });
