@@ -2,10 +2,8 @@
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Issue } from "#crds/values/issue.ts";
-import { documentsOf } from "./documents.ts";
-import type { SourceDocument } from "./documents.ts";
-import { gatherResources } from "./resources.ts";
-import type { Gathered } from "./resources.ts";
+import { type Documents, documentsOf, type SourceDocument } from "./documents.ts";
+import { createGatherer, type Gathered } from "./resources.ts";
 
 const maxFileBytes = 16 * 1024 * 1024;
 const maxTotalBytes = 256 * 1024 * 1024;
@@ -19,8 +17,40 @@ interface Found {
   readonly issues: Issue[];
 }
 
-/** Reads every path: a file whatever its name, a folder with everything below it that is .yaml, .yml or .json and not hidden. */
+export type ReadResources = (paths: readonly string[]) => Gathered;
+
+/**
+ * Reads every path: a file whatever its name, a folder with everything below it that is .yaml, .yml or .json and not hidden. Whoever
+ * reads again after an edit keeps the reader: what stands in files that stayed the same is the same resources again.
+ */
+export function createResourceReader(): ReadResources {
+  const gather = createGatherer();
+  let known: ReadonlyMap<string, KnownFile> = new Map();
+  return (paths) => {
+    const read = new Map<string, KnownFile>();
+    const gathered = readWith(paths, (file, text) => {
+      const before = known.get(file);
+      const documents = before?.text === text ? before.documents : documentsOf(file, text);
+      read.set(file, { text, documents });
+      return documents;
+    });
+    known = read;
+    const { snapshot, issues } = gather(gathered.documents);
+    return { snapshot, issues: [...gathered.issues, ...issues] };
+  };
+}
+
+/** Once, as `createResourceReader()` does. */
 export function readResources(paths: readonly string[]): Gathered {
+  return createResourceReader()(paths);
+}
+
+interface KnownFile {
+  readonly text: string;
+  readonly documents: Documents;
+}
+
+function readWith(paths: readonly string[], parse: (file: string, text: string) => Documents): Documents {
   const found: Found = { files: [], issues: [] };
   for (const path of paths) find(path, 0, found);
   const documents: SourceDocument[] = [];
@@ -37,12 +67,11 @@ export function readResources(paths: readonly string[]): Gathered {
       issues.push(fileIssue(file, `at most ${maxTotalBytes} bytes in all files`, "more"));
       break;
     }
-    const parsed = documentsOf(file, text.text);
-    documents.push(...parsed.documents);
+    const parsed = parse(file, text.text);
+    for (const document of parsed.documents) documents.push(document);
     issues.push(...parsed.issues);
   }
-  const gathered = gatherResources(documents);
-  return { snapshot: gathered.snapshot, issues: [...issues, ...gathered.issues] };
+  return { documents, issues };
 }
 
 function find(path: string, depth: number, found: Found): void {

@@ -19,6 +19,7 @@ export interface Gathered {
 const expectedKind = `SendingPool, TrafficShape or Tenant of ${apiVersion}, or Secret of v1`;
 
 interface Gathering {
+  readonly once: Once;
   readonly pools: Map<string, Resource<SendingPoolSpec>>;
   readonly shapes: Map<string, Resource<TrafficShapeSpec>>;
   readonly tenants: Map<string, Resource<TenantSpec>>;
@@ -26,8 +27,36 @@ interface Gathering {
   readonly issues: Issue[];
 }
 
+/** Once, as `createGatherer()` does. */
 export function gatherResources(documents: readonly SourceDocument[]): Gathered {
+  return createGatherer()(documents);
+}
+
+/** A document that was given before, itself, gives the same resource again: the compiler knows it by that. */
+export function createGatherer(): (documents: readonly SourceDocument[]) => Gathered {
+  const once = createOnce();
+  return (documents) => gatherWith(documents, once);
+}
+
+/** Answers what was read of a value before, as long as it has the same source. */
+type Once = <Read>(value: unknown, source: string, read: () => Read) => Read;
+
+function createOnce(): Once {
+  const known = new WeakMap<object, { readonly source: string; readonly read: unknown }>();
+  return <Read>(value: unknown, source: string, read: () => Read): Read => {
+    if (typeof value !== "object" || value === null) return read();
+    const before = known.get(value);
+    // A value is read by its kind, which stands in it: always as the same type.
+    if (before?.source === source) return before.read as Read;
+    const made = read();
+    known.set(value, { source, read: made });
+    return made;
+  };
+}
+
+function gatherWith(documents: readonly SourceDocument[], once: Once): Gathered {
   const gathering: Gathering = {
+    once,
     pools: new Map(),
     shapes: new Map(),
     tenants: new Map(),
@@ -51,18 +80,39 @@ function gatherDocument({ source, value }: SourceDocument, to: Gathering): void 
     return;
   }
   const named = `${source}${nameOf(value)}`;
+  const { once } = to;
   switch (field(value, "kind")) {
     case "SendingPool":
-      keep(named, resource(parseBy(sendingPoolSchema, value), named), to.pools, to.issues);
+      keep(
+        named,
+        once(value, named, () => resource(parseBy(sendingPoolSchema, value), named)),
+        to.pools,
+        to.issues,
+      );
       break;
     case "TrafficShape":
-      keep(named, resource(parseBy(trafficShapeSchema, value), named), to.shapes, to.issues);
+      keep(
+        named,
+        once(value, named, () => resource(parseBy(trafficShapeSchema, value), named)),
+        to.shapes,
+        to.issues,
+      );
       break;
     case "Tenant":
-      keep(named, resource(parseBy(tenantSchema, value), named), to.tenants, to.issues);
+      keep(
+        named,
+        once(value, named, () => resource(parseBy(tenantSchema, value), named)),
+        to.tenants,
+        to.issues,
+      );
       break;
     case "Secret":
-      keep(named, parseSecret(value, named), to.secrets, to.issues);
+      keep(
+        named,
+        once(value, named, () => parseSecret(value, named)),
+        to.secrets,
+        to.issues,
+      );
       break;
     default:
       to.issues.push({

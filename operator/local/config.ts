@@ -4,6 +4,7 @@ import { formatIssue } from "#crds/values/issue.ts";
 import type { CompiledPool } from "#operator/compile/compile.ts";
 import type { LocalNats } from "./nats-process.ts";
 import type { LocalOptions } from "./options.ts";
+import { createResourceReader } from "#operator/gather/folder.ts";
 import { readFormer, writeTenants } from "./draining.ts";
 import { type Before, loadResources, type LocalResources } from "./resources.ts";
 import { readOrCreate, type StateDir, writeAtomic } from "./state-dir.ts";
@@ -26,12 +27,13 @@ export async function createConfig(files: readonly string[], context: ConfigCont
   const generationFile = state.file("generation");
   let generation = Number(await readOrCreate(generationFile, () => "0")) || 0;
   const former: Before = await readFormer(state);
+  const read = createResourceReader();
   let current: LocalResources | undefined;
 
   const load = (): LocalResources => {
     const settings = { nats: nats.url, singleServer: nats.singleServer, pods: options.pods };
     const numbered = { ...settings, generation: generation + 1, now: Date.now() };
-    const loaded = loadResources(files, numbered, current ?? former);
+    const loaded = loadResources(read(files), numbered, current ?? former);
     for (const issue of [...loaded.unreadable, ...loaded.refused]) options.complain(formatIssue(issue));
     return loaded;
   };

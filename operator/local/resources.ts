@@ -1,9 +1,10 @@
-/** The resources local mode runs: read from files, fitted to one machine, compiled. Never throws: what is wrong is an issue. */
+/** The resources local mode runs: what was read from files, fitted to one machine, compiled. Pure; what is wrong is an issue. */
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
+import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import type { Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
 import type { Issue } from "#crds/values/issue.ts";
 import { compile, type CompiledPool } from "#operator/compile/compile.ts";
-import { readResources } from "#operator/gather/folder.ts";
+import type { Gathered } from "#operator/gather/resources.ts";
 import type { Login } from "./credentials.ts";
 import { type Draining, drainingAfter, drainingSource, withDraining } from "./draining.ts";
 
@@ -34,12 +35,7 @@ export interface LocalSettings {
 /** What is in force before the files are read. */
 export type Before = Pick<LocalResources, "snapshot" | "draining">;
 
-export function loadResources(
-  files: readonly string[],
-  settings: LocalSettings,
-  before: Before,
-): LocalResources {
-  const gathered = readResources(files);
+export function loadResources(gathered: Gathered, settings: LocalSettings, before: Before): LocalResources {
   const after = fitted(gathered.snapshot, settings);
   const draining = drainingAfter(before.draining, { before: before.snapshot, after, now: settings.now });
   const snapshot = withDraining(after, draining);
@@ -71,11 +67,10 @@ function fitted(snapshot: Snapshot, { nats, singleServer, pods }: LocalSettings)
 /** Every login that has a username and a password, with an address it may send from. */
 function loginsOf(snapshot: Snapshot): Login[] {
   const decoder = new TextDecoder();
+  const secrets = new Map(snapshot.secrets.map((secret) => [identityOf(secret.metadata), secret]));
   return snapshot.tenants.flatMap(({ metadata, spec }) =>
     (spec.credentials ?? []).flatMap(({ secretRef }) => {
-      const secret = snapshot.secrets.find(
-        (one) => one.metadata.namespace === metadata.namespace && one.metadata.name === secretRef.name,
-      );
+      const secret = secrets.get(identityOf({ namespace: metadata.namespace, name: secretRef.name }));
       const [username, password] = ["username", "password"].map((key) => secret?.data.get(key));
       if (username === undefined || password === undefined) return [];
       const [domain] = spec.domains;

@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -7,7 +15,7 @@ import fc from "fast-check";
 import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import { formatIssue } from "#crds/values/issue.ts";
 import { documentsOf } from "#operator/gather/documents.ts";
-import { readResources } from "#operator/gather/folder.ts";
+import { createResourceReader, readResources } from "#operator/gather/folder.ts";
 import { gatherResources } from "#operator/gather/resources.ts";
 
 function folder(): Disposable & { readonly path: string } {
@@ -65,6 +73,30 @@ test("readResources() says what cannot be read and goes on", () => {
   assert.match(texts, /large\.yaml: file: expected at most 16777216 bytes, got 20971520 bytes/);
   assert.match(texts, /dangling\.yaml: file: expected .* got ENOENT/);
   assert.match(texts, /missing: file: expected .* got ENOENT/);
+});
+
+test("a reader gives what stands in files that stayed the same as the same resources, and everything else anew", () => {
+  using at = folder();
+  const [first, second] = [join(at.path, "a.yaml"), join(at.path, "b.yaml")];
+  const bad = tenant("bad").replace("domains", "domain");
+  writeFileSync(first, `${tenant("alpha")}---\n${bad}`);
+  writeFileSync(second, tenant("zulu"));
+  const read = createResourceReader();
+  const before = read([at.path]);
+  writeFileSync(second, tenant("zulu").replace("zulu.example", "other.example"));
+  const after = read([at.path]);
+  assert.equal(after.snapshot.tenants[0], before.snapshot.tenants[0]);
+  assert.equal(after.snapshot.tenants[1]?.spec.domains[0]?.name, "other.example");
+  assert.deepEqual(after.issues, before.issues, "what is wrong is said again");
+  assert.equal(after.issues.length > 0, true);
+  renameSync(first, join(at.path, "c.yaml"));
+  const moved = read([at.path]);
+  assert.equal(moved.snapshot.tenants[0]?.source, `${join(at.path, "c.yaml")}[doc 1] Tenant mail/alpha`);
+  rmSync(second);
+  assert.deepEqual(
+    read([at.path]).snapshot.tenants.map(({ metadata }) => metadata.name),
+    ["alpha"],
+  );
 });
 
 const refusals: [string, string, RegExp][] = [
