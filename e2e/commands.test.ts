@@ -169,7 +169,7 @@ test("while mail waits, why and top name the limit that binds it, and queue ls s
   const top = await asked("top", "--once");
   assert.equal(top.code, 0);
   assert.match(top.out, /mail\/other +\d+ +0 +0 /);
-  assert.match(top.out, /127\.0\.0\.1:\d+ +\d+ +1 +\d+ +messageRate/);
+  assert.match(top.out, /127\.0\.0\.1:\d+ +\d+ +1 +\d+ +\d+\.\d +messageRate/);
   const { tenants } = JSON.parse((await asked("top", "--json")).out) as { tenants: { tenant: string }[] };
   assert.ok(tenants.some(({ tenant }) => tenant === "mail/other"));
 

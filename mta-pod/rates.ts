@@ -8,6 +8,8 @@ interface Rates {
   tenants(): readonly string[];
   of(tenant: string): { receivedPerSecond: number; deliveredPerSecond: number };
   ofSource(source: string): { attemptsPerSecond: number; deliveredPerSecond: number };
+  /** Transactions that its host took, as a site's message rate counts them. */
+  ofSite(site: string): { sentPerSecond: number };
   stop(): void;
 }
 
@@ -27,6 +29,7 @@ export function createRates(pod: Pod): Rates {
       add(`attempted by ${labels.source}`, value);
       if (labels.result === "delivered") add(`delivered by ${labels.source}`, value);
     }
+    for (const site of pod.scheduler.sites()) add(`sent to ${site}`, pod.scheduler.siteState(site).good);
     previous = latest;
     latest = sums;
   };
@@ -50,6 +53,7 @@ export function createRates(pod: Pod): Rates {
       attemptsPerSecond: perSecond(`attempted by ${source}`),
       deliveredPerSecond: perSecond(`delivered by ${source}`),
     }),
+    ofSite: (site) => ({ sentPerSecond: perSecond(`sent to ${site}`) }),
     stop: () => clearInterval(timer),
   };
 }

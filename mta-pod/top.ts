@@ -33,6 +33,8 @@ interface SiteRow {
   readonly window: number;
   readonly binding: string | null;
   readonly backoffUntil: number;
+  /** Absent from pods of a release before. */
+  readonly sentPerSecond?: number;
 }
 
 interface SourceRow {
@@ -58,7 +60,11 @@ export function createTop(pod: Pod, suspending: Pick<Suspending, "list">): { her
         ...rates.of(tenant),
       }));
       const known = [...pod.scheduler.sites()];
-      const sites = known.map((site) => ({ site, ...pod.scheduler.siteState(site) }));
+      const sites = known.map((site) => ({
+        site,
+        ...pod.scheduler.siteState(site),
+        ...rates.ofSite(site),
+      }));
       const sources = pod.config().manifest.egress.sources.map(({ name }) => ({
         source: name,
         ...openOf(pod, known, name),
@@ -142,7 +148,11 @@ function ownersOf(rows: readonly SiteRow[]): SiteRow {
   const [owner, ...former] = rows.toSorted((a, b) => b.queued - a.queued || b.open - a.open);
   if (owner === undefined)
     throw new RangeError("Cannot merge the rows of a site: expected one or more, got none");
-  return { ...owner, open: owner.open + sumOf(former.map(({ open }) => open)) };
+  return {
+    ...owner,
+    open: owner.open + sumOf(former.map(({ open }) => open)),
+    sentPerSecond: sumOf(rows.map(({ sentPerSecond = 0 }) => sentPerSecond)),
+  };
 }
 
 function sumOf(values: readonly number[]): number {

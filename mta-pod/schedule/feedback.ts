@@ -25,6 +25,7 @@ export function applyFeedback(flight: Flight, feedback: Feedback, { now, random 
   const { site, link, startedAt } = flight;
   switch (feedback) {
     case "good":
+      site.good++;
       site.lastGoodAt = now;
       site.backoff.reset();
       if (startedAt > link.pause.setAt) link.pause.reset();

@@ -12,6 +12,7 @@ export const unknownSite: SiteReport = {
   busy: 0,
   backoffUntil: 0,
   queued: 0,
+  good: 0,
   binding: "unresolved",
 };
 
@@ -35,7 +36,7 @@ export function reportSite(site: SiteState, sources: readonly SourceWeight[], no
     }
   const backoffUntil = Math.max(0, site.backoff.until);
   const binding = bindingOf(site, { sources, now, hasParked });
-  return { window, open, idle, busy, backoffUntil, queued, binding };
+  return { window, open, idle, busy, backoffUntil, queued, good: site.good, binding };
 }
 
 interface Circumstances {

@@ -22,7 +22,9 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
   readonly backoff = new Backoff(tuning.backoff);
   /** Set at least once. */
   isKnown = false;
-  /** When the last good transaction ended. */
+  /** Good transactions since the site is known. */
+  good = 0;
+  /** When the last one ended. */
   lastGoodAt = Number.NEGATIVE_INFINITY;
   emptySince = never;
   ring: Ring<SiteState> | null = null;

@@ -99,6 +99,8 @@ export interface SiteReport {
   readonly busy: number;
   readonly backoffUntil: number;
   readonly queued: number;
+  /** Good transactions since the site is known. */
+  readonly good: number;
   /** What holds the site's ready mail back now; null = nothing. */
   readonly binding: Binding | null;
 }

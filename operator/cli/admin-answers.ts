@@ -81,6 +81,8 @@ export const topSchema = z.object({
       window: z.number().nullish(),
       binding: z.string().nullish(),
       backoffUntil: time.nullish(),
+      /** Absent from pods of a release before. */
+      sentPerSecond: z.number().default(0),
     }),
   ),
   /** Absent from pods of a release before. */

@@ -58,7 +58,14 @@ function screen({ tenants, sites, sources, suspensions = [] }: TopAnswer, now: n
     const backoff = (row.backoffUntil ?? 0) - now;
     const binding =
       backoff > 0 ? `${row.binding ?? "backoff"} (${formatAge(backoff)})` : (row.binding ?? "-");
-    return [row.site, String(row.queued), String(row.open), String(row.window ?? "-"), binding];
+    return [
+      row.site,
+      String(row.queued),
+      String(row.open),
+      String(row.window ?? "-"),
+      row.sentPerSecond.toFixed(1),
+      binding,
+    ];
   });
   const sourceRows = sources
     .toSorted((a, b) => b.attemptsPerSecond - a.attemptsPerSecond || b.open - a.open)
@@ -73,7 +80,7 @@ function screen({ tenants, sites, sources, suspensions = [] }: TopAnswer, now: n
   return [
     ...formatTable(["TENANT", "READY", "WAITING", "SUSPENDED", "OLDEST", "IN/S", "OUT/S"], tenantRows),
     "",
-    ...formatTable(["SITE", "QUEUED", "OPEN", "WINDOW", "BINDING"], siteRows),
+    ...formatTable(["SITE", "QUEUED", "OPEN", "WINDOW", "SENT/S", "BINDING"], siteRows),
     "",
     ...formatTable(["SOURCE", "OPEN", "SITES", "TRIES/S", "OUT/S"], sourceRows),
     ...suspensionLines(suspensions, now),

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { createRates } from "#mta-pod/rates.ts";
 import { mergeTop, type Top } from "#mta-pod/top.ts";
 
 const site = (name: string, queued: number) => ({
@@ -65,8 +66,30 @@ test("mergeTop() shows a site once, whoever had it before", () => {
     sources: [],
     suspensions: [],
   });
-  const owner = part({ queued: 5, window: 3, binding: "backoff", backoffUntil: 7 });
-  assert.deepEqual(mergeTop([part({ open: 0, window: 9 }), owner]).sites, [
-    { site: "moved", queued: 5, open: 1, window: 3, binding: "backoff", backoffUntil: 7 },
+  const owner = part({ queued: 5, window: 3, binding: "backoff", backoffUntil: 7, sentPerSecond: 2 });
+  const former = part({ open: 0, window: 9, sentPerSecond: 1 });
+  assert.deepEqual(mergeTop([former, owner, part({ open: 0 })]).sites, [
+    { site: "moved", queued: 5, open: 1, window: 3, binding: "backoff", backoffUntil: 7, sentPerSecond: 3 },
   ]);
+});
+
+test("createRates() tells what each site took in the last seconds, and nothing of one that is new or forgotten", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const none = { counter: { get: async () => ({ values: [] }) } };
+  const good = new Map([["s", 10]]);
+  const rates = createRates({
+    metrics: { received: none, recipients: none, attempts: none },
+    scheduler: { sites: () => good.keys(), siteState: (site: string) => ({ good: good.get(site) }) },
+  } as never);
+  const look = async (): Promise<readonly number[]> => {
+    t.mock.timers.tick(5000);
+    await new Promise(setImmediate);
+    return ["s", "new"].map((site) => rates.ofSite(site).sentPerSecond);
+  };
+  await look();
+  good.set("s", 60).set("new", 5);
+  assert.deepEqual(await look(), [10, 1]);
+  good.delete("s");
+  assert.deepEqual(await look(), [0, 0]);
+  rates.stop();
 });

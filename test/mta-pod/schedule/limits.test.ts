@@ -34,6 +34,7 @@ test("the window opens under good deliveries up to the limit", () => {
   world.run(200);
   assert.equal(world.scheduler.siteState("s").window, 12);
   assert.equal(world.running, 12);
+  assert.ok(world.scheduler.siteState("s").good >= 12, "good transactions are counted");
 });
 
 test("a message rate holds in every sliding second, and is used to 95 %", () => {

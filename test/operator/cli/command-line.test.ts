@@ -244,7 +244,7 @@ test("top shows tenants, sites and sources once when the output is no terminal",
   const { code, out } = await mailboat("top", "--state", admin.state);
   assert.equal(code, 0);
   assert.match(out, /mail\/acme +1 +2 +3 +1m15s +1\.3 +0\.0/);
-  assert.match(out, /mx:abc +6 +2 +4 +connections/);
+  assert.match(out, /mx:abc +6 +2 +4 +0\.0 +connections/);
   assert.match(out, /default +2 +1 +3\.0 +2\.5/);
 });
 
