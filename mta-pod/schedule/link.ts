@@ -76,7 +76,7 @@ export class Link {
 
   /** Books the moment of a message; `number` is for `counted.answered`. */
   bookMail(now: number): { readonly holdMs: number; readonly number: number } {
-    this.mails.nextAt = Math.max(this.mails.nextAt, this.counted.earliest());
+    this.mails.nextAt = Math.max(this.mails.nextAt, this.counted.earliest(now));
     const holdMs = this.mails.reserve(now, this.#catchUpMs(now));
     return { holdMs, number: this.counted.send(now + holdMs) };
   }

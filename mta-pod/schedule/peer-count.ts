@@ -16,7 +16,7 @@ const never = Number.POSITIVE_INFINITY;
 /**
  * What is sent at s and answered at r was counted somewhere in between; the quickest answer tells how long the way is for
  * every message, so that only what an answer took beyond it is in doubt, and a distant peer costs little rate. What is not
- * answered yet is taken as counted in time.
+ * answered yet is taken as counted now.
  */
 export class PeerCount {
   /** N = `length`: when each of the last N messages was answered; 0 = not yet. */
@@ -48,12 +48,13 @@ export class PeerCount {
     return this.#sent >= this.#length || now - this.#firstAt >= this.#periodMs;
   }
 
-  /** When the next message may be sent at the earliest. */
-  earliest(): number {
+  /** When the next message may be sent at the earliest, as far as is known at `now`. */
+  earliest(now: number): number {
     if (this.#sent < this.#length || this.#length === 0) return 0;
     const place = this.#sent % this.#length;
     const sentAt = this.#sentAt[place] ?? 0;
-    const late = (this.#countedBy[place] ?? 0) - this.#way();
+    const countedBy = this.#countedBy[place] ?? 0;
+    const late = (countedBy > 0 ? countedBy : now) - this.#way();
     return Math.max(sentAt, late) + this.#periodMs;
   }
 

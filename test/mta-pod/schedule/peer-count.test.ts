@@ -10,11 +10,11 @@ interface Peer {
   readonly back: () => number;
 }
 
-/** Sends `count` messages over two connections, one after another each; answers when the peer counted them. */
-function countsAt(rate: number, count: number, { there, back }: Peer): number[] {
-  const link = new Link("default", { connections: 2, messagesPerSecond: rate });
+/** Sends `count` messages over so many connections, one after another each; answers when the peer counted them. */
+function countsAt(rate: number, count: number, { there, back }: Peer, connections = 2): number[] {
+  const link = new Link("default", { connections, messagesPerSecond: rate });
   const counted: number[] = [];
-  const free = [start, start];
+  const free = Array.from({ length: connections }, () => start);
   const answers: { number: number; at: number }[] = [];
   while (counted.length < count) {
     free.sort((a, b) => a - b);
@@ -41,6 +41,22 @@ test("a first message that takes long does not make the peer count more than the
     const counted = countsAt(rate, rate * 4, { there: () => (first.left-- > 0 ? 60 : 2), back: () => 1 });
     assert.ok(mostWithin(counted, 1000) <= rate, `rate ${rate}: ${mostWithin(counted, 1000)} in a second`);
   }
+});
+
+test("a message whose answer is still on its way when the next is booked may be counted as late as now", () => {
+  for (let distance = 80; distance <= 100; distance++)
+    for (const much of [180, 190, 200]) {
+      let number = 0;
+      const more = (): number => (number++ % 3 === 0 ? much : 2);
+      const counted = countsAt(1, 5, { there: () => distance + more(), back: () => distance });
+      assert.equal(mostWithin(counted, 1000), 1, `${distance} ms away, ${much} ms more`);
+    }
+});
+
+test("a peer that answers after more than a period costs no rate", () => {
+  const counted = countsAt(20, 400, { there: () => 10, back: () => 1500 }, 60);
+  const seconds = ((counted.at(-1) ?? 0) - (counted[0] ?? 0)) / 1000;
+  assert.ok(399 / seconds >= 20 * 0.9, `${399 / seconds} of 20 a second`);
 });
 
 test("whatever each message takes, the peer counts no more than the rate in a second", () => {
@@ -75,6 +91,6 @@ test("a peer that is far away costs no rate", () => {
 test("what is answered late enough to be forgotten, or was never booked, changes nothing", () => {
   const link = new Link("default", { connections: 2, messagesPerSecond: 2 });
   for (const number of [-1, 0, 7]) link.counted.answered(number, start);
-  assert.equal(link.counted.earliest(), 0);
+  assert.equal(link.counted.earliest(start), 0);
   assert.equal(new Link("default", { connections: 2 }).bookMail(start).holdMs, 0);
 });
