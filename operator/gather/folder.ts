@@ -3,7 +3,7 @@ import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Issue } from "#crds/values/issue.ts";
 import { type Documents, documentsOf, type SourceDocument } from "./documents.ts";
-import { createGatherer, type Gathered } from "./resources.ts";
+import { createGatherer, type Gathered, isForeign } from "./resources.ts";
 
 const maxFileBytes = 16 * 1024 * 1024;
 const maxTotalBytes = 256 * 1024 * 1024;
@@ -20,7 +20,8 @@ interface Found {
 export type ReadResources = (paths: readonly string[]) => Gathered;
 
 /**
- * Reads every path: a file whatever its name, a folder with everything below it that is .yaml, .yml or .json and not hidden. Whoever
+ * Reads every path: a file whatever its name, a folder with everything below it that is .yaml, .yml or .json and not hidden, but for
+ * kinds of others (a Namespace, a Kustomization), which folders of GitOps hold. Whoever
  * reads again after an edit keeps the reader: what stands in files that stayed the same is the same resources again.
  */
 export function createResourceReader(): ReadResources {
@@ -53,6 +54,7 @@ interface KnownFile {
 function readWith(paths: readonly string[], parse: (file: string, text: string) => Documents): Documents {
   const found: Found = { files: [], issues: [] };
   for (const path of paths) find(path, 0, found);
+  const given = new Set(paths);
   const documents: SourceDocument[] = [];
   const issues: Issue[] = [...found.issues];
   let total = 0;
@@ -68,7 +70,8 @@ function readWith(paths: readonly string[], parse: (file: string, text: string) 
       break;
     }
     const parsed = parse(file, text.text);
-    for (const document of parsed.documents) documents.push(document);
+    for (const document of parsed.documents)
+      if (given.has(file) || !isForeign(document.value)) documents.push(document);
     issues.push(...parsed.issues);
   }
   return { documents, issues };

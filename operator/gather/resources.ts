@@ -1,6 +1,6 @@
 /** Documents → a Snapshot: each parsed by its kind, sorted, duplicates refused. Pure; what cannot be used is an issue. */
 import { sendingPoolSchema, tenantSchema, trafficShapeSchema } from "#crds/api/v1alpha1/kinds.ts";
-import { apiVersion, identityOf } from "#crds/api/v1alpha1/metadata.ts";
+import { apiVersion, group, identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import type { Metadata } from "#crds/api/v1alpha1/metadata.ts";
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
 import type { Resource, SecretResource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
@@ -16,7 +16,15 @@ export interface Gathered {
   readonly issues: readonly Issue[];
 }
 
+const ownKinds = new Set(["SendingPool", "TrafficShape", "Tenant", "Secret", "List"]);
 const expectedKind = `SendingPool, TrafficShape or Tenant of ${apiVersion}, or Secret of v1`;
+
+/** Of another API than ours, as far as it says: neither a kind of this product nor one that is misspelt. */
+export function isForeign(value: unknown): boolean {
+  const [version, kind] = [field(value, "apiVersion"), field(value, "kind")];
+  if (typeof version !== "string" || typeof kind !== "string") return false;
+  return !version.startsWith(`${group}/`) && !ownKinds.has(kind);
+}
 
 interface Gathering {
   readonly once: Once;

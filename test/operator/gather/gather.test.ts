@@ -59,6 +59,30 @@ test("readResources() reads files of any name, folders by extension, several doc
   assert.equal(snapshot.tenants[3]?.source, `${join(at.path, "z.yaml")}[doc 1] Tenant mail/zulu`);
 });
 
+test("readResources() passes over kinds of others in a folder, not in a file that is named, and never over a slip of our own", () => {
+  using at = folder();
+  const namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: mail}\n";
+  writeFileSync(join(at.path, "all.yaml"), `${namespace}---\n${tenant("acme")}`);
+  writeFileSync(
+    join(at.path, "kustomization.yaml"),
+    "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [all.yaml]\n",
+  );
+  assert.deepEqual(readResources([at.path]).issues, []);
+  assert.equal(readResources([at.path]).snapshot.tenants.length, 1);
+  const named = readResources([join(at.path, "all.yaml")]).issues.map(formatIssue);
+  assert.match(named.join(), /all\.yaml\[doc 1\] Namespace default\/mail: kind: expected SendingPool/);
+  writeFileSync(
+    join(at.path, "slips.yaml"),
+    [
+      tenant("a").replace("Tenant", "Tennant"),
+      tenant("b").replace("mailboat.dev", "mailbaot.dev"),
+      tenant("c").replace("apiVersion: mailboat.dev/v1alpha1\n", ""),
+      "kind: Namespace\n",
+    ].join("---\n"),
+  );
+  assert.equal(readResources([at.path]).issues.length, 4);
+});
+
 test("readResources() says what cannot be read and goes on", () => {
   using at = folder();
   writeFileSync(join(at.path, "a.yaml"), tenant("acme"));
