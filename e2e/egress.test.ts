@@ -22,6 +22,8 @@ function resourcesOf(provider: Provider, egress: Readonly<Record<string, unknown
         name: "limited",
         match: { domains: ["limited.example"] },
         limits,
+        // What was after its dot when its proxy died waits for its next attempt.
+        retry: { first: "1s", max: "2s" },
         routes: [{ host: "127.0.0.1", port: provider.port }],
       },
     ],

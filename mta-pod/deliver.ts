@@ -8,10 +8,11 @@ import { parentSite } from "#crds/wire/subject.ts";
 import type { Attempts, Loaded } from "./attempt.ts";
 import { createHandling } from "./handling.ts";
 import type { HotBodies } from "./hot-bodies.ts";
+import type { StoredAt } from "./intake.ts";
 import { createLoad, isLoaded } from "./load.ts";
 import type { Poison } from "./poison.ts";
 import type { Pod } from "./pod.ts";
-import type { RecentIds } from "./recent-ids.ts";
+import type { Repeats } from "./repeats.ts";
 import { createSettleWithout, parkedAt, type Queued, type Settling } from "./without-attempt.ts";
 import type { Dispatch, Entry, Lane } from "./schedule/types.ts";
 import { expire, refuse } from "./settle/decide.ts";
@@ -32,7 +33,7 @@ export interface DeliverDeps {
   readonly attempts: Attempts;
   readonly sites: Sites;
   readonly settlement: Settlement;
-  readonly recent: RecentIds;
+  readonly repeats: Repeats;
   /** A parent entry: its children are published, then it is deleted. */
   splitParent(shard: number, seq: number): void;
   leaseSeqOf(shard: number): number;
@@ -47,8 +48,8 @@ export interface DeliverDeps {
 export type Deliver = ReturnType<typeof createDeliver>;
 
 export function createDeliver(deps: DeliverDeps) {
-  const { pod, attempts, sites, settlement, hot, poison } = deps;
-  const { scheduler, clock, log } = pod;
+  const { pod, attempts, sites, settlement, hot, poison, repeats } = deps;
+  const { scheduler, clock } = pod;
   const load = createLoad(pod, deps.leaseSeqOf);
   /** Sequences under way, by shard: a shard that is indexed again must not start what is still on its way. */
   const inFlight = new Map<number, Set<number>>();
@@ -110,15 +111,15 @@ export function createDeliver(deps: DeliverDeps) {
   const { start, failed } = createHandling({ pod, poison, attempts, postpone });
 
   const attempt = (dispatch: Dispatch, loaded: Loaded, ended: () => void): void => {
-    if (!deps.recent.wasSettled(loaded.envelope)) return start(dispatch, loaded, ended);
+    const { envelope, subject } = loaded;
+    // Not known yet when it was indexed, if its first copy was still under way.
+    if (!repeats.isRepeat(envelope)) return start(dispatch, loaded, ended);
     const { shard, seq } = dispatch.entry;
-    log.info("repeat dropped", { id: loaded.envelope.id, shard, seq });
     scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
-    const settled = () => {
+    return repeats.drop({ shard, seq, subject }, envelope, () => {
       scheduler.settle(dispatch.handle);
       ended();
-    };
-    return pod.entries.remove({ shard, seq, id: loaded.envelope.id, subject: loaded.subject }, settled);
+    });
   };
 
   const isUnderWay = ({ shard, seq }: Entry): boolean => inFlight.get(shard)?.has(seq) === true;
@@ -211,8 +212,10 @@ export function createDeliver(deps: DeliverDeps) {
     /** The handling of an entry threw. */
     failed,
     /** Indexes one stored entry; `state` is its record when it was deferred before. */
-    add(at: { shard: number; seq: number; subject: string }, envelope: Envelope, known: Known): void {
+    add(at: StoredAt, envelope: Envelope, known: Known): void {
       const { shard, seq } = at;
+      // What was stored here just now is new.
+      if (known.body === undefined && repeats.isRepeat(envelope)) return repeats.drop(at, envelope, () => {});
       const idHash = idHashOf(envelope.id);
       const stored = known.state?.idHash === idHash ? known.state : undefined;
       const verdict = poison.verdict(shard, stored);

@@ -21,6 +21,7 @@ import { createPoolFacts } from "./pool-facts.ts";
 import { createPurging } from "./purging.ts";
 import { createReceive } from "./receive.ts";
 import { RecentIds } from "./recent-ids.ts";
+import { createRepeats } from "./repeats.ts";
 import { buildRooms, type EngineParts } from "./rooms.ts";
 import { createSettlement } from "./settlement.ts";
 import { createShards } from "./shards.ts";
@@ -45,8 +46,9 @@ const handOverMs = 5000;
 export function buildEngine({ options, log, clock, incarnation, live, spool }: EngineParts) {
   const { shards: shardCount } = spool.options;
   const bundles = createBundles();
+  const recent = new RecentIds();
   const pod = buildRooms(
-    { options, log, clock, incarnation, live, spool, bundles },
+    { options, log, clock, incarnation, live, spool, bundles, recent },
     {
       onOwned(shard, leaseSeq, handOver, how) {
         leaving.over(shard);
@@ -65,7 +67,6 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     },
     (site) => sites.providerOf(site),
   );
-  const recent = new RecentIds();
   let admission = createAdmission(live.current());
   let signers = createSigners(live.current(), log);
   let isRefused = false;
@@ -73,6 +74,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     spool,
     log,
     bundles,
+    settledLog: pod.settledLog,
     deliver: (): Deliver => deliver,
     sizeOf: (shard) => pod.scheduler.shardSize(shard) + parents.underWay(shard) + poison.sizeOf(shard),
     knows: (shard, seq) =>
@@ -149,7 +151,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     sites,
     settlement,
     poison,
-    recent,
+    repeats: createRepeats(pod, recent),
     splitParent,
     leaseSeqOf,
     hot,
@@ -246,6 +248,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       await pod.publisher.close();
       await quotas.close();
       await pod.eventLog.close();
+      await pod.settledLog.close();
       sunk.close();
       pod.entries.close();
       pod.states.close();

@@ -10,6 +10,7 @@ import type { Entries } from "./spool/entries.ts";
 import type { EventLog } from "./spool/events.ts";
 import type { Ownership } from "./spool/ownership.ts";
 import type { Publisher } from "./spool/publisher.ts";
+import type { SettledLog } from "./spool/settled-log.ts";
 import type { States } from "./spool/states.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
@@ -27,6 +28,7 @@ export interface Pod {
   readonly deletes: Pick<WatchedDeletes, "stallMs">;
   readonly states: States;
   readonly eventLog: EventLog;
+  readonly settledLog: SettledLog;
   readonly ownership: Ownership;
   readonly newId: () => string;
   readonly config: () => PodConfig;

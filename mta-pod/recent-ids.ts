@@ -1,7 +1,8 @@
 /**
- * What was settled here in the last hour, or the last 260,000: a publish repeated after a restart of JetStream's leader is stored a second
- * time when the first was delivered and deleted in between (design.md §3). Only settled ones count: an entry that was
- * merely seen may have been lost with the server's unsynced tail, and then its repeat is the mail.
+ * What the pool settled in the last hour, or the last 260,000: a publish repeated after a restart of JetStream's leader is stored a second
+ * time when the first was delivered and deleted in between (design.md §3), and a server that was killed can bring back what was deleted
+ * (`spool/settled-log.ts`). Only settled ones count: an entry that was merely seen may have been lost with the server's unsynced
+ * tail, and then its repeat is the mail.
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 
@@ -92,15 +93,22 @@ export class RecentIds {
   #old = new Fingerprints();
   #turnedAt = 0;
 
-  settled(envelope: Envelope, monotonicMs: number): void {
+  /** `tell` = who else is to know: gets what stands for the entry, to be given to `heard` elsewhere. */
+  settled(envelope: Envelope, monotonicMs: number, tell?: (one: number, two: number) => void): void {
+    read(envelope);
+    tell?.(first, second);
+    this.heard(first, second, monotonicMs);
+  }
+
+  /** It was settled here or by another pod. */
+  heard(one: number, two: number, monotonicMs: number): void {
     const age = monotonicMs - this.#turnedAt;
     if (age > keepMs || this.#young.size >= maxKept) {
       this.#old = age > 2 * keepMs ? new Fingerprints() : this.#young;
       this.#young = new Fingerprints();
       this.#turnedAt = monotonicMs;
     }
-    read(envelope);
-    this.#young.add(first, second);
+    this.#young.add(one, two);
   }
 
   wasSettled(envelope: Envelope): boolean {

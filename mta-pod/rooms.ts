@@ -3,6 +3,7 @@ import type { LiveConfig } from "./live-config.ts";
 import { watchDeletes } from "./open-deletes.ts";
 import type { PodOptions } from "./options.ts";
 import type { Pod } from "./pod.ts";
+import type { RecentIds } from "./recent-ids.ts";
 import { createResolver } from "./route/resolver.ts";
 import { createRouter } from "./route/router.ts";
 import { systemClock } from "./runtime/clock.ts";
@@ -15,6 +16,7 @@ import { createEntries } from "./spool/entries.ts";
 import { createEventLog } from "./spool/events.ts";
 import { createOwnership, type OwnershipHandlers } from "./spool/ownership.ts";
 import { createPublisher } from "./spool/publisher.ts";
+import { createSettledLog } from "./spool/settled-log.ts";
 import { createStates } from "./spool/states.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { otherSeries } from "./telemetry/series.ts";
@@ -30,7 +32,16 @@ export interface EngineParts {
 }
 
 export function buildRooms(
-  { options, log, clock, incarnation, live, spool, bundles }: EngineParts & { readonly bundles: Bundles },
+  {
+    options,
+    log,
+    clock,
+    incarnation,
+    live,
+    spool,
+    bundles,
+    recent,
+  }: EngineParts & { readonly bundles: Bundles; readonly recent: RecentIds },
   handlers: OwnershipHandlers,
   providerOf: (site: string) => string,
 ): Pod {
@@ -80,6 +91,9 @@ export function buildRooms(
     ...timedSpool(rooms, clock, (op, seconds) => metrics.spool.observe({ op }, seconds)),
     deletes,
     eventLog,
+    settledLog: createSettledLog(spool, {
+      heard: (one, two) => recent.heard(one, two, clock.monotonic()),
+    }),
     ownership,
     newId: createIdMaker(() => clock.now()),
     config: live.current,

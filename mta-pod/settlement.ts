@@ -49,13 +49,14 @@ export interface SettlementDeps {
 }
 
 export function createSettlement({ pod, intake, recent, owns, fenced }: SettlementDeps): Settlement {
-  const { scheduler, clock, entries, states } = pod;
+  const { scheduler, clock, entries, states, settledLog } = pod;
 
   const remove = (attempted: Attempted, done: () => void) => {
     const { shard, seq, subject, handle, stateSeq, envelope } = attempted;
+    // Before the delete: if this pod dies in between, whoever owns the shard next has heard that it is done.
+    recent.settled(envelope, clock.monotonic(), settledLog.note);
     entries.remove({ shard, seq, subject, id: envelope.id }, () => {
       scheduler.settle(handle);
-      recent.settled(envelope, clock.monotonic());
       // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
       if (stateSeq > 0) states.remove(shard, stateSeq);
       if (envelope.bodyChunks > 0 && !envelope.isBodyShared) void entries.removeBody(envelope.id);

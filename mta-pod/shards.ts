@@ -10,6 +10,7 @@ import type { Log } from "./runtime/log.ts";
 import { type Arrival, type Arrivals, openArrivals } from "./spool/arrivals.ts";
 import type { Bundles } from "./spool/bundles.ts";
 import type { Spool } from "./spool/connection.ts";
+import type { SettledLog } from "./spool/settled-log.ts";
 import { openShard, type ShardReader } from "./spool/shard-reader.ts";
 
 interface Owned {
@@ -26,6 +27,7 @@ export interface ShardsDeps {
   readonly spool: Spool;
   readonly log: Log;
   readonly bundles: Bundles;
+  readonly settledLog: Pick<SettledLog, "caughtUp">;
   deliver(): Deliver;
   /** Entries of the shard in the index or being split, those under way included. */
   sizeOf(shard: number): number;
@@ -73,6 +75,7 @@ export function createShards(deps: ShardsDeps): Shards {
       spool: deps.spool,
       shard,
       leaseSeq,
+      beforeScan: deps.settledLog.caughtUp,
       handlers: {
         onState: (seq, _stateSeq, record) => void states.set(seq, record),
         onEntry: ({ seq, subject }, envelope) => {

@@ -44,6 +44,8 @@ export interface PoolNames {
   sinkSubject(id: string): string;
   /** `minute` is the number of minutes since 1970. */
   eventSubject(minute: number): string;
+  /** What pods tell each other that they have settled; in the event stream. */
+  readonly settledSubject: string;
   /** Requests that every pod of the pool answers (scatter and gather). */
   peerSubject(pod?: string): string;
 }
@@ -76,6 +78,7 @@ export function poolNames(pool: string): PoolNames {
     bodyFilter: (id) => `${root}.body.${id}.*`,
     sinkSubject: (id) => `${root}.sink.${id}`,
     eventSubject: (minute) => `${root}.ev.${minute}`,
+    settledSubject: `${root}.settled`,
     peerSubject: (pod) => (pod === undefined ? `${root}.peer` : `${root}.peer.${hashToken(pod)}`),
   };
 }

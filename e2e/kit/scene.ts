@@ -32,7 +32,7 @@ export interface Scene extends AsyncDisposable {
   readonly sink: Sink;
   readonly local: LocalMode;
   readonly domains: readonly string[];
-  /** Transactions that a pod's sites allow at once, all pods together. */
+  /** What can be open at once (decisions.md 14): of each connection its transaction, and the one before whose delete is under way. */
   readonly mostOpen: number;
   /** Undefined while the pod does not answer. */
   status(pod: number): Promise<PodStatus | undefined>;
@@ -94,7 +94,7 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
       return local;
     },
     domains,
-    mostOpen: sites * connections,
+    mostOpen: 2 * sites * connections,
     status,
     statuses,
     load: (options) =>

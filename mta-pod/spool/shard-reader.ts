@@ -44,6 +44,8 @@ export interface ReaderOptions {
   readonly shard: number;
   readonly leaseSeq: number;
   readonly handlers: ReaderHandlers;
+  /** Waited for before entries are given that were stored before the take-over. */
+  readonly beforeScan?: () => Promise<void>;
   /** Default 1 minute. */
   readonly checkEveryMs?: number;
   /** So many sequences at the stream's end are given first. Default 10,000. */
@@ -141,6 +143,8 @@ class Reader implements ShardReader {
     const waiting = await this.#readStates(run);
     if (this.#run !== run) return;
     run.tail = this.#openTail(run);
+    await this.#options.beforeScan?.();
+    if (this.#run !== run) return;
     const count = found.messages === 0 ? 0 : await this.#scan(run, waiting);
     if (this.#run !== run) return;
     run.indexed = true;

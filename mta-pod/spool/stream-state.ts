@@ -30,9 +30,15 @@ export function lastSequence(spool: Spool, stream: string, filter: string): Prom
   return sequenceOf(spool, stream, { last_by_subj: filter });
 }
 
-/** The first sequence stored under `filter`; as `lastSequence`. */
-export function firstSequence(spool: Spool, stream: string, filter: string): Promise<number | undefined> {
-  return sequenceOf(spool, stream, { next_by_subj: filter, seq: 1 });
+/** The first sequence stored under `filter`, not before `since` if that is given; as `lastSequence`. */
+export function firstSequence(
+  spool: Spool,
+  stream: string,
+  filter: string,
+  since?: Date,
+): Promise<number | undefined> {
+  const start = since === undefined ? { seq: 1 } : { start_time: since.toISOString() };
+  return sequenceOf(spool, stream, { next_by_subj: filter, ...start });
 }
 
 async function sequenceOf(spool: Spool, stream: string, body: object): Promise<number | undefined> {

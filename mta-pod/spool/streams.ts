@@ -64,7 +64,7 @@ export function streamConfigs(names: PoolNames, options: SpoolOptions): StreamCo
   const events = {
     ...common,
     name: names.eventStream,
-    subjects: [eventFilter(names)],
+    subjects: [eventFilter(names), names.settledSubject],
     description: `mailboat events of ${options.pool}`,
     max_age: eventAgeNs,
     max_bytes: Math.min(options.maxBytesPerShard, maxEventBytes),
@@ -199,6 +199,9 @@ async function adjust(
     if (wanted[option] !== undefined && !existing[option]) changes[option] = wanted[option];
   for (const option of growing)
     if (isSmaller(existing[option], wanted[option])) changes[option] = wanted[option];
+  const subjects = Array.isArray(existing["subjects"]) ? existing["subjects"] : [];
+  const missing = wanted.subjects.filter((subject) => !subjects.includes(subject));
+  if (missing.length > 0) changes["subjects"] = [...subjects, ...missing];
   const names = Object.keys(changes);
   if (names.length === 0) return { kind: "ok", value: {} };
   spool.options.log.info("stream grows", { stream: wanted.name, changes });

@@ -37,6 +37,14 @@ describe("RecentIds", () => {
     assert.equal(recent.wasSettled(envelope({ id: "b", site: "one", to: ["x@one.example"] })), false);
   });
 
+  test("what one pod tells, another knows", () => {
+    const mail = envelope({ id: "a" });
+    const [here, there] = [new RecentIds(), new RecentIds()];
+    here.settled(mail, 0, (one, two) => there.heard(one, two, 0));
+    assert.ok(there.wasSettled(mail));
+    assert.equal(there.wasSettled(envelope({ id: "b" })), false);
+  });
+
   test("no two of 300,000 messages meet", () => {
     const recent = new RecentIds();
     for (let count = 0; count < 300_000; count++) {

@@ -1,0 +1,33 @@
+/**
+ * CORRIDOR: entries that are stored although they were settled: a publish that was repeated, a delete that did not come to pass, or
+ * one that the server forgot (`spool/settled-log.ts`). They are deleted, and not sent. Never fails.
+ */
+import type { Envelope } from "#crds/wire/envelope.ts";
+import type { Pod } from "./pod.ts";
+import type { RecentIds } from "./recent-ids.ts";
+
+export interface Repeats {
+  isRepeat(envelope: Envelope): boolean;
+  /** `done` once it is deleted. */
+  drop(at: RepeatAt, envelope: Envelope, done: () => void): void;
+}
+
+interface RepeatAt {
+  readonly shard: number;
+  readonly seq: number;
+  /** Under which it is stored; undefined when that is not known. */
+  readonly subject: string | undefined;
+}
+
+export function createRepeats({ entries, log }: Pick<Pod, "entries" | "log">, recent: RecentIds): Repeats {
+  return {
+    isRepeat: (envelope) => recent.wasSettled(envelope),
+    drop(at, { id, bodyChunks, isBodyShared }, done) {
+      log.info("repeat dropped", { id, shard: at.shard, seq: at.seq });
+      entries.remove({ ...at, id }, () => {
+        if (bodyChunks > 0 && !isBodyShared) void entries.removeBody(id);
+        done();
+      });
+    },
+  };
+}
