@@ -46,7 +46,10 @@ const dayMs = 86_400_000;
 const maxBlock = 1000;
 /** A pod takes at most this part of what is left, over the number of pods. */
 const blockShare = 1 / 4;
+/** Of readings and writes that were not answered. */
 const attempts = 12;
+/** Somebody else was first: in the meantime they got what they wanted, so it is soon our turn. */
+const contestedMs = 5000;
 const retryMs = 50;
 /** Others may have given something back since. */
 const emptyMs = 1000;
@@ -169,10 +172,11 @@ function createCounter(spool: Spool): Counter {
       const key = `quota.${hashToken(tenant)}.${day}`;
       /** A write whose answer was lost: if the next reading shows it, it was applied. */
       let unknown: { op: number; added: number } | undefined;
-      for (let attempt = 0; attempt < attempts && !spool.closing.aborted; attempt++) {
+      const until = spool.options.clock.monotonic() + contestedMs;
+      for (let attempt = 0; attempt < attempts && !spool.closing.aborted; ) {
         const read = await bucket.read(key);
         if (read.kind === "failed") {
-          await pause(spool.timers, retryMs * (attempt + 1), spool.closing);
+          await pause(spool.timers, retryMs * ++attempt, spool.closing);
           continue;
         }
         const stored = read.kind === "found" ? decode(read.text) : { used: 0, by: "", op: 0 };
@@ -185,11 +189,14 @@ function createCounter(spool: Spool): Counter {
         const text = JSON.stringify({ v: 1, used: stored.used + added, by, op });
         const written = await bucket.writeFor(key, text, { expected: read.revision, seconds: keySeconds });
         if (written.kind === "written") return added;
-        if (written.kind === "refused") continue;
+        if (written.kind === "refused") {
+          if (spool.options.clock.monotonic() > until) return undefined;
+          continue;
+        }
         // Giving back twice would grant twice: what may have been applied is taken as applied.
         if (added < 0) return undefined;
         unknown = { op, added };
-        await pause(spool.timers, retryMs * (attempt + 1), spool.closing);
+        await pause(spool.timers, retryMs * ++attempt, spool.closing);
       }
       return undefined;
     },

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { systemClock } from "#mta-pod/runtime/clock.ts";
+import type { Spool } from "#mta-pod/spool/connection.ts";
 import { createQuotas, type Quotas, type Taken } from "#mta-pod/spool/quota.ts";
 import { startTestNats, type TestNats } from "#test/kit/nats-server.ts";
 import { eventually, startTestSpool } from "#test/kit/spool.ts";
@@ -52,6 +53,27 @@ test("three pods that take at once grant the quota, not one more, and nearly all
   const granted = countOf(await Promise.all(taking));
   assert.ok(granted <= limit, `${granted} of ${limit}`);
   assert.ok(granted >= limit * 0.95, `${granted} of ${limit}`);
+});
+
+test("a claim that others always were faster than goes on until it is its turn", async () => {
+  const pool = "mail/q0";
+  await using other = await startTestSpool(nats.url, { pool, pod: "pod-1" });
+  await using spool = await startTestSpool(nats.url, { pool, pod: "pod-0", clock: new StillClock() });
+  let overtaken = 0;
+  const slow: Spool = {
+    ...spool,
+    async ask(request) {
+      // Between its reading and its writing another pod claims.
+      const { subject, payload } = request;
+      if (subject.startsWith("$KV.") && overtaken++ < 30)
+        await other.ask({ subject, payload, timeoutMs: 2_000 });
+      return spool.ask(request);
+    },
+  };
+  const quotas = createQuotas({ spool: slow, pods: () => 1 });
+  const taken = await new Promise<Taken>((resolve) => quotas.take("mail/acme", 100_000, resolve));
+  assert.equal(taken.kind, "taken");
+  assert.ok(overtaken > 30, `${overtaken}`);
 });
 
 test("a pod that is killed loses what it had claimed, and its next self grants none of that again", async () => {
