@@ -17,7 +17,7 @@ import { clusterTest } from "./cluster/scenario.ts";
 
 const name = "by-backlog";
 const maxReplicas = 3;
-/** A pod has 256 MiB under way at most: of what is this large, 13. Each of them is at its site for twice the tarpit's time. */
+/** A pod has 256 MiB under way at most, and of one site half of what is left: of what is this large, 13. Each of them is at its site for twice the tarpit's time. */
 const largeBytes = 20_000_000;
 const tarpit = { domains: ["*"], tarpit: { delayMs: 3000 } };
 

@@ -9,21 +9,22 @@ import type { Attempts, Loaded } from "./attempt.ts";
 import { createHandling } from "./handling.ts";
 import type { HotBodies } from "./hot-bodies.ts";
 import type { StoredAt } from "./intake.ts";
+import { createInFlight } from "./in-flight.ts";
 import { createLoad, isLoaded } from "./load.ts";
 import type { Poison } from "./poison.ts";
 import type { Pod } from "./pod.ts";
 import type { Repeats } from "./repeats.ts";
 import { createSettleWithout, parkedAt, type Queued, type Settling } from "./without-attempt.ts";
-import type { Dispatch, Entry, Lane } from "./schedule/types.ts";
+import type { Dispatch, Entry, Lane, SiteConfig } from "./schedule/types.ts";
 import { expire, refuse } from "./settle/decide.ts";
 import type { Settlement } from "./settlement.ts";
 import { type Sites, unused } from "./sites.ts";
 import { domainOf } from "./smtp/address.ts";
 import { reply } from "./smtp/reply.ts";
 
-/** Attempts under way in one pod: bounds bodies in memory, sockets and calls to JetStream together. */
-const maxInFlight = 2000;
-const maxInFlightBytes = 256 * 1024 * 1024;
+const inFlightBounds = { entries: 5000, bytes: 256 * 1024 * 1024 } as const;
+/** A site that has its share of what may be under way looks again so much later. */
+const crowdedMs = 100;
 const unavailableRetryMs = 2000;
 export const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
 const discarded = reply(550, "5.7.1", "discarded: its tenant was deleted");
@@ -51,22 +52,18 @@ export function createDeliver(deps: DeliverDeps) {
   const { pod, attempts, sites, settlement, hot, poison, repeats } = deps;
   const { scheduler, clock } = pod;
   const load = createLoad(pod, deps.leaseSeqOf);
-  /** Sequences under way, by shard: a shard that is indexed again must not start what is still on its way. */
-  const inFlight = new Map<number, Set<number>>();
-  let running = 0;
-  let runningBytes = 0;
+  /** A shard that is indexed again must not start what is still on its way. */
+  const inFlight = createInFlight(inFlightBounds);
   let pumping = false;
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
-
-  const hasRoom = (): boolean => running < maxInFlight && runningBytes < maxInFlightBytes;
 
   const pump = (): void => {
     if (pumping || stopped) return;
     pumping = true;
     clearTimeout(timer);
     try {
-      while (hasRoom()) {
+      while (inFlight.hasRoom()) {
         const step = scheduler.next(clock.now());
         if (step.kind === "dispatch") begin(step.dispatch);
         else if (step.kind === "expire") beginExpiry(step);
@@ -80,18 +77,10 @@ export function createDeliver(deps: DeliverDeps) {
     }
   };
 
-  const hold = (entry: Entry): (() => void) => {
-    running++;
-    runningBytes += entry.size;
-    const seqs = inFlight.get(entry.shard) ?? new Set();
-    inFlight.set(entry.shard, seqs.add(entry.seq));
-    let held = true;
+  const hold = (entry: Entry, { site }: Lane): (() => void) => {
+    const release = inFlight.begin(entry, site);
     return () => {
-      if (!held) return;
-      held = false;
-      running--;
-      runningBytes -= entry.size;
-      seqs.delete(entry.seq);
+      release();
       if (!pumping) pump();
     };
   };
@@ -101,9 +90,10 @@ export function createDeliver(deps: DeliverDeps) {
     scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
   };
 
-  const holdSite = (dispatch: Dispatch, ms: number): void => {
+  /** The entry goes back to the head of its lane, and its site waits. */
+  const holdSite = (dispatch: Dispatch, config: SiteConfig): void => {
     const now = clock.now();
-    scheduler.setSite(dispatch.lane.site, { retryAt: now + ms }, now);
+    scheduler.setSite(dispatch.lane.site, config, now);
     scheduler.requeue(dispatch.handle, now);
     scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, now);
   };
@@ -122,15 +112,15 @@ export function createDeliver(deps: DeliverDeps) {
     });
   };
 
-  const isUnderWay = ({ shard, seq }: Entry): boolean => inFlight.get(shard)?.has(seq) === true;
-
   const begin = (dispatch: Dispatch): void => {
-    if (isUnderWay(dispatch.entry) || !deps.mayBegin(dispatch.entry))
+    if (inFlight.has(dispatch.entry) || !deps.mayBegin(dispatch.entry))
       return postpone(dispatch, unavailableRetryMs);
     // What is delivered cannot be deleted just now: sending on would only make more that may come twice.
     const stallMs = pod.deletes.stallMs(dispatch.entry.shard);
-    if (stallMs > 0) return holdSite(dispatch, stallMs);
-    const ended = hold(dispatch.entry);
+    if (stallMs > 0) return holdSite(dispatch, { retryAt: clock.now() + stallMs });
+    if (!inFlight.hasRoomFor(dispatch.lane.site, dispatch.entry.size))
+      return holdSite(dispatch, { crowdedUntil: clock.now() + crowdedMs });
+    const ended = hold(dispatch.entry, dispatch.lane);
     const { shard, attempt: made } = dispatch.entry;
     const held = hot.take(dispatch.handle);
     if (held !== undefined && made === 0) {
@@ -165,9 +155,9 @@ export function createDeliver(deps: DeliverDeps) {
     act: Act,
   ): Promise<boolean> => {
     const queued = scheduler.entryOf(handle);
-    if (queued === undefined || queued.state === "inflight" || isUnderWay(queued.entry)) return false;
+    if (queued === undefined || queued.state === "inflight" || inFlight.has(queued.entry)) return false;
     if (!deps.mayBegin(queued.entry)) return false;
-    const ended = hold(queued.entry);
+    const ended = hold(queued.entry, queued.lane);
     const loaded = await load(queued.entry);
     // While it was read the scheduler may have begun with it.
     const isStill = scheduler.entryOf(handle)?.state !== "inflight";
@@ -186,11 +176,11 @@ export function createDeliver(deps: DeliverDeps) {
   const settleWithout = createSettleWithout({ hot, sites, settlement });
 
   const beginExpiry = (step: { handle: number; entry: Entry; lane: Lane }): void => {
-    if (isUnderWay(step.entry) || !deps.mayBegin(step.entry)) {
+    if (inFlight.has(step.entry) || !deps.mayBegin(step.entry)) {
       scheduler.defer(step.handle, clock.now() + unavailableRetryMs, step.entry.attempt, clock.now());
       return;
     }
-    const ended = hold(step.entry);
+    const ended = hold(step.entry, step.lane);
     const { handle, entry } = step;
     void load(entry).then((loaded) => {
       if (!isLoaded(loaded)) {
@@ -275,8 +265,8 @@ export function createDeliver(deps: DeliverDeps) {
       hot.clear();
       pump();
     },
-    inFlight: (shard: number): ReadonlySet<number> => inFlight.get(shard) ?? new Set(),
-    running: (): number => running,
+    inFlight: inFlight.of,
+    running: inFlight.count,
     stop(): void {
       stopped = true;
       clearTimeout(timer);

@@ -52,7 +52,7 @@ function bindingOf(site: SiteState, { sources, now, hasParked }: Circumstances):
   return isOpen ? null : site.binding;
 }
 
-/** By sites, since limits are theirs; a lane that is parked waits for somebody's word. */
+/** By sites, since limits are theirs; one that is crowded waits for this pod. A lane that is parked waits for somebody's word. */
 export function countUnserved(
   sites: Iterable<SiteState>,
   { sources, now, table }: { sources: readonly SourceWeight[]; now: number; table: EntryTable },
@@ -60,7 +60,8 @@ export function countUnserved(
   let entries = 0;
   let since = Number.POSITIVE_INFINITY;
   for (const site of sites) {
-    if (!site.hasWork || site.openLink(sources, now) === undefined) continue;
+    const isOpen = site.hasWork && (site.openLink(sources, now) !== undefined || site.binding === "crowded");
+    if (!isOpen) continue;
     for (const lanes of [site.lanes.transactional, site.lanes.bulk])
       for (const { ready, parked } of lanes.values()) {
         if (parked || ready.head === noSlot) continue;

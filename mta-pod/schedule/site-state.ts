@@ -40,6 +40,7 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
   heldBy: Binding = "unresolved";
   /** Infinity = unresolved; else lanes run from this time on. */
   #resolvedFrom = never;
+  #crowdedUntil = 0;
   #limits: SiteLimits = probeLimits;
   #sinceBulk = 0;
   #turn = 0;
@@ -53,6 +54,7 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
     this.isKnown = true;
     if (config === "unresolved") this.#resolvedFrom = never;
     else if ("retryAt" in config) this.#resolvedFrom = config.retryAt;
+    else if ("crowdedUntil" in config) this.#crowdedUntil = config.crowdedUntil;
     else {
       this.#resolvedFrom = 0;
       this.#limits = config.limits;
@@ -93,6 +95,7 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
         if (best === undefined || link.turn < best.turn) best = link;
       } else if (link.wakeAt <= this.wakeAt) this.#refuse(link.binding, link.wakeAt);
     }
+    if (best !== undefined && this.#crowdedUntil > now) return this.#refuse("crowded", this.#crowdedUntil);
     return best;
   }
 
@@ -129,6 +132,7 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
     this.lastGoodAt += byMs;
     if (this.heldFrom > 0) this.heldFrom += byMs;
     if (this.#resolvedFrom > 0) this.#resolvedFrom += byMs;
+    if (this.#crowdedUntil > 0) this.#crowdedUntil += byMs;
     for (const link of this.links.values()) link.shift(byMs);
   }
 

@@ -61,7 +61,11 @@ export interface FinishResult {
   readonly connection: "kept" | "closing" | "closed";
 }
 
-export type SiteConfig = { readonly limits: SiteLimits } | "unresolved" | { readonly retryAt: number };
+export type SiteConfig =
+  | { readonly limits: SiteLimits }
+  | "unresolved"
+  | { readonly retryAt: number }
+  | { readonly crowdedUntil: number };
 
 export interface TenantPolicy {
   readonly weight: number;
@@ -89,6 +93,7 @@ export type Binding =
   | "connectionRate"
   | "backoff"
   | "suspended"
+  | "crowded"
   | "unresolved";
 
 export interface SiteReport {
@@ -195,7 +200,8 @@ export interface Scheduler {
   knowsSite(site: string): boolean;
   /**
    * "unresolved": its lanes wait. `retryAt`: they wait until then, and then run on the last known limits, else on
-   * one connection: whoever gets the dispatch resolves again. Throws RangeError for a rate that is not above 0.
+   * one connection: whoever gets the dispatch resolves again. `crowdedUntil`: this pod has enough of it under way for now, which
+   * no limit of the site's is to blame for. Throws RangeError for a rate that is not above 0.
    */
   setSite(site: string, config: SiteConfig, now: number): void;
   /** A tenant that is not in the map is held, never dropped; expiry runs on. */

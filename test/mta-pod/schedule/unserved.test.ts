@@ -40,3 +40,33 @@ test("unserved() tells since when the first of them is ready: a deferral's time,
   const { since } = world.scheduler.unserved(world.now);
   assert.ok(since === start + 5000 || since === start + 6000, String(since - start));
 });
+
+test("a site that its pod has enough of waits for the pod: others go on, it goes on later, and unserved() counts it", () => {
+  const world = new World();
+  world.tenants({ a: 1 });
+  world.site("crowded", { connections: 10 });
+  world.add({ site: "crowded" });
+  world.scheduler.setSite("crowded", { crowdedUntil: world.now + 100 }, world.now);
+  assert.deepEqual(world.next(), { kind: "sleep", ms: 100 });
+  assert.equal(world.scheduler.siteState("crowded").binding, "crowded");
+  assert.equal(world.scheduler.unserved(world.now).entries, 1);
+  world.site("other", { connections: 10 });
+  world.add({ site: "other" });
+  const step = world.next();
+  assert.equal(step.kind === "dispatch" && step.dispatch.lane.site, "other");
+  world.now += 100;
+  const later = world.next();
+  assert.equal(later.kind === "dispatch" && later.dispatch.lane.site, "crowded");
+});
+
+test("a crowded site that is at its own limit as well is held by that", () => {
+  const world = new World();
+  world.tenants({ a: 1 });
+  world.site("s", { connections: 1 });
+  world.add({ site: "s" });
+  world.add({ site: "s" });
+  assert.equal(world.next().kind, "dispatch");
+  world.scheduler.setSite("s", { crowdedUntil: world.now + 100 }, world.now);
+  assert.equal(world.scheduler.siteState("s").binding, "connections");
+  assert.equal(world.scheduler.unserved(world.now).entries, 0);
+});
