@@ -1,7 +1,7 @@
 /** A scene on a NATS cluster of three nodes, and a load through a fault of it: what came of each id, and how long nothing went. */
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
-import { type NatsCluster, startNatsCluster } from "#test/kit/nats-cluster.ts";
+import { type ClusterOptions, type NatsCluster, startNatsCluster } from "#test/kit/nats-cluster.ts";
 import { until } from "#test/kit/until.ts";
 import { type Audit, assertNoneLost } from "./audit.ts";
 import { longestGap } from "./gaps.ts";
@@ -13,8 +13,11 @@ export interface ClusterScene extends AsyncDisposable {
   readonly scene: Scene;
 }
 
-export async function startClusterScene(options: SceneOptions = {}): Promise<ClusterScene> {
-  const cluster = await startNatsCluster();
+export async function startClusterScene(
+  options: SceneOptions = {},
+  nodes: ClusterOptions = {},
+): Promise<ClusterScene> {
+  const cluster = await startNatsCluster(nodes);
   const scene = await startScene({ ...options, nats: cluster.urls }).catch(async (error: unknown) => {
     await cluster[Symbol.asyncDispose]();
     throw error;

@@ -18,6 +18,10 @@ export interface NatsCluster extends AsyncDisposable {
   mendPod(pod: string): void;
   /** The node that leads the stream; undefined = none does at the moment. Asks a node that answers. */
   leaderOf(stream: string): Promise<NatsNode | undefined>;
+  /** The node that says that it leads the meta group, which knows who keeps which stream; undefined = none does at the moment. */
+  metaLeader(): Promise<NatsNode | undefined>;
+  /** Of each stream that has a leader: how many of its copies have all that is acknowledged, the leader's own among them. */
+  currentCopies(): Promise<ReadonlyMap<string, number>>;
   /** Waits until each stream has a leader and all its replicas have caught up. */
   healthy(boundMs?: number): Promise<void>;
 }
@@ -30,8 +34,12 @@ export interface NatsNode {
   kill(): Promise<void>;
   /** As an upgrade does it: lame duck mode, which sends clients and leaders away, then the end; then `start()`. */
   leave(): Promise<void>;
-  /** On its former port and store. */
-  start(): Promise<void>;
+  /** SIGTERM, as Kubernetes ends a pod: it hands its leaders over and ends at once; then `start()`. */
+  stop(): Promise<void>;
+  /** On its former port and store; `binary` = with this program from now on. */
+  start(binary?: string): Promise<void>;
+  /** Of the program that runs; undefined = it does not answer. */
+  version(): Promise<string | undefined>;
   /** SIGSTOP: as a disk that answers nothing for a while. */
   freeze(): void;
   thaw(): void;
@@ -41,7 +49,11 @@ interface StreamDetail {
   readonly name: string;
   readonly cluster?: {
     readonly leader?: string;
-    readonly replicas?: readonly { readonly offline?: boolean; readonly lag?: number }[];
+    readonly replicas?: readonly {
+      readonly current?: boolean;
+      readonly offline?: boolean;
+      readonly lag?: number;
+    }[];
   };
 }
 
@@ -53,11 +65,13 @@ export interface ClusterOptions {
   /** Default 3. */
   readonly nodes?: number;
   readonly maxStoreBytes?: number;
+  /** Path of the program; default: what `findNatsServer` finds. */
+  readonly binary?: string;
 }
 
 /** @example await using cluster = await startNatsCluster(); startLocal({ args: ["--nats", cluster.urls] }) */
 export async function startNatsCluster(options: ClusterOptions = {}): Promise<NatsCluster> {
-  const { path: binary } = await findNatsServer({ env: process.env });
+  const first = options.binary ?? (await findNatsServer({ env: process.env })).path;
   const folder = await mkdtemp(join(tmpdir(), "mailboat-test-cluster-"));
   const count = options.nodes ?? 3;
   const ports = await freePorts(count * 3);
@@ -77,7 +91,7 @@ export async function startNatsCluster(options: ClusterOptions = {}): Promise<Na
     ];
     const storeDir = join(folder, `node${index}`);
     const { maxStoreBytes } = options;
-    const start = (): Promise<NatsServer> =>
+    const start = (binary: string): Promise<NatsServer> =>
       startNatsServer({
         binary,
         storeDir,
@@ -86,7 +100,7 @@ export async function startNatsCluster(options: ClusterOptions = {}): Promise<Na
         moreConfig,
         ...(maxStoreBytes === undefined ? {} : { maxStoreBytes }),
       });
-    nodes.push(new Node({ name: `node${index}`, monitor, proxy, start }));
+    nodes.push(new Node({ name: `node${index}`, monitor, proxy, binary: first, start }));
   }
   // A test that crashes its process must not leave the servers behind.
   const killAll = (): void => nodes.forEach((node) => node.signal("SIGKILL"));
@@ -99,6 +113,19 @@ export async function startNatsCluster(options: ClusterOptions = {}): Promise<Na
     async leaderOf(stream) {
       const leader = (await streamsOf(nodes)).find(({ name }) => name === stream)?.cluster?.leader;
       return nodes.find(({ name }) => name === leader);
+    },
+    async metaLeader() {
+      const leaders = (await Promise.all(nodes.map((node) => node.ask("/jsz")))).map(metaLeaderIn);
+      return nodes.find(({ name }, index) => leaders[index] === name);
+    },
+    async currentCopies() {
+      const streams = await streamsOf(nodes);
+      return new Map(
+        streams.map(({ name, cluster: { replicas = [] } = {} }) => [
+          name,
+          1 + replicas.filter(({ current, offline }) => current === true && offline !== true).length,
+        ]),
+      );
     },
     healthy: (boundMs = 60_000) => until("a healthy cluster", () => isHealthy(nodes), boundMs).then(() => {}),
     async [Symbol.asyncDispose]() {
@@ -122,13 +149,15 @@ interface NodeParts {
   readonly name: string;
   readonly monitor: number;
   readonly proxy: NatsProxy;
-  start(): Promise<NatsServer>;
+  readonly binary: string;
+  start(binary: string): Promise<NatsServer>;
 }
 
 class Node implements NatsNode {
   readonly name: string;
   readonly proxy: NatsProxy;
   readonly #parts: NodeParts;
+  #binary: string;
   #server: NatsServer | undefined;
   #frozen = false;
 
@@ -136,6 +165,7 @@ class Node implements NatsNode {
     this.name = parts.name;
     this.proxy = parts.proxy;
     this.#parts = parts;
+    this.#binary = parts.binary;
   }
 
   isRunning(): boolean {
@@ -167,8 +197,20 @@ class Node implements NatsNode {
     this.#server = undefined;
   }
 
-  async start(): Promise<void> {
-    if (this.#server === undefined) this.#server = await this.#parts.start();
+  async stop(): Promise<void> {
+    this.signal("SIGTERM");
+    await this.#server?.exited;
+    this.#server = undefined;
+  }
+
+  async start(binary = this.#binary): Promise<void> {
+    this.#binary = binary;
+    if (this.#server === undefined) this.#server = await this.#parts.start(binary);
+  }
+
+  async version(): Promise<string | undefined> {
+    const version = (await this.ask("/varz"))?.["version"];
+    return typeof version === "string" ? version : undefined;
   }
 
   freeze(): void {
@@ -194,12 +236,22 @@ class Node implements NatsNode {
   }
 }
 
-/** Of each stream what its leader says of it, when it has one that answers. */
+/** In an answer to /jsz: the name of the node that leads the meta group. */
+function metaLeaderIn(answer: Record<string, unknown> | undefined): string | undefined {
+  const leader = (answer?.["meta_cluster"] as { leader?: unknown } | undefined)?.leader;
+  return typeof leader === "string" ? leader : undefined;
+}
+
+/** Of each stream what its leader says of it, when it has one that answers: others do not know how far the copies are. */
 async function streamsOf(nodes: readonly Node[]): Promise<StreamDetail[]> {
-  const answers = await Promise.all(nodes.map((node) => node.ask("/jsz?streams=1&leader-only=1")));
-  return answers.flatMap((answer) => {
+  const answers = await Promise.all(
+    nodes.map(async (node) => ({ name: node.name, answer: await node.ask("/jsz?streams=1") })),
+  );
+  return answers.flatMap(({ name, answer }) => {
     const accounts = (answer?.["account_details"] ?? []) as { stream_detail?: StreamDetail[] }[];
-    return accounts.flatMap(({ stream_detail: streams = [] }) => streams);
+    return accounts.flatMap(({ stream_detail: streams = [] }) =>
+      streams.filter(({ cluster }) => cluster?.leader === name),
+    );
   });
 }
 
@@ -207,8 +259,7 @@ async function isHealthy(nodes: readonly Node[]): Promise<boolean> {
   const answers = await Promise.all(nodes.map((node) => node.ask("/healthz")));
   if (!answers.every((answer) => answer?.["status"] === "ok")) return false;
   const meta = await Promise.all(nodes.map((node) => node.ask("/jsz")));
-  if (!meta.some((answer) => typeof (answer?.["meta_cluster"] as { leader?: unknown })?.leader === "string"))
-    return false;
+  if (meta.every((answer) => metaLeaderIn(answer) === undefined)) return false;
   const streams = await streamsOf(nodes);
   return streams.every(({ cluster }) =>
     (cluster?.replicas ?? []).every(({ offline, lag = 0 }) => offline !== true && lag <= maxLag),
