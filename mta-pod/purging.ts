@@ -8,6 +8,7 @@ import type { Purges } from "./spool/purges.ts";
 
 export interface PurgingDeps {
   readonly pod: Pick<Pod, "scheduler" | "ownership" | "log">;
+  /** States go on after `purge()` has answered: they delay nobody, and the next owner drops what is left. */
   readonly purges: Purges;
   /** Bodies of what is gone would hold their room for ever. */
   readonly hot: Pick<HotBodies, "take">;
@@ -77,13 +78,21 @@ export function createPurging({ pod, purges, hot }: PurgingDeps): Purging {
           for (const handle of group.handles) left.push(handle);
           continue;
         }
+        const attempted: number[] = [];
         // What was begun meanwhile finds nothing stored, or ends as it would have.
         await inSlices(group.handles, (handle) => {
-          if (scheduler.entryOf(handle)?.state === "inflight") return;
+          const queued = scheduler.entryOf(handle);
+          if (queued?.state === "inflight") return;
+          if (queued !== undefined && queued.entry.attempt > 0) attempted.push(queued.entry.seq);
           hot.take(handle);
           scheduler.settle(handle);
         });
         log.info("tenant purged", { tenant, shard, count: group.handles.length });
+        if (attempted.length === 0) continue;
+        void purges.dropStates(shard, attempted).then((count) => {
+          const left = attempted.length - count;
+          log.info("states of a purged tenant dropped", { tenant, shard, count, left });
+        });
       }
       return left;
     },

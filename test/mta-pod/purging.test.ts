@@ -8,19 +8,21 @@ import type { Purge } from "#mta-pod/spool/purges.ts";
 
 const now = 1_700_000_000_000;
 
-/** Tenant "a" has so many entries in two shards, every hundredth of them large; tenant "b" has one in each. */
+/** Tenant "a" has so many entries in two shards, every hundredth of them large, every 500th attempted before; tenant "b" has one in each. */
 function scene(count: number) {
   const scheduler = createScheduler({ random: () => 0.5, sources: [{ name: "default", weight: 1 }] });
   scheduler.setTenants(new Map(["a", "b"].map((id) => [id, { weight: 1, held: false }])), now);
   scheduler.setSite("s", { limits: { connections: 2 } }, now);
   const add = (tenant: string, seq: number, size: number): void => {
-    const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt: 0 };
+    const attempt = seq % 500 === 0 ? 1 : 0;
+    const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt };
     const lane = { site: "s", tenant, class: "bulk" } as const;
     scheduler.add(lane, { shard: seq % 2, seq, idHash: seq, size, ...times }, now);
   };
   for (let seq = 1; seq <= count; seq++) add("a", seq, seq % 100 === 0 ? 1_000_000 : 1000);
   for (const seq of [count + 1, count + 2]) add("b", seq, 1000);
   const purged: Purge[] = [];
+  const dropped: { shard: number; seqs: readonly number[] }[] = [];
   const owned = new Set([0, 1]);
   const purging = createPurging({
     pod: {
@@ -34,9 +36,13 @@ function scene(count: number) {
         purged.push(what);
         return true;
       },
+      dropStates: async (shard, seqs) => {
+        dropped.push({ shard, seqs });
+        return seqs.length;
+      },
     },
   });
-  return { scheduler, purging, purged, owned };
+  return { scheduler, purging, purged, dropped, owned };
 }
 
 test("all of a tenant's goes shard by shard, up to its last entry that is known, and nobody else's", async () => {
@@ -50,6 +56,16 @@ test("all of a tenant's goes shard by shard, up to its last entry that is known,
   ]);
   assert.equal(scheduler.count({ tenant: "a" }), 100);
   assert.equal(scheduler.count({ tenant: "b" }), 2);
+});
+
+test("the states of those that were attempted are dropped where their entries are gone, and nowhere else", async () => {
+  const { scheduler, purging, dropped } = scene(3001);
+  await purging.purge("a", scheduler.handles({ tenant: "a" }));
+  assert.deepEqual(dropped, [{ shard: 0, seqs: [500, 1000, 1500, 2000, 2500, 3000] }]);
+  const other = scene(2000);
+  other.owned.delete(0);
+  await other.purging.purge("a", other.scheduler.handles({ tenant: "a" }));
+  assert.deepEqual(other.dropped, []);
 });
 
 test("few go one by one, each with its event", async () => {
