@@ -43,16 +43,6 @@ async function areBack(local: LocalMode, pods: number): Promise<boolean> {
   );
 }
 
-/** Local mode with more in its environment, and in that of its children. */
-async function startWith(env: Record<string, string>, resources: string, pods: number): Promise<LocalMode> {
-  Object.assign(process.env, env);
-  try {
-    return await startLocal({ resources, pods });
-  } finally {
-    for (const name of Object.keys(env)) delete process.env[name];
-  }
-}
-
 for (const pods of [1, 3])
   test(`of ${pods} pods the third that a mail ends is the last; all other mail arrives`, async (t) => {
     // Neighbours take their time, so that some are under way at each death.
@@ -73,11 +63,11 @@ for (const pods of [1, 3])
         routes: [{ host: "127.0.0.1", port: provider.port }],
       },
     ];
-    await using local = await startWith(
-      deadlyEnv({ port: provider.port, mark, deaths }),
-      testResources({ rules }),
+    await using local = await startLocal({
+      resources: testResources({ rules }),
       pods,
-    );
+      env: deadlyEnv({ port: provider.port, mark, deaths }),
+    });
     // All of it is queued before the first leaves, also where the one that dies is the only one.
     await local.admin("/v1/queue/suspend", { tenant: "mail/acme" });
     await sendBurst({

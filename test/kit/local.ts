@@ -17,6 +17,8 @@ export interface StartLocalOptions {
   /** A folder of an earlier run to go on with; it is not removed at the end. */
   readonly state?: string;
   readonly readyMs?: number;
+  /** More of the environment, of the launcher and its pods. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface LocalMode extends AsyncDisposable {
@@ -65,6 +67,7 @@ export async function startLocal(options: StartLocalOptions): Promise<LocalMode>
   const args = ["local", "--json", "--state", state, "-f", join(folder, "resources"), ...pods, ...portFlags];
   const child = spawn(process.execPath, [launcher, ...args, ...(options.args ?? [])], {
     stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...options.env },
   });
   const exited = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
   const output: string[] = [];
