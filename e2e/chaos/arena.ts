@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Load, startLoad } from "#e2e/kit/load.ts";
+import { namedPods } from "#e2e/kit/named-pods.ts";
 import { podLogs } from "#e2e/kit/pod-logs.ts";
 import { type PodStatus, podStatuses } from "#e2e/kit/pod-status.ts";
 import { type Sink, startSink } from "#e2e/kit/sink.ts";
@@ -84,7 +85,7 @@ export async function startArena(options: ArenaOptions): Promise<Arena> {
     undo.push(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
     const resources = (replicas: number): string => resourcesFor(sink, replicas);
     const args = ["--nats", cluster.urls];
-    const local = await startLocal({ resources: resources(pods), state: folder, args });
+    const local = await startLocal({ resources: resources(pods), state: folder, args, env: namedPods });
     undo.push(() => local[Symbol.asyncDispose]());
     const statuses = (): Promise<PodStatus[]> => podStatuses(local);
     await until(

@@ -3,18 +3,19 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { NatsNode } from "#test/kit/nats-cluster.ts";
 import { poolNames } from "#crds/wire/subject.ts";
 import type { Arena } from "./arena.ts";
+import { isLiving, pickPod, type PodVictim, signalLiving } from "./victims.ts";
 
 /**
- * What a fault may cost: "pod" = a pod ends or cannot go on, so what it had open may come twice; "nats" = deletes wait meanwhile, so
- * that a pod's end costs more; "order" = nothing comes twice.
+ * What a fault may cost. "kill", "freeze", "cut" = of that one pod, what it had open may come twice; "nats" = deletes wait meanwhile, so that
+ * a pod's end costs more; "nats-kill" = deletes just acknowledged may be forgotten, too; "order" = nothing comes twice.
  */
-type Cost = "pod" | "nats" | "order";
+type Cost = "kill" | "freeze" | "cut" | "nats" | "nats-kill" | "order";
 
 interface Strike {
   readonly arena: Arena;
   readonly random: () => number;
-  /** Said once it is known whom it hits. */
-  hits(what: string): void;
+  /** Said in the moment in which it hits; never when there was nobody to be hit. */
+  hits(what: string, pod?: PodVictim): void;
 }
 
 export interface FaultKind {
@@ -33,7 +34,7 @@ const { shardStream } = poolNames("mail/shared");
 export const podFaults: readonly FaultKind[] = [
   {
     name: "pod killed",
-    cost: "pod",
+    cost: "kill",
     weight: 6,
     isKill: true,
     strike: async (strike) => signalPod(strike, "SIGKILL"),
@@ -45,29 +46,29 @@ export const podFaults: readonly FaultKind[] = [
 export const otherFaults: readonly FaultKind[] = [
   {
     name: "pod frozen briefly",
-    cost: "pod",
+    cost: "freeze",
     weight: 2,
     strike: (strike) => freezePod(strike, between(strike, 1000, 5000)),
   },
   {
     name: "pod frozen past its leases",
-    cost: "pod",
+    cost: "freeze",
     weight: 1,
     strike: (strike) => freezePod(strike, between(strike, 17_000, 22_000)),
   },
-  { name: "pod cut off from NATS", cost: "pod", weight: 3, strike: cutPod },
+  { name: "pod cut off from NATS", cost: "cut", weight: 3, strike: cutPod },
   {
     name: "NATS node killed",
-    cost: "nats",
+    cost: "nats-kill",
     weight: 2,
     isKill: true,
     strike: (strike) => killNode(strike, pickNode(strike)),
   },
-  { name: "NATS leader killed", cost: "nats", weight: 3, isKill: true, strike: killLeader },
+  { name: "NATS leader killed", cost: "nats-kill", weight: 3, isKill: true, strike: killLeader },
   { name: "NATS node restarted in order", cost: "nats", weight: 2, strike: restartNode },
   { name: "NATS node frozen", cost: "nats", weight: 2, strike: (strike) => freezeNodes(strike, 1) },
   { name: "NATS without a quorum", cost: "nats", weight: 1, strike: (strike) => freezeNodes(strike, 2) },
-  { name: "all of NATS killed", cost: "nats", weight: 1, isKill: true, strike: killAllNodes },
+  { name: "all of NATS killed", cost: "nats-kill", weight: 1, isKill: true, strike: killAllNodes },
   { name: "full store", cost: "order", weight: 2, strike: fillStore },
   { name: "recipients' hosts slow", cost: "order", weight: 1, strike: slowSink },
   { name: "recipients' hosts hang up", cost: "order", weight: 1, strike: hangUp },
@@ -82,42 +83,25 @@ function pick<Item>({ random }: Strike, items: readonly Item[]): Item | undefine
   return items[Math.floor(random() * items.length)];
 }
 
-async function pickPod(strike: Strike): Promise<{ name: string; pid: number } | undefined> {
-  const { pods } = (await strike.arena.local.read()).pids;
-  const found = pick(strike, Object.entries(pods));
-  return found === undefined ? undefined : { name: found[0], pid: found[1] };
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch {
-    // It has ended meanwhile.
-  }
-}
-
 async function signalPod(strike: Strike, name: NodeJS.Signals): Promise<void> {
   const pod = await pickPod(strike);
-  if (pod === undefined) return;
-  strike.hits(pod.name);
-  signal(pod.pid, name);
+  if (pod !== undefined && signalLiving(pod.pid, name)) strike.hits(pod.name, pod);
 }
 
 async function freezePod(strike: Strike, ms: number): Promise<void> {
   const pod = await pickPod(strike);
-  if (pod === undefined) return;
-  strike.hits(`${pod.name} for ${Math.round(ms)} ms`);
-  signal(pod.pid, "SIGSTOP");
+  if (pod === undefined || !signalLiving(pod.pid, "SIGSTOP")) return;
+  strike.hits(`${pod.name} for ${Math.round(ms)} ms`, pod);
   await delay(ms);
-  signal(pod.pid, "SIGCONT");
+  signalLiving(pod.pid, "SIGCONT");
 }
 
 async function cutPod(strike: Strike): Promise<void> {
   const pod = await pickPod(strike);
-  if (pod === undefined) return;
+  if (pod === undefined || !isLiving(pod.pid)) return;
   const ms = between(strike, 3000, 25_000);
-  strike.hits(`${pod.name} for ${Math.round(ms)} ms`);
   strike.arena.cluster.cutPod(pod.name);
+  strike.hits(`${pod.name} for ${Math.round(ms)} ms`, pod);
   try {
     await delay(ms);
   } finally {
@@ -130,9 +114,10 @@ function pickNode(strike: Strike): NatsNode | undefined {
 }
 
 async function killNode(strike: Strike, node: NatsNode | undefined): Promise<void> {
-  if (node === undefined) return;
+  if (node === undefined || !node.isRunning()) return;
+  const killed = node.kill();
   strike.hits(node.name);
-  await node.kill();
+  await killed;
   await delay(between(strike, 500, 10_000));
   await node.start();
   await strike.arena.cluster.healthy(healthyMs);
@@ -165,8 +150,9 @@ async function freezeNodes(strike: Strike, count: number): Promise<void> {
 
 async function killAllNodes(strike: Strike): Promise<void> {
   const { cluster } = strike.arena;
+  const killed = cluster.nodes.map((node) => node.kill());
   strike.hits("three nodes");
-  await Promise.all(cluster.nodes.map((node) => node.kill()));
+  await Promise.all(killed);
   await delay(between(strike, 200, 2000));
   await Promise.all(cluster.nodes.map((node) => node.start()));
   await cluster.healthy(healthyMs);

@@ -15,8 +15,9 @@ import { type LocalMode, startLocal } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { random } from "#test/kit/random.ts";
 import { until } from "#test/kit/until.ts";
-import { createLimitWatch, type LimitWatch } from "./limit-watch.ts";
+import { createLimitWatch, type LimitWatch, tooDoubtful } from "./limit-watch.ts";
 import type { Outcome, ScenarioOptions } from "./scenario.ts";
+import { signalLiving } from "./victims.ts";
 
 export interface LimitsOptions extends ScenarioOptions {
   readonly signal: "SIGTERM" | "SIGKILL";
@@ -115,15 +116,11 @@ async function endPods(
       mustBeOwner ? name === owner : name !== owner || ended.owners < mostOwners,
     );
     const [name = "", pid] = choice[Math.floor(chance() * choice.length)] ?? [];
-    if (pid === undefined) continue;
+    // It may be started again just now.
+    if (pid === undefined || !signalLiving(pid, signal)) continue;
     ended.total++;
     if (name === owner) ended.owners++;
     log(`${signal}: ${name}${name === owner ? ", the site's owner" : ""}`);
-    try {
-      process.kill(pid, signal);
-    } catch {
-      // It is being started again just now.
-    }
   }
   await delay(Math.max(0, untilMs - performance.now()));
   return ended;
@@ -157,19 +154,35 @@ export async function limits(options: LimitsOptions): Promise<Outcome> {
   const doubled = [...sink.arrivals.values()].filter(({ count }) => count > 1).length;
   const mostDoubled = signal === "SIGTERM" ? 0 : ended.owners * limit.connections;
   const violations = watch.violations();
+  const doubtful = watch.doubtful();
+  const most = watch.most(0);
   const lost = missing();
   const gapMs = longestGap(times, { from: start, to });
   return {
     lines: [
       `limits: ${((to - from) / 60_000).toFixed(1)} minutes, seed ${seed}, ${pods} pods; ${ended.total} got ${signal}, ${ended.owners} of them the site's owner`,
-      `a site of ${limit.connections} connections and ${limit.perSecond}/s: ${violations.length} violations (not sure: ${watch.doubtful()}), ${(100 * used).toFixed(1)} % of the rate used, longest pause ${(gapMs / 1000).toFixed(1)} s`,
+      `a site of ${limit.connections} connections and ${limit.perSecond}/s: ${violations.length} violations (not sure: ${doubtful.count} of ${doubtful.of}; as read at most ${most.connections} at once, ${most.perSecond} in a second), ${(100 * used).toFixed(1)} % of the rate used, longest pause ${(gapMs / 1000).toFixed(1)} s`,
       `arrived ${times.length}, lost ${lost.length}, doubled ${doubled} (at most ${mostDoubled} were open)`,
       "",
     ],
-    figures: { minutes, seed, signal, pods, ...ended, used, gapMs, doubled, violations, lost: lost.length },
+    figures: {
+      minutes,
+      seed,
+      signal,
+      pods,
+      ...ended,
+      used,
+      gapMs,
+      doubled,
+      violations,
+      doubtful,
+      most,
+      lost: lost.length,
+    },
     shown: `no limit exceeded at ${ended.total} ends of pods, ${(100 * used).toFixed(1)} % of the rate used, nothing lost`,
     wrong: [
       ...violations.slice(0, 3),
+      ...tooDoubtful(doubtful),
       ...(used >= leastUsed[signal] ? [] : [`only ${(100 * used).toFixed(1)} % of the rate used`]),
       ...(lost.length === 0 ? [] : [`${lost.length} lost: ${lost.slice(0, 5).join(", ")}`]),
       ...(doubled <= mostDoubled ? [] : [`${doubled} doubled, at most ${mostDoubled} were open`]),

@@ -105,7 +105,7 @@ async function run(arena: Arena, { log, minutes, seed }: ScenarioOptions): Promi
     sink: arena.sink,
     struck,
     violations: arena.limits.violations(),
-    doubtfulSeconds: arena.limits.doubtful(),
+    doubtful: arena.limits.doubtful(),
     from,
     to,
   });

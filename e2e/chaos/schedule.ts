@@ -3,16 +3,18 @@ import { setTimeout as delay } from "node:timers/promises";
 import { random } from "#test/kit/random.ts";
 import type { Arena } from "./arena.ts";
 import { type FaultKind, otherFaults, podFaults } from "./faults.ts";
+import type { PodVictim } from "./victims.ts";
 
+/** A fault that hit somebody. */
 export interface Struck {
   readonly kind: FaultKind;
-  what: string;
+  readonly what: string;
   /** `performance.now()`. */
   readonly at: number;
   /** When it was undone; Infinity while it lasts. */
   until: number;
-  /** Transactions open when it came, and messages taken in the second before: what may come twice. */
-  readonly open: number;
+  /** The one process of the product's that it hit. */
+  readonly pod?: PodVictim;
 }
 
 export interface ScheduleOptions {
@@ -24,8 +26,6 @@ export interface ScheduleOptions {
 
 const podEveryMs = [3000, 7000] as const;
 const otherEveryMs = [1500, 5000] as const;
-/** decisions.md 14: a delete is acknowledged within it, or the pod begins nothing more. */
-const openMs = 1000;
 
 /** Resolves when the time is over and every fault is undone. @throws Error when one cannot be undone */
 export async function strikeUntil(options: ScheduleOptions): Promise<Struck[]> {
@@ -54,19 +54,20 @@ async function lane(
     if (performance.now() + pauseMs > untilMs) return;
     await delay(pauseMs);
     const kind = weighted(kinds, chance());
-    const one: Struck = { kind, what: "", at: performance.now(), until: Infinity, open: openNow(arena) };
-    struck.push(one);
+    let one: Struck | undefined;
     // Chances of its own: how long a fault takes must not change which one is next.
     const own = random(Math.floor(chance() * 2 ** 31));
     await kind.strike({
       arena,
       random: own,
-      hits(what) {
-        one.what = what;
+      hits(what, pod) {
+        one = { kind, what, at: performance.now(), until: Infinity, ...(pod === undefined ? {} : { pod }) };
+        struck.push(one);
         log(`${kind.name}: ${what}`);
       },
     });
-    one.until = performance.now();
+    if (one === undefined) log(`${kind.name}: hit nobody, and does not count`);
+    else one.until = performance.now();
   }
 }
 
@@ -75,12 +76,4 @@ function weighted(kinds: readonly FaultKind[], chance: number): FaultKind {
   const [first] = kinds;
   if (first === undefined) throw new Error("Cannot pick a fault: expected one at least");
   return kinds.find(({ weight }) => (left -= weight) < 0) ?? first;
-}
-
-/** Every id that arrived is looked at: a few hundred thousand take milliseconds. */
-function openNow({ sink }: Arena): number {
-  const from = performance.now() - openMs;
-  let recent = 0;
-  for (const { lastAt } of sink.arrivals.values()) if (lastAt > from) recent++;
-  return sink.open() + recent;
 }

@@ -2,6 +2,8 @@
 import { longestGap } from "#e2e/kit/gaps.ts";
 import type { Sent } from "#e2e/kit/audit.ts";
 import type { Sink } from "#e2e/kit/sink.ts";
+import { type Double, mostOpen, owedTo, transactionsOf } from "./owed.ts";
+import { type Doubtful, tooDoubtful } from "./limit-watch.ts";
 import type { Struck } from "./schedule.ts";
 
 export interface Shown {
@@ -16,12 +18,18 @@ export interface Shown {
   readonly lost: readonly string[];
   readonly damaged: readonly string[];
   readonly doubled: number;
-  /** How many could be open when something happened to a pod. */
+  /** How many transactions pods that were hit had open by their own word. */
   readonly bound: number;
+  /** Pods that were hit and had not said how many they had open. */
+  readonly unasked: number;
   /** Doubles that no fault explains. */
   readonly unexplained: readonly string[];
+  /** Of what came twice: the longest time from the reply to a first copy to the fault of its pod that explains it, ms. */
+  readonly earliestMs: number;
+  /** Faults that cost more than their pod had open. */
+  readonly excessive: readonly string[];
   readonly violations: readonly string[];
-  readonly doubtfulSeconds: number;
+  readonly doubtful: Doubtful;
   readonly kills: number;
   readonly acceptGapMs: number;
   readonly arrivalGapMs: number;
@@ -38,19 +46,15 @@ interface FaultCost {
 
 export interface Seen {
   readonly loads: readonly Sent[];
-  readonly sink: Pick<Sink, "arrivals" | "refused" | "returned" | "damaged">;
+  readonly sink: Pick<Sink, "arrivals" | "refused" | "returned" | "damaged" | "begun">;
   readonly struck: readonly Struck[];
   readonly violations: readonly string[];
-  readonly doubtfulSeconds: number;
+  readonly doubtful: Doubtful;
   /** The time in which mail was sent, by `performance.now()`. */
   readonly from: number;
   readonly to: number;
 }
 
-/** What was answered longer before a fault than this was not open: its delete was acknowledged, or the pod had stopped. */
-const openMs = 1500;
-/** A pod that is cut off stops a second after its first delete without an answer; what waits for a reply then may take longer. */
-const afterMs = 15_000;
 /** Pauses that begin so long after a fault are still owed to it: an election takes 4 to 9 s. */
 const aftermathMs = 10_000;
 
@@ -62,7 +66,7 @@ export function judge(seen: Seen): Shown {
   const accepts = loads.flatMap((load) => [...load.accepted.values()]);
   const arrivals = [...sink.arrivals.values()].map(({ firstAt }) => firstAt);
   const refusals = loads.flatMap((load) => load.refused);
-  const costs = struck.filter(({ kind }) => kind.cost === "pod");
+  const owed = doubles.map((double) => owing(double, seen));
   return {
     accepted: accepted.length,
     delivered: accepted.filter((id) => sink.arrivals.has(id)).length,
@@ -73,56 +77,86 @@ export function judge(seen: Seen): Shown {
     lost: accepted.filter((id) => !sink.arrivals.has(id) && !isBounced(id)),
     damaged: sink.damaged,
     doubled: doubles.length,
-    bound: costs.reduce((sum, { open }) => sum + open, 0),
-    unexplained: doubles.filter((double) => owedTo(double, struck) === undefined).map(({ id }) => id),
+    bound: struck.reduce((sum, one) => sum + (mostOpen(one, sink.begun) ?? 0), 0),
+    unasked: struck.filter(({ pod }) => pod !== undefined && pod.inFlight === undefined).length,
+    unexplained: owed.flatMap(({ faults, double }) => (faults === undefined ? [told(double, from)] : [])),
+    earliestMs: Math.max(0, ...owed.flatMap(leadsOf)),
+    excessive: excessiveOf(owed, seen),
     violations: seen.violations,
-    doubtfulSeconds: seen.doubtfulSeconds,
+    doubtful: seen.doubtful,
     kills: struck.filter(({ kind }) => kind.isKill === true).length,
     acceptGapMs: longestGap(accepts, { from, to }),
     arrivalGapMs: longestGap(arrivals, { from, to }),
-    faults: costsOf(struck, { doubles, accepts, arrivals, to }),
+    faults: costsOf(struck, { owed, accepts, arrivals, to }),
   };
-}
-
-interface Double {
-  readonly id: string;
-  readonly firstAt: number;
-  readonly lastAt: number;
 }
 
 /** A message that was refused twice is no harm to anybody; a report that comes twice is mail that comes twice. */
 function doublesOf({ arrivals, returned }: Seen["sink"]): Double[] {
-  const twice = [...arrivals].flatMap(([id, { count, firstAt, lastAt }]) =>
-    count > 1 ? [{ id, firstAt, lastAt }] : [],
-  );
-  const reports = [...returned].flatMap(([id, count]) =>
-    count > 1 ? [{ id: `report of ${id}`, firstAt: Number.NaN, lastAt: Number.NaN }] : [],
+  const twice = [...arrivals].flatMap(([id, { copies }]) => (copies.length > 1 ? [{ id, copies }] : []));
+  const reports = [...returned].flatMap(([id, { copies }]) =>
+    copies.length > 1 ? [{ id: reportOf(id), copies }] : [],
   );
   return [...twice, ...reports];
 }
 
-/** The fault of a pod that came while the first copy was open, the last before the second copy. */
-function owedTo({ firstAt, lastAt }: Double, struck: readonly Struck[]): Struck | undefined {
-  // Reports are published before their message is deleted: they are not timed here, and owed to any fault.
-  if (Number.isNaN(firstAt)) return struck.find(({ kind }) => kind.cost === "pod");
-  const nats = struck.filter(({ kind }) => kind.cost === "nats");
-  return struck.findLast(({ kind, at, until }) => {
-    if (kind.cost !== "pod" || at > lastAt) return false;
-    // While NATS was away no delete was acknowledged, so all that went since its fault began was still open.
-    const since = nats.filter((one) => one.at < at && one.until + aftermathMs > at).map((one) => one.at);
-    return firstAt > Math.min(at, ...since) - openMs && firstAt < Math.max(at, until) + afterMs;
+const reportOf = (id: string): string => `report of ${id}`;
+
+interface Owed {
+  readonly double: Double;
+  /** Of each copy but the last; undefined = nothing explains it. */
+  readonly faults: readonly Struck[] | undefined;
+}
+
+/** A report comes twice when it is sent twice, or when its message was refused twice: it is published before that is deleted. */
+function owing(double: Double, { sink, struck }: Seen): Owed {
+  const faults = owedTo(double, struck);
+  if (faults !== undefined) return { double, faults };
+  const refused = [...sink.refused].find(([id]) => reportOf(id) === double.id)?.[1];
+  if (refused === undefined || refused.count < double.copies.length) return { double, faults };
+  const twice = { id: double.id, copies: refused.copies };
+  return { double: twice, faults: owedTo(twice, struck) };
+}
+
+/** How long before its fault each copy was answered. */
+function leadsOf({ double, faults = [] }: Owed): number[] {
+  return faults.map(({ at }, index) => at - (double.copies[index]?.at ?? at));
+}
+
+/** Enough to look for it: who sent it when, after the start of the load. */
+function told({ id, copies }: Double, from: number): string {
+  const when = copies.map(
+    ({ begunAt, at, by }) => `${by} at ${seconds(begunAt - from)} to ${seconds(at - from)} s`,
+  );
+  return `${id} (${when.join(", ")})`;
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(2);
+}
+
+function excessiveOf(owed: readonly Owed[], { sink, struck }: Seen): string[] {
+  return struck.flatMap((one) => {
+    const most = mostOpen(one, sink.begun);
+    const copies = owed.flatMap(({ double, faults }) =>
+      double.copies.filter((_, index) => faults?.[index] === one),
+    );
+    const cost = transactionsOf(copies);
+    return most === undefined || cost <= most
+      ? []
+      : [`${one.kind.name}: ${one.what}: ${cost} doubled, at most ${most} were open`];
   });
 }
 
 interface Times {
-  readonly doubles: readonly Double[];
+  readonly owed: readonly Owed[];
   readonly accepts: readonly number[];
   readonly arrivals: readonly number[];
   readonly to: number;
 }
 
-function costsOf(struck: readonly Struck[], { doubles, accepts, arrivals, to }: Times): FaultCost[] {
-  const owed = doubles.map((double) => owedTo(double, struck)?.kind.name);
+function costsOf(struck: readonly Struck[], { owed, accepts, arrivals, to }: Times): FaultCost[] {
+  const charged = owed.map(({ faults }) => faults?.[0]?.kind.name);
   const sortedAccepts = accepts.toSorted((a, b) => a - b);
   const sortedArrivals = arrivals.toSorted((a, b) => a - b);
   const names = [...new Set(struck.map(({ kind }) => kind.name))];
@@ -138,7 +172,7 @@ function costsOf(struck: readonly Struck[], { doubles, accepts, arrivals, to }: 
     return {
       name,
       times: own.length,
-      doubled: owed.filter((one) => one === name).length,
+      doubled: charged.filter((one) => one === name).length,
       acceptGapMs: longest(sortedAccepts),
       arrivalGapMs: longest(sortedArrivals),
     };
@@ -170,7 +204,8 @@ export function failures(shown: Shown): string[] {
     ...some("damaged", shown.damaged),
     ...some("limit violations", shown.violations),
     ...some("doubled without a fault", shown.unexplained),
-    ...(shown.doubled > shown.bound ? [`${shown.doubled} doubled, at most ${shown.bound} were open`] : []),
+    ...some("faults that doubled more than was open", shown.excessive),
+    ...tooDoubtful(shown.doubtful),
     ...(shown.refusedForGood > 0 ? [`${shown.refusedForGood} refused with 5xx by trouble of our own`] : []),
     ...(shown.accepted === 0 ? ["nothing was accepted"] : []),
   ];

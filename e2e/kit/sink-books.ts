@@ -1,20 +1,32 @@
 /** What an auditing sink has seen: each message by its id, delivery reports by the id they speak of, connections and rates by port. */
 import { createMeter, type Meter } from "#operator/provider/meter.ts";
 
-interface Arrival {
+/** Milliseconds of `performance.now()`. */
+export interface Copy {
+  /** MAIL. */
+  readonly begunAt: number;
+  /** The reply to the final dot. */
+  readonly at: number;
+  /** Process id of the pod that sent it; 0 = it did not say (`named-pods.ts`). */
+  readonly by: number;
+}
+
+export interface Arrival {
   count: number;
   /** Milliseconds of `performance.now()` at the reply to the final dot. */
   readonly firstAt: number;
   lastAt: number;
+  /** In the order of their replies. */
+  readonly copies: Copy[];
 }
 
 export interface Books {
   /** By the recipient's local part: the id, and a dot and a number when the message has several recipients. */
   readonly arrivals: Map<string, Arrival>;
-  /** Told 550 at the final dot, by local part: how often. */
-  readonly refused: Map<string, number>;
-  /** Delivery reports, by the id of the message that came back: how often. */
-  readonly returned: Map<string, number>;
+  /** Told 550 at the final dot, by local part. */
+  readonly refused: Map<string, Arrival>;
+  /** Delivery reports, by the id of the message that came back. */
+  readonly returned: Map<string, Arrival>;
   /** Messages that are not what their recipient should have got. */
   readonly damaged: string[];
   /** Times at which a connection that had been silent for 8 s began another message. */
@@ -25,6 +37,8 @@ export interface Books {
   readonly meters: Meter[];
   /** Transactions from MAIL to the reply to the final dot. */
   open: number;
+  /** By a pod's process id: when it said MAIL, in that order. */
+  readonly begun: Map<number, number[]>;
 }
 
 export function openBooks(ports: number): Books {
@@ -37,32 +51,42 @@ export function openBooks(ports: number): Books {
     deferred: new Set(),
     meters: Array.from({ length: ports }, createMeter),
     open: 0,
+    begun: new Map(),
   };
 }
 
-export function count(map: Map<string, number>, key: string): void {
-  map.set(key, (map.get(key) ?? 0) + 1);
+/** Notes a MAIL of a pod that tells which it is. */
+export function noteBegun({ begun }: Books, by: number, at: number): void {
+  if (by === 0) return;
+  const times = begun.get(by) ?? [];
+  begun.set(by, times);
+  times.push(at);
+}
+
+export function noteCopy(map: Map<string, Arrival>, key: string, copy: Copy): void {
+  const known = map.get(key);
+  if (known === undefined) {
+    map.set(key, { count: 1, firstAt: copy.at, lastAt: copy.at, copies: [copy] });
+    return;
+  }
+  known.count++;
+  known.lastAt = copy.at;
+  known.copies.push(copy);
 }
 
 /** Notes a message that was taken. */
-export function note(books: Books, recipients: readonly string[], message: Buffer): void {
+export function note(books: Books, recipients: readonly string[], message: Buffer, copy: Copy): void {
   const { arrivals, damaged } = books;
-  const now = performance.now();
   // Field names may change their case on the way, and nodemailer changes it.
   const head = message.toString("latin1", 0, 4096).replace(/^x-test-id:/im, "X-Test-Id:");
   if (/^Content-Type: multipart\/report/im.test(head)) {
-    count(books.returned, /^X-Test-Id: (\S+)/im.exec(message.toString("latin1"))?.[1] ?? "");
+    noteCopy(books.returned, /^X-Test-Id: (\S+)/im.exec(message.toString("latin1"))?.[1] ?? "", copy);
     return;
   }
   const tail = message.toString("latin1", Math.max(0, message.length - 100)).trimEnd();
   for (const recipient of recipients) {
     const [id = ""] = recipient.split(".");
     if (!head.includes(`X-Test-Id: ${id}\r\n`) || !tail.endsWith(`end of ${id}`)) damaged.push(recipient);
-    const known = arrivals.get(recipient);
-    if (known === undefined) arrivals.set(recipient, { count: 1, firstAt: now, lastAt: now });
-    else {
-      known.count++;
-      known.lastAt = now;
-    }
+    noteCopy(arrivals, recipient, copy);
   }
 }

@@ -2,17 +2,20 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createMeter, type MeterReading } from "#operator/provider/meter.ts";
-import { type Books, count, note, openBooks } from "./sink-books.ts";
+import { processOf } from "./named-pods.ts";
+import { type Books, type Copy, note, noteBegun, noteCopy, openBooks } from "./sink-books.ts";
 
 export interface Sink extends AsyncDisposable {
   /** One listener each: a site of its own for whoever routes there. */
   readonly ports: readonly number[];
   readonly arrivals: Readonly<Books>["arrivals"];
-  readonly refused: ReadonlyMap<string, number>;
-  readonly returned: ReadonlyMap<string, number>;
+  readonly refused: Readonly<Books>["refused"];
+  readonly returned: Readonly<Books>["returned"];
   readonly damaged: readonly string[];
   /** Nobody who is awake keeps a connection that long. */
   readonly wokenMails: readonly number[];
+  /** By process id of pods that say so: when each transaction began. */
+  readonly begun: Readonly<Books>["begun"];
   /** Transactions open at this moment. */
   open(): number;
   /** Connections and messages of one of `ports`, by its place. */
@@ -62,12 +65,23 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
       sockets.add(socket);
       meter?.connected();
       options.watch?.connected(index);
-      socket.on("close", () => {
-        sockets.delete(socket);
+      let isGone = false;
+      // "close" comes a few turns after the news of the end: the peer's next connection may come in between.
+      const gone = (): void => {
+        if (isGone) return;
+        isGone = true;
         meter?.disconnected();
         options.watch?.disconnected(index);
+      };
+      socket.on("end", gone);
+      socket.on("close", () => {
+        sockets.delete(socket);
+        gone();
       });
-      socket.on("error", () => socket.destroy());
+      socket.on("error", () => {
+        gone();
+        socket.destroy();
+      });
       const noteMail = (size: number): void => {
         meter?.message(performance.now(), 1, size);
         options.watch?.message(index);
@@ -86,6 +100,7 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
     returned: books.returned,
     damaged: books.damaged,
     wokenMails: books.wokenMails,
+    begun: books.begun,
     open: () => books.open,
     meter: (place) => (books.meters[place] ?? createMeter()).read(),
     hangUp() {
@@ -120,6 +135,8 @@ interface Session {
   input: Buffer;
   recipients: string[];
   isOpen: boolean;
+  by: number;
+  begunAt: number;
   phase: "commands" | "data" | "chunk" | "held";
   chunk: { left: number; isLast: boolean };
   readonly chunks: Buffer[];
@@ -144,6 +161,8 @@ function receive(socket: Socket, manner: Manner): void {
     input: Buffer.alloc(0),
     recipients: [],
     isOpen: false,
+    by: 0,
+    begunAt: 0,
     phase: "commands",
     chunk: { left: 0, isLast: false },
     chunks: [],
@@ -156,6 +175,8 @@ function receive(socket: Socket, manner: Manner): void {
   };
   const begin = (): void => {
     session.isOpen = true;
+    session.begunAt = performance.now();
+    noteBegun(books, session.by, session.begunAt);
     books.open++;
   };
   const end = (): void => {
@@ -169,9 +190,10 @@ function receive(socket: Socket, manner: Manner): void {
     manner.noteMail(message.length);
     const settle = (): void => {
       const [first = ""] = recipients;
+      const copy: Copy = { begunAt: session.begunAt, at: performance.now(), by: session.by };
       end();
       if (manner.refuses(first)) {
-        count(books.refused, first);
+        noteCopy(books.refused, first, copy);
         replies += "550 5.1.1 nobody here\r\n";
         return;
       }
@@ -180,7 +202,7 @@ function receive(socket: Socket, manner: Manner): void {
         replies += "451 4.2.0 not now\r\n";
         return;
       }
-      note(books, recipients, message);
+      note(books, recipients, message, copy);
       replies += "250 2.0.0 taken\r\n";
     };
     // A client that is gone gets no reply, so its message was not taken.
@@ -210,6 +232,7 @@ function receive(socket: Socket, manner: Manner): void {
       session.phase = "chunk";
       return;
     }
+    if (verb === "EHLO") session.by = processOf(line);
     if (verb === "EHLO")
       replies += `250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n${offersChunking ? "250-CHUNKING\r\n" : ""}250 SIZE 52428800\r\n`;
     else
