@@ -1,15 +1,26 @@
 /** The repository's files as the laws of test/rules see them: those git tracks, as they are in the working tree. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, globSync, statSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathOf } from "#test/kit/programs.ts";
 
 export const root = join(import.meta.dirname, "../..");
 
-/** Paths relative to the root. Of a copy without git (an archive) there is nothing to say: []. */
+/** What .gitignore names, and git's own. */
+const ignored = /^(\.git|node_modules|\.mailboat|bench\/\.build|bench\/results)$|\.log$/;
+
+/** Paths relative to the root. Without git, or of a copy that is no checkout: all but what it would ignore. */
 export function trackedFiles(): string[] {
-  if (!existsSync(join(root, ".git"))) return [];
-  const listed = execFileSync("git", ["ls-files", "-z"], { cwd: root, encoding: "utf8" });
+  const git = existsSync(join(root, ".git")) ? pathOf("git") : undefined;
+  if (git === undefined) return walked();
+  const listed = execFileSync(git, ["ls-files", "-z"], { cwd: root, encoding: "utf8" });
   return listed.split("\0").filter((path) => path !== "" && existsSync(join(root, path)));
+}
+
+/** By reading the folders. */
+export function walked(): string[] {
+  const found = globSync(["**", "**/.*", "**/.*/**"], { cwd: root, exclude: (path) => ignored.test(path) });
+  return [...new Set(found)].filter((path) => statSync(join(root, path)).isFile());
 }
 
 export function textOf(path: string): string {

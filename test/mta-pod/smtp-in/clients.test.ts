@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { createTransport } from "nodemailer";
 import { type TestCertificate, testCertificate } from "#test/kit/certificates.ts";
+import { programFor } from "#test/kit/programs.ts";
 import { recordingHooks, running, type Running } from "./kit.ts";
 
 const run = promisify(execFile);
@@ -77,9 +78,11 @@ with smtplib.SMTP("localhost", int(sys.argv[1]), timeout=10) as client:
     client.sendmail("a@acme.example", ["c@b.example"], "Subject: gr\\u00fc\\u00dfe\\r\\n\\r\\nx".encode(), ["BODY=8BITMIME", "SMTPUTF8"])
 `;
 
-test("Python's smtplib sends over STARTTLS, with one recipient refused", async () => {
+test("Python's smtplib sends over STARTTLS, with one recipient refused", async (context) => {
+  const python3 = programFor(context, "python3");
+  if (python3 === undefined) return;
   await using server = await strict(false);
-  await run("python3", ["-c", python, String(server.listener.port), join(folder, "ca.pem")], {
+  await run(python3, ["-c", python, String(server.listener.port), join(folder, "ca.pem")], {
     timeout: 20_000,
   });
   const [first, second] = server.hooks.messages;
@@ -91,12 +94,14 @@ test("Python's smtplib sends over STARTTLS, with one recipient refused", async (
 });
 
 for (const scheme of ["smtp", "smtps"])
-  test(`curl sends over ${scheme}`, async () => {
+  test(`curl sends over ${scheme}`, async (context) => {
+    const curl = programFor(context, "curl");
+    if (curl === undefined) return;
     await using server = await strict(scheme === "smtps");
     const url = `${scheme}://localhost:${server.listener.port}/app.test`;
     const who = ["--mail-from", "a@acme.example", "--mail-rcpt", "b@b.example", "--user", "user:secret"];
     const tls = ["--ssl-reqd", "--cacert", join(folder, "ca.pem")];
-    await run("curl", ["-sS", url, ...tls, ...who, "--upload-file", join(folder, "mail.txt")], {
+    await run(curl, ["-sS", url, ...tls, ...who, "--upload-file", join(folder, "mail.txt")], {
       timeout: 20_000,
     });
     assert.match(server.hooks.messages[0]?.body.toString() ?? "", /\r\n\r\n\.dot\r\nend\r\n$/);
