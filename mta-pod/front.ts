@@ -133,13 +133,14 @@ function readToken(file: string): string {
   }
 }
 
-function injectionOptions({ options, hooks, explain, hostname, log }: FrontDeps) {
+function injectionOptions({ options, hooks, explain, hostname, log, admission }: FrontDeps) {
   return {
     host: options.bind,
     port: options.ports.http,
     reusePort: options.reusePort,
     hostname,
     log,
+    maxMessageBytes: (login: Login) => admission().maxMessageBytes(login),
     hooks: { ...hooks, explain: (tenant: string, id: string) => explain.message(id, tenant) },
   };
 }

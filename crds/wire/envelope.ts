@@ -68,6 +68,11 @@ export function encodeEnvelope(envelope: Envelope): string {
   ]);
 }
 
+/** Bytes that a recipient takes of the encoded envelope. */
+export function recipientBytes(address: string): number {
+  return Buffer.byteLength(JSON.stringify(address)) + 1;
+}
+
 type Decoded = Parsed<Envelope>;
 
 const names = [

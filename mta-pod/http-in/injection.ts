@@ -1,6 +1,7 @@
 /** The HTTP front for tenants: posts messages through the same hooks as SMTP, shows a tenant its own. See `startInjection`. */
 import { isAscii } from "node:buffer";
 import { randomBytes } from "node:crypto";
+import { maxMessageBytes as largest } from "#crds/values/message-bounds.ts";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Log, silentLog } from "#mta-pod/runtime/log.ts";
 import type { InboundHooks, Login, SessionFacts } from "#mta-pod/smtp/inbound.ts";
@@ -20,16 +21,17 @@ export interface InjectionOptions extends HttpAddress {
   readonly hooks: InjectionHooks;
   /** Default: silent. */
   readonly log?: Log;
-  /** The largest message whoever sends it; the hooks know each tenant's own bound. Default 25 MiB. */
-  readonly maxMessageBytes?: number;
+  /** The tenant's largest message, bytes; 0 = it is not known here just now. */
+  maxMessageBytes(login: Login): number;
   /** Bodies of all requests under way. Default 128 MiB. */
   readonly maxBufferedBytes?: number;
 }
 
-const defaultMessageBytes = 26_214_400;
 const defaultBufferedBytes = 128 * 1024 * 1024;
 /** base64 in JSON against the message: 4/3, and some air. */
 const jsonFactor = 1.5;
+/** Of a request: what JSON says beside the bodies of a message. */
+const otherBytes = 65_536;
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -44,12 +46,13 @@ declare module "fastify" {
  * `GET /v1/messages/:id` what is known. Basic or Bearer `user:password`. Refusals carry the SMTP codes (problem.ts).
  */
 export async function startInjection(options: InjectionOptions): Promise<HttpServer> {
-  const { hooks, log = silentLog, maxMessageBytes = defaultMessageBytes } = options;
-  const server = createServer(Math.ceil(maxMessageBytes * jsonFactor) + 65_536, log);
+  const { hooks, log = silentLog } = options;
+  const server = createServer(requestBytes(largest), log);
   server.decorateRequest("facts", null);
   server.decorateRequest("reserved", 0);
   server.addHook("onRequest", async (request) => {
     request.facts = await authenticate(request, options);
+    refuseLength(Number(request.headers["content-length"] ?? 0), options.maxMessageBytes(loginOf(request)));
   });
   boundBodies(server, options.maxBufferedBytes ?? defaultBufferedBytes);
   server.addContentTypeParser("message/rfc822", { parseAs: "buffer" }, (_request, body, done) => {
@@ -57,9 +60,7 @@ export async function startInjection(options: InjectionOptions): Promise<HttpSer
   });
   server.post("/v1/messages", async (request, answer) => {
     const composed = await compose(request);
-    if (composed.body.length > maxMessageBytes)
-      throw problemOf(reply(552, "5.3.4", `message above the limit of ${maxMessageBytes} bytes`));
-    const accepted = await submit(composed, knownFacts(request), hooks);
+    const accepted = await submit(composed, knownFacts(request), options);
     const id = /queued as (\S+)/.exec(accepted.text)?.[1] ?? "";
     return answer.code(202).send({ id, recipients: composed.to.length });
   });
@@ -69,6 +70,19 @@ export async function startInjection(options: InjectionOptions): Promise<HttpSer
     return known;
   });
   return listen(server, options);
+}
+
+function requestBytes(messageBytes: number): number {
+  return Math.ceil(messageBytes * jsonFactor) + otherBytes;
+}
+
+/** What cannot become a message within the tenant's limit is not read. */
+function refuseLength(length: number, maxBytes: number): void {
+  if (maxBytes > 0 && length > requestBytes(maxBytes)) throw tooLarge(maxBytes);
+}
+
+function tooLarge(maxBytes: number): Problem {
+  return problemOf(reply(552, "5.3.4", `message above the limit of ${maxBytes} bytes`));
 }
 
 /** Keeps the sum of announced bodies within a bound: what is not announced is not read. */
@@ -149,10 +163,17 @@ async function compose(request: FastifyRequest): Promise<Composed> {
 }
 
 /** The three questions of SMTP, in its order; throws Problem with the first no. */
-async function submit(message: Composed, session: SessionFacts, hooks: InboundHooks): Promise<Reply> {
+async function submit(
+  message: Composed,
+  session: SessionFacts,
+  { hooks, maxMessageBytes }: InjectionOptions,
+): Promise<Reply> {
   const { from, to, body, smtpUtf8 } = message;
+  // The hook first: it knows the tenant's limits, and counts what it refuses.
   const refusal = hooks.mail(session, from, body.length);
   if (refusal !== null) throw problemOf(refusal);
+  const maxBytes = session.login === null ? 0 : maxMessageBytes(session.login);
+  if (body.length > maxBytes) throw tooLarge(maxBytes);
   const accepted: string[] = [];
   for (const next of to) {
     const no = hooks.recipient(session, from, accepted, next);

@@ -1,4 +1,5 @@
 /** What a listener is given, the bounds that are not options, and what all its sessions share. Types and numbers only. */
+import { maxRecipients } from "#crds/values/message-bounds.ts";
 import type { Clock } from "#mta-pod/runtime/clock.ts";
 import type { Log } from "#mta-pod/runtime/log.ts";
 import type { InboundHooks, Login } from "#mta-pod/smtp/inbound.ts";
@@ -51,7 +52,12 @@ export const bounds = {
   commandBytes: 2048,
   /** RFC 4954 §4. */
   authLineBytes: 12_288,
-  recipients: 1000,
+  recipients: maxRecipients,
+  /**
+   * As they are stored (`recipientBytes` of the envelope): all have to fit the headers of one entry. Said at RCPT, where
+   * a client sends the rest in another message; at the dot it would try the same again for days.
+   */
+  recipientBytes: 60_000,
   /** RCPT commands in one transaction, refused ones included. */
   recipientAttempts: 2000,
   protocolErrors: 10,

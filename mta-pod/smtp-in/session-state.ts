@@ -46,6 +46,8 @@ export interface Transaction {
   readonly to: string[];
   readonly body: BodyReader;
   recipientAttempts: number;
+  /** Of those in `to`, as they are stored. */
+  recipientBytes: number;
   /** "bdat" once a chunk came: then only more of them may. */
   reading: "none" | "bdat";
   dots: DotReader;
@@ -174,6 +176,7 @@ export class SessionState {
       to: [],
       body: new BodyReader(maxBytes, budget),
       recipientAttempts: 0,
+      recipientBytes: 0,
       reading: "none",
       dots: new DotReader(),
     };

@@ -59,7 +59,7 @@ export interface Publisher {
 export interface PublisherLimits {
   /** Default 4,096. */
   readonly maxInFlight?: number;
-  /** Bytes of bodies and envelopes in flight; default 64 MB. */
+  /** Bytes of bodies and envelopes in flight from which on no more are taken: they pass it by one message. Default 64 MB. */
   readonly maxInFlightBytes?: number;
   /** Default 60 s: outlasts a leader election (4–9 s) and a restart, and stays inside the duplicate window. */
   readonly giveUpMs?: number;
@@ -148,7 +148,8 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
       };
       if (closed) return refuse("unavailable");
       if (!fits(encoded)) return refuse("oversized");
-      if (inFlight >= maxInFlight || inFlightBytes + bytes > maxInFlightBytes) return refuse("overloaded");
+      // By what is there, not by what it would become: the largest message would be refused for ever.
+      if (inFlight >= maxInFlight || inFlightBytes >= maxInFlightBytes) return refuse("overloaded");
       const { names } = spool;
       if (!fullness.take(names.shardStream(shard), entryBytes, by)) return refuse("full");
       if (!isInline && !fullness.take(names.bodyStream, body.length, by)) return refuse("full");

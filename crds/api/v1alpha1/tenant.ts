@@ -1,5 +1,6 @@
 /** Tenant: whose mail it is: its domains and keys, its logins, its limits. Schema, type and defaults; pure. */
 import { z } from "zod";
+import { maxMessageBytes, maxRecipients } from "#crds/values/message-bounds.ts";
 import { conditionsSchema, observedGeneration } from "./conditions.ts";
 import { compiledDefaults, storedDefaults } from "./defaults.ts";
 import {
@@ -72,11 +73,11 @@ const limits = withRules(
     messagesPerDay: described("Accepted messages per UTC day; above it 452.", quantity).optional(),
     recipientsPerMessage: described(
       `Recipients of one message; ${compiledDefaults.recipientsPerMessage} unless set.`,
-      z.int().min(1).max(10_000),
+      z.int().min(1).max(maxRecipients),
     ).optional(),
     messageSizeBytes: described(
       `Size of one message; ${compiledDefaults.messageSizeBytes} unless set.`,
-      z.int().min(1024).max(1_073_741_824),
+      z.int().min(1024).max(maxMessageBytes),
     ).optional(),
     queuedMessages: described("Messages in the queue; above it 452.", quantity).optional(),
   }),

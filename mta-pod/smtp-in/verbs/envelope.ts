@@ -1,4 +1,5 @@
 /** MAIL and RCPT: syntax, sequence and the hooks' verdicts. Refusals are replies; a hook that throws is 451. */
+import { recipientBytes } from "#crds/wire/envelope.ts";
 import { parsePath } from "#mta-pod/smtp/address.ts";
 import { checkRecipientParameters, parseMailParameters } from "#mta-pod/smtp/parameters.ts";
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
@@ -101,11 +102,13 @@ export function rcpt(state: SessionState, argument: string): void {
 function admitRecipient(state: SessionState, transaction: Transaction, address: string): void {
   if (++transaction.recipientAttempts > bounds.recipientAttempts)
     return state.hangUp(421, "4.7.0", "too many recipients tried");
-  if (transaction.to.length >= bounds.recipients)
+  const bytes = transaction.recipientBytes + recipientBytes(address);
+  if (transaction.to.length >= bounds.recipients || bytes > bounds.recipientBytes)
     return state.say(reply(452, "4.5.3", "too many recipients, send the rest separately"));
   const { hooks } = state.context.options;
   const refusal = ask(state, () => hooks.recipient(state.facts, transaction.from, transaction.to, address));
   if (refusal !== null) return state.say(refusal);
   transaction.to.push(address);
+  transaction.recipientBytes = bytes;
   state.out += "250 2.1.5 recipient ok\r\n";
 }

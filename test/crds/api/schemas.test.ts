@@ -29,6 +29,7 @@ const shape = (rest: string): string => `{rules: [{name: r, match: {domains: [a.
 const accepted: ["SendingPool" | "TrafficShape" | "Tenant", string][] = [
   ["Tenant", tenant("")],
   ["Tenant", tenant("limits: {messageRate: 100/s, burst: 500}")],
+  ["Tenant", tenant("limits: {messageSizeBytes: 67108864, recipientsPerMessage: 1000}")],
   ["Tenant", tenant("retry: {maxAge: 168h}")],
   ["Tenant", tenant("streams: [{name: n}], credentials: [{name: a, secretRef: {name: s}, stream: n}]")],
   ["Tenant", tenant("credentials: [{name: a, secretRef: {name: s}, stream: default}]")],
@@ -89,6 +90,16 @@ const refused: ["SendingPool" | "TrafficShape" | "Tenant", string, string][] = [
   ["Tenant", tenant("state: Paused"), 'spec.state: expected one of "Active", "Hold", "Reject", got "Paused"'],
   ["Tenant", tenant("weight: 0"), "spec.weight: expected at least 1, got 0"],
   ["Tenant", tenant("weight: 1.5"), "spec.weight: expected a whole number, got 1.5"],
+  [
+    "Tenant",
+    tenant("limits: {messageSizeBytes: 67108865}"),
+    "spec.limits.messageSizeBytes: expected at most 67108864, got 67108865",
+  ],
+  [
+    "Tenant",
+    tenant("limits: {recipientsPerMessage: 1001}"),
+    "spec.limits.recipientsPerMessage: expected at most 1000, got 1001",
+  ],
   ["Tenant", tenant("limits: {burst: 5}"), "spec.limits: expected burst only together with messageRate"],
   [
     "Tenant",

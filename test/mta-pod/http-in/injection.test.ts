@@ -26,7 +26,8 @@ async function start(
     ...recorder,
     explain: async (tenant: string, id: string) => (id === "M1" ? { id, tenant } : null),
   };
-  const server = await startInjection({ host: "127.0.0.1", port: 0, reusePort: false, hooks, ...options });
+  const address = { host: "127.0.0.1", port: 0, reusePort: false };
+  const server = await startInjection({ ...address, hooks, maxMessageBytes: () => 26_214_400, ...options });
   const url = `http://127.0.0.1:${server.port}/v1/messages`;
   return {
     url,
@@ -236,7 +237,7 @@ test("a message with 8-bit addresses or header needs SMTPUTF8, an 8-bit body doe
 });
 
 test("a message above the bound is 413, composed or raw", async () => {
-  await using server = await start({}, { maxMessageBytes: 5000 });
+  await using server = await start({}, { maxMessageBytes: () => 5000 });
   assert.equal((await server.post({ ...simple, text: "x".repeat(6000) })).status, 413);
   assert.equal((await server.post({ ...simple, text: "x".repeat(600_000) })).status, 413);
   assert.equal(server.messages.length, 0);

@@ -1,6 +1,7 @@
 /** Bounds, time-outs, back-pressure and shutdown, over real sockets with a clock that the test moves. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { recipientBytes } from "#crds/wire/envelope.ts";
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
 import type { Inbound } from "#mta-pod/smtp/inbound.ts";
 import { bounds } from "#mta-pod/smtp-in/options.ts";
@@ -143,6 +144,23 @@ test("recipients are bounded whatever the hook says", async () => {
   const replies = await client.replies(bounds.recipients + 4);
   assert.match(replies.at(-2) ?? "", /^250 2\.1\.5/);
   assert.match(replies.at(-1) ?? "", /^452 4\.5\.3/);
+});
+
+test("recipients that are too long for one message together are refused at RCPT, where the rest can go in another", async () => {
+  await using server = await running();
+  await using client = await RawClient.open(server.listener.port);
+  const domain = Array.from({ length: 4 }, () => "d".repeat(60)).join(".");
+  const fit = Math.floor(bounds.recipientBytes / recipientBytes(`r000@${domain}`));
+  const many = Array.from(
+    { length: fit + 1 },
+    (_, index) => `RCPT TO:<r${String(index).padStart(3, "0")}@${domain}>\r\n`,
+  );
+  client.send(`HELO app\r\nMAIL FROM:<a@acme.example>\r\n${many.join("")}DATA\r\n`);
+  const replies = await client.replies(fit + 5);
+  assert.match(replies.at(-3) ?? "", /^250 2\.1\.5/);
+  assert.match(replies.at(-2) ?? "", /^452 4\.5\.3/);
+  assert.equal(await client.ask("Subject: x\r\n\r\nx\r\n.\r\n"), "250 2.0.0 queued as M1");
+  assert.equal(server.hooks.messages[0]?.to.length, fit);
 });
 
 test("a message far above the limit is not read to its end", async () => {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { decodeEnvelope } from "#crds/wire/envelope.ts";
+import { maxMessageBytes } from "#crds/values/message-bounds.ts";
+import { decodeEnvelope, recipientBytes } from "#crds/wire/envelope.ts";
+import { bounds } from "#mta-pod/smtp-in/options.ts";
 import { callApi } from "#mta-pod/spool/api.ts";
 import { createEntries } from "#mta-pod/spool/entries.ts";
 import { createPublisher, envelopeFits, type Publisher, type Stored } from "#mta-pod/spool/publisher.ts";
@@ -123,6 +125,40 @@ describe("createPublisher()", () => {
       kind: "refused",
       reason: "unavailable",
     });
+  });
+
+  test("takes the largest message, also while another is on its way, and refuses what comes on top", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/most", maxBytesPerShard: 1_000_000_000 });
+    const publisher = createPublisher(spool);
+    const bodies = [body, Buffer.alloc(maxMessageBytes + 1_000, "x\r\n"), body];
+    const answers = await Promise.all(
+      bodies.map((each, index) =>
+        store(publisher, {
+          shard: 0,
+          envelope: envelope({ id: `m${index}`, size: each.length }),
+          body: each,
+        }),
+      ),
+    );
+    assert.deepEqual(
+      answers.map((answer) => (answer.kind === "refused" ? answer.reason : answer.kind)),
+      ["stored", "stored", "overloaded"],
+    );
+    await publisher.close();
+  });
+
+  test("has room for all recipients that a session takes", () => {
+    const address = `${'\\"'.repeat(30)}grüße@${"d".repeat(60)}.example`;
+    const count = Math.floor(bounds.recipientBytes / recipientBytes(address));
+    const long = "x".repeat(255);
+    const most = envelope({
+      to: Array.from({ length: count }, () => address),
+      from: `${'"'.repeat(64)}@${long}`,
+      tenant: long,
+      site: long,
+      size: maxMessageBytes,
+    });
+    assert.equal(envelopeFits(most), true);
   });
 
   test('answers "full" quickly when the stream is, and stores again when there is room', async () => {
