@@ -1,5 +1,5 @@
 /** `mailboat queue ls|suspend|resume|bounce|retry`: looks at queued mail and acts on a selection of it, never on everything by mistake. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { queueSchema, readAnswer, type QueueEntry } from "./admin-answers.ts";
 import { addServerOptions, connectAdmin } from "./admin-client.ts";
 import { wholeNumber, type CommandIo } from "./command-io.ts";
@@ -11,35 +11,49 @@ type ListOptions = ActOptions & { readonly limit: string };
 
 export function addQueueCommands(program: Command, io: CommandIo): void {
   const queue = program.command("queue").description("Look at and act on queued mail");
-  withSelection(queue.command("ls").description("List queued mail, oldest first"))
+  finding(queue.command("ls").description("List queued mail, oldest first"))
     .option("--limit <n>", "entries at most", "100")
     .action((options: ListOptions) => list(options, io));
-  const acting = (name: string, does: string): Command =>
-    withSelection(queue.command(name).description(does)).option("--all", "everything in the pool");
+  const acting = (select: (command: Command) => Command, name: string, does: string): Command =>
+    select(queue.command(name).description(does)).option("--all", "everything in the pool");
   acting(
+    holding,
     "suspend",
     "Keep mail of a tenant or to a site from being attempted, in all pods, until it is resumed",
   )
     .option("--for <duration>", "end the suspension by itself after so long, such as 30m or 12h")
     .action((options: ActOptions) => suspendOrResume("suspend", options, io));
-  acting("resume", "Let suspended mail go again").action((options: ActOptions) =>
+  acting(holding, "resume", "Let suspended mail go again").action((options: ActOptions) =>
     suspendOrResume("resume", options, io),
   );
-  acting("bounce", "Give the selected mail up: its senders get a delivery report").action(
+  acting(finding, "bounce", "Give the selected mail up: its senders get a delivery report").action(
     (options: ActOptions) => act("bounce", options, io),
   );
-  acting("retry", "Attempt the selected mail as soon as its limits allow").action((options: ActOptions) =>
-    act("retry", options, io),
+  acting(finding, "retry", "Attempt the selected mail as soon as its limits allow").action(
+    (options: ActOptions) => act("retry", options, io),
   );
 }
 
-function withSelection(command: Command): Command {
-  return addServerOptions(command)
-    .option("--tenant <name>", "only of this tenant (namespace/name)")
-    .option("--site <id>", "only to this site")
+/** What picks messages out. */
+function finding(command: Command): Command {
+  return withLane(command)
     .option("--domain <name>", "only to recipients of this domain")
     .option("--id <id>", "only the message with this id")
     .option("--json", "print JSON");
+}
+
+/** What waits as a whole. The others are known here only to be refused with the reason. */
+function holding(command: Command): Command {
+  return withLane(command)
+    .addOption(new Option("--domain <name>").hideHelp())
+    .addOption(new Option("--id <id>").hideHelp())
+    .option("--json", "print JSON");
+}
+
+function withLane(command: Command): Command {
+  return addServerOptions(command)
+    .option("--tenant <name>", "only of this tenant (namespace/name)")
+    .option("--site <id>", "only to this site");
 }
 
 async function list(options: ListOptions, io: CommandIo): Promise<void> {
