@@ -7,7 +7,7 @@
 import { pause, type Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
 import { createOutbox } from "./outbox.ts";
-import { firstSequence, lastSequence, readStreamState } from "./stream-state.ts";
+import { firstSequence, lastSequence, lastTime, readStreamState } from "./stream-state.ts";
 import type { Cancel } from "./timers.ts";
 
 export interface SettledLog {
@@ -22,7 +22,10 @@ export interface SettledLog {
 export interface SettledLogOptions {
   /** Somebody, perhaps this pod, settled it. */
   heard(one: number, two: number): void;
-  /** How far back a pod that starts reads. Default 5 minutes: after 2 to 4 the server has written anew the files that it kept. */
+  /**
+   * How far back from the last note a pod that starts reads: what was away as a whole may have been so for long. Default 5 minutes:
+   * after 2 to 4 the server has written anew the files that it kept.
+   */
   readonly windowMs?: number;
 }
 
@@ -43,7 +46,7 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
   const { eventStream: stream, settledSubject: subject } = spool.names;
   const { clock, log } = spool.options;
   const outbox = createOutbox(spool);
-  const since = new Date(clock.now() - (options.windowMs ?? defaultWindowMs));
+  const { windowMs = defaultWindowMs } = options;
   let batch = Buffer.allocUnsafe(maxBatchBytes);
   let used = 0;
   let cancelLinger: Cancel | undefined;
@@ -69,7 +72,7 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
   };
 
   const listen = async (): Promise<void> => {
-    const from = await firstOf(spool, since);
+    const from = await firstOf(spool, windowMs);
     if (from === undefined || spool.closing.aborted) return;
     feed = openFeed({
       spool,
@@ -144,13 +147,17 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
   };
 }
 
-/** Where notes begin that are not older than `since`: behind the stream's end when there are none. undefined = the spool closes. */
-async function firstOf(spool: Spool, since: Date): Promise<number | undefined> {
+/** Where the notes of the last `windowMs` begin: behind the stream's end when there are none. undefined = the spool closes. */
+async function firstOf(spool: Spool, windowMs: number): Promise<number | undefined> {
   const { eventStream: stream, settledSubject: subject } = spool.names;
   for (;;) {
     // Before the question: what is stored in between is behind it.
     const state = await readStreamState(spool, stream);
-    const first = state === undefined ? undefined : await firstSequence(spool, stream, subject, since);
+    const last = state === undefined ? undefined : await lastTime(spool, stream, subject);
+    if (state !== undefined && last === 0) return state.lastSeq + 1;
+    const since = last === undefined ? undefined : new Date(last - windowMs);
+    const first = since === undefined ? undefined : await firstSequence(spool, stream, subject, since);
+    // 0 = they were dropped with age in between.
     if (state !== undefined && first !== undefined) return first === 0 ? state.lastSeq + 1 : first;
     if (spool.closing.aborted) return undefined;
     await pause(spool.timers, retryMs, spool.closing);

@@ -26,27 +26,41 @@ export async function readStreamState(spool: Spool, stream: string): Promise<Str
  * The last sequence stored under `filter`, 0 = none, as the stream's leader says. A consumer may live on a replica that lags and call
  * itself caught up before it has come this far. undefined = no answer.
  */
-export function lastSequence(spool: Spool, stream: string, filter: string): Promise<number | undefined> {
-  return sequenceOf(spool, stream, { last_by_subj: filter });
+export async function lastSequence(
+  spool: Spool,
+  stream: string,
+  filter: string,
+): Promise<number | undefined> {
+  return (await storedOf(spool, stream, { last_by_subj: filter }))?.seq;
+}
+
+/** When the last message under `filter` was stored, by the server's clock, ms since 1970; as `lastSequence`. */
+export async function lastTime(spool: Spool, stream: string, filter: string): Promise<number | undefined> {
+  return (await storedOf(spool, stream, { last_by_subj: filter }))?.at;
 }
 
 /** The first sequence stored under `filter`, not before `since` if that is given; as `lastSequence`. */
-export function firstSequence(
+export async function firstSequence(
   spool: Spool,
   stream: string,
   filter: string,
   since?: Date,
 ): Promise<number | undefined> {
   const start = since === undefined ? { seq: 1 } : { start_time: since.toISOString() };
-  return sequenceOf(spool, stream, { next_by_subj: filter, ...start });
+  return (await storedOf(spool, stream, { next_by_subj: filter, ...start }))?.seq;
 }
 
-async function sequenceOf(spool: Spool, stream: string, body: object): Promise<number | undefined> {
+async function storedOf(
+  spool: Spool,
+  stream: string,
+  body: object,
+): Promise<{ readonly seq: number; readonly at: number } | undefined> {
   const result = await callApi(spool, { subject: `STREAM.MSG.GET.${stream}`, body, timeoutMs: 3_000 });
-  if (result.kind === "refused" && result.code === noMessage) return 0;
+  if (result.kind === "refused" && result.code === noMessage) return { seq: 0, at: 0 };
   if (result.kind !== "ok" || !isRecord(result.value["message"])) return undefined;
-  const { seq } = result.value["message"];
-  return typeof seq === "number" ? seq : undefined;
+  const { seq, time } = result.value["message"];
+  const at = typeof time === "string" ? Date.parse(time) : Number.NaN;
+  return typeof seq === "number" && !Number.isNaN(at) ? { seq, at } : undefined;
 }
 
 /** How many messages match `filter`: what a consumer made for the question would have to deliver. */

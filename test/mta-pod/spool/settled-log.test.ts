@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { systemClock } from "#mta-pod/runtime/clock.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import { callApi } from "#mta-pod/spool/api.ts";
 import { createSettledLog, type SettledLog } from "#mta-pod/spool/settled-log.ts";
@@ -60,18 +61,31 @@ describe("createSettledLog()", () => {
     await Promise.all([here.log.close(), there.log.close()]);
   });
 
-  test("a pod that starts reads no further back than its window", async () => {
+  test("a pod that starts reads no further back from the last note than its window", async () => {
     await using spool = await startTestSpool(nats.url, { pool: "t/window" });
     await written(read(spool).log, pairs(3));
+    await written(read(spool).log, pairs(1, 50));
     const started = performance.now();
     const { log, heard } = read(spool, 0);
     await log.caughtUp();
-    assert.deepEqual(heard, []);
+    assert.deepEqual(heard, pairs(1, 50));
     assert.ok(performance.now() - started < 4_000, "nothing is waited for");
     const later = pairs(1, 100);
     for (const [one, two] of later) log.note(one, two);
-    await eventually("what comes later", () => heard.length === 1);
-    assert.deepEqual(heard, later);
+    await eventually("what comes later", () => heard.length === 2);
+    assert.deepEqual(heard.slice(1), later);
+    await log.close();
+  });
+
+  test("a pool that was away for a day knows what it settled last", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/day" });
+    const noted = pairs(3);
+    await written(read(spool).log, noted);
+    const clock = { ...systemClock, now: () => systemClock.now() + 86_400_000 };
+    await using tomorrow = await startTestSpool(nats.url, { pool: "t/day", clock });
+    const { log, heard } = read(tomorrow);
+    await log.caughtUp();
+    assert.deepEqual(heard, noted);
     await log.close();
   });
 
