@@ -36,7 +36,7 @@ export interface DeliverDeps {
   readonly settlement: Settlement;
   readonly repeats: Repeats;
   /** A parent entry: its children are published, then it is deleted. */
-  splitParent(shard: number, seq: number): void;
+  splitParent(shard: number, seq: number, parent: Envelope): void;
   leaseSeqOf(shard: number): number;
   /** False while its shard is handed over, or while the shard's former owner still has it under way. */
   mayBegin(entry: Entry): boolean;
@@ -211,7 +211,7 @@ export function createDeliver(deps: DeliverDeps) {
       const verdict = poison.verdict(shard, stored);
       if (verdict === "parked")
         return poison.keep({ shard, seq, id: envelope.id, envelope, reason: stored?.last ?? "" });
-      if (envelope.site === parentSite) return deps.splitParent(shard, seq);
+      if (envelope.site === parentSite) return deps.splitParent(shard, seq, envelope);
       const lane: Lane = { site: envelope.site, tenant: envelope.tenant, class: envelope.class };
       const entry: Entry = {
         shard,

@@ -17,7 +17,8 @@ import { createPoison } from "./poison.ts";
 import { createParents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
 import { createPacing } from "./pacing.ts";
-import { createPoolFacts } from "./pool-facts.ts";
+import { createPoolFacts, queuedQuestion } from "./pool-facts.ts";
+import { createPoolQueueLimits } from "./pool-queue-limits.ts";
 import { createPurging } from "./purging.ts";
 import { createReceive } from "./receive.ts";
 import { RecentIds } from "./recent-ids.ts";
@@ -35,6 +36,7 @@ import { createPressure } from "./spool/pressure.ts";
 import { createLoopWatch } from "./runtime/loop-watch.ts";
 import { createCells } from "./spool/cells.ts";
 import { createQuotas } from "./spool/quota.ts";
+import { createStoredMarks } from "./stored-marks.ts";
 import { createTenantRates } from "./tenant-rates.ts";
 import { createSuspending } from "./suspend.ts";
 import { createTransfers } from "./transfers.ts";
@@ -47,8 +49,9 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const { shards: shardCount } = spool.options;
   const bundles = createBundles();
   const recent = new RecentIds();
+  const marks = createStoredMarks(live.current, clock);
   const pod = buildRooms(
-    { options, log, clock, incarnation, live, spool, bundles, recent },
+    { options, log, clock, incarnation, live, spool, bundles, recent, marks },
     {
       onOwned(shard, leaseSeq, handOver, how) {
         leaving.over(shard);
@@ -143,7 +146,6 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     failed: (dispatch, loaded, trouble) => deliver.failed(dispatch, loaded, trouble),
   });
   const parents = createParents({ pod, intake, shards: shardCount, leaseSeqOf, owns, stored, poison });
-  const splitParent = parents.split;
   const deliver = createDeliver({
     pod,
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
@@ -152,7 +154,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     settlement,
     poison,
     repeats: createRepeats(pod, recent),
-    splitParent,
+    splitParent: parents.split,
     leaseSeqOf,
     hot,
     reindex,
@@ -173,6 +175,10 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     pod,
     openConnections: transfers.openConnections,
     refuses: () => isRefused,
+    parents,
+    poison,
+    shards,
+    marks,
   });
   pod.ownership.setHeartbeatPayload(facts.payload);
   const parked = createParkedActs({ pod, poison, deliver: () => deliver, leaseSeqOf });
@@ -188,6 +194,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     suspending,
     answer: async (kind, query) => {
       if (kind === reportQuestion) return facts.report(query);
+      if (kind === queuedQuestion) return facts.queued(query);
       if (kind === witnessQuestion) return testify(pod, query);
       return transfers.answer(kind, query);
     },
@@ -211,13 +218,15 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     pod.metrics.configErrors.inc({});
   });
   const quotas = createQuotas({ spool, pods: () => pod.ownership.members().length });
+  const cells = createCells(spool);
+  const queueLimits = createPoolQueueLimits({ pod, spool, peers, cells, marks });
   const receive = createReceive({
     pod,
     intake,
     quotas,
-    rates: createTenantRates({ cells: createCells(spool), clock }),
+    rates: createTenantRates({ cells, clock }),
+    queueLimits,
     admission: () => admission,
-    queued: facts.queued,
   });
   return {
     pod,
@@ -246,7 +255,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       peers.close();
       await settled(() => pod.entries.removing() === 0, handOverMs);
       await pod.publisher.close();
-      await quotas.close();
+      await Promise.all([quotas.close(), queueLimits.close()]);
       await pod.eventLog.close();
       await pod.settledLog.close();
       sunk.close();

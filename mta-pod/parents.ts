@@ -8,6 +8,7 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import { envelopeOf, type Group, type Intake, type StoredAt } from "./intake.ts";
 import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";
+import { domainOf } from "./smtp/address.ts";
 
 /** Children published before progress is written down. */
 const batch = 64;
@@ -24,15 +25,17 @@ export interface ParentsDeps {
 }
 
 export interface Parents {
-  split(shard: number, seq: number): void;
+  split(shard: number, seq: number, parent: Pick<Envelope, "tenant" | "to">): void;
   /** Parents of the shard that are being split now. */
   underWay(shard: number): number;
+  /** Entries that may come of a tenant's that are being split now. */
+  weightOf(tenant: string): number;
   has(shard: number, seq: number): boolean;
 }
 
 export function createParents(deps: ParentsDeps): Parents {
   const { pod, intake } = deps;
-  const busy = new Map<string, number>();
+  const busy = new Map<string, Busy>();
   /** Of those being split, once it is read: for whoever has to look at one that fails. */
   const envelopes = new Map<string, Envelope>();
 
@@ -127,15 +130,27 @@ export function createParents(deps: ParentsDeps): Parents {
   };
 
   return {
-    split(shard, seq) {
+    split(shard, seq, { tenant, to }) {
       const key = `${shard}:${seq}`;
       if (busy.has(key)) return;
-      busy.set(key, shard);
+      busy.set(key, { shard, tenant, weight: new Set(to.map(domainOf)).size });
       attempt(shard, seq);
     },
-    underWay: (shard) => [...busy.values()].filter((of) => of === shard).length,
+    underWay: (shard) => [...busy.values()].filter((of) => of.shard === shard).length,
+    weightOf(tenant) {
+      let weight = 0;
+      for (const of of busy.values()) if (of.tenant === tenant) weight += of.weight;
+      return weight;
+    },
     has: (shard, seq) => busy.has(`${shard}:${seq}`),
   };
+}
+
+interface Busy {
+  readonly shard: number;
+  readonly tenant: string;
+  /** A child per site, hence per domain at most. */
+  readonly weight: number;
 }
 
 interface Child {

@@ -1,59 +1,68 @@
 /**
- * CORRIDOR: what each pod tells the others with its heartbeat (queued messages of tenants that have a limit on them, open
- * connections) and what comes of adding that up; and what it tells the operator when asked. Others' numbers are as old as
- * their last heartbeat.
+ * CORRIDOR: what a pod tells of itself: to the others with its heartbeat (open connections) and when they ask (what is queued of a
+ * tenant), and to the operator when asked.
  */
 import { keysDigestOf } from "#crds/pod-config/keys-digest.ts";
 import { type PodReport, reportQueryOf } from "#crds/wire/pod-report.ts";
-import type { Transfers } from "./transfers.ts";
+import type { PodCount } from "./admit/queue-ledger.ts";
+import type { Parents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
+import type { Poison } from "./poison.ts";
+import type { Shards } from "./shards.ts";
+import type { StoredMarks } from "./stored-marks.ts";
+import type { Transfers } from "./transfers.ts";
+
+/** Of one pod to all; asks for a `PodCount`. */
+export const queuedQuestion = "queued";
 
 export interface PoolFacts {
-  /** Of the tenant in the whole pool; 0 when it has no limit, since nobody counts then. */
-  queued(tenant: string): number;
+  /** Of the tenant that was asked about. @throws Error when none was named */
+  queued(query: unknown): PodCount;
   /** For the heartbeat. */
   payload(): Readonly<Record<string, unknown>>;
   /** For the operator; never throws, whatever was asked. */
   report(query: unknown): PodReport;
 }
 
-/** A heartbeat holds 64 KiB. */
-const reportedTenants = 500;
 /** The payload is asked for more often than it is sent. */
 const freshMs = 500;
 
 export interface PoolFactsDeps {
   readonly pod: Pod;
   readonly openConnections: Transfers["openConnections"];
+  readonly parents: Pick<Parents, "weightOf">;
+  readonly poison: Pick<Poison, "list">;
+  readonly shards: Pick<Shards, "indexedTo">;
+  readonly marks: Pick<StoredMarks, "of">;
   /** Whether the newest configuration was refused. */
   refuses(): boolean;
 }
 
-export function createPoolFacts({ pod, openConnections, refuses }: PoolFactsDeps): PoolFacts {
+export function createPoolFacts(deps: PoolFactsDeps): PoolFacts {
+  const { pod, openConnections, refuses } = deps;
   const busySince = createBusyMeter(pod);
   let last: Readonly<Record<string, unknown>> = {};
   let madeAt = Number.NEGATIVE_INFINITY;
-  const queuedHere = (): Record<string, number> => {
-    const counts: [string, number][] = [];
-    for (const [tenant, { limits }] of pod.config().tenants) {
-      const count = limits.queuedMessages === undefined ? 0 : pod.scheduler.count({ tenant });
-      if (count > 0) counts.push([tenant, count]);
-    }
-    return Object.fromEntries(counts.sort((a, b) => b[1] - a[1]).slice(0, reportedTenants));
-  };
   return {
-    queued(tenant) {
-      if (pod.config().tenants.get(tenant)?.limits.queuedMessages === undefined) return 0;
-      let sum = pod.scheduler.count({ tenant });
-      for (const { isSelf, payload } of pod.ownership.members())
-        if (!isSelf) sum += countIn(payload["queued"], tenant);
-      return sum;
+    queued(query) {
+      const { tenant } = (query ?? {}) as { tenant?: unknown };
+      if (typeof tenant !== "string") throw new Error("Cannot count what is queued: expected a tenant");
+      let parked = 0;
+      for (const { envelope } of deps.poison.list()) if (envelope?.tenant === tenant) parked++;
+      return {
+        count: pod.scheduler.count({ tenant }) + deps.parents.weightOf(tenant) + parked,
+        through: pod.ownership.ownedShards().flatMap((shard) => {
+          const seq = deps.shards.indexedTo(shard);
+          return seq === undefined ? [] : [[shard, seq] as const];
+        }),
+        marks: [...deps.marks.of(tenant)],
+      };
     },
     payload() {
       const now = pod.clock.monotonic();
       if (now - madeAt >= freshMs) {
         madeAt = now;
-        last = { queued: queuedHere(), open: openConnections() };
+        last = { open: openConnections() };
       }
       return last;
     },
@@ -92,10 +101,4 @@ function createBusyMeter({ clock }: Pod): () => number {
     measuredAt = clock.monotonic();
     return busy;
   };
-}
-
-function countIn(queued: unknown, tenant: string): number {
-  if (typeof queued !== "object" || queued === null || !Object.hasOwn(queued, tenant)) return 0;
-  const count = (queued as Record<string, unknown>)[tenant];
-  return typeof count === "number" && count > 0 ? count : 0;
 }

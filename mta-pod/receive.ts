@@ -8,6 +8,7 @@ import type { Refusal } from "./admit/refusal.ts";
 import type { Intake } from "./intake.ts";
 import { type Pod, record } from "./pod.ts";
 import { fromAddresses, type HeaderField, headerFields, isWholeHeader } from "./smtp/header.ts";
+import { type QueueLimits, type Room, weightOf } from "./queue-limits.ts";
 import type { Inbound, InboundHooks, Login, SessionFacts } from "./smtp/inbound.ts";
 import { type Reply, reply } from "./smtp/reply.ts";
 import { dateField, messageIdField, receivedField, rewritten } from "./smtp/trace.ts";
@@ -28,9 +29,8 @@ export interface ReceiveDeps {
   readonly intake: Intake;
   readonly quotas: Quotas;
   readonly rates: TenantRates;
+  readonly queueLimits: QueueLimits;
   admission(): Admission;
-  /** Entries of the tenant queued in the pool, as far as this pod knows. */
-  queued(tenant: string): number;
 }
 
 /** Reasons that are a limit of the tenant's own, and the limit's name in the metric. */
@@ -71,9 +71,9 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
     return answer;
   };
 
-  const usageOf = (tenant: string, taken: Taken | undefined, rated: Rated | undefined): Usage => ({
+  const usageOf = (room: Room, taken: Taken | undefined, rated: Rated | undefined): Usage => ({
     quota: taken === undefined || taken.kind === "taken" ? "open" : quotaOf[taken.kind],
-    queued: deps.queued(tenant),
+    room,
     rate:
       rated === undefined || rated.kind === "taken"
         ? "open"
@@ -82,9 +82,9 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
           : "unknown",
   });
 
-  /** What is left to decide once the tenant's quota and rate, if it has them, have said yes or no. */
+  /** What is left to decide once the tenant's queue, quota and rate, if they have limits, have said yes or no. */
   const decide = (arrived: Arrived, taken: Taken | undefined, rated: Rated | undefined): void => {
-    const { inbound, login, fields, facts, answer } = arrived;
+    const { inbound, login, fields, facts, answer, weight, room } = arrived;
     const { session, from, to } = inbound;
     const now = pod.clock.now();
     const giveBack = (): void => {
@@ -92,9 +92,13 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       if (rated?.kind === "taken" && arrived.rate !== undefined)
         deps.rates.giveBack(login.tenant, arrived.rate);
     };
-    const verdict = deps.admission().message(login, facts, usageOf(login.tenant, taken, rated), now);
+    const leave = (was: "stored" | "unused"): void => {
+      if (weight > 0 && room === "open") deps.queueLimits.end(login.tenant, weight, was);
+    };
+    const verdict = deps.admission().message(login, facts, usageOf(room, taken, rated), now);
     if (!verdict.ok) {
       giveBack();
+      leave("unused");
       return answer(refused(login.tenant, verdict, session, from));
     }
     const id = pod.newId();
@@ -119,6 +123,8 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
           ownLimits.accepted(message.tenant);
           accepted(pod, message, session);
         } else giveBack();
+        // What could not be reached may have it all the same.
+        leave(result.kind === "stored" || result.reason === "unavailable" ? "stored" : "unused");
         answer(replyTo(result, id));
       },
       { isUrgent: inbound.isLast },
@@ -126,10 +132,16 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
     return undefined;
   };
 
+  const takeQuota = (arrived: Arrived, quota: number | undefined): void => {
+    // As below.
+    if (quota === undefined || arrived.room !== "open") return takeRate(arrived, undefined);
+    return deps.quotas.take(arrived.login.tenant, quota, (taken) => takeRate(arrived, taken));
+  };
+
   const takeRate = (arrived: Arrived, taken: Taken | undefined): void => {
     // Refused anyway: it must not cost the tenant a token as well.
-    if (arrived.rate === undefined || (taken !== undefined && taken.kind !== "taken"))
-      return decide(arrived, taken, undefined);
+    const isRefused = arrived.room !== "open" || (taken !== undefined && taken.kind !== "taken");
+    if (arrived.rate === undefined || isRefused) return decide(arrived, taken, undefined);
     return deps.rates.take(arrived.login.tenant, arrived.rate, (rated) => decide(arrived, taken, rated));
   };
 
@@ -166,11 +178,14 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       };
       const tenant = pod.config().tenants.get(login.tenant);
       const rate = tenant === undefined ? undefined : rateOf(tenant);
-      const arrived = { inbound, login, fields, facts, rate, answer };
       const quota = tenant?.limits.messagesPerDay;
-      if (quota === undefined) return takeRate(arrived, undefined);
-      deps.quotas.take(login.tenant, quota, (taken) => takeRate(arrived, taken));
-      return undefined;
+      const limit = tenant?.limits.queuedMessages;
+      const weight = limit === undefined ? 0 : weightOf(to, limit);
+      const arrived: Arrived = { inbound, login, fields, facts, rate, weight, room: "open", answer };
+      if (limit === undefined) return takeQuota(arrived, quota);
+      return deps.queueLimits.take(login.tenant, { limit, weight }, (room) =>
+        takeQuota({ ...arrived, room }, quota),
+      );
     },
   };
 }
@@ -181,6 +196,10 @@ interface Arrived {
   readonly fields: readonly HeaderField[];
   readonly facts: MessageFacts;
   readonly rate: BucketRate | undefined;
+  /** Of the queue's limit, 0 = there is none. */
+  readonly weight: number;
+  /** Whether it was taken. */
+  readonly room: Room;
   readonly answer: (reply: Reply) => void;
 }
 

@@ -18,6 +18,7 @@ import { createOwnership, type OwnershipHandlers } from "./spool/ownership.ts";
 import { createPublisher } from "./spool/publisher.ts";
 import { createSettledLog } from "./spool/settled-log.ts";
 import { createStates } from "./spool/states.ts";
+import type { StoredMarks } from "./stored-marks.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { otherSeries } from "./telemetry/series.ts";
 import { timedSpool } from "./timed-spool.ts";
@@ -41,7 +42,8 @@ export function buildRooms(
     spool,
     bundles,
     recent,
-  }: EngineParts & { readonly bundles: Bundles; readonly recent: RecentIds },
+    marks,
+  }: EngineParts & { readonly bundles: Bundles; readonly recent: RecentIds; readonly marks: StoredMarks },
   handlers: OwnershipHandlers,
   providerOf: (site: string) => string,
 ): Pod {
@@ -71,7 +73,7 @@ export function buildRooms(
   });
   const deletes = watchDeletes(createEntries(spool, bundles), clock);
   const rooms = {
-    publisher,
+    publisher: marks.watch(publisher),
     entries: deletes.entries,
     states: createStates(spool),
   };

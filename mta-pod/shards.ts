@@ -52,6 +52,8 @@ export interface Shards {
   leaseSeqOf(shard: number): number;
   owns(shard: number): boolean;
   isIndexed(): boolean;
+  /** Everything of the shard up to there is or was in the index; undefined = it is not wholly read, or not ours to count. */
+  indexedTo(shard: number): number | undefined;
 }
 
 export function createShards(deps: ShardsDeps): Shards {
@@ -102,7 +104,9 @@ export function createShards(deps: ShardsDeps): Shards {
           deps.log.info("shard indexed", { shard, count, ms: Math.round(performance.now() - startedAt) });
         },
         onReset: () => {
-          if (!current()) return;
+          const state = owned.get(shard);
+          if (state === undefined || !current()) return;
+          state.indexed = false;
           states.clear();
           deps.bundles.forget(shard);
           deps.reset(shard);
@@ -158,5 +162,9 @@ export function createShards(deps: ShardsDeps): Shards {
     leaseSeqOf: (shard) => owned.get(shard)?.leaseSeq ?? 0,
     owns: (shard) => owned.has(shard),
     isIndexed: () => [...owned.values()].every(({ indexed }) => indexed),
+    indexedTo(shard) {
+      const state = owned.get(shard);
+      return state?.indexed === true && !state.retired ? state.reader.passed() : undefined;
+    },
   };
 }

@@ -27,8 +27,8 @@ export interface MessageFacts {
 export interface Usage {
   /** Whether the tenant's quota of this UTC day, if it has one, lets this message through. */
   readonly quota: "open" | "used-up" | "unknown";
-  /** Messages of the tenant that are queued, as far as the pod knows. */
-  readonly queued: number;
+  /** Whether the tenant's limit of queued messages, if it has one, leaves room for this one. */
+  readonly room: "open" | "full" | "unknown";
   /** Whether the tenant's rate, if it has one, lets this message through: a number is how long it does not, ms. */
   readonly rate: "open" | "unknown" | number;
 }
@@ -191,8 +191,10 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
   const { limits, retry } = tenant.config;
   const sendAt = sendAtOf(facts.sendAtHeaders, now);
   if (!sendAt.ok) return refuse("send-at", sendAt.text);
-  if (limits.queuedMessages !== undefined && usage.queued >= limits.queuedMessages)
+  if (limits.queuedMessages !== undefined && usage.room === "full")
     return refuse("queue-full", `${limits.queuedMessages} messages are queued, try again later`);
+  if (limits.queuedMessages !== undefined && usage.room === "unknown")
+    return refuse("queue-unknown", "the queued messages cannot be counted, try again later");
   const quota = limits.messagesPerDay;
   if (quota !== undefined && usage.quota === "used-up")
     return refuse("quota", `the quota of ${quota} messages per day is used up until 00:00 UTC`);

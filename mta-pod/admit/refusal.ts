@@ -20,6 +20,7 @@ export const rejectionReasons = [
   "quota",
   "quota-unknown",
   "queue-full",
+  "queue-unknown",
 ] as const;
 export type RejectionReason = (typeof rejectionReasons)[number];
 
@@ -47,6 +48,7 @@ const replies: Readonly<Record<RejectionReason, readonly [code: number, enhanced
   quota: [452, "4.3.1"],
   "quota-unknown": [451, "4.3.0"],
   "queue-full": [452, "4.3.1"],
+  "queue-unknown": [451, "4.3.0"],
 };
 
 /** The codes follow from the reason; `text` may hold what the client sent, bounded and without controls. */

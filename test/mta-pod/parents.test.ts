@@ -88,10 +88,10 @@ function world({ to, fields = {}, state, answers }: Setting) {
     poison: { failed: () => 2000, park: (_entry, _known, parked) => parked() },
   });
   const split = async (): Promise<void> => {
-    parents.split(at.shard, at.seq);
+    parents.split(at.shard, at.seq, parent);
     await until("the parent to be split", () => parents.underWay(at.shard) === 0);
   };
-  return { parents, split, children, done, written, indexed, lose: () => void (owned = false) };
+  return { parents, parent, split, children, done, written, indexed, lose: () => void (owned = false) };
 }
 
 function addresses(count: number): string[] {
@@ -162,16 +162,18 @@ describe("createParents()", () => {
   test("tries a child that cannot be stored again after 2 s, and no other: the duplicate window may be over", async (context) => {
     context.mock.timers.enable({ apis: ["setTimeout"] });
     const refusal: Stored = { kind: "refused", reason: "unavailable" };
-    const { parents, children, done } = world({
+    const { parents, parent, children, done } = world({
       to: addresses(2),
       answers: (count) => (count === 1 ? refusal : undefined),
     });
-    parents.split(at.shard, at.seq);
-    parents.split(at.shard, at.seq);
+    parents.split(at.shard, at.seq, parent);
+    parents.split(at.shard, at.seq, parent);
     await settle();
     assert.equal(children.length, 2, "a second call for the same parent does nothing");
     assert.deepEqual(done, ["state: 1 open"]);
     assert.equal(parents.underWay(at.shard), 1);
+    assert.equal(parents.weightOf("mail/acme"), 2, "it counts as what may come of it");
+    assert.equal(parents.weightOf("mail/other"), 0);
     context.mock.timers.tick(retryMs);
     await settle();
     assert.deepEqual(
@@ -180,15 +182,16 @@ describe("createParents()", () => {
     );
     assert.deepEqual(done, ["state: 1 open", "parent removed", "state 101 removed"]);
     assert.equal(parents.underWay(at.shard), 0);
+    assert.equal(parents.weightOf("mail/acme"), 0);
   });
 
   test("leaves the parent to the next owner when its shard is gone", async (context) => {
     context.mock.timers.enable({ apis: ["setTimeout"] });
-    const { parents, children, lose } = world({
+    const { parents, parent, children, lose } = world({
       to: addresses(2),
       answers: () => ({ kind: "refused", reason: "full" }),
     });
-    parents.split(at.shard, at.seq);
+    parents.split(at.shard, at.seq, parent);
     lose();
     await settle();
     context.mock.timers.tick(retryMs);

@@ -9,7 +9,7 @@ import { configOf, tenantOf } from "./pod-config.ts";
 
 const login = { tenant: "mail/acme", credential: "app", stream: null };
 const now = 1_800_000_000_000;
-const unused: Usage = { quota: "open", queued: 0, rate: "open" };
+const unused: Usage = { quota: "open", room: "open", rate: "open" };
 const facts: MessageFacts = {
   from: "news@acme.example",
   to: ["x@y.example"],
@@ -249,8 +249,16 @@ test("message() repeats the checks of the envelope, for front doors that have no
 
 test("message() holds a tenant to its queue and its day", () => {
   const admission = limited({ queuedMessages: 10, messagesPerDay: 100 });
-  assert.equal(admission.message(login, facts, { ...unused, queued: 9 }, now).ok, true);
-  assertRefused(admission.message(login, facts, { ...unused, queued: 10 }, now), "queue-full", 452, "4.3.1");
+  assert.equal(admission.message(login, facts, unused, now).ok, true);
+  assertRefused(
+    admission.message(login, facts, { ...unused, room: "full" }, now),
+    "queue-full",
+    452,
+    "4.3.1",
+  );
+  const uncounted = { ...unused, room: "unknown" } as const;
+  assertRefused(admission.message(login, facts, uncounted, now), "queue-unknown", 451, "4.3.0");
+  assert.equal(limited({}).message(login, facts, uncounted, now).ok, true);
   assertRefused(admission.message(login, facts, { ...unused, quota: "used-up" }, now), "quota", 452, "4.3.1");
 });
 
