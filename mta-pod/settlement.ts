@@ -80,9 +80,14 @@ export function createSettlement({ pod, intake, recent, owns, fenced }: Settleme
     });
   };
 
-  const notify = (attempted: Attempted, decision: Decision, done: () => void) => {
+  /** `told` once the report is stored; `left` when the shard is gone before: the next owner finds the entry as it was, and tells. */
+  const notify = (
+    attempted: Attempted,
+    decision: Decision,
+    { told, left }: { told(): void; left(): void },
+  ) => {
     const { envelope } = attempted;
-    if (decision.notify.length === 0) return done();
+    if (decision.notify.length === 0) return told();
     const now = clock.now();
     const body = composeDsn({
       reportingMta: pod.config().manifest.hostname,
@@ -108,13 +113,24 @@ export function createSettlement({ pod, intake, recent, owns, fenced }: Settleme
       expiresAt: now + pod.config().manifest.retry.maxAgeMs,
       sendAt: 0,
     } as const;
+    const isDelivered = decision.recipients.some(({ outcome }) => outcome === "delivered");
+    let isOver = false;
+    const over = (then: () => void) => {
+      if (!isOver) then();
+      isOver = true;
+    };
     const attempt = () =>
       intake.put(
         message,
         (stored) => {
-          if (stored.kind === "stored") return done();
-          if (!owns(attempted.shard)) return done();
-          setTimeout(attempt, rewriteMs);
+          if (stored.kind === "stored") return over(told);
+          if (!owns(attempted.shard)) {
+            if (!isDelivered) return left();
+            // The next owner would deliver it once more to who has it: it goes now, and its report as soon as it can.
+            over(told);
+          }
+          // A pod that ends does not wait for it.
+          setTimeout(attempt, rewriteMs).unref();
           return undefined;
         },
         { messageId: `dsn:${envelope.id}:${hashToken(envelope.to[decision.notify[0] ?? 0] ?? "")}` },
@@ -128,11 +144,12 @@ export function createSettlement({ pod, intake, recent, owns, fenced }: Settleme
       for (const outcome of decision.recipients) report(pod, attempted, decision, outcome);
       switch (decision.next.kind) {
         case "done":
-          return notify(attempted, decision, () => remove(attempted, done));
+          return notify(attempted, decision, { told: () => remove(attempted, done), left: done });
         case "defer": {
           const { due, attempt, open, last } = decision.next;
           const stateRecord = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last };
-          return notify(attempted, decision, () => writeState(attempted, stateRecord, done));
+          const told = () => writeState(attempted, stateRecord, done);
+          return notify(attempted, decision, { told, left: done });
         }
         case "requeue":
           scheduler.requeue(attempted.handle, clock.now());

@@ -1,0 +1,287 @@
+import assert from "node:assert/strict";
+import { describe, test, type TestContext } from "node:test";
+import type { Envelope } from "#crds/wire/envelope.ts";
+import type { EventRecord } from "#crds/wire/event.ts";
+import { idHashOf } from "#crds/wire/state-record.ts";
+import type { Intake, Message } from "#mta-pod/intake.ts";
+import type { Pod } from "#mta-pod/pod.ts";
+import { RecentIds } from "#mta-pod/recent-ids.ts";
+import { silentLog } from "#mta-pod/runtime/log.ts";
+import type { Decision, RecipientOutcome } from "#mta-pod/settle/decide.ts";
+import { type Attempted, createSettlement } from "#mta-pod/settlement.ts";
+import { reply } from "#mta-pod/smtp/reply.ts";
+import type { States } from "#mta-pod/spool/states.ts";
+import type { Stored } from "#mta-pod/spool/publisher.ts";
+import { createMetrics } from "#mta-pod/telemetry/metrics.ts";
+import { quietSources } from "#test/kit/metrics.ts";
+import { envelope } from "#test/kit/spool.ts";
+
+const now = 1_700_000_000_000;
+const rewriteMs = 2000;
+const stored: Stored = { kind: "stored", seq: 9, duplicate: false, bodyChunks: 0, subject: "" };
+const refused: Stored = { kind: "refused", reason: "unavailable" };
+type Written = Awaited<ReturnType<States["write"]>>;
+
+interface Setting {
+  readonly mail?: Partial<Envelope>;
+  readonly stateSeq?: number;
+  /** What the nth put of a report, the nth state written is answered with; default stored, written. */
+  readonly puts?: readonly Stored[];
+  readonly states?: readonly Written[];
+}
+
+/** One attempted entry in a spool that notes what is asked of it, in order, and answers a turn later. */
+function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}) {
+  const calls: string[] = [];
+  const reports: { message: Message; messageId: string | undefined }[] = [];
+  const events: EventRecord[] = [];
+  const metrics = createMetrics(quietSources);
+  let isOwned = true;
+  let written = 0;
+  const intake: Pick<Intake, "put"> = {
+    put(message, done, { messageId } = {}) {
+      const answer = puts[reports.length] ?? stored;
+      reports.push({ message, messageId });
+      calls.push("report put");
+      queueMicrotask(() => {
+        calls.push(`report ${answer.kind}`);
+        done(answer);
+      });
+    },
+  };
+  const pod = {
+    name: "pod-0",
+    clock: { now: () => now, monotonic: () => 0 },
+    random: () => 0.5,
+    log: silentLog,
+    metrics,
+    newId: () => "report-id",
+    config: () => ({ manifest: { pool: "mail/p", hostname: "out.example", retry: { maxAgeMs: 5000 } } }),
+    eventLog: { append: (event: EventRecord) => void events.push(event) },
+    settledLog: { note: () => void calls.push("noted") },
+    entries: {
+      remove({ shard, seq, id, subject }: Record<string, unknown>, done: (removed: "removed") => void) {
+        calls.push(`remove ${shard}:${seq} ${id} ${subject}`);
+        queueMicrotask(() => {
+          calls.push("removed");
+          done("removed");
+        });
+      },
+      removeBody: async (id: string) => calls.push(`remove body ${id}`) > 0,
+    },
+    states: {
+      async write(_shard: number, seq: number, write: { record: object; leaseSeq: number }) {
+        calls.push(`state of ${seq} ${JSON.stringify(write)}`);
+        return states[written++] ?? { kind: "written", stateSeq: 77 };
+      },
+      remove: (shard: number, seq: number) => void calls.push(`remove state ${shard}:${seq}`),
+    },
+    scheduler: {
+      settle: (handle: number) => void calls.push(`settle ${handle}`),
+      defer: (handle: number, due: number, attempt: number) =>
+        void calls.push(`defer ${handle} ${due - now} ${attempt}`),
+      requeue: (handle: number) => void calls.push(`requeue ${handle}`),
+    },
+  } as unknown as Pod;
+  const recent = new RecentIds();
+  const settlement = createSettlement({
+    pod,
+    intake: intake as Intake,
+    recent,
+    owns: () => isOwned,
+    fenced: (shard) => void calls.push(`fenced ${shard}`),
+  });
+  const attempted: Attempted = {
+    handle: 5,
+    shard: 3,
+    seq: 41,
+    subject: "mb.q",
+    leaseSeq: 8,
+    stateSeq,
+    attempt: 2,
+    envelope: envelope({ id: "mail-id", to: ["a@x.example", "b@x.example"], ...mail }),
+    body: Buffer.from("Subject: s\r\n\r\n"),
+    provider: "x",
+    source: "default",
+    rule: undefined,
+    peer: undefined,
+  };
+  return {
+    calls,
+    reports,
+    events,
+    metrics,
+    recent,
+    attempted,
+    carryOut: (decision: Decision) => settlement.carryOut(attempted, decision, () => void calls.push("done")),
+    lose: () => void (isOwned = false),
+  };
+}
+
+const outcome = (index: number, what: RecipientOutcome["outcome"]): RecipientOutcome => ({
+  index,
+  outcome: what,
+  class: what === "delivered" ? "delivered" : "no-such-user",
+  reply: what === "delivered" ? reply(250, "2.0.0", "ok") : reply(550, "5.1.1", "no"),
+  text: "as it was said",
+});
+const rest = { feedback: "good", possibleDuplicate: false } as const;
+const delivered: Decision = {
+  ...rest,
+  recipients: [outcome(0, "delivered")],
+  next: { kind: "done" },
+  notify: [],
+};
+const bounced: Decision = {
+  ...rest,
+  recipients: [outcome(0, "bounced")],
+  next: { kind: "done" },
+  notify: [0],
+};
+const mixed: Decision = { ...bounced, recipients: [outcome(0, "bounced"), outcome(1, "delivered")] };
+const deferred: Decision = {
+  ...rest,
+  recipients: [outcome(1, "deferred")],
+  next: { kind: "defer", due: now + 60_000, attempt: 2, open: [1], last: "450 later" },
+  notify: [],
+};
+const record = { attempt: 2, due: now + 60_000, open: [1], idHash: idHashOf("mail-id"), last: "450 later" };
+const writes = `state of 41 ${JSON.stringify({ record, leaseSeq: 8 })}`;
+const removal = ["noted", "remove 3:41 mail-id mb.q", "removed", "settle 5"];
+
+/** Lets promises run; no timer. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+function stillTimers(context: TestContext): (ms: number) => Promise<void> {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  return (ms) => {
+    context.mock.timers.tick(ms);
+    return turn();
+  };
+}
+
+describe("an entry that is done", () => {
+  test("is noted as settled, then deleted, then forgotten; its state goes last", async () => {
+    const { carryOut, calls, recent, attempted } = world({ stateSeq: 60 });
+    carryOut(delivered);
+    assert.ok(recent.wasSettled(attempted.envelope));
+    await turn();
+    assert.deepEqual(calls, [...removal, "remove state 3:60", "done"]);
+  });
+
+  test("takes its own large body along, and leaves one that others share", async () => {
+    for (const isBodyShared of [false, true]) {
+      const { carryOut, calls } = world({ mail: { bodyChunks: 2, isBodyShared } });
+      carryOut(delivered);
+      await turn();
+      assert.deepEqual(calls, [...removal, ...(isBodyShared ? [] : ["remove body mail-id"]), "done"]);
+    }
+  });
+
+  test("that bounced is deleted only when the report is stored, which is tried again and is one and the same", async (context) => {
+    const tick = stillTimers(context);
+    const { carryOut, calls, reports } = world({ puts: [refused, stored] });
+    carryOut(bounced);
+    await turn();
+    assert.deepEqual(calls, ["report put", "report refused"]);
+    await tick(rewriteMs - 1);
+    assert.equal(reports.length, 1, "not earlier");
+    await tick(1);
+    assert.deepEqual(calls.slice(2), ["report put", "report stored", ...removal, "done"]);
+    const [{ message, messageId } = {}, again] = reports;
+    assert.equal(messageId, again?.messageId);
+    assert.match(messageId ?? "", /^dsn:mail-id:\w+$/);
+    assert.deepEqual([message?.from, message?.to, message?.tenant], ["", ["news@acme.example"], "mail/acme"]);
+    assert.match(message?.body.toString() ?? "", /Final-Recipient: rfc822; ?a@x\.example/);
+  });
+
+  test("whose report cannot be stored stays for the next owner when the shard is gone: nobody was told", async (context) => {
+    const tick = stillTimers(context);
+    const { carryOut, calls, lose, recent, attempted } = world({ puts: [refused, refused] });
+    carryOut(bounced);
+    lose();
+    await turn();
+    await tick(rewriteMs);
+    assert.deepEqual(calls, ["report put", "report refused", "done"]);
+    assert.equal(recent.wasSettled(attempted.envelope), false);
+  });
+
+  test("that somebody got is deleted even so, and its report goes on being tried", async (context) => {
+    const tick = stillTimers(context);
+    const { carryOut, calls, lose } = world({ puts: [refused, refused, stored] });
+    carryOut(mixed);
+    lose();
+    await turn();
+    assert.deepEqual(calls, ["report put", "report refused", ...removal, "done"]);
+    await tick(rewriteMs);
+    await tick(rewriteMs);
+    await tick(rewriteMs);
+    assert.deepEqual(calls.slice(7), ["report put", "report refused", "report put", "report stored"]);
+  });
+});
+
+describe("an entry that is deferred", () => {
+  test("waits from when its state is stored", async () => {
+    const { carryOut, calls } = world({ stateSeq: 60 });
+    carryOut(deferred);
+    assert.deepEqual(calls, [writes]);
+    await turn();
+    assert.deepEqual(calls, [writes, "defer 5 60000 2", "done"]);
+  });
+
+  test("whose state is refused as a former owner's tells so, and is left alone", async () => {
+    const { carryOut, calls } = world({ states: [{ kind: "fenced" }] });
+    carryOut(deferred);
+    await turn();
+    assert.deepEqual(calls, [writes, "fenced 3", "done"]);
+  });
+
+  test("whose state cannot be stored is not tried early: the state is written again, as long as the shard is ours", async (context) => {
+    const tick = stillTimers(context);
+    const away: Written = { kind: "unavailable", text: "away" };
+    const { carryOut, calls, lose } = world({ states: [away, away, away] });
+    carryOut(deferred);
+    await turn();
+    await tick(rewriteMs - 1);
+    assert.deepEqual(calls, [writes]);
+    await tick(1);
+    assert.deepEqual(calls, [writes, writes]);
+    lose();
+    await tick(rewriteMs);
+    await tick(rewriteMs);
+    assert.deepEqual(calls, [writes, writes, writes, "done"]);
+  });
+
+  test("tells of who is given up before it notes that they are", async () => {
+    const { carryOut, calls } = world();
+    carryOut({ ...deferred, recipients: [outcome(0, "bounced"), outcome(1, "deferred")], notify: [0] });
+    await turn();
+    assert.deepEqual(calls, ["report put", "report stored", writes, "defer 5 60000 2", "done"]);
+  });
+});
+
+test("an entry of which nothing was tried goes back to the head of its lane, and nothing is written", () => {
+  const { carryOut, calls, events } = world();
+  carryOut({ ...rest, recipients: [], next: { kind: "requeue", reason: "fenced", text: "" }, notify: [] });
+  assert.deepEqual(calls, ["requeue 5", "done"]);
+  assert.equal(events.length, 0);
+});
+
+test("each recipient has its event and its count, also beside others that are deferred", async () => {
+  const { carryOut, events, metrics } = world();
+  carryOut({ ...deferred, recipients: [outcome(0, "delivered"), outcome(1, "deferred")] });
+  const told = events.map(({ type, to, code, nextAttempt, attempt }) => [
+    type,
+    to,
+    code,
+    nextAttempt,
+    attempt,
+  ]);
+  assert.deepEqual(told, [
+    ["delivered", ["a@x.example"], 250, undefined, 2],
+    ["deferred", ["b@x.example"], 550, now + 60_000, 2],
+  ]);
+  const sum = async (counter: { get(): Promise<{ values: { value: number }[] }> }): Promise<number> =>
+    (await counter.get()).values.reduce((all, { value }) => all + value, 0);
+  assert.deepEqual([await sum(metrics.recipients.counter), await sum(metrics.deferrals.counter)], [1, 1]);
+});
