@@ -14,7 +14,6 @@ import {
   textOf,
 } from "./admit/queue-ledger.ts";
 import type { Clock } from "./runtime/clock.ts";
-import { domainOf } from "./smtp/address.ts";
 import type { Cells } from "./spool/cells.ts";
 import type { Timers } from "./spool/timers.ts";
 import type { StoredMarks } from "./stored-marks.ts";
@@ -73,6 +72,7 @@ interface Account {
   isTight: boolean;
   /** Monotonic, as the following: until then the queue is known to be full. */
   fullUntil: number;
+  fullMs: number;
   claimedAt: number;
   usedAt: number;
   /** Since when no count was whole; Infinity = the last one was. */
@@ -81,8 +81,9 @@ interface Account {
   seen: Map<string, number>;
 }
 
-/** A client that keeps knocking is answered from memory for so long: something may have been settled since. */
+/** A client that keeps knocking is answered from memory for so long, twice as long each time that nothing was settled meanwhile. */
 const fullMs = 500;
+const maxFullMs = 4000;
 /** Near the limit the grants of others may count what was counted already; they end soon. */
 const tries = 6;
 const retryMs = 50;
@@ -103,12 +104,6 @@ const closeMs = 1000;
 /** By the server's clock. Longer than any grant: a ledger that is gone has none. */
 const keySeconds = 86_400;
 
-/** A message may become an entry per site, hence per domain; one that is larger than the limit has to have it for itself. */
-export function weightOf(to: readonly string[], limit: number): number {
-  if (to.length < 2) return 1;
-  return Math.min(new Set(to.map(domainOf)).size, limit);
-}
-
 export function createQueueLimits(deps: QueueLimitsDeps): QueueLimits {
   const { self, cells, clock, timers, marks } = deps;
   const accounts = new Map<string, Account>();
@@ -120,7 +115,7 @@ export function createQueueLimits(deps: QueueLimitsDeps): QueueLimits {
       return known;
     }
     const amounts = { left: 0, out: 0, stored: 0, most: 0 };
-    const times = { fullUntil: 0, claimedAt: 0, usedAt: 0, behindSince: Number.POSITIVE_INFINITY };
+    const times = { fullUntil: 0, fullMs, claimedAt: 0, usedAt: 0, behindSince: Number.POSITIVE_INFINITY };
     const account = {
       limit,
       ...amounts,
@@ -221,11 +216,14 @@ export function createQueueLimits(deps: QueueLimitsDeps): QueueLimits {
         refuse(account, "unknown");
         break;
       }
-      if (claimed.kind === "claimed" && claimed.block > 0) vain = 0;
-      else if (account.waiting.length > 0) {
+      if (claimed.kind === "claimed" && claimed.block > 0) {
+        vain = 0;
+        account.fullMs = fullMs;
+      } else if (account.waiting.length > 0) {
         const isFinal = claimed.kind === "claimed" && claimed.isWhole && !claimed.isShared;
         if (isFinal || ++vain >= tries) {
-          account.fullUntil = clock.monotonic() + fullMs;
+          account.fullUntil = clock.monotonic() + account.fullMs;
+          account.fullMs = Math.min(account.fullMs * 2, maxFullMs);
           refuse(account, claimed.kind === "claimed" ? "full" : "unknown");
           break;
         }

@@ -4,11 +4,12 @@
  */
 import { type Admission, type MessageFacts, rateOf, type Usage } from "./admit/admission.ts";
 import type { BucketRate } from "./admit/bucket.ts";
+import { weightOf } from "./admit/queue-ledger.ts";
 import type { Refusal } from "./admit/refusal.ts";
 import type { Intake } from "./intake.ts";
 import { type Pod, record } from "./pod.ts";
 import { fromAddresses, type HeaderField, headerFields, isWholeHeader } from "./smtp/header.ts";
-import { type QueueLimits, type Room, weightOf } from "./queue-limits.ts";
+import type { QueueLimits, Room } from "./queue-limits.ts";
 import type { Inbound, InboundHooks, Login, SessionFacts } from "./smtp/inbound.ts";
 import { type Reply, reply } from "./smtp/reply.ts";
 import { dateField, messageIdField, receivedField, rewritten } from "./smtp/trace.ts";

@@ -5,6 +5,7 @@
  * What a pod has stored counts under its grant until the pod claims again; then it becomes known. A count of the indexes takes
  * the place of what is known when it has come to all of that (`marks`): it is lower by what was settled meanwhile.
  */
+import { domainOf } from "#mta-pod/smtp/address.ts";
 
 export interface Holder {
   readonly pod: string;
@@ -77,6 +78,12 @@ export type Claimed =
       /** Whether the ledger is another than it was. */
       readonly isNews: boolean;
     };
+
+/** A message may become an entry per site, hence per domain; one that is larger than the limit has to have it for itself. */
+export function weightOf(to: readonly string[], limit: number): number {
+  if (to.length < 2) return 1;
+  return Math.min(new Set(to.map(domainOf)).size, limit);
+}
 
 /** A pod takes at most this part of what is free, over the number of pods. */
 const blockShare = 1 / 2;

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { weightOf } from "#mta-pod/queue-limits.ts";
 import { queueWorld, type Trouble } from "./queue-world.ts";
 
 const calm: Trouble = { lostAnswers: 0, lostWrites: 0, maxLagMs: 10 };
@@ -45,6 +44,19 @@ describe("a limit of queued messages over several pods", () => {
     assert.ok(world.queued() >= 190, `${world.queued()} were taken`);
   });
 
+  test("a client that keeps knocking at a full queue makes few questions, and is let in seconds after it drained", async () => {
+    const world = queueWorld(9, { limit: 20, pods: 2, trouble: calm });
+    await pour(world, { pods: 1, perSecond: 100, seconds: 10 });
+    assert.equal(world.queued(), 20);
+    const { asked } = world.seen;
+    await pour(world, { pods: 1, perSecond: 100, seconds: 20 });
+    assert.ok(world.seen.asked - asked <= 6, `${world.seen.asked - asked} questions`);
+    for (let number = 0; number < 10; number++) world.settleOne();
+    await pour(world, { pods: 1, perSecond: 100, seconds: 5 });
+    assert.equal(world.queued(), 20);
+    assert.ok(world.seen.most <= 20);
+  });
+
   test("far from the limit nobody is asked, and the ledger is changed seldom", async () => {
     const world = queueWorld(8, { limit: 1_000_000, pods: 3, trouble: calm });
     await pour(world, { pods: 3, perSecond: 1000, seconds: 5 });
@@ -52,11 +64,4 @@ describe("a limit of queued messages over several pods", () => {
     assert.equal(world.seen.asked, 3, "once for each pod that found no ledger");
     assert.ok(world.seen.claims < 60, `${world.seen.claims} changes`);
   });
-});
-
-test("a message counts as many as it has domains, but never more than the limit", () => {
-  assert.equal(weightOf(["a@one.example"], 10), 1);
-  assert.equal(weightOf(["a@one.example", "b@one.example"], 10), 1);
-  assert.equal(weightOf(["a@one.example", "b@two.example"], 10), 2);
-  assert.equal(weightOf(["a@one.example", "b@two.example"], 1), 1);
 });

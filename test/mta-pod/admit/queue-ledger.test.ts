@@ -8,6 +8,7 @@ import {
   ledgerOf,
   podCountOf,
   textOf,
+  weightOf,
 } from "#mta-pod/admit/queue-ledger.ts";
 
 const self = { pod: "pod-0", incarnation: "a" };
@@ -107,4 +108,11 @@ test("an answer that is no count is left out", () => {
   assert.deepEqual(podCountOf({ ...count, later: true }), count);
   for (const answer of [null, {}, { ...count, count: "1" }, { ...count, through: [[0]] }, { error: "x" }])
     assert.equal(podCountOf(answer), undefined);
+});
+
+test("a message counts as many as it has domains, but never more than the limit", () => {
+  assert.equal(weightOf(["a@one.example"], 10), 1);
+  assert.equal(weightOf(["a@one.example", "b@one.example"], 10), 1);
+  assert.equal(weightOf(["a@one.example", "b@two.example"], 10), 2);
+  assert.equal(weightOf(["a@one.example", "b@two.example"], 1), 1);
 });
