@@ -1,4 +1,4 @@
-/** A kind's spec as a Markdown table of fields, for the README. Pure. */
+/** A kind's spec and status as Markdown tables of fields, for the README. Pure. */
 import type { Kind } from "./v1alpha1/kinds.ts";
 import { structuralSchema } from "./structural.ts";
 import type { JsonSchema } from "./structural.ts";
@@ -9,6 +9,9 @@ interface Row {
   readonly bounds: string;
   readonly description: string;
 }
+
+/** Fields of each condition, which are those of every kind of Kubernetes. */
+const ofConditions = "status.conditions[].";
 
 export function fieldTable(kind: Kind): string {
   const rows = rowsOf(structuralSchema(kind.spec, "spec"), "spec", true);
@@ -21,7 +24,16 @@ export function fieldTable(kind: Kind): string {
     "|---|---|---|---|",
     ...rows.map((row) => `| \`${row.field}\` | ${row.type} | ${row.bounds} | ${row.description} |`),
     "",
+    "| status, the operator's to write | type | what it is |",
+    "|---|---|---|",
+    ...statusRows(kind).map((row) => `| \`${row.field}\` | ${row.type} | ${row.description} |`),
+    "",
   ].join("\n");
+}
+
+function statusRows(kind: Kind): Row[] {
+  const [, ...rows] = rowsOf(structuralSchema(kind.status, "status"), "status", true);
+  return rows.filter(({ field }) => !field.startsWith(ofConditions));
 }
 
 function rowsOf(schema: JsonSchema, field: string, isRequired: boolean): Row[] {

@@ -16,6 +16,8 @@ interface Scaled {
 export interface Autoscaling {
   /** Decides again with what is known now. `current` is what the Deployment wants, when there is one. */
   decide(pool: string, spec: SendingPoolSpec, known: ScaleFacts): Scaled | undefined;
+  /** Why, as of the last decision; undefined = there was none yet. */
+  reason(pool: string): ScaleReason | undefined;
   /** What was decided last; undefined = `spec.replicas` counts. */
   replicas(pool: string, spec: SendingPoolSpec, current: number | undefined): number | undefined;
   forget(pool: string): void;
@@ -28,6 +30,11 @@ interface ScaleFacts {
 
 export function createAutoscaling(clock: Pick<Clock, "monotonic" | "now">): Autoscaling {
   const states = new Map<string, ScaleState>();
+  const reasons = new Map<string, ScaleReason>();
+  const forget = (pool: string): void => {
+    states.delete(pool);
+    reasons.delete(pool);
+  };
   const stateOf = (pool: string, spec: SendingPoolSpec, current: number | undefined): ScaleState => {
     const known = states.get(pool) ?? startScale(current ?? spec.replicas, clock.monotonic());
     states.set(pool, known);
@@ -36,7 +43,7 @@ export function createAutoscaling(clock: Pick<Clock, "monotonic" | "now">): Auto
   return {
     decide(pool, spec, { current, told }) {
       if (spec.autoscaling === undefined) {
-        states.delete(pool);
+        forget(pool);
         return undefined;
       }
       const now = clock.monotonic();
@@ -44,12 +51,14 @@ export function createAutoscaling(clock: Pick<Clock, "monotonic" | "now">): Auto
       const samples = [...told].map(([pod, one]) => sampleOf(pod, one, clock.now()));
       const decision = decideScale({ spec: scaleSpec(spec), samples, state, now });
       states.set(pool, decision.state);
+      reasons.set(pool, decision.reason);
       const hasChanged = decision.replicas !== state.replicas;
       return { replicas: decision.replicas, reason: decision.reason, hasChanged };
     },
+    reason: (pool) => reasons.get(pool),
     replicas: (pool, spec, current) =>
       spec.autoscaling === undefined ? undefined : stateOf(pool, spec, current).replicas,
-    forget: (pool) => void states.delete(pool),
+    forget,
   };
 }
 

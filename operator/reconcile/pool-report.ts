@@ -5,14 +5,8 @@ import type { Unsuitable } from "#operator/streams/pool-queue.ts";
 import type { Context } from "./context.ts";
 import type { PoolConfig } from "./numbering.ts";
 import type { Applied } from "./pool.ts";
-import { fieldOf, isReady, rolloutOf } from "./pods.ts";
-import {
-  isNewsOfQueue,
-  poolConditions,
-  type PoolFacts,
-  poolFields,
-  type QueueNumbers,
-} from "./pool-status.ts";
+import { fieldOf, isReady, rolloutOf, wantedBy } from "./pods.ts";
+import { pacedQueue, poolConditions, type PoolFacts, poolFields, type QueueNumbers } from "./pool-status.ts";
 import type { PoolReports, Told } from "./reports.ts";
 import { keyOf } from "./stores.ts";
 import { childNames } from "#operator/resources/object.ts";
@@ -23,7 +17,8 @@ export interface PoolStatus {
   /** Whether the pod says that it runs this configuration. */
   isCurrent(key: string, pod: KubeObject, config: PoolConfig): boolean;
   knowQueue(key: string, unsuitable: () => Unsuitable | undefined): void;
-  write(object: KubeObject, found: Found): Promise<void>;
+  /** @returns ms after which there is more to write; undefined = nothing is held back */
+  write(object: KubeObject, found: Found): Promise<number | undefined>;
   forget(key: string): void;
 }
 
@@ -36,7 +31,7 @@ interface Found extends Applied {
 const refusedAfterMs = 10_000;
 
 export function createPoolStatus(context: Context): PoolStatus {
-  const { stores, clock, configuration, reports } = context;
+  const { stores, clock, configuration, reports, autoscaling } = context;
   const queueWrittenAt = new Map<string, number>();
   const behindSince = new Map<string, { generation: number; at: number }>();
   const suitability = new Map<string, () => Unsuitable | undefined>();
@@ -76,17 +71,22 @@ export function createPoolStatus(context: Context): PoolStatus {
     const config = configuration.pool(key);
     const known = reports.of(key);
     const deployment = stores.get("deployments", `${namespace}/${childNames.main(name)}`);
+    const spec = configuration.poolSpec(key)?.spec;
+    const current = wantedBy(deployment);
+    // Where applying failed: what it would have asked for.
+    const asked = spec === undefined ? current : (autoscaling.replicas(key, spec, current) ?? spec.replicas);
     const wrong = suitability.get(key)?.();
     const verdict = configuration.verdict("SendingPool", key);
     return {
       verdict: verdict?.conditions ?? [],
       isCompiled: config !== undefined,
-      wanted: found.wanted ?? 0,
+      wanted: found.wanted ?? asked ?? 0,
       pods: rolloutOf(deployment),
       isWaitingToRoll: found.isWaiting === true,
       programmed: programmedOf(key, config),
       config: config === undefined ? undefined : { generation: config.generation, digest: config.digest },
-      queue: queueOf(known, fieldOf(object["status"], "queue")),
+      queue: queueOf(known),
+      scaling: spec?.autoscaling === undefined ? undefined : { reason: autoscaling.reason(key) },
       natsTrouble: known.wasAsked ? known.trouble : undefined,
       unsuitable: wrong === undefined ? undefined : `expected ${wrong.expected}, got ${wrong.got}`,
       writeTrouble: found.writeTrouble,
@@ -107,28 +107,28 @@ export function createPoolStatus(context: Context): PoolStatus {
     async write(object, found) {
       const key = keyOf(object);
       const verdict = configuration.verdict("SendingPool", key);
-      if (verdict === undefined) return;
+      if (verdict === undefined) return undefined;
       const facts = factsOf(object, found);
-      const before = fieldOf(object["status"], "queue");
-      const sinceMs = clock.monotonic() - (queueWrittenAt.get(key) ?? Number.NEGATIVE_INFINITY);
-      const isNews = facts.queue === undefined || isNewsOfQueue(before, facts.queue, sinceMs);
+      const now = clock.monotonic();
+      const before = object["status"];
+      const sinceMs = now - (queueWrittenAt.get(key) ?? Number.NEGATIVE_INFINITY);
+      const { queue, isNews, dueMs } = pacedQueue(fieldOf(before, "queue"), facts.queue, sinceMs);
       const tenants = fieldOf(verdict, "tenants");
-      const fields = {
-        ...poolFields({
-          ...facts,
-          selector: selectorText(object.metadata.name, "pod"),
-          tenants: typeof tenants === "number" ? tenants : undefined,
-        }),
-        ...(isNews || before === undefined ? {} : { queue: before }),
-      };
+      const fields = poolFields(facts, {
+        selector: selectorText(object.metadata.name, "pod"),
+        tenants: typeof tenants === "number" ? tenants : undefined,
+        before,
+        now: clock.now(),
+      });
       const written = await context.statuses.write("pools", object, {
         generation: verdict.observedGeneration,
         conditions: poolConditions(facts),
-        fields,
+        fields: queue === undefined ? fields : { ...fields, queue },
       });
-      if (written === undefined) return;
-      if (isNews) queueWrittenAt.set(key, clock.monotonic());
+      if (written === undefined) return dueMs;
+      if (isNews) queueWrittenAt.set(key, now);
       context.wrote("pools", key, written);
+      return dueMs;
     },
     forget(key) {
       for (const one of [queueWrittenAt, behindSince, suitability]) one.delete(key);
@@ -136,9 +136,9 @@ export function createPoolStatus(context: Context): PoolStatus {
   };
 }
 
-/** All pods together; while nobody answers, what they last said, and after a restart of the operator what the status says. */
-function queueOf({ told, wasAsked }: PoolReports, before: unknown): QueueNumbers | undefined {
-  if (told.size === 0) return wasAsked ? numbersIn(before) : undefined;
+/** All pods together. */
+function queueOf({ told }: PoolReports): QueueNumbers | undefined {
+  if (told.size === 0) return undefined;
   const reports = [...told.values()].map(({ report }: Told) => report);
   const oldest = reports.flatMap(({ oldestAt }) => (oldestAt === null ? [] : [oldestAt]));
   return {
@@ -146,12 +146,4 @@ function queueOf({ told, wasAsked }: PoolReports, before: unknown): QueueNumbers
     sendable: reports.reduce((sum, { sendable }) => sum + sendable, 0),
     oldestAt: oldest.length === 0 ? undefined : Math.min(...oldest),
   };
-}
-
-function numbersIn(before: unknown): QueueNumbers | undefined {
-  const [messages, sendable, oldest] = ["messages", "sendable", "oldest"].map((name) =>
-    fieldOf(before, name),
-  );
-  if (typeof messages !== "number" || typeof sendable !== "number") return undefined;
-  return { messages, sendable, oldestAt: typeof oldest === "string" ? Date.parse(oldest) : undefined };
 }

@@ -1,6 +1,9 @@
 /** What is known of a pool → its status: conditions, numbers of pods, what is queued. Pure. */
 import type { Condition } from "#crds/api/v1alpha1/conditions.ts";
+import { canonicalJson } from "#crds/pod-config/encode.ts";
+import type { ScaleReason } from "#operator/scale/types.ts";
 import { condition, summed } from "./conditions.ts";
+import { fieldOf } from "./pods.ts";
 
 export interface PoolFacts {
   /** Accepted and ResolvedRefs, by the compiler. */
@@ -14,8 +17,10 @@ export interface PoolFacts {
   /** Of the ready pods. */
   readonly programmed: { readonly ready: number; readonly current: number; readonly refusing: number };
   readonly config: { readonly generation: number; readonly digest: string } | undefined;
-  /** As the pods last said. */
+  /** As the pods say; undefined = none of them does. */
   readonly queue: QueueNumbers | undefined;
+  /** What the autoscaler said last, if anything; undefined = the pool has none. */
+  readonly scaling: { readonly reason: ScaleReason | undefined } | undefined;
   /** Why the pods cannot be asked; undefined = they can. */
   readonly natsTrouble: string | undefined;
   /** Why the server does not suit the pool. */
@@ -81,44 +86,77 @@ function readyOf(facts: PoolFacts): Condition {
   return condition("Ready", "True", { reason: "Ready", message });
 }
 
-/** The rest of the status. Numbers that are not known are left out. */
+/** The rest of the status but the queue's numbers. What is not known is left out. */
 export function poolFields(
-  facts: PoolFacts & { readonly selector: string; readonly tenants: number | undefined },
+  facts: PoolFacts,
+  more: {
+    readonly selector: string;
+    readonly tenants: number | undefined;
+    /** The status as the API server has it. */
+    readonly before: unknown;
+    /** ms since 1970. */
+    readonly now: number;
+  },
 ) {
-  const { pods, programmed, config, queue, tenants } = facts;
+  const { pods, programmed, config } = facts;
+  const { selector, tenants } = more;
+  const autoscaling = scalingOf(facts, fieldOf(more.before, "autoscaling"), more.now);
   return {
+    desiredReplicas: facts.wanted,
     replicas: pods.replicas,
     readyReplicas: pods.ready,
     updatedReplicas: pods.updated,
     terminatingReplicas: pods.terminating,
     programmedReplicas: programmed.current,
-    selector: facts.selector,
+    selector,
+    ...(autoscaling === undefined ? {} : { autoscaling }),
     ...(tenants === undefined ? {} : { tenants }),
     ...(config === undefined ? {} : { config }),
-    ...(queue === undefined ? {} : { queue: queueOf(queue) }),
   };
 }
 
-function queueOf({ messages, sendable, oldestAt }: QueueNumbers) {
-  const oldest = oldestAt === undefined ? undefined : `${new Date(oldestAt).toISOString().slice(0, 19)}Z`;
-  return { messages, sendable, ...(oldest === undefined ? {} : { oldest }) };
+/** A reason that stays keeps its time; a new leader lets stand what was said before. */
+function scalingOf({ scaling }: PoolFacts, before: unknown, now: number): unknown {
+  if (scaling === undefined) return undefined;
+  const { reason } = scaling;
+  if (reason === undefined || reason === fieldOf(before, "reason")) return before;
+  return { reason, since: timeOf(now) };
+}
+
+/** How long the status may say of the queue what is not quite true any more. */
+const queuePaceMs = 15_000;
+
+interface PacedQueue {
+  /** To be written; undefined = nothing. */
+  readonly queue: unknown;
+  readonly isNews: boolean;
+  /** ms until what is held back is due; undefined = nothing is. */
+  readonly dueMs?: number;
 }
 
 /**
- * Whether numbers of the queue are worth a write of their own: a change of a tenth, and every 15 s what changed at all;
- * the rest of the status is written at once.
+ * Numbers of the queue change all the time: they are written at once when they change by a tenth, else every 15 s. While no pod
+ * says anything they stay as they were.
  */
-export function isNewsOfQueue(before: unknown, after: QueueNumbers, sinceMs: number): boolean {
-  if (sinceMs >= 15_000) return true;
-  const [messages, sendable] = ["messages", "sendable"].map((field) => numberIn(before, field));
-  return hasChanged(messages, after.messages) || hasChanged(sendable, after.sendable);
+export function pacedQueue(before: unknown, after: QueueNumbers | undefined, sinceMs: number): PacedQueue {
+  if (after === undefined) return { queue: before, isNews: false };
+  const queue = queueOf(after);
+  if (canonicalJson(queue) === canonicalJson(before ?? null)) return { queue, isNews: false };
+  const isNews =
+    sinceMs >= queuePaceMs ||
+    (["messages", "sendable"] as const).some((field) => hasChanged(fieldOf(before, field), after[field]));
+  return isNews ? { queue, isNews } : { queue: before, isNews, dueMs: queuePaceMs - sinceMs };
 }
 
-function hasChanged(before: number | undefined, after: number): boolean {
-  return before === undefined || Math.abs(after - before) * 10 >= Math.max(before, 10);
+function queueOf({ messages, sendable, oldestAt }: QueueNumbers) {
+  const oldest = oldestAt === undefined ? undefined : timeOf(oldestAt);
+  return { messages, sendable, ...(oldest === undefined ? {} : { oldest }) };
 }
 
-function numberIn(value: unknown, field: string): number | undefined {
-  const found: unknown = typeof value === "object" && value !== null ? Reflect.get(value, field) : undefined;
-  return typeof found === "number" ? found : undefined;
+function hasChanged(before: unknown, after: number): boolean {
+  return typeof before !== "number" || Math.abs(after - before) * 10 >= Math.max(before, 10);
+}
+
+function timeOf(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
 }

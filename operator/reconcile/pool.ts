@@ -168,17 +168,12 @@ export function createPoolReconciler(context: Context): PoolReconciler {
       }
       const after = memory.get(key);
       if (after !== undefined) after.reconcileAt = reconcileAt;
-      if (applied.isUnheard !== true)
-        await status.write(object, {
-          ...applied,
-          writeTrouble: troubleOf(trouble),
-          isPaused: isPaused(object),
-        });
+      const found = { ...applied, writeTrouble: troubleOf(trouble), isPaused: isPaused(object) };
+      const dueMs = applied.isUnheard === true ? undefined : await status.write(object, found);
       if (trouble instanceof NameTakenError) return { requeueAfterMs: takenMs };
       if (trouble !== undefined) throw trouble;
-      return applied.againMs === undefined || applied.againMs === 0
-        ? {}
-        : { requeueAfterMs: applied.againMs };
+      const again = [applied.againMs ?? 0, dueMs ?? 0].filter((ms) => ms > 0);
+      return again.length === 0 ? {} : { requeueAfterMs: Math.min(...again) };
     },
   };
 }

@@ -5,7 +5,7 @@ import type { Kind } from "./configuration.ts";
 import type { Context } from "./context.ts";
 import { kinds, marks } from "./kinds.ts";
 import { childNames } from "#operator/resources/object.ts";
-import { isReady, wantedBy } from "./pods.ts";
+import { fieldOf, isReady, wantedBy } from "./pods.ts";
 import { type Change, type Name, poolOfLabel } from "./stores.ts";
 import type { Witness } from "./witness.ts";
 
@@ -98,7 +98,10 @@ export function createRouting({ context, enqueue, witness }: RoutingOptions): Ro
     const [namespace, name = ""] = pool.split("/");
     const current = wantedBy(stores.get("deployments", `${namespace}/${childNames.main(name)}`));
     const scaled = autoscaling.decide(pool, spec, { current, told: reports.of(pool).told });
-    if (scaled?.hasChanged !== true) return;
+    if (scaled === undefined) return;
+    if (scaled.reason !== fieldOf(fieldOf(object["status"], "autoscaling"), "reason"))
+      enqueue("SendingPool", pool);
+    if (!scaled.hasChanged) return;
     const note = `${scaled.replicas} pods: ${scaled.reason}`;
     events.record(object, { type: "Normal", reason: "Scaled", note });
     enqueue("SendingPool", pool);

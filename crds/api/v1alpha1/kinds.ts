@@ -50,7 +50,7 @@ export const kinds = [
     spec: sendingPoolSpecSchema,
     status: sendingPoolStatusSchema,
     columns: [
-      { name: "Desired", type: "integer", jsonPath: ".spec.replicas" },
+      { name: "Desired", type: "integer", jsonPath: ".status.desiredReplicas" },
       { name: "Ready", type: "integer", jsonPath: ".status.readyReplicas" },
       { name: "Programmed", type: "integer", jsonPath: ".status.programmedReplicas" },
       { name: "Tenants", type: "integer", jsonPath: ".status.tenants" },
@@ -58,6 +58,7 @@ export const kinds = [
       // A date is printed as an age.
       { name: "Oldest", type: "date", jsonPath: ".status.queue.oldest" },
       { ...reason, name: "Status", priority: 0 },
+      { name: "Scaling", type: "string", jsonPath: ".status.autoscaling.reason", priority: 1 },
       age,
     ],
     scale: {

@@ -16,14 +16,31 @@ const queue = z.strictObject({
   ).optional(),
 });
 
+/** A text, not an enum: an operator of a later release has words that the kind of an earlier one would refuse. */
+const autoscaling = z.strictObject({
+  reason: described(
+    "Why it is that many pods, in a word of the table in operator/README.md.",
+    z.string().max(128),
+  ),
+  since: described("When that became the reason.", z.string().max(64).meta({ format: "date-time" })),
+});
+
 export const sendingPoolStatusSchema = z.strictObject({
   observedGeneration: observedGeneration.optional(),
   conditions: conditionsSchema.optional(),
+  desiredReplicas: described(
+    "Pods that are wanted: `spec.replicas`, or what the autoscaler asks for.",
+    podCount,
+  ).optional(),
   replicas: described("Pods that exist.", podCount).optional(),
   readyReplicas: described("Pods that are ready.", podCount).optional(),
   updatedReplicas: described("Pods of the newest template.", podCount).optional(),
   terminatingReplicas: described("Pods that are handing over.", podCount).optional(),
   programmedReplicas: described("Pods that run the newest configuration.", podCount).optional(),
+  autoscaling: described(
+    "What the built-in autoscaler said last; only with `spec.autoscaling`.",
+    autoscaling,
+  ).optional(),
   selector: described(
     "Label selector of the pods, for the scale subresource.",
     z.string().max(1024),

@@ -299,6 +299,9 @@ test("an object of somebody else in the way is left alone and said", async () =>
   world.api.state.create(kinds.pools, pool(world.nats.url));
   await until("it to be told", () => world.conditions("pools", "shared")["Ready"] === "False NameTaken");
   assert.equal(world.conditions("pools", "shared")["Stalled"], "True NameTaken");
+  const status = world.get("pools", "shared")?.["status"] as { desiredReplicas?: number };
+  assert.equal(status.desiredReplicas, 2, "it is wanted all the same");
+  assert.notEqual(world.conditions("pools", "shared")["Programmed"], "True ScaledToZero");
   assert.deepEqual(world.get("services", "mailboat-shared")?.["spec"], { type: "ExternalName" });
 });
 

@@ -90,11 +90,26 @@ test("the autoscaler: what pods report sets the Deployment's replicas, and the s
     ([, { reason, note }]) => `${String(reason)} ${String(note)}`,
   );
   assert.ok(events.includes("Scaled 4 pods: Backlog"), events.join());
+  const status = () => world.get("pools", "shared")?.["status"];
+  const reason = () => fieldOf(fieldOf(status(), "autoscaling"), "reason");
+  await until("its reason to be said", () => reason() === "AtMaximum");
+  assert.equal(fieldOf(status(), "desiredReplicas"), 4, "not the spec's, which counts for nothing");
+  await ready(world);
+  const { reports } = world.engine.context;
+  const at = () => Math.min(...[...reports.of("mail/shared").told.values()].map((one) => one.at));
+  world.api.requests.length = 0;
+  const before = at();
+  await until("another report of all", () => at() > before);
+  assert.deepEqual(written(world), [], "the same reason again is no news");
   // A leader that knows nothing yet takes what runs, not the fewest.
   world.fleet.report = {};
   await world.restartOperator();
+  await until("the reason to be another", () => reason() === "Stabilizing");
   await ready(world);
   assert.equal(replicas(), 4);
+  world.api.state.patch(kinds.pools, ref, { spec: { replicas: 3, autoscaling: null } });
+  await until("the spec to count again", () => fieldOf(status(), "desiredReplicas") === 3);
+  await until("nobody's reason to be there", () => fieldOf(status(), "autoscaling") === undefined);
 });
 
 test("PodMonitors: a kind that is installed later is used, and one that is taken away is in nobody's way", async () => {
