@@ -71,7 +71,7 @@ function render(
   const sets = ["crds.install=false", ...values].flatMap((value) => ["--set", value]);
   const output = execFileSync(
     helm,
-    ["template", "mailboat", join(folder, "mailboat"), "--namespace", namespace, "--skip-tests", ...sets],
+    ["template", "mailboat", join(folder, "mailboat"), "--namespace", namespace, "--no-hooks", ...sets],
     { encoding: "utf8", maxBuffer: 64 * 1024 * 1024 },
   );
   return output

@@ -159,6 +159,17 @@ export const valuesSchema = z.strictObject({
   rbac,
   metrics,
   nats: natsValues,
+  uninstall: z
+    .strictObject({
+      releaseTenants: z
+        .boolean()
+        .default(true)
+        .describe(
+          "A Job ends the operator and takes the finalizer off all tenants, so that they can be deleted without one. Mail goes on. Not with `operator.replicas: 0`.",
+        ),
+    })
+    .prefault({})
+    .describe("What happens before an uninstall."),
   test: z
     .strictObject({
       patienceSeconds: z

@@ -251,6 +251,10 @@ async function uninstall(cluster: Cluster): Promise<void> {
   const left = await cluster.kubectl(["get", "crd", "-o", "name"]);
   for (const plural of ["sendingpools", "tenants", "trafficshapes"])
     assert.ok(left.includes(`${plural}.mailboat.dev`));
+  const { metadata } = (await cluster.get(["-n", namespace, "tenant/acme"])) as {
+    metadata: { finalizers?: string[] };
+  };
+  assert.equal(metadata.finalizers, undefined, "it can be deleted with no operator there");
   const objects = await cluster.kubectl(["get", "-n", namespace, "mailboat", "-o", "name"]);
   assert.deepEqual(objects.trim().split("\n").toSorted(), [
     `sendingpool.mailboat.dev/${pool}`,

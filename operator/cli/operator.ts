@@ -12,6 +12,7 @@ interface OperatorCommandOptions {
   readonly podImage?: string;
   readonly imagePullPolicy?: string;
   readonly leaderElection: boolean;
+  readonly release?: boolean;
   readonly bind: string;
   readonly metricsPort: string;
   readonly healthPort: string;
@@ -36,6 +37,10 @@ export function addOperatorCommand(program: Command, io: CommandIo): void {
       new Option("--image-pull-policy <policy>", "of the pods").choices(["Always", "IfNotPresent", "Never"]),
     )
     .option("--no-leader-election", "lead at once: only where nobody else does")
+    .option(
+      "--release",
+      "before an uninstall: end whoever leads, take the finalizer off all tenants, and end; pods go on",
+    )
     .option("--bind <address>", "address of its ports", "0.0.0.0")
     .option("--metrics-port <n>", "/metrics; 0 = any free port", "8080")
     .option("--health-port <n>", "/healthz and /readyz; 0 = any free port", "8081")
@@ -49,32 +54,56 @@ export function addOperatorCommand(program: Command, io: CommandIo): void {
         .choices(["debug", "info", "warn", "error"])
         .default("info"),
     )
-    .action((options: OperatorCommandOptions) => runOperatorCommand(options, io));
+    .action((options: OperatorCommandOptions) =>
+      options.release === true ? runReleaseCommand(options, io) : runOperatorCommand(options, io),
+    );
+}
+
+/** Its namespaces, and that of its Lease. */
+function placeOf({ watchNamespace, namespace, identity, kubeconfig, context }: OperatorCommandOptions) {
+  return {
+    namespaces: watchNamespace === undefined ? undefined : [...new Set(watchNamespace)],
+    namespace: namespace ?? watchNamespace?.[0],
+    identity: identity ?? hostname(),
+    kubeconfig,
+    context,
+  };
+}
+
+function noNamespace(): CommandError {
+  const expected = "expected --namespace NS (or POD_NAMESPACE) for the Lease, got none";
+  return new CommandError(`Cannot start: ${expected}`, 2);
+}
+
+async function runReleaseCommand(options: OperatorCommandOptions, io: CommandIo): Promise<void> {
+  const { namespace, ...place } = placeOf(options);
+  if (namespace === undefined) throw noNamespace();
+  const [{ runRelease }, { createLog }] = await Promise.all([
+    import("#operator/reconcile/release.ts"),
+    import("#operator/telemetry/log.ts"),
+  ]);
+  const log = createLog(options.logLevel, { operator: place.identity });
+  const stop = new AbortController();
+  void untilSignal().then(() => stop.abort());
+  io.setExitCode(await runRelease({ ...place, namespace }, { log, signal: stop.signal }));
 }
 
 async function runOperatorCommand(options: OperatorCommandOptions, io: CommandIo): Promise<void> {
   const port = (option: string, text: string): number => wholeNumber(option, text, { min: 0, max: 65_535 });
-  const { podImage, watchNamespace, leaderElection } = options;
+  const { podImage, leaderElection } = options;
   if (podImage === undefined || podImage === "")
     throw new CommandError("Cannot start: expected --pod-image IMAGE or MAILBOAT_POD_IMAGE, got neither", 2);
-  const namespace = options.namespace ?? watchNamespace?.[0];
-  if (leaderElection && namespace === undefined)
-    throw new CommandError(
-      "Cannot start: expected --namespace NS (or POD_NAMESPACE) for the Lease, got none",
-      2,
-    );
+  const place = placeOf(options);
+  if (leaderElection && place.namespace === undefined) throw noNamespace();
   const settings = {
-    namespaces: watchNamespace === undefined ? undefined : [...new Set(watchNamespace)],
-    namespace: namespace ?? "default",
-    identity: options.identity ?? hostname(),
+    ...place,
+    namespace: place.namespace ?? "default",
     podImage,
     imagePullPolicy: options.imagePullPolicy,
     leaderElection,
     bind: options.bind,
     metricsPort: port("--metrics-port", options.metricsPort),
     healthPort: port("--health-port", options.healthPort),
-    kubeconfig: options.kubeconfig,
-    context: options.context,
   };
   // What is kept grows with the tenants; V8 would let garbage grow along with it, to twice as much.
   setFlagsFromString("--heap-growing-percent=15");

@@ -38,7 +38,7 @@ export interface ElectionOptions {
   readonly metrics?: KubeMetrics | undefined;
 }
 
-const leases: ResourceType = {
+export const leases: ResourceType = {
   group: "coordination.k8s.io",
   version: "v1",
   plural: "leases",

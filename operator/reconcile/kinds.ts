@@ -29,6 +29,9 @@ export const kinds = {
   events: { ...core("events", "Event"), group: "events.k8s.io" },
 } as const satisfies Record<string, ResourceType>;
 
+/** Whose holder leads. */
+export const leaseName = "mailboat-operator";
+
 /** The operator's marks on objects. */
 export const marks = {
   finalizer: "mailboat.dev/drain",

@@ -10,7 +10,7 @@ import { childNames } from "#operator/resources/object.ts";
 import { startHealth } from "#operator/telemetry/health.ts";
 import { createOperatorMetrics, type OperatorMetrics } from "#operator/telemetry/metrics.ts";
 import { createEngine, type Engine } from "./engine.ts";
-import { kinds } from "./kinds.ts";
+import { kinds, leaseName } from "./kinds.ts";
 import { createOwnMetrics } from "./own-metrics.ts";
 import { declarePoolMetrics } from "./pool-metrics.ts";
 
@@ -39,7 +39,6 @@ export interface OperatorDeps {
   onListening?(ports: { readonly metrics: number; readonly health: number }): void;
 }
 
-const leaseName = "mailboat-operator";
 const retryMs = 2000;
 /** What nothing has been heard of for so long is stale; bookmarks come each minute. */
 const staleMs = 300_000;

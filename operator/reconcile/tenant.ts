@@ -6,7 +6,8 @@ import type { KubeObject } from "#operator/kube/types.ts";
 import type { Context, Outcome } from "./context.ts";
 import { createDrain } from "./drain.ts";
 import { isScaledToZero } from "./pods.ts";
-import { kinds, marks } from "./kinds.ts";
+import { setFinalizer } from "./finalizer.ts";
+import { marks } from "./kinds.ts";
 import { isPaused } from "./pool.ts";
 import { type Deletion, tenantConditions, type TenantFacts } from "./tenant-status.ts";
 import { keyOf } from "./stores.ts";
@@ -19,14 +20,6 @@ export interface TenantReconciler {
 export function createTenantReconciler(context: Context): TenantReconciler {
   const { stores, client, configuration } = context;
   const drain = createDrain(context);
-
-  const setFinalizer = async (object: KubeObject, isWanted: boolean): Promise<void> => {
-    const { namespace, name, resourceVersion, finalizers = [] } = object.metadata;
-    const others = finalizers.filter((one) => one !== marks.finalizer);
-    // With the version that was read: a finalizer that somebody else adds meanwhile must not be lost.
-    const metadata = { resourceVersion, finalizers: isWanted ? [...others, marks.finalizer] : others };
-    await client.patch(kinds.tenants, { namespace, name }, { metadata });
-  };
 
   /** @returns ms after which it is worth another look, when nothing was written */
   const write = async (object: KubeObject, deleting: Deletion | undefined): Promise<number | undefined> => {
@@ -60,7 +53,7 @@ export function createTenantReconciler(context: Context): TenantReconciler {
       const hasOurs = finalizers.includes(marks.finalizer);
       if (deletionTimestamp === undefined) {
         if (!hasOurs && isReadable(object)) {
-          await setFinalizer(object, true);
+          await setFinalizer(client, object, true);
           return {};
         }
         const againMs = await write(object, undefined);
@@ -69,7 +62,7 @@ export function createTenantReconciler(context: Context): TenantReconciler {
       if (!hasOurs) return {};
       const step = await drain.step(object);
       if (step.kind === "over") {
-        await setFinalizer(object, false);
+        await setFinalizer(client, object, false);
         drain.forget(key);
         return {};
       }

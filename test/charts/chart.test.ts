@@ -26,6 +26,7 @@ interface Container {
 }
 
 interface PodSpec {
+  readonly serviceAccountName?: string;
   readonly securityContext: Readonly<Record<string, unknown>>;
   readonly containers: readonly Container[];
 }
@@ -229,6 +230,25 @@ describe("the chart", () => {
       env.find(({ name }) => name === "MAILBOAT_POD_IMAGE")?.value,
       "registry.example.net/mailboat/mailboat-pod:0.1.0-test",
     );
+  });
+
+  test("before an uninstall frees the tenants of its own namespaces, with the operator's account and no other rights", (context) => {
+    const helm = helmFor(context);
+    if (helm === undefined) return;
+    const jobs = (...args: string[]): Rendered[] => byKind(render(helm, args), "Job");
+    const [job] = byKind(withValues(helm, "namespaces-values.yaml"), "Job");
+    assert.equal(Reflect.get(job?.metadata ?? {}, "annotations")?.["helm.sh/hook"], "pre-delete");
+    const pod = job?.spec.template?.spec;
+    assert.deepEqual(pod?.containers[0]?.args, [
+      "operator",
+      "--release",
+      "--watch-namespace=mail-a",
+      "--watch-namespace=mail-b",
+    ]);
+    const operator = byKind(withValues(helm, "namespaces-values.yaml"), "Deployment")[0]?.spec.template?.spec;
+    assert.equal(pod?.serviceAccountName, operator?.serviceAccountName);
+    assert.deepEqual(jobs("--set", "uninstall.releaseTenants=false"), []);
+    assert.deepEqual(jobs("--set", "operator.replicas=0"), [], "an operator that is another release's");
   });
 
   test("keeps one server's mail on its disk, and three servers' where they say so", (context) => {

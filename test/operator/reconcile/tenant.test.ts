@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { poolNames } from "#crds/wire/subject.ts";
+import { systemClock } from "#operator/kube/clock.ts";
 import { kinds } from "#operator/reconcile/kinds.ts";
 import { startTestSpool } from "#test/kit/spool.ts";
 import { until } from "#test/kit/until.ts";
-import { pool, startWorld, tenant, type World } from "./world.ts";
+import { pool, startWorld, tenant, type World, type WorldOptions } from "./world.ts";
 
 const names = poolNames("mail/shared");
 
@@ -25,12 +26,24 @@ async function queued(world: World, tenantId: string, count: number) {
       for (let shard = 0; shard < 2; shard++)
         await spool.nc.request(`$JS.API.STREAM.PURGE.${names.shardStream(shard)}`, "{}", { timeout: 2000 });
     },
+    /** Messages in the shards' streams. */
+    async count() {
+      let sum = 0;
+      for (let shard = 0; shard < 2; shard++) {
+        const subject = `$JS.API.STREAM.INFO.${names.shardStream(shard)}`;
+        const { state } = (await spool.nc.request(subject, "{}", { timeout: 2000 })).json<{
+          state: { messages: number };
+        }>();
+        sum += state.messages;
+      }
+      return sum;
+    },
     [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose](),
   };
 }
 
-async function startWithTenant(spec: object = {}): Promise<World> {
-  const world = await startWorld();
+async function startWithTenant(spec: object = {}, options: WorldOptions = {}): Promise<World> {
+  const world = await startWorld(options);
   world.api.state.create(kinds.tenants, tenant("acme", spec));
   world.api.state.create(kinds.pools, pool(world.nats.url));
   await until("the tenant to be ready", () => world.conditions("tenants", "acme")["Ready"] === "True Ready");
@@ -102,6 +115,42 @@ test("the end of drainTimeout discards, and skip-drain lets it go at once", asyn
   );
   await until("it to go", isGone(world));
   assert.ok(mail);
+});
+
+test("a namespace that ends keeps no tenant longer than 60 s, whatever is queued, refused or gone before it", async () => {
+  let aheadMs = 0;
+  const clock = { ...systemClock, now: () => Date.now() + aheadMs };
+  await using world = await startWithTenant({}, { clock });
+  await using mail = await queued(world, "mail/acme", 2);
+  // As a cluster: nothing new may be made, and what is there goes in any order, the children among the first.
+  world.api.state.patch(
+    kinds.namespaces,
+    { namespace: undefined, name: "mail" },
+    { metadata: { finalizers: ["kubernetes"] } },
+  );
+  world.api.state.remove(kinds.namespaces, undefined, "mail");
+  world.api.faults = ({ method, type, namespace, name }) => {
+    const isNew =
+      type !== undefined &&
+      (method === "POST" || world.api.state.get(type, namespace, name ?? "") === undefined);
+    return method !== "GET" && isNew ? { kind: "status", code: 403, reason: "Forbidden" } : undefined;
+  };
+  for (const type of [kinds.tenants, kinds.configMaps, kinds.deployments])
+    for (const [, { metadata }] of world.api.state.list(type))
+      world.api.state.remove(type, metadata.namespace, metadata.name);
+  await until(
+    "the drain to be told",
+    () => world.conditions("tenants", "acme")["Deleting"] === "True Draining",
+  );
+  await until("a child to be refused", () => world.api.faultsDone.get("status") !== undefined);
+  aheadMs = 61_000;
+  await until("it to go", isGone(world));
+  assert.equal(await mail.count(), 4, "nothing was dropped");
+  world.api.state.remove(kinds.pools, "mail", "shared");
+  await until(
+    "the pool to be forgotten",
+    () => world.engine.context.streams.known("mail/shared") === undefined,
+  );
 });
 
 test("of two tenants with one domain the later has it refused, until the earlier goes", async () => {

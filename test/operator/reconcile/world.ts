@@ -2,7 +2,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import { createClient } from "#operator/kube/client.ts";
 import { systemClock } from "#operator/kube/clock.ts";
-import type { KubeObject, Log, ResourceType } from "#operator/kube/types.ts";
+import type { Clock, KubeObject, Log, ResourceType } from "#operator/kube/types.ts";
 import { createEngine, type Engine } from "#operator/reconcile/engine.ts";
 import { kinds } from "#operator/reconcile/kinds.ts";
 import { storedIn } from "#operator/reconcile/conditions.ts";
@@ -28,6 +28,8 @@ export interface World extends AsyncDisposable {
 export interface WorldOptions {
   readonly namespaces?: readonly string[];
   readonly podImage?: string;
+  /** Of the operator. */
+  readonly clock?: Clock;
   /** What the API server serves; may be changed while it runs. */
   readonly types?: ResourceType[];
 }
@@ -42,10 +44,11 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const fleet = startFleet({ api, nats: nats.url });
   const lines: string[] = [];
   const start = async (): Promise<Engine> => {
-    const client = createClient({ kubeconfig: api.kubeconfig, clock: systemClock });
+    const { clock = systemClock } = options;
+    const client = createClient({ kubeconfig: api.kubeconfig, clock });
     const engine = createEngine({
       client,
-      clock: systemClock,
+      clock,
       log: logInto(lines),
       podImage: options.podImage ?? "mailboat-pod:test",
       identity: "operator-0",
