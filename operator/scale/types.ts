@@ -11,7 +11,7 @@ export interface ScaleSpec {
   readonly scaleDown: { readonly stabilizationMs: number; readonly maxStepPercent: number };
 }
 
-/** What one pod said of itself (`sendable` and `busy` of its /statusz). */
+/** What one pod said of itself (`backlog` and `busy` of its report). */
 export interface PodSample {
   readonly pod: string;
   /** When it was asked. */

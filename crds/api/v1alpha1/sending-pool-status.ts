@@ -9,7 +9,10 @@ const count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 /** What the pods report together; old when they cannot be asked. */
 const queue = z.strictObject({
   messages: described("Entries that are queued.", count),
-  sendable: described("Those that only limits hold back: what more pods could help with.", count).optional(),
+  sendable: described(
+    "Those that are due or being sent, whatever limits say: neither waiting for their time nor suspended.",
+    count,
+  ).optional(),
   oldest: described(
     "When the oldest of them was accepted; absent when there is none.",
     z.string().max(64).meta({ format: "date-time" }),
