@@ -36,7 +36,10 @@ const burst = 20;
 const refillMs = 30_000;
 const maxKnown = 5000;
 const maxUnderWay = 64;
-const maxNote = 1000;
+/** What the API server takes of a note, in bytes. */
+const maxNote = 1024;
+/** Of an object's name in an event's, which has up to 253 characters. */
+const maxOwnName = 200;
 
 export function createEventRecorder({ client, clock, log, instance }: EventRecorderOptions): EventRecorder {
   const series = new Map<string, Series>();
@@ -48,8 +51,10 @@ export function createEventRecorder({ client, clock, log, instance }: EventRecor
     const known = spent.get(uid) ?? { left: burst, at: now };
     const left = Math.min(burst, known.left + (now - known.at) / refillMs);
     if (spent.size >= maxKnown) spent.clear();
-    spent.set(uid, { left: Math.max(0, left - 1), at: now });
-    return left >= 1;
+    const may = left >= 1;
+    // What was refused costs nothing: who talks all the time is still heard every 30 s.
+    spent.set(uid, { left: may ? left - 1 : left, at: now });
+    return may;
   };
 
   const write = async (object: KubeObject, event: RecordedEvent, known: Series): Promise<void> => {
@@ -68,7 +73,7 @@ export function createEventRecorder({ client, clock, log, instance }: EventRecor
       eventTime: time,
       type: event.type,
       reason: event.reason,
-      note: event.note.slice(0, maxNote),
+      note: cut(event.note),
       action: "Reconcile",
       reportingController: "mailboat.dev/operator",
       reportingInstance: instance,
@@ -93,7 +98,7 @@ export function createEventRecorder({ client, clock, log, instance }: EventRecor
       const isSame = before !== undefined && now - before.lastAt < sameForMs;
       const name = isSame
         ? before.name
-        : `${object.metadata.name}.${hashToken(`${key} ${clock.now()} ${made++}`)}`;
+        : `${ownName(object)}.${hashToken(`${key} ${clock.now()} ${made++}`)}`;
       const known: Series = { name, count: isSame ? before.count + 1 : 1, lastAt: now };
       if (series.size >= maxKnown) series.clear();
       series.set(key, known);
@@ -105,6 +110,19 @@ export function createEventRecorder({ client, clock, log, instance }: EventRecor
         .finally(() => underWay--);
     },
   };
+}
+
+/** Parts between the dots of a name end in a letter or a digit. */
+function ownName({ metadata }: KubeObject): string {
+  return metadata.name.slice(0, maxOwnName).replace(/[^a-z0-9]+$/, "");
+}
+
+function cut(note: string): string {
+  if (Buffer.byteLength(note) <= maxNote) return note;
+  const end = "…";
+  // Decoded as a stream, a letter that is not whole is kept back.
+  const bytes = Buffer.from(note).subarray(0, maxNote - Buffer.byteLength(end));
+  return new TextDecoder().decode(bytes, { stream: true }) + end;
 }
 
 /** RFC 3339 with microseconds, as the API server wants it. */

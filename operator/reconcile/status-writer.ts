@@ -65,6 +65,8 @@ function tell(
   object: KubeObject,
   { before, one }: { before: unknown; one: StoredCondition },
 ): void {
+  // They say once more what another condition says.
+  if (one.type === "Reconciling" || one.type === "Stalled") return;
   const isProblem = one.status !== "True" && one.type !== "Ready" && one.type !== "Programmed";
   const isRefused =
     one.reason === "PodsRefused" || one.reason === "WriteRefused" || one.reason === "NameTaken";
