@@ -15,6 +15,7 @@ import {
   liveConfiguration,
   type MailScene,
   namespace,
+  namespaceObject,
   podsOf,
   pool,
   shapeObject,
@@ -32,15 +33,8 @@ clusterTest("helm upgrade from the release before", { needs: "full" }, async (t,
   const former = await unpackFormer(join(cluster.place.folder, "former"));
   await forgetField(former, "sendingpools", newField);
   await cluster.loadImages([former, { root, tag: "next" }]);
-  await cluster.helm([
-    "install",
-    release,
-    former.chart,
-    ...options,
-    "--create-namespace",
-    "--set",
-    `image.tag=${former.tag}`,
-  ]);
+  await cluster.apply([namespaceObject(system)]);
+  await cluster.helm(["install", release, former.chart, ...options, "--set", `image.tag=${former.tag}`]);
   const scene = await startMailScene(cluster, { pool: { replicas } });
   const load = scene.load({ messages: Infinity, perSecond: 50, prefix: "upgrade" });
   try {

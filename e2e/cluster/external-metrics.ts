@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Cluster } from "./cluster.ts";
 import { ourImage } from "./images/images.ts";
+import { restrictedContainer, restrictedPod } from "./provider.ts";
 
 const name = "metrics-adapter";
 const apiService = "v1beta1.external.metrics.k8s.io";
@@ -81,6 +82,7 @@ function adapterObjects(namespace: string, pool: string): object[] {
           spec: {
             automountServiceAccountToken: false,
             terminationGracePeriodSeconds: 1,
+            securityContext: restrictedPod,
             containers: [
               {
                 name: "adapter",
@@ -88,6 +90,7 @@ function adapterObjects(namespace: string, pool: string): object[] {
                 imagePullPolicy: "Never",
                 command: ["node", "/program/adapter.mts"],
                 args: [`${pods}.${namespace}.svc.cluster.local`, "/tls"],
+                securityContext: restrictedContainer,
                 readinessProbe: { tcpSocket: { port: 6443 }, periodSeconds: 1 },
                 volumeMounts: [
                   { name: "program", mountPath: "/program" },

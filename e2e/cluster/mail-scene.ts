@@ -80,8 +80,16 @@ export const chartArguments: readonly string[] = [
   "120s",
 ];
 
+/** Takes pods under the restricted profile only, and warns of templates of others. */
+export const namespaceObject = (name: string): object => {
+  const podSecurity = "pod-security.kubernetes.io";
+  const labels = { [`${podSecurity}/enforce`]: "restricted", [`${podSecurity}/warn`]: "restricted" };
+  return { apiVersion: "v1", kind: "Namespace", metadata: { name, labels } };
+};
+
 export async function installChart(cluster: Cluster): Promise<string> {
-  return cluster.helm(["install", ...chartArguments, "--create-namespace"]);
+  await cluster.apply([namespaceObject(system)]);
+  return cluster.helm(["install", ...chartArguments]);
 }
 
 export interface SceneOptions {
@@ -100,7 +108,7 @@ export async function startMailScene(cluster: Cluster, options: SceneOptions = {
     (domain) => `${domain}. 1 IN MX 10 ${mxOf(domain)}.mail.svc.cluster.local.`,
   );
   await cluster.setZone(mx);
-  await cluster.apply([{ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } }]);
+  await cluster.apply([namespaceObject(namespace)]);
   const deferred = { domains: [slowDomain], defer: { times: 2, code: 451, text: "4.3.0 later" } };
   const rules = { rules: [...(options.rules ?? []), deferred] };
   const provider = providerObjects({ namespace, name: "provider", rules });

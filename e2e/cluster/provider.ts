@@ -10,6 +10,14 @@ interface ProviderOptions {
 
 const providerPorts = { smtp: 2525, http: 2600 };
 
+/** The restricted profile, which namespaces of pools may ask for. */
+export const restrictedPod = { runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } };
+export const restrictedContainer = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ["ALL"] },
+};
+
 /** Ready when its control port answers. Runs under the restricted profile. */
 export function providerObjects({ namespace, name, rules = { rules: [] } }: ProviderOptions): object[] {
   const labels = { app: name };
@@ -51,7 +59,7 @@ export function providerObjects({ namespace, name, rules = { rules: [] } }: Prov
           spec: {
             automountServiceAccountToken: false,
             terminationGracePeriodSeconds: 1,
-            securityContext: { runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } },
+            securityContext: restrictedPod,
             containers: [
               {
                 name: "provider",
@@ -62,11 +70,7 @@ export function providerObjects({ namespace, name, rules = { rules: [] } }: Prov
                   httpGet: { path: "/v1/stats", port: providerPorts.http },
                   periodSeconds: 1,
                 },
-                securityContext: {
-                  allowPrivilegeEscalation: false,
-                  readOnlyRootFilesystem: true,
-                  capabilities: { drop: ["ALL"] },
-                },
+                securityContext: restrictedContainer,
                 volumeMounts: [{ name: "rules", mountPath: "/rules" }],
               },
             ],
