@@ -1,14 +1,12 @@
 /** The whole product in a real cluster: chart, resources, mail in by the Service and out to a provider, while the operator is killed again and again. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { createTransport } from "nodemailer";
 import { mailboat } from "#test/kit/command-line.ts";
 import { until } from "#test/kit/until.ts";
 import { processesIn } from "./cluster/cgroup.ts";
 import type { Cluster } from "./cluster/cluster.ts";
-import { root } from "./cluster/images/images.ts";
 import {
   installChart,
   type MailScene,
@@ -41,7 +39,6 @@ clusterTest(
     await cluster.kubectl(["scale", "-n", namespace, `mpool/${pool}`, "--replicas=1"]);
     const killer = startKiller(cluster);
     try {
-      await t.test("the examples are taken as they are", () => examples(cluster));
       await t.test("mail of a real client comes to the Service and is delivered", () => realClient(scene));
       await t.test("the commands find the pool by the kubeconfig alone", () => commands(cluster));
       await t.test("1 → 4 → 1 pods under load: none lost, none doubled", (t) => scale(t, cluster, scene));
@@ -88,14 +85,6 @@ async function restricted(cluster: Cluster): Promise<void> {
   for (const where of [system, namespace]) {
     const pod = ["run", "any", "-n", where, "--image=any", "--dry-run=server"];
     await assert.rejects(cluster.kubectl(pod), /violates PodSecurity "restricted:latest"/, where);
-  }
-}
-
-async function examples(cluster: Cluster): Promise<void> {
-  await cluster.apply([{ apiVersion: "v1", kind: "Namespace", metadata: { name: "saas" } }]);
-  for (const name of ["one-tenant.yaml", "saas.yaml"]) {
-    const file = join(root, "charts", "examples", name);
-    await cluster.kubectl(["apply", "--dry-run=server", "--validate=strict", "-f", file]);
   }
 }
 

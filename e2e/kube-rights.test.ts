@@ -16,7 +16,8 @@ import {
   system,
   tenantObjects,
 } from "./cluster/mail-scene.ts";
-import { type Call, calls, podMonitorKind, unusedRights } from "./cluster/rights-cases.ts";
+import { podMonitorKind } from "./cluster/monitoring-kinds.ts";
+import { type Call, calls, unusedRights } from "./cluster/rights-cases.ts";
 import { promised, type Right, rightsOf, rulesOf, servedKinds } from "./cluster/rights.ts";
 import { clusterTest } from "./cluster/scenario.ts";
 

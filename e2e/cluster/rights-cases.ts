@@ -1,4 +1,4 @@
-/** Calls that the operator's account must and must not get through, the rights that an ordinary life does not use, and a kind that clusters may have. */
+/** Calls that the operator's account must and must not get through, and the rights that an ordinary life does not use. */
 import { namespace, pool, system } from "./mail-scene.ts";
 import type { Right } from "./rights.ts";
 
@@ -111,23 +111,3 @@ export function calls({ isWide }: { readonly isWide: boolean }): Call[] {
     refused("GET", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/mailboat-operator"),
   ];
 }
-
-/** Prometheus-operator's, as far as an API server needs to know it. */
-export const podMonitorKind = {
-  apiVersion: "apiextensions.k8s.io/v1",
-  kind: "CustomResourceDefinition",
-  metadata: { name: "podmonitors.monitoring.coreos.com" },
-  spec: {
-    group: "monitoring.coreos.com",
-    scope: "Namespaced",
-    names: { plural: "podmonitors", singular: "podmonitor", kind: "PodMonitor", listKind: "PodMonitorList" },
-    versions: [
-      {
-        name: "v1",
-        served: true,
-        storage: true,
-        schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
-      },
-    ],
-  },
-};
