@@ -1,26 +1,31 @@
 /** The whole product in a real cluster: chart, resources, mail in by the Service and out to a provider, while the operator is killed again and again. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { createTransport } from "nodemailer";
 import { mailboat } from "#test/kit/command-line.ts";
 import { until } from "#test/kit/until.ts";
 import { processesIn } from "./cluster/cgroup.ts";
 import type { Cluster } from "./cluster/cluster.ts";
+import { root } from "./cluster/images/images.ts";
 import {
   installChart,
   type MailScene,
   namespace,
+  namespaceObject,
   password,
   podsOf,
   pool,
   readyPods,
+  serviceIp,
   shapeObject,
   slowDomain,
   startMailScene,
   system,
   tenantObjects,
 } from "./cluster/mail-scene.ts";
+import { startOutside } from "./cluster/outside.ts";
 import { clusterTest } from "./cluster/scenario.ts";
 
 const killEveryMs = 20_000;
@@ -30,8 +35,11 @@ clusterTest(
   { needs: "full" },
   async (t, cluster) => {
     await cluster.loadImages();
-    assert.match(await installChart(cluster), /STATUS: deployed/);
-    const scene = await startMailScene(cluster);
+    assert.match(await installChart(cluster, threeServers), /STATUS: deployed/);
+    await t.test("the smallest example, applied as it is: Ready, and its mail is delivered", () =>
+      example(cluster),
+    );
+    const scene = await startMailScene(cluster, { pool: { queue } });
     await t.test("no namespace of it takes a pod that is not under the restricted profile", () =>
       restricted(cluster),
     );
@@ -78,6 +86,35 @@ function startKiller(cluster: Cluster): { stop(): Promise<number> } {
       return kills;
     },
   };
+}
+
+/** R3 asks for three servers; on one node of two cores they are to leave room for the pods. */
+const threeServers = ["nats.replicas=3", "nats.resources.requests.cpu=50m"];
+const queue = { servers: [`nats://mailboat-nats.${system}:4222`], replicas: 3 };
+
+async function example(cluster: Cluster): Promise<void> {
+  const outside = await startOutside(cluster);
+  await cluster.apply([namespaceObject(namespace)]);
+  await cluster.kubectl(["apply", "-f", join(root, "charts", "examples", "one-tenant.yaml")]);
+  await allReady(cluster);
+  // Without a certificate it is HTTP that takes logins.
+  const { address } = await cluster.forward(`${await serviceIp(cluster, `mailboat-${pool}`)}:8025`);
+  const mail = {
+    from: "me@acme.example",
+    to: "you@outside.test",
+    subject: "Hello",
+    text: "From an example.",
+  };
+  const send = async (login: string): Promise<number> => {
+    const authorization = `Basic ${Buffer.from(login).toString("base64")}`;
+    const headers = { authorization, "content-type": "application/json" };
+    const body = JSON.stringify({ ...mail, headers: { "X-Test-Id": "example" } });
+    return (await fetch(`http://${address}/v1/messages`, { method: "POST", headers, body })).status;
+  };
+  assert.equal(await send("acme:wrong"), 401);
+  assert.equal(await send(`acme:${password}`), 202);
+  await until("it to arrive", () => outside.has("example"), 30_000);
+  await outside.close();
 }
 
 /** What runs here is what such namespaces let in. */

@@ -87,9 +87,10 @@ export const namespaceObject = (name: string): object => {
   return { apiVersion: "v1", kind: "Namespace", metadata: { name, labels } };
 };
 
-export async function installChart(cluster: Cluster): Promise<string> {
+/** `more`: as `--set NAME=VALUE`. */
+export async function installChart(cluster: Cluster, more: readonly string[] = []): Promise<string> {
   await cluster.apply([namespaceObject(system)]);
-  return cluster.helm(["install", ...chartArguments]);
+  return cluster.helm(["install", ...chartArguments, ...more.flatMap((value) => ["--set", value])]);
 }
 
 export interface SceneOptions {
@@ -249,8 +250,8 @@ function mxOf(domain: string): string {
   return `mx-${domain.split(".")[0]}`;
 }
 
-async function serviceIp(cluster: Cluster, name: string): Promise<string> {
-  const { spec } = (await cluster.get(["-n", namespace, `service/${name}`])) as {
+export async function serviceIp(cluster: Cluster, name: string, where = namespace): Promise<string> {
+  const { spec } = (await cluster.get(["-n", where, `service/${name}`])) as {
     spec: { clusterIP: string };
   };
   return spec.clusterIP;
