@@ -1,12 +1,10 @@
 /** The whole product in a real cluster: chart, resources, mail in by the Service and out to a provider, while the operator is killed again and again. */
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { createTransport } from "nodemailer";
 import { mailboat } from "#test/kit/command-line.ts";
 import { until } from "#test/kit/until.ts";
-import { processesIn } from "./cluster/cgroup.ts";
 import type { Cluster } from "./cluster/cluster.ts";
 import { root } from "./cluster/images/images.ts";
 import {
@@ -25,7 +23,9 @@ import {
   system,
   tenantObjects,
 } from "./cluster/mail-scene.ts";
+import { type Killed, startOperatorKiller } from "./cluster/operator-killer.ts";
 import { startOutside } from "./cluster/outside.ts";
+import { poolChildren } from "./cluster/pool-children.ts";
 import { clusterTest } from "./cluster/scenario.ts";
 
 const killEveryMs = 20_000;
@@ -45,7 +45,11 @@ clusterTest(
     );
     await t.test("an edit of a TrafficShape is live in all pods within 2 s", (t) => edit(t, cluster));
     await cluster.kubectl(["scale", "-n", namespace, `mpool/${pool}`, "--replicas=1"]);
-    const killer = startKiller(cluster);
+    await allReady(cluster);
+    const children = await poolChildren(cluster);
+    for (const child of [`Deployment/mailboat-${pool}`, `ConfigMap/mailboat-${pool}-config`])
+      assert.ok(child in children, child);
+    const killer = startOperatorKiller(cluster, killEveryMs);
     try {
       await t.test("mail of a real client comes to the Service and is delivered", () => realClient(scene));
       await t.test("the commands find the pool by the kubeconfig alone", () => commands(cluster));
@@ -54,39 +58,20 @@ clusterTest(
         drain(t, cluster, scene),
       );
     } finally {
-      t.diagnostic(`the operator was killed ${await killer.stop()} times`);
+      const killed = await killer.stop();
+      await t.test("the operator was killed all along", (t) => killedAllAlong(t, killed));
     }
-    await t.test("after all that, everything is Ready again", () => allReady(cluster));
+    await t.test(
+      "after all that, everything is Ready again, and what the operator made is as it was",
+      async () => {
+        await allReady(cluster);
+        assert.deepEqual(await poolChildren(cluster), children);
+      },
+    );
     await t.test("with no operator at all mail flows", () => flows(cluster, scene));
     await t.test("helm uninstall leaves kinds, objects and the pool's pods", () => uninstall(cluster));
   },
 );
-
-/** kill -9 of the operator's process; then its pod goes too, as kubelet would wait longer each time before a restart. */
-function startKiller(cluster: Cluster): { stop(): Promise<number> } {
-  let kills = 0;
-  let running = Promise.resolve();
-  const kill = async (): Promise<void> => {
-    for (const pid of await processesIn(cluster.place.name)) {
-      const words = (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).split("\0");
-      if (words[1] === "operator/cli/main.ts" && words[2] === "operator") process.kill(pid, "SIGKILL");
-    }
-    const selector = "app.kubernetes.io/component=operator";
-    await cluster.kubectl(["delete", "pod", "-n", system, "-l", selector, "--force", "--grace-period=0"]);
-    kills++;
-  };
-  // One that never gets to work would be killed for nothing: a slow machine's is killed when it is ready again.
-  const timer = setInterval(() => {
-    running = running.then(() => operatorReady(cluster).then(kill)).catch(() => {});
-  }, killEveryMs);
-  return {
-    async stop() {
-      clearInterval(timer);
-      await running;
-      return kills;
-    },
-  };
-}
 
 /** R3 asks for three servers; on one node of two cores they are to leave room for the pods. */
 const threeServers = ["nats.replicas=3", "nats.resources.requests.cpu=50m"];
@@ -232,8 +217,11 @@ async function edit(t: TestContext, cluster: Cluster): Promise<void> {
   assert.ok((sorted[2] ?? Infinity) < 2000, `${times.join(", ")} ms`);
 }
 
-async function operatorReady(cluster: Cluster): Promise<void> {
-  await cluster.kubectl(["rollout", "status", "-n", system, "deployment/mailboat-operator", "--timeout=60s"]);
+function killedAllAlong(t: TestContext, { kills, due, errors }: Killed): void {
+  t.diagnostic(`${kills} kills, ${due} were due`);
+  assert.deepEqual(errors, []);
+  // The last one may be under way when it is stopped.
+  assert.ok(kills >= Math.max(2, due - 1), `${kills} kills of ${due}`);
 }
 
 async function drain(t: TestContext, cluster: Cluster, scene: MailScene): Promise<void> {
