@@ -8,6 +8,7 @@ import { kinds, sendingPoolSchema, tenantSchema, trafficShapeSchema } from "#crd
 import { until } from "#test/kit/until.ts";
 import { type Api, openApi } from "./cluster/api.ts";
 import type { Cluster } from "./cluster/cluster.ts";
+import { cellsOf } from "./cluster/columns.ts";
 import { root } from "./cluster/images/images.ts";
 import { clusterTest } from "./cluster/scenario.ts";
 import { caseFor, celCases, extras } from "./cluster/schemas/cel-cases.ts";
@@ -156,14 +157,6 @@ function fullStatus(schema: Schema, path: string): unknown {
     );
   if (schema.type === "array" && schema.items !== undefined) return [fullStatus(schema.items, `${path}[]`)];
   return sample(schema, {}, path);
-}
-
-/** A table's columns begin where the words of its head do. */
-function cellsOf(head: string, row: string): Record<string, string> {
-  const starts = [...head.matchAll(/\S+/g)];
-  return Object.fromEntries(
-    starts.map(({ 0: name, index }, at) => [name, row.slice(index, starts[at + 1]?.index).trim()]),
-  );
 }
 
 /** Of the JSONPath that columns are written in: names, and one condition by its type. */

@@ -6,6 +6,7 @@ import { createTransport } from "nodemailer";
 import { mailboat } from "#test/kit/command-line.ts";
 import { until } from "#test/kit/until.ts";
 import type { Cluster } from "./cluster/cluster.ts";
+import { cellsOf } from "./cluster/columns.ts";
 import { root } from "./cluster/images/images.ts";
 import {
   installChart,
@@ -143,8 +144,18 @@ async function commands(cluster: Cluster): Promise<void> {
   const { id: heldId } = JSON.parse(held ?? "") as { id: string };
   await until("it to be listed", async () => (await run("queue", "ls")).includes(heldId), 30_000);
   assert.match(await run("top", "--once"), /acme/);
+  await until("kubectl get to count it", () => isCounted(cluster), 60_000);
   await run("queue", "resume", "--tenant", "acme");
   await until("it to leave", async () => (await run("why", heldId)).includes("delivered"), 30_000);
+}
+
+/** What waits, and since when, as the pods say it: in the columns of `kubectl get`. */
+async function isCounted(cluster: Cluster): Promise<boolean> {
+  const [head = "", row = ""] = (await cluster.kubectl(["get", "-n", namespace, `mpool/${pool}`])).split(
+    "\n",
+  );
+  const { TENANTS, QUEUED, OLDEST = "" } = cellsOf(head, row);
+  return TENANTS === "1" && QUEUED === "1" && /^\d+[smh]/.test(OLDEST);
 }
 
 async function scale(t: TestContext, cluster: Cluster, scene: MailScene): Promise<void> {
