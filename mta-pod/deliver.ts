@@ -135,7 +135,7 @@ export function createDeliver(deps: DeliverDeps) {
       postpone(dispatch, ms);
       ended();
     };
-    void load(dispatch.entry, poison.isSuspect(dispatch.entry)).then((loaded) => {
+    void load(dispatch.entry, poison.isSuspect(dispatch)).then((loaded) => {
       if (isLoaded(loaded)) return attempt(dispatch, loaded, ended);
       if (loaded === "unavailable") return retryLater(unavailableRetryMs);
       if (typeof loaded === "object")
@@ -208,7 +208,7 @@ export function createDeliver(deps: DeliverDeps) {
       if (known.body === undefined && repeats.isRepeat(envelope)) return repeats.drop(at, envelope, () => {});
       const idHash = idHashOf(envelope.id);
       const stored = known.state?.idHash === idHash ? known.state : undefined;
-      const verdict = poison.verdict(shard, stored);
+      const verdict = poison.verdict(shard, seq, stored);
       if (verdict === "parked")
         return poison.keep({ shard, seq, id: envelope.id, envelope, reason: stored?.last ?? "" });
       if (envelope.site === parentSite) return deps.splitParent(shard, seq, envelope);

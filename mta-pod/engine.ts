@@ -104,7 +104,12 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     roomy: () => shards.wantBodies(true),
   });
   const intake = createIntake({ router, publisher, shards: shardCount, owns, enter, stored });
-  const poison = createPoison({ pod, owns, leaseSeqOf });
+  const poison = createPoison({
+    pod,
+    owns,
+    leaseSeqOf,
+    concurrencyOf: (site) => sites.concurrencyOf(site),
+  });
   const settlement = createSettlement({
     pod,
     intake,

@@ -14,7 +14,7 @@ const maxText = 512;
 const maxFormer = 8;
 
 const count = z.number().int().min(0).max(1_000_000);
-/** One a day is the slowest rate. */
+/** One a day is the slowest rate; a suspicion goes along for as long. */
 const longestMs = 86_400_000;
 const leftMs = z.number().min(0).max(longestMs);
 const source = z.object({
@@ -53,10 +53,11 @@ const record = z.object({
 
 export type HandOverRecord = z.infer<typeof record>;
 
-/** What was queued at an owner's death is suspected of it, until it has had its turn (poison.ts). */
+/** What was queued at an owner's death is suspected of it, until it has had its turn (poison.ts); of each lane the first as long as it lasts. */
 export interface Suspicion {
   /** When the shard was taken from the dead. */
   readonly takenAt: number;
+  /** So long all of it is suspected. */
   readonly until: number;
   /** Sequences that the owner since then has noted as begun: not a death, as long as it lives. */
   readonly noted: ReadonlySet<number>;
@@ -107,13 +108,14 @@ export function encodeHandOver(handedOver: HandedOver, now: number): HandOverRec
     ...(untoldMs < longestMs ? { untoldMs: Math.floor(untoldMs) } : {}),
     inFlight: inFlight.slice(0, maxInFlight),
     sites: told.toSorted((a, b) => weight(b) - weight(a)).slice(0, maxSites),
-    ...(suspicion === undefined || suspicion.until <= now
+    ...(suspicion === undefined || now - suspicion.takenAt > longestMs
       ? {}
       : {
           suspicion: {
             agoMs: Math.max(0, now - suspicion.takenAt),
             leftMs: left(suspicion.until),
-            noted: [...suspicion.noted].slice(0, maxInFlight),
+            // What was noted long ago is mostly at its end.
+            noted: [...suspicion.noted].slice(-maxInFlight),
           },
         }),
     former: former.slice(0, maxFormer).map((one) => ({

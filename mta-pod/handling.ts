@@ -16,6 +16,12 @@ interface HandlingDeps {
 
 export function createHandling({ pod, poison, attempts, postpone }: HandlingDeps) {
   const { scheduler, clock } = pod;
+  /** To its place in the index, and no attempt counted, as when its site could not be reached. */
+  const isBack = ({ handle, entry }: Dispatch): boolean => {
+    const now = scheduler.entryOf(handle);
+    if (now === undefined || now.entry.attempt !== entry.attempt) return false;
+    return now.state === "ready" || now.state === "suspended";
+  };
   return {
     /** Handling threw: tried again, or set aside where it is stored. */
     failed(dispatch: Dispatch, loaded: Loaded | Damaged, trouble: Trouble): void {
@@ -32,15 +38,16 @@ export function createHandling({ pod, poison, attempts, postpone }: HandlingDeps
       return poison.park(dispatch.entry, { envelope: loaded.envelope, open, reason }, ended);
     },
     start(dispatch: Dispatch, loaded: Loaded, ended: () => void): void {
-      if (!poison.isSuspect(dispatch.entry)) return attempts.start(dispatch, loaded, ended);
+      if (!poison.isSuspect(dispatch)) return attempts.start(dispatch, loaded, ended);
       void poison.note(dispatch.entry, loaded).then((noted) => {
         if (typeof noted === "number") {
           postpone(dispatch, noted);
           return ended();
         }
         return attempts.start(dispatch, noted.loaded, () => {
+          if (isBack(dispatch)) return void noted.undo().then(ended);
           noted.over();
-          ended();
+          return ended();
         });
       });
       return undefined;

@@ -1,14 +1,15 @@
 /**
  * CORRIDOR: what to do with an entry whose handling fails: tried again twice, then set aside ("parked") with an alarm; it stays stored, is
- * shown, and goes on when somebody says so. Also an entry that ends its pod: after an owner's death, the first, what was queued is
- * noted as begun before it is attempted, and what was under way at two deaths more is parked. Never throws.
+ * shown, and goes on when somebody says so. Also an entry that ends its pod: after an owner's death, the first, what was queued and may have
+ * been under way is noted as begun before it is attempted, and what was under way at two deaths more is parked. Never throws.
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { StateRecord } from "#crds/wire/state-record.ts";
 import type { Loaded } from "./attempt.ts";
 import type { Suspicion } from "./hand-over-record.ts";
+import { createLaneHeads, type LaneHeads } from "./lane-heads.ts";
 import type { Pod } from "./pod.ts";
-import type { Entry } from "./schedule/types.ts";
+import type { Dispatch, Entry } from "./schedule/types.ts";
 import type { How } from "./spool/lease-state.ts";
 
 /** Tries, or deaths of its pod, after which an entry is parked. */
@@ -16,8 +17,10 @@ const maxTries = 3;
 /** Of those deaths: the first, when it was merely queued, left no note. */
 const maxNoted = maxTries - 1;
 const firstPauseMs = 2000;
-/** So long after a take-over what was queued is suspected: by then the one that killed has had its turn. */
+/** So long after a take-over all that was queued is suspected: by then the one that killed has mostly had its turn. */
 const suspectMs = 60_000;
+/** Afterwards so many of each lane for each that may be under way at its site: what was sent and not yet deleted comes again as well. */
+const headsEach = 2;
 /** From this many noted deaths on an entry is attempted alone, so that those beside it are not taken for it. */
 const aloneFrom = 1;
 const alonePauseMs = 250;
@@ -34,6 +37,7 @@ export interface ParkedEntry {
 }
 
 type Kept = Pick<Entry, "shard" | "seq" | "idHash" | "attempt" | "due">;
+type Notable = Pick<Loaded, "open" | "last" | "leaseSeq" | "started" | "stateSeq">;
 
 interface KnownOf {
   readonly envelope?: Envelope | undefined;
@@ -49,8 +53,8 @@ export interface Poison {
   /** All of the shard is read again: what is parked comes again, what is suspected stays so. */
   reread(shard: number): void;
   suspicion(shard: number): Suspicion | undefined;
-  /** Of a stored record that the owner before left: its entry is parked, or is to be, as its pods died with it. */
-  verdict(shard: number, state: StateRecord | undefined): "parked" | "deadly" | "fine";
+  /** Of a stored record that the owner before left: its entry is parked, or is to be, as its pods died with it. Told as it is indexed. */
+  verdict(shard: number, seq: number, state: StateRecord | undefined): "parked" | "deadly" | "fine";
   keep(parked: ParkedEntry): void;
   release(shard: number, seq: number): void;
   list(): Iterable<ParkedEntry>;
@@ -61,12 +65,20 @@ export interface Poison {
   failed(entry: Kept, error: string, isLast: boolean): number | "park";
   /** Takes the entry out of everybody's way, for good: `done` once that is noted, or its shard gone. */
   park(entry: Kept, known: KnownOf, done: () => void): void;
-  isSuspect(entry: Entry): boolean;
+  /** Of an entry that has its turn: whether it may be the one that the owner before died of. */
+  isSuspect(dispatch: Pick<Dispatch, "entry" | "lane">): boolean;
   /**
    * Notes that a suspect is about to be attempted; resolves to what it goes on with, or to ms after which to ask again. Then `over`
    * must be called at its end.
    */
-  note(entry: Entry, loaded: Loaded): Promise<{ readonly loaded: Loaded; over(): void } | number>;
+  note<T extends Notable>(entry: Kept, loaded: T): Promise<Noted<T> | number>;
+}
+
+interface Noted<T> {
+  readonly loaded: T;
+  readonly over: () => void;
+  /** As `over`, of what goes back to its place untried: its note is void, or it would count at a death that it has no part in. */
+  readonly undo: () => Promise<void>;
 }
 
 /** Of a shard an owner of which died. */
@@ -75,15 +87,20 @@ interface Suspected extends Suspicion {
   readonly isHeir: boolean;
   /** Sequences that this owner has noted: however often it begins with them, that is one death at most. */
   readonly noted: Set<number>;
+  readonly heads: LaneHeads;
+  /** Heads, and what came with a note of an owner before: suspected whenever it has its turn. */
+  readonly lasting: Set<number>;
 }
 
 export interface PoisonDeps {
   readonly pod: Pick<Pod, "states" | "log" | "clock" | "metrics">;
   owns(shard: number): boolean;
   leaseSeqOf(shard: number): number;
+  /** Attempts that may be under way at a site at once, over all sources. */
+  concurrencyOf(site: string): number;
 }
 
-export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
+export function createPoison({ pod, owns, leaseSeqOf, concurrencyOf }: PoisonDeps): Poison {
   const { states, log, clock, metrics } = pod;
   const parked = new Map<number, Map<number, ParkedEntry>>();
   const tries = new Map<string, number>();
@@ -106,10 +123,6 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
     parked.delete(shard);
     for (const key of tries.keys()) if (key.startsWith(`${shard}:`)) tries.delete(key);
     tell();
-  };
-  const forget = (shard: number): void => {
-    suspected.delete(shard);
-    reread(shard);
   };
   /** Without a record and without knowing what is open nothing is written: the next owner finds out for itself. */
   const recordOf = async (entry: Kept, known: KnownOf): Promise<StateRecord | undefined | "unavailable"> => {
@@ -137,22 +150,35 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
 
   return {
     owned(shard, how, told) {
-      forget(shard);
+      reread(shard);
+      // Nobody had it in between, so what is suspected has not had its turn.
+      if (how === "resumed") return;
+      suspected.delete(shard);
       const now = clock.now();
       const isHeir = how === "expired" || how === "witnessed";
       const suspicion = isHeir ? { takenAt: now, until: now + suspectMs, noted: [] } : told;
       // One that kills has perhaps not had its turn when the shard goes on in order.
       if (suspicion !== undefined)
-        suspected.set(shard, { ...suspicion, isHeir, noted: new Set(suspicion.noted) });
+        suspected.set(shard, {
+          ...suspicion,
+          isHeir,
+          noted: new Set(suspicion.noted),
+          heads: createLaneHeads(),
+          lasting: new Set(),
+        });
     },
-    lost: forget,
+    lost: reread,
     reread,
     suspicion: (shard) => suspected.get(shard),
-    verdict(shard, state) {
+    verdict(shard, seq, state) {
       if (state?.parked === true) return "parked";
+      const { started = 0 } = state ?? {};
+      const suspicion = suspected.get(shard);
+      if (suspicion === undefined || started === 0) return "fine";
+      suspicion.lasting.add(seq);
       // Who handed the shard over, or still has it, did not die.
-      const isHeir = suspected.get(shard)?.isHeir === true;
-      return isHeir && (state?.started ?? 0) >= maxNoted ? "deadly" : "fine";
+      const deaths = suspicion.noted.has(seq) ? started - 1 : started;
+      return suspicion.isHeir && deaths >= maxNoted ? "deadly" : "fine";
     },
     keep,
     release(shard, seq) {
@@ -183,9 +209,16 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
       keep({ shard, seq, id: known.envelope?.id ?? "", envelope: known.envelope, reason });
       return persist(entry, { ...known, reason }, done);
     },
-    isSuspect({ shard, receivedAt }) {
+    isSuspect(dispatch) {
+      const { shard, seq, receivedAt } = dispatch.entry;
       const suspicion = suspected.get(shard);
-      return suspicion !== undefined && receivedAt <= suspicion.takenAt && clock.now() < suspicion.until;
+      if (suspicion === undefined || receivedAt > suspicion.takenAt) return false;
+      const { heads, lasting, until } = suspicion;
+      if (lasting.has(seq)) return true;
+      const isHead = heads.isAmong(dispatch, headsEach * concurrencyOf(dispatch.lane.site));
+      // It may be postponed, and stands elsewhere then.
+      if (isHead) lasting.add(seq);
+      return isHead || clock.now() < until;
     },
     async note(entry, loaded) {
       const { shard, seq, idHash, attempt, due } = entry;
@@ -199,19 +232,26 @@ export function createPoison({ pod, owns, leaseSeqOf }: PoisonDeps): Poison {
       const over = (): void => {
         if (isAlone) isOneAlone = false;
       };
-      if (isNoted) return { loaded, over };
       const { open, last, leaseSeq } = loaded;
+      const writeDeaths = (count: number): ReturnType<typeof states.write> => {
+        const record = { attempt, due, open, idHash, last, started: count };
+        return states.write(shard, seq, { record, leaseSeq });
+      };
+      const undo = async (): Promise<void> => {
+        over();
+        const undone = await writeDeaths(deaths);
+        // Else it still stands, as one of who lives.
+        if (undone.kind === "written") noted.delete(seq);
+      };
+      if (isNoted) return { loaded, over, undo };
       const started = deaths + 1;
-      const written = await states.write(shard, seq, {
-        record: { attempt, due, open, idHash, last, started },
-        leaseSeq,
-      });
+      const written = await writeDeaths(started);
       if (written.kind !== "written") {
         over();
         return rewriteMs;
       }
       noted.add(seq);
-      return { loaded: { ...loaded, stateSeq: written.stateSeq, started }, over };
+      return { loaded: { ...loaded, stateSeq: written.stateSeq, started }, over, undo };
     },
   };
 }

@@ -33,6 +33,8 @@ export interface Sites {
   /** Rules changed: ask again for the limits of every known site. */
   refresh(): void;
   providerOf(site: string): string;
+  /** Attempts that may be under way there at once, over all sources. */
+  concurrencyOf(site: string): number;
 }
 
 function limitsOf(route: SiteRoute): SiteLimits {
@@ -61,16 +63,26 @@ export interface SitesOptions {
 export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Sites {
   const { scheduler, router, clock, log } = pod;
   /** Site → a domain of it, so that its route can be asked for again, and its label for metrics. */
-  const known = new Map<string, { domain: string; provider: string; isResolved: boolean }>();
+  const known = new Map<
+    string,
+    { domain: string; provider: string; isResolved: boolean; connections: number }
+  >();
+
+  const learn = (site: string, domain: string, route: SiteRoute): void => {
+    const limits = limitsOf(route);
+    known.set(site, { domain, provider: route.provider, isResolved: true, connections: limits.connections });
+    scheduler.setSite(site, { limits }, clock.now());
+  };
+  const unlearnt = (site: string, domain: string): void =>
+    void known.set(site, { domain, provider: site, isResolved: false, connections: defaultConnections });
 
   const resolve = async (site: string, domain: string): Promise<void> => {
     const routed = await router.route(domain);
     const now = clock.now();
     switch (routed.kind) {
       case "site":
-        known.set(site, { domain, provider: routed.site.provider, isResolved: true });
         // Entries of a lane whose site has become another one are taken there one by one as they are dispatched.
-        scheduler.setSite(site, { limits: limitsOf(routed.site) }, now);
+        learn(site, domain, routed.site);
         break;
       case "refused":
         // Each entry is dispatched and settled by that reply; nothing connects, so limits do not matter.
@@ -79,7 +91,7 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
       case "unknown":
         log.warn("site unresolved", { site, domain, reason: routed.text });
         scheduler.setSite(site, { retryAt: now + retryUnknownMs }, now);
-        known.set(site, { domain, provider: site, isResolved: false });
+        unlearnt(site, domain);
         break;
       default:
         routed satisfies never;
@@ -118,7 +130,7 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
   return {
     ensure(lane, domain) {
       if (known.has(lane.site) && scheduler.knowsSite(lane.site)) return;
-      known.set(lane.site, { domain, provider: lane.site, isResolved: false });
+      unlearnt(lane.site, domain);
       met(lane.site);
       scheduler.setSite(lane.site, "unresolved", clock.now());
       void resolve(lane.site, domain);
@@ -131,27 +143,19 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
       if (shard !== entry.shard && found.envelope.moves < maxMoves)
         return move(dispatch, found, { site: route.id, shard, ended });
       scheduler.requeue(handle, clock.now());
-      known.set(route.id, {
-        domain: known.get(lane.site)?.domain ?? route.id,
-        provider: route.provider,
-        isResolved: true,
-      });
-      scheduler.setSite(route.id, { limits: limitsOf(route) }, clock.now());
+      learn(route.id, known.get(lane.site)?.domain ?? route.id, route);
       scheduler.relane(handle, { ...lane, site: route.id }, clock.now());
       return ended();
     },
     found(site, route) {
       if (known.get(site)?.isResolved === true && scheduler.knowsSite(site)) return;
-      known.set(site, {
-        domain: known.get(site)?.domain ?? site,
-        provider: route.provider,
-        isResolved: true,
-      });
-      scheduler.setSite(site, { limits: limitsOf(route) }, clock.now());
+      learn(site, known.get(site)?.domain ?? site, route);
     },
     refresh() {
       for (const [site, { domain }] of known) if (scheduler.knowsSite(site)) void resolve(site, domain);
     },
     providerOf: (site) => known.get(site)?.provider ?? "other",
+    concurrencyOf: (site) =>
+      (known.get(site)?.connections ?? defaultConnections) * pod.config().manifest.egress.sources.length,
   };
 }

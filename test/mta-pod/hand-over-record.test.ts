@@ -42,7 +42,9 @@ test("a hand-over record carries what is left, so that a pod with another clock 
 test("a hand-over record is bounded, and sites with open connections are told first", () => {
   const sites = Array.from({ length: 2000 }, (_, index) => site(`s${index}`, index === 1999 ? 3 : 0));
   const inFlight = Array.from({ length: 9000 }, (_, index) => index + 1);
-  const encoded = encodeHandOver({ inFlight, sites }, now);
+  const suspicion = { takenAt: now, until: now, noted: new Set(inFlight) };
+  const encoded = encodeHandOver({ inFlight, sites, suspicion }, now);
+  assert.equal(encoded.suspicion?.noted.at(-1), 9000, "what was noted last is told");
   assert.equal(encoded.sites[0]?.site, "s1999");
   assert.ok(JSON.stringify(encoded).length < 256 * 1024);
   assert.ok(decodeHandOver(encoded, now));

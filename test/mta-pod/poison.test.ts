@@ -40,6 +40,14 @@ const loaded: Loaded = {
   started: 0,
 };
 
+/** Of every site here; twice as many of each lane are suspected for good. */
+const concurrency = 2;
+const heads = 2 * concurrency;
+
+function turnOf(fields: Partial<Entry>, tenant = dispatch.lane.tenant): Dispatch {
+  return { ...dispatch, entry: { ...entry, ...fields }, lane: { ...dispatch.lane, tenant } };
+}
+
 /** Notes what is written and done; attempts throw nothing, they are only begun. */
 function world() {
   const clock = { time: start, now: () => clock.time, monotonic: () => clock.time - start };
@@ -63,8 +71,11 @@ function world() {
     },
     owns: () => true,
     leaseSeqOf: () => 5,
+    concurrencyOf: () => concurrency,
   });
-  const scheduler: Pick<Scheduler, "finish" | "settle"> = {
+  const queued: { after?: ReturnType<Scheduler["entryOf"]> } = {};
+  const scheduler: Pick<Scheduler, "finish" | "settle" | "entryOf"> = {
+    entryOf: () => queued.after,
     finish: () => void done.push("finished"),
     settle: () => void done.push("settled"),
   };
@@ -76,7 +87,7 @@ function world() {
     attempts,
     postpone: (_dispatch, ms) => void postponed.push(ms),
   });
-  return { poison, handling, written, done, ends, postponed, clock, parked: () => parked };
+  return { poison, handling, queued, written, done, ends, postponed, clock, parked: () => parked };
 }
 
 describe("what throws", () => {
@@ -112,20 +123,85 @@ describe("what throws", () => {
   });
 });
 
+const record: StateRecord = { attempt: 0, due: 0, open: [0], idHash: 7, last: "" };
+
 describe("what kills", () => {
-  test("is noted before each attempt after an owner's death, and only what was queued then, for a minute", async () => {
+  test("is noted before each attempt after an owner's death, and only what was queued then, all of it for a minute", async () => {
     const one = world();
-    assert.equal(one.poison.isSuspect(entry), false);
+    assert.equal(one.poison.isSuspect(dispatch), false);
     one.poison.owned(3, "released");
-    assert.equal(one.poison.isSuspect(entry), false);
+    assert.equal(one.poison.isSuspect(dispatch), false);
     one.poison.owned(3, "witnessed");
-    assert.equal(one.poison.isSuspect(entry), true);
-    assert.equal(one.poison.isSuspect({ ...entry, receivedAt: start + 1 }), false);
+    for (let seq = 1; seq <= 100; seq++) assert.equal(one.poison.isSuspect(turnOf({ seq })), true);
+    assert.equal(one.poison.isSuspect(turnOf({ receivedAt: start + 1 })), false);
     one.handling.start(dispatch, loaded, () => {});
     await until("the attempt", () => one.ends.length === 1);
     assert.equal(one.written[0]?.started, 1);
     one.clock.time += 60_000;
-    assert.equal(one.poison.isSuspect(entry), false);
+    assert.equal(one.poison.isSuspect(turnOf({ seq: 99 })), false);
+  });
+
+  test("is noted however late it has its turn, as the first of its lane; not all that stands behind it is", () => {
+    const { poison, clock } = world();
+    poison.owned(3, "witnessed");
+    clock.time += 600_000;
+    const suspects = (tenant: string, from: number): number[] =>
+      Array.from({ length: 10_000 }, (_, index) => from + index).filter((seq) =>
+        poison.isSuspect(turnOf({ seq }, tenant)),
+      );
+    assert.deepEqual(suspects("a", 1), [1, 2, 3, 4]);
+    assert.deepEqual(suspects("b", 20_001), [20_001, 20_002, 20_003, 20_004]);
+    assert.equal(poison.isSuspect(turnOf({ seq: 1, receivedAt: start + 1 }, "c")), false);
+    for (let seq = 40_001; seq <= 40_010; seq++) poison.isSuspect(turnOf({ seq, due: start - 500 }, "a"));
+    assert.equal(poison.isSuspect(turnOf({ seq: 1, due: start + 1 }, "a")), true, "postponed, it still is");
+    assert.equal(poison.isSuspect(turnOf({ seq: 5, due: start + 1 }, "a")), false);
+  });
+
+  test("is noted when its successor begins with the newest, and it has its turn after them", () => {
+    const { poison, clock } = world();
+    poison.owned(3, "witnessed");
+    clock.time += 600_000;
+    for (let seq = 500_000; seq < 510_000; seq++) poison.isSuspect(turnOf({ seq }));
+    const suspects = Array.from({ length: 1000 }, (_, index) => 41 + index).filter((seq) =>
+      poison.isSuspect(turnOf({ seq })),
+    );
+    assert.deepEqual(suspects, [41, 42, 43, 44]);
+  });
+
+  test("is noted when it was deferred before, however many go before it: it was due first", () => {
+    const { poison, clock } = world();
+    poison.owned(3, "witnessed");
+    clock.time += 600_000;
+    for (let seq = 1001; seq <= 1100; seq++) poison.isSuspect(turnOf({ seq }));
+    const dueOf = (seq: number): number => start - 1000 + ((seq * 7919) % 997);
+    let count = 0;
+    for (let seq = 1; seq <= 900; seq++)
+      if (poison.isSuspect(turnOf({ seq, due: dueOf(seq), attempt: 1 }))) count++;
+    assert.ok(count < 20 * heads, `${count} are noted`);
+    assert.equal(poison.isSuspect(turnOf({ seq: 901, due: start - 2000, attempt: 1 })), true);
+    assert.equal(poison.isSuspect(turnOf({ seq: 902, due: start, attempt: 1 })), false);
+  });
+
+  test("stays suspected by the note of an owner before, wherever it stands", () => {
+    const { poison, clock } = world();
+    poison.owned(3, "witnessed");
+    assert.equal(poison.verdict(3, 5000, { ...record, started: 1 }), "fine");
+    clock.time += 600_000;
+    for (let seq = 1; seq < 5000; seq++) poison.isSuspect(turnOf({ seq }));
+    assert.equal(poison.isSuspect(turnOf({ seq: 5001 })), false);
+    assert.equal(poison.isSuspect(turnOf({ seq: 5000 })), true);
+  });
+
+  test("stays suspected when its owner loses the shard for a moment and goes on", () => {
+    const { poison, clock } = world();
+    poison.owned(3, "witnessed");
+    poison.lost(3);
+    clock.time += 600_000;
+    poison.owned(3, "resumed");
+    assert.equal(poison.isSuspect(dispatch), true);
+    poison.lost(3);
+    poison.owned(3, "released");
+    assert.equal(poison.isSuspect(dispatch), false, "another owner had it meanwhile, and told of nothing");
   });
 
   test("goes alone from its second note on, so that its neighbours are not taken for it", async () => {
@@ -154,6 +230,39 @@ describe("what kills", () => {
     assert.equal(next.loaded.started, 2);
   });
 
+  test("has no note any more once it is back in its place untried, as when its site could not be reached", async () => {
+    const after = async (entryAfter: ReturnType<Scheduler["entryOf"]>): Promise<unknown[]> => {
+      const one = world();
+      one.poison.owned(3, "witnessed");
+      let ended = 0;
+      one.handling.start(dispatch, { ...loaded, started: 1 }, () => void ended++);
+      await until("the attempt", () => one.ends.length === 1);
+      one.queued.after = entryAfter;
+      for (const end of one.ends) end();
+      await until("its end", () => ended === 1);
+      return one.written.map(({ started }) => started);
+    };
+    const { lane } = dispatch;
+    assert.deepEqual(await after({ entry, lane, state: "ready" }), [2, 1]);
+    assert.deepEqual(await after({ entry, lane, state: "suspended" }), [2, 1]);
+    assert.deepEqual(await after(undefined), [2], "delivered");
+    const deferred = { ...entry, attempt: 1 };
+    assert.deepEqual(await after({ entry: deferred, lane, state: "ready" }), [2], "its record is new");
+    assert.deepEqual(await after({ entry, lane, state: "waiting" }), [2], "at once again");
+    const { poison, written } = world();
+    poison.owned(3, "witnessed");
+    const once = { ...loaded, started: 1 };
+    const first = await poison.note(entry, once);
+    assert.ok(typeof first === "object");
+    await first.undo();
+    await poison.note(entry, once);
+    assert.deepEqual(
+      written.map(({ started }) => started),
+      [2, 1, 2],
+      "the next time it is noted anew",
+    );
+  });
+
   test("stays suspected when the shard goes on in order before it had its turn, and a note of who lives is no death", async () => {
     const giving = world();
     giving.poison.owned(3, "witnessed");
@@ -165,32 +274,59 @@ describe("what kills", () => {
     );
     const taking = world();
     taking.poison.owned(3, "released", decodeHandOver(told, start)?.suspicion);
-    assert.equal(taking.poison.isSuspect(entry), true);
-    assert.equal(taking.poison.isSuspect({ ...entry, receivedAt: start + 1 }), false);
+    assert.equal(taking.poison.isSuspect(dispatch), true);
+    assert.equal(taking.poison.isSuspect(turnOf({ receivedAt: start + 1 })), false);
     const next = await taking.poison.note(entry, begun.loaded);
     assert.ok(typeof next === "object");
     assert.deepEqual([next.loaded.started, taking.written.length], [1, 0]);
     taking.poison.reread(3);
-    assert.equal(taking.poison.isSuspect(entry), true, "an index read again forgets nothing of that");
-    taking.clock.time += 60_000;
-    assert.equal(taking.poison.isSuspect(entry), false);
+    assert.equal(taking.poison.isSuspect(dispatch), true, "an index read again forgets nothing of that");
   });
 
-  const record = { attempt: 0, due: 0, open: [0], idHash: 7, last: "" };
+  test("stays suspected at the head of its lane when the shard goes on in order later, for a day", () => {
+    const giving = world();
+    giving.poison.owned(3, "witnessed");
+    const isSuspectAfter = (ms: number): boolean => {
+      const told = encodeHandOver(
+        { inFlight: [], sites: [], suspicion: giving.poison.suspicion(3) },
+        start + ms,
+      );
+      const taking = world();
+      taking.clock.time += ms;
+      const read = decodeHandOver(told, taking.clock.time);
+      assert.ok(read);
+      taking.poison.owned(3, "released", read.suspicion);
+      assert.equal(taking.poison.isSuspect(turnOf({ receivedAt: start + 1 })), false);
+      return taking.poison.isSuspect(dispatch);
+    };
+    assert.equal(isSuspectAfter(600_000), true);
+    assert.equal(isSuspectAfter(86_400_001), false);
+  });
+
   test("is to be parked at the third death: two notes, and the first that left none", () => {
     const { poison } = world();
     poison.owned(3, "witnessed");
-    assert.equal(poison.verdict(3, undefined), "fine");
-    assert.equal(poison.verdict(3, { ...record, started: 1 }), "fine");
-    assert.equal(poison.verdict(3, { ...record, started: 2 }), "deadly");
-    assert.equal(poison.verdict(3, { ...record, parked: true }), "parked");
+    assert.equal(poison.verdict(3, 41, undefined), "fine");
+    assert.equal(poison.verdict(3, 41, { ...record, started: 1 }), "fine");
+    assert.equal(poison.verdict(3, 41, { ...record, started: 2 }), "deadly");
+    assert.equal(poison.verdict(3, 41, { ...record, parked: true }), "parked");
+  });
+
+  test("is not taken for it when its index is read again: the second note is of who lives", async () => {
+    const { poison, written } = world();
+    poison.owned(3, "witnessed");
+    await poison.note(entry, { ...loaded, started: 1 });
+    const [noted] = written;
+    assert.equal(noted?.started, 2);
+    poison.reread(3);
+    assert.equal(poison.verdict(3, entry.seq, noted), "fine");
   });
 
   test("is not taken for what it was under way at when its owner handed the shard over or goes on", () => {
     const { poison } = world();
     for (const how of ["released", "resumed"] as const) {
       poison.owned(3, how);
-      assert.equal(poison.verdict(3, { ...record, started: 2 }), "fine");
+      assert.equal(poison.verdict(3, 41, { ...record, started: 2 }), "fine");
     }
   });
 });
