@@ -211,7 +211,8 @@ export function createDeliver(deps: DeliverDeps) {
       const verdict = poison.verdict(shard, seq, stored);
       if (verdict === "parked")
         return poison.keep({ shard, seq, id: envelope.id, envelope, reason: stored?.last ?? "" });
-      if (envelope.site === parentSite) return deps.splitParent(shard, seq, envelope);
+      const isParent = envelope.site === parentSite;
+      if (isParent && verdict === "fine") return deps.splitParent(shard, seq, envelope);
       const lane: Lane = { site: envelope.site, tenant: envelope.tenant, class: envelope.class };
       const entry: Entry = {
         shard,

@@ -1,10 +1,12 @@
 /**
  * CORRIDOR: splits parent entries (messages for several sites): publishes a child per site, notes progress in the parent's
  * state, then deletes the parent. A crash in between publishes again under the same ids, which the duplicate window drops.
+ * One that the owner before may have died of is noted first, as any entry is (poison.ts).
  */
 import { shardOf } from "#crds/wire/subject.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
+import type { Loaded } from "./attempt.ts";
 import { envelopeOf, type Group, type Intake, type StoredAt } from "./intake.ts";
 import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";
@@ -21,7 +23,7 @@ export interface ParentsDeps {
   leaseSeqOf(shard: number): number;
   owns(shard: number): boolean;
   stored(at: StoredAt, envelope: Envelope, body: Buffer): void;
-  readonly poison: Pick<Poison, "failed" | "park">;
+  readonly poison: Pick<Poison, "failed" | "park" | "isSuspectParent" | "note">;
 }
 
 export interface Parents {
@@ -49,10 +51,38 @@ export function createParents(deps: ParentsDeps): Parents {
     if (state.kind === "unavailable") return "later";
     const idHash = idHashOf(envelope.id);
     const known = state.kind === "state" && state.record.idHash === idHash ? state : undefined;
-    const open = new Set(known?.record.open ?? envelope.to.map((_, index) => index));
+    const found: Found = {
+      envelope,
+      body,
+      subject,
+      open: known?.record.open ?? envelope.to.map((_, index) => index),
+      stateSeq: known?.stateSeq ?? 0,
+      leaseSeq: deps.leaseSeqOf(shard),
+      last: "",
+      started: known?.record.started ?? 0,
+    };
+    if (!deps.poison.isSuspectParent(shard, envelope.receivedAt)) return publishAll(shard, seq, found);
+    const noted = await note({ shard, seq, idHash, attempt: 0, due: 0 }, found);
+    return noted === undefined ? "later" : publishAll(shard, seq, noted.loaded).finally(() => noted.over());
+  };
+
+  /** Waits until it may go on; undefined = its shard is gone. */
+  const note = async (entry: Parameters<Poison["note"]>[0], found: Found) => {
+    while (deps.owns(entry.shard)) {
+      const noted = await deps.poison.note(entry, found);
+      if (typeof noted === "object") return noted;
+      await new Promise((resolve) => setTimeout(resolve, noted));
+    }
+    return undefined;
+  };
+
+  const publishAll = async (shard: number, seq: number, found: Found): Promise<"done" | "later"> => {
+    const { envelope, body, subject, started } = found;
+    const idHash = idHashOf(envelope.id);
+    const open = new Set(found.open);
     const groups = await intake.group([...open].map((index) => envelope.to[index] ?? ""));
     const indexed = indexesOf(envelope, groups);
-    let stateSeq = known?.stateSeq ?? 0;
+    let { stateSeq } = found;
     for (let start = 0; start < indexed.length; start += batch) {
       const some = indexed.slice(start, start + batch);
       const results = await Promise.all(some.map((child) => publish(envelope, body, child)));
@@ -61,7 +91,7 @@ export function createParents(deps: ParentsDeps): Parents {
       if (open.size === 0) break;
       if (published.length === 0) return "later";
       // Also when others failed: a child that is published again after the duplicate window is mailed again.
-      const record = { attempt: 0, due: 0, open: [...open], idHash, last: "" };
+      const record = { attempt: 0, due: 0, open: [...open], idHash, last: "", started };
       const written = await pod.states.write(shard, seq, { record, leaseSeq: deps.leaseSeqOf(shard) });
       if (written.kind !== "written") return "later";
       stateSeq = written.stateSeq;
@@ -151,6 +181,11 @@ interface Busy {
   readonly tenant: string;
   /** A child per site, hence per domain at most. */
   readonly weight: number;
+}
+
+/** A parent in hand, with what its state record says. */
+interface Found extends Omit<Loaded, "subject"> {
+  readonly subject: string;
 }
 
 interface Child {

@@ -67,6 +67,8 @@ export interface Poison {
   park(entry: Kept, known: KnownOf, done: () => void): void;
   /** Of an entry that has its turn: whether it may be the one that the owner before died of. */
   isSuspect(dispatch: Pick<Dispatch, "entry" | "lane">): boolean;
+  /** Of a parent entry; those have no lane, and are few. */
+  isSuspectParent(shard: number, receivedAt: number): boolean;
   /**
    * Notes that a suspect is about to be attempted; resolves to what it goes on with, or to ms after which to ask again. Then `over`
    * must be called at its end.
@@ -219,6 +221,10 @@ export function createPoison({ pod, owns, leaseSeqOf, concurrencyOf }: PoisonDep
       // It may be postponed, and stands elsewhere then.
       if (isHead) lasting.add(seq);
       return isHead || clock.now() < until;
+    },
+    isSuspectParent(shard, receivedAt) {
+      const suspicion = suspected.get(shard);
+      return suspicion !== undefined && receivedAt <= suspicion.takenAt;
     },
     async note(entry, loaded) {
       const { shard, seq, idHash, attempt, due } = entry;

@@ -4,9 +4,12 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import { parentSite } from "#crds/wire/subject.ts";
 import type { Intake } from "#mta-pod/intake.ts";
+import { createDeliver, type DeliverDeps } from "#mta-pod/deliver.ts";
 import { createParents } from "#mta-pod/parents.ts";
+import { createPoison } from "#mta-pod/poison.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import type { Entries } from "#mta-pod/spool/entries.ts";
+import type { How } from "#mta-pod/spool/lease-state.ts";
 import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
 import type { States } from "#mta-pod/spool/states.ts";
 import { envelope } from "#test/kit/spool.ts";
@@ -18,6 +21,8 @@ const retryMs = 2000;
 
 interface Setting {
   readonly to: readonly string[];
+  /** Of the shard's owner before; default none that died. */
+  readonly how?: How;
   readonly fields?: Partial<Envelope>;
   readonly state?: StateRecord;
   /** What the nth publish is answered with; default stored. */
@@ -25,7 +30,7 @@ interface Setting {
 }
 
 /** A spool of one parent that notes what is done to it, in order. Each domain is a site of its own. */
-function world({ to, fields = {}, state, answers }: Setting) {
+function world({ to, fields = {}, state, answers, how = "released" }: Setting) {
   const parent = envelope({ id: "parent", site: parentSite, to, size: body.length, ...fields });
   const done: string[] = [];
   const children: { messageId: string | undefined; envelope: Envelope }[] = [];
@@ -47,7 +52,8 @@ function world({ to, fields = {}, state, answers }: Setting) {
       if (last !== undefined) return { kind: "state", stateSeq: 100 + written.length, record: last };
       return state === undefined ? { kind: "none" } : { kind: "state", stateSeq: 7, record: state };
     },
-    async write(_shard, _seq, { record }) {
+    async write(_shard, seq, { record }) {
+      if (seq !== at.seq) return { kind: "written", stateSeq: 1 };
       written.push(record);
       done.push(`state: ${record.open.length} open`);
       return { kind: "written", stateSeq: 100 + written.length };
@@ -78,6 +84,14 @@ function world({ to, fields = {}, state, answers }: Setting) {
     states: states as States,
     publisher: publisher as Publisher,
   };
+  const metrics = { parked: { set: () => {} } } as never;
+  const poison = createPoison({
+    pod: { ...pod, clock: { now: () => parent.receivedAt + 1000, monotonic: () => 0 }, metrics },
+    owns: () => owned,
+    leaseSeqOf: () => 5,
+    concurrencyOf: () => 1,
+  });
+  poison.owned(at.shard, how);
   const parents = createParents({
     pod,
     intake: intake as Intake,
@@ -85,13 +99,23 @@ function world({ to, fields = {}, state, answers }: Setting) {
     leaseSeqOf: () => 5,
     owns: () => owned,
     stored: (_at, child) => void indexed.push(child.site),
-    poison: { failed: () => 2000, park: (_entry, _known, parked) => parked() },
+    poison,
   });
   const split = async (): Promise<void> => {
     parents.split(at.shard, at.seq, parent);
     await until("the parent to be split", () => parents.underWay(at.shard) === 0);
   };
-  return { parents, parent, split, children, done, written, indexed, lose: () => void (owned = false) };
+  return {
+    poison,
+    parents,
+    parent,
+    split,
+    children,
+    done,
+    written,
+    indexed,
+    lose: () => void (owned = false),
+  };
 }
 
 function addresses(count: number): string[] {
@@ -198,6 +222,79 @@ describe("createParents()", () => {
     await settle();
     assert.equal(children.length, 2);
     assert.equal(parents.underWay(at.shard), 0);
+  });
+});
+
+describe("a parent that ends its pod as it is split", () => {
+  const record = { attempt: 0, due: 0, open: [0, 1], idHash: idHashOf("parent"), last: "" };
+
+  test("is noted before its first child when an owner died before; its progress keeps that", async () => {
+    const { split, written, children, done } = world({ to: addresses(130), how: "witnessed" });
+    await split();
+    assert.deepEqual(
+      written.map(({ open, started }) => [open.length, started]),
+      [
+        [130, 1],
+        [66, 1],
+        [2, 1],
+      ],
+    );
+    assert.equal(children.length, 130);
+    assert.deepEqual(done.slice(-2), ["parent removed", "state 103 removed"]);
+  });
+
+  test("is noted once more by the next owner, once by each however often that one begins", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const refusal: Stored = { kind: "refused", reason: "unavailable" };
+    const { parents, parent, written, done } = world({
+      to: addresses(2),
+      how: "expired",
+      state: { ...record, started: 1 },
+      answers: (count) => (count < 2 ? refusal : undefined),
+    });
+    parents.split(at.shard, at.seq, parent);
+    await settle();
+    context.mock.timers.tick(retryMs);
+    await settle();
+    assert.deepEqual(
+      written.map(({ started }) => started),
+      [2],
+    );
+    assert.deepEqual(done, ["state: 2 open", "parent removed", "state 101 removed"]);
+  });
+
+  test("waits while another suspect goes alone, and goes with its shard", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const state = { ...record, started: 1 };
+    const { poison, parents, parent, children, lose } = world({ to: addresses(2), how: "witnessed", state });
+    const other = { shard: at.shard, seq: 40, idHash: 1, attempt: 0, due: 0 };
+    const first = await poison.note(other, { open: [0], last: "", leaseSeq: 5, stateSeq: 0, started: 1 });
+    assert.ok(typeof first === "object");
+    parents.split(at.shard, at.seq, parent);
+    await settle();
+    context.mock.timers.tick(250);
+    await settle();
+    assert.equal(children.length, 0);
+    lose();
+    context.mock.timers.tick(250);
+    await settle();
+    assert.deepEqual([children.length, parents.underWay(at.shard)], [0, 0]);
+  });
+
+  test("is parked at the third death, and not split again", () => {
+    const split: number[] = [];
+    const { poison, parent } = world({ to: addresses(2), how: "witnessed" });
+    const deliver = createDeliver({
+      pod: {},
+      poison,
+      repeats: { isRepeat: () => false },
+      splitParent: (_shard: number, seq: number) => void split.push(seq),
+    } as unknown as DeliverDeps);
+    const stored = { ...at, subject: "mb.q" };
+    deliver.add(stored, parent, { state: { ...record, started: 1 } });
+    assert.deepEqual([split, poison.sizeOf(at.shard)], [[at.seq], 0]);
+    deliver.add(stored, parent, { state: { ...record, started: 2 } });
+    assert.deepEqual([split, poison.sizeOf(at.shard)], [[at.seq], 1]);
   });
 });
 
