@@ -10,7 +10,6 @@ import { createExplain } from "./explain.ts";
 import { HotBodies } from "./hot-bodies.ts";
 import { createIntake } from "./intake.ts";
 import { settled } from "./hand-over.ts";
-import type { LiveConfig } from "./live-config.ts";
 import { createOutbound } from "./outbound.ts";
 import { createParkedActs } from "./parked-acts.ts";
 import { createPoison } from "./poison.ts";
@@ -38,6 +37,7 @@ import { createCells } from "./spool/cells.ts";
 import { createQuotas } from "./spool/quota.ts";
 import { createStoredMarks } from "./stored-marks.ts";
 import { createTenantRates } from "./tenant-rates.ts";
+import { statusOf } from "./status.ts";
 import { createSuspending } from "./suspend.ts";
 import { createTransfers } from "./transfers.ts";
 
@@ -239,7 +239,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     explain,
     sunk: { list: sunk.list, find: sunk.find },
     admission: () => admission,
-    status: () => ({ ...statusOf(pod, deliver, live), parked: [...poison.list()].length }),
+    status: () => statusOf({ pod, deliver, poison }),
     /** Resolves when there is a source to send from, in mode HostNetwork perhaps never. Rejects when `signal` aborts. */
     canSend: (signal: AbortSignal) => egress.ready(signal),
     async start() {
@@ -283,20 +283,4 @@ function testify(pod: Pod, query: unknown): Promise<object> {
   if (typeof name !== "string" || typeof incarnation !== "string")
     throw new Error("Cannot take a witness's word: expected the names of a pod and an incarnation");
   return pod.ownership.freeDead(name, incarnation);
-}
-
-function statusOf(pod: Pod, deliver: Deliver, live: LiveConfig): object {
-  const { total } = pod.scheduler.counts();
-  const { generation, digest, pool } = live.current().manifest;
-  return {
-    pool,
-    pod: pod.name,
-    incarnation: pod.incarnation,
-    generation,
-    digest,
-    shards: pod.ownership.ownedShards(),
-    members: pod.ownership.members().map((member) => member.pod),
-    queued: total.ready + total.waiting + total.suspended + total.inflight,
-    inFlight: deliver.running(),
-  };
 }
