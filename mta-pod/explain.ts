@@ -133,8 +133,9 @@ export function createExplain(deps: ExplainDeps) {
     suspend: (selection: Selection, forSeconds?: number) =>
       suspending.suspend(named(pod, selection), forSeconds),
     resume: (selection: Selection) => suspending.resume(named(pod, selection)),
-    async top(): Promise<Top> {
-      return mergeTop((await peers.ask("top", {}, askMs)).map(({ answer }) => answer as Top));
+    async top(): Promise<Top & { readonly silent: readonly string[] }> {
+      const answers = await peers.ask("top", {}, askMs);
+      return { ...mergeTop(answers.map(({ answer }) => answer as Top)), silent: silentOf(pod, answers) };
     },
     /** `null` = no such message, or (with `tenant`) not that tenant's: the two must not be told apart. */
     async message(id: string, tenant?: string) {
@@ -146,31 +147,24 @@ export function createExplain(deps: ExplainDeps) {
       const events: readonly EventRecord[] = found.events;
       const facts = events.find((event) => event.tenant !== "");
       if (tenant !== undefined && facts !== undefined && facts.tenant !== tenant) return null;
-      const { entries } = await queue({ id, tenant: facts?.tenant ?? tenant });
-      if (events.length === 0 && entries.length === 0) return null;
+      const { entries, silent } = await queue({ id, tenant: facts?.tenant ?? tenant });
+      // Whoever may see all mail is told of pods that may have it; a tenant is told nothing of what may be another's.
+      if (events.length === 0 && entries.length === 0 && (tenant !== undefined || silent.length === 0))
+        return null;
+      const known = { id, events, entries, silent, truncated: found.until === "bound" };
       const [first] = entries;
-      if (first === undefined)
-        return { id, events, entries, binding: null, nextAttempt: null, truncated: found.until === "bound" };
+      if (first === undefined) return { ...known, binding: null, nextAttempt: null };
       if (first.reason !== undefined)
-        return {
-          id,
-          events,
-          entries,
-          binding: `parked: ${first.reason}`,
-          nextAttempt: null,
-          truncated: found.until === "bound",
-        };
+        return { ...known, binding: `parked: ${first.reason}`, nextAttempt: null };
       const asked = await peers.ask("binding", { tenant: first.tenant, site: first.site }, askMs);
       const states = asked.map(({ answer }) => answer as ReturnType<typeof bindingHere>);
       const binding = states.find((state) => state.binding !== null)?.binding ?? null;
       const backoffUntil = Math.max(0, ...states.map((state) => state.backoffUntil));
       return {
-        id,
-        events,
-        entries,
+        ...known,
+        silent: [...new Set([...silent, ...silentOf(pod, asked)])],
         binding,
         nextAttempt: Math.max(first.due, backoffUntil) || null,
-        truncated: found.until === "bound",
       };
     },
     stop: top.stop,

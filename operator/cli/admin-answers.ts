@@ -1,9 +1,12 @@
 /** The admin port's answers as the commands read them: unknown fields are kept out, missing ones are an error that names them. */
 import { z } from "zod";
 import { eventTypes } from "#crds/wire/event.ts";
-import { CommandError } from "./command-io.ts";
+import { CommandError, type CommandIo } from "./command-io.ts";
 
 const time = z.number();
+
+/** Live pods that did not answer: what they have is not in the answer. Absent from servers of a release before. */
+const silent = z.array(z.string()).default([]);
 
 const queueEntrySchema = z.object({
   id: z.string(),
@@ -28,8 +31,7 @@ export const queueSchema = z.object({
   entries: z.array(queueEntrySchema),
   /** There are more than were asked for. */
   truncated: z.boolean(),
-  /** Live pods that did not answer: what they have is not in the list. */
-  silent: z.array(z.string()).optional(),
+  silent,
 });
 
 const eventSchema = z.object({
@@ -59,6 +61,7 @@ export const messageSchema = z.object({
   nextAttempt: time.nullish(),
   /** The search stopped at its time bound. */
   truncated: z.boolean().optional(),
+  silent,
 });
 
 export const topSchema = z.object({
@@ -108,6 +111,7 @@ export const topSchema = z.object({
       }),
     )
     .optional(),
+  silent,
 });
 
 export const actSchema = z.object({
@@ -145,4 +149,9 @@ export function readAnswer<Answer>(schema: z.ZodType<Answer>, value: unknown): A
   throw new CommandError(
     `Cannot read the server's answer at "${where}": ${issue?.message ?? "unknown trouble"} (another version?)`,
   );
+}
+
+/** Says which pods are not in what is shown. */
+export function complainOfSilent(pods: readonly string[], io: Pick<CommandIo, "complain">): void {
+  if (pods.length > 0) io.complain(`no answer from ${pods.join(", ")}: what is queued there is not shown`);
 }

@@ -1,6 +1,6 @@
 /** `mailboat queue ls|suspend|resume|bounce|retry`: looks at queued mail and acts on a selection of it, never on everything by mistake. */
 import { type Command, Option } from "commander";
-import { queueSchema, readAnswer, type QueueEntry } from "./admin-answers.ts";
+import { complainOfSilent, queueSchema, readAnswer, type QueueEntry } from "./admin-answers.ts";
 import { addServerOptions, connectAdmin } from "./admin-client.ts";
 import { wholeNumber, type CommandIo } from "./command-io.ts";
 import { type ActOptions, act, suspendOrResume } from "./queue-acts.ts";
@@ -61,9 +61,8 @@ async function list(options: ListOptions, io: CommandIo): Promise<void> {
   const admin = await connectAdmin(options);
   const answer = await admin.get("/v1/queue", { ...selectorOf(options), limit: String(limit) });
   if (options.json === true) return io.print(JSON.stringify(answer));
-  const { entries, truncated, silent = [] } = readAnswer(queueSchema, answer);
-  if (silent.length > 0)
-    io.complain(`no answer from ${silent.join(", ")}: what is queued there is not shown`);
+  const { entries, truncated, silent } = readAnswer(queueSchema, answer);
+  complainOfSilent(silent, io);
   if (entries.length === 0) return io.print("nothing is queued");
   const now = Date.now();
   const head = ["ID", "TENANT", "SITE", "TO", "SIZE", "AGE", "TRY", "STATE", "NEXT"];

@@ -1,7 +1,7 @@
 /** `mailboat top`: tenants and sites by what is queued, sources by what they send, with rates and binding limits; renewed in a terminal. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Command } from "commander";
-import { readAnswer, topSchema, type TopAnswer } from "./admin-answers.ts";
+import { complainOfSilent, readAnswer, topSchema, type TopAnswer } from "./admin-answers.ts";
 import { addServerOptions, connectAdmin, type ServerOptions } from "./admin-client.ts";
 import { wholeNumber, type CommandIo } from "./command-io.ts";
 import { formatAge, formatTable } from "./table.ts";
@@ -32,8 +32,9 @@ async function top(options: TopOptions, io: CommandIo): Promise<void> {
   for (;;) {
     const answer = await admin.get("/v1/top");
     if (options.json === true) return io.print(JSON.stringify(answer));
-    const lines = screen(readAnswer(topSchema, answer), Date.now());
-    io.print(`${live ? clearScreen : ""}${lines.join("\n")}`);
+    const shown = readAnswer(topSchema, answer);
+    io.print(`${live ? clearScreen : ""}${screen(shown, Date.now()).join("\n")}`);
+    complainOfSilent(shown.silent, io);
     if (!live) return;
     await delay(seconds * 1000);
   }

@@ -1,6 +1,12 @@
 /** `mailboat why ID`: one message's time line, what holds it back now, its next attempt. Exit code 1 when nobody knows the id. */
 import type { Command } from "commander";
-import { messageSchema, readAnswer, type EventAnswer, type MessageAnswer } from "./admin-answers.ts";
+import {
+  complainOfSilent,
+  messageSchema,
+  readAnswer,
+  type EventAnswer,
+  type MessageAnswer,
+} from "./admin-answers.ts";
 import { addServerOptions, connectAdmin, type ServerOptions } from "./admin-client.ts";
 import { CommandError, type CommandIo } from "./command-io.ts";
 import { formatAge, formatTime, printable } from "./table.ts";
@@ -23,6 +29,7 @@ async function why(id: string, options: ServerOptions & { json?: boolean }, io: 
   const unknown = { id, events: [], entries: [] };
   const answer = (await admin.find(`/v1/messages/${encodeURIComponent(id)}`)) ?? unknown;
   const message = readAnswer(messageSchema, answer);
+  complainOfSilent(message.silent, io);
   if (options.json === true) io.print(JSON.stringify(answer));
   else for (const line of story(message, Date.now())) io.print(line);
   if (message.events.length + message.entries.length === 0) io.setExitCode(1);
@@ -30,7 +37,7 @@ async function why(id: string, options: ServerOptions & { json?: boolean }, io: 
 
 /** The lines for a person; `now` in ms since 1970. */
 function story(message: MessageAnswer, now: number): string[] {
-  const { id, events, entries, binding, nextAttempt } = message;
+  const { id, events, entries, binding, nextAttempt, silent } = message;
   if (events.length + entries.length === 0)
     return [`${id}: not known here: no event and no queued entry has this id (events are kept for 72 hours)`];
   const lines = [`message ${id}`, ...events.map(eventLine)];
@@ -42,7 +49,12 @@ function story(message: MessageAnswer, now: number): string[] {
       ),
     );
   }
-  if (entries.length === 0) lines.push("nothing of it is queued any more");
+  if (entries.length === 0)
+    lines.push(
+      silent.length === 0
+        ? "nothing of it is queued any more"
+        : "nothing of it is queued in the pods that answered",
+    );
   if (binding) lines.push(printable(`held back by ${binding}`));
   const wait = (nextAttempt ?? 0) - now;
   if (wait > 0) lines.push(`next attempt in ${formatAge(wait)}, at ${formatTime(now + wait)}`);

@@ -243,6 +243,24 @@ test("why tells the story of a message, without control characters of strangers"
   assert.deepEqual([unknown.code, /not known here/.test(unknown.out)], [1, true]);
 });
 
+test("why and top say which pods did not answer, and not that nothing is queued", async () => {
+  const event = { time: 1_700_000_000_000, type: "received", pod: "a-0" };
+  const message = { id: entry.id, events: [event], entries: [], silent: ["a-1"] };
+  const other = "01m87d60b4x4q30591x00013zz";
+  await using admin = await adminPort({
+    [`/v1/messages/${entry.id}`]: message,
+    [`/v1/messages/${other}`]: { ...message, id: other, events: [] },
+    "/v1/top": { tenants: [], sites: [], silent: ["a-1", "a-2"] },
+  });
+  const known = await mailboat("why", entry.id, "--state", admin.state);
+  assert.deepEqual([known.code, known.err], [0, "no answer from a-1: what is queued there is not shown"]);
+  assert.match(known.out, /nothing of it is queued in the pods that answered/);
+  const unknown = await mailboat("why", other, "--state", admin.state);
+  assert.deepEqual([unknown.code, /no answer from a-1/.test(unknown.err)], [1, true]);
+  const top = await mailboat("top", "--state", admin.state);
+  assert.match(top.err, /no answer from a-1, a-2/);
+});
+
 test("top shows tenants, sites and sources once when the output is no terminal", async () => {
   const tenant = {
     tenant: "mail/acme",
