@@ -116,7 +116,10 @@ export const tenantsDashboard: Dashboard = {
       title: "Queue and front door",
       panels: [
         line(
-          ["Queued", "Ready: only limits hold it. Waiting: deferred or on hold. Suspended: by an operator."],
+          [
+            "Queued",
+            "Ready: under way, or held by limits alone. Waiting: deferred, or for a later time. Suspended: by an operator, or on hold.",
+          ],
           "short",
           [{ expr: `sum by (state) (mailboat_queued_messages{${ofTenant}})`, legend: "{{state}}" }],
           { stacked: true },

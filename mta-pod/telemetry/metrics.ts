@@ -12,6 +12,8 @@ interface QueueCounts {
   readonly ready: number;
   readonly waiting: number;
   readonly suspended: number;
+  /** Under way: as `ready`, but no backlog. */
+  readonly inflight: number;
   /** When the oldest was accepted, ms since 1970. */
   readonly oldest: number;
 }
@@ -194,12 +196,12 @@ function declareGauges(registry: Registry, sources: MetricsSources): void {
     });
   gauge(
     "mailboat_queued_messages",
-    "Entries queued in the shards this pod owns, by what they wait for.",
+    "Entries queued in the shards this pod owns, by what they wait for; those under way count as ready.",
     ["tenant", "state"],
     (queued) => {
-      for (const [tenant, counts] of sums())
-        for (const state of ["ready", "waiting", "suspended"] as const)
-          queued.set({ tenant, state }, counts[state]);
+      for (const [tenant, { ready, inflight, waiting, suspended }] of sums())
+        for (const [state, count] of Object.entries({ ready: ready + inflight, waiting, suspended }))
+          queued.set({ tenant, state }, count);
     },
   );
   gauge(
@@ -260,7 +262,7 @@ function busiest(connections: ReturnType<MetricsSources["connections"]>): [strin
 }
 
 function total(counts: QueueCounts): number {
-  return counts.ready + counts.waiting + counts.suspended;
+  return counts.ready + counts.waiting + counts.suspended + counts.inflight;
 }
 
 function add(sum: QueueCounts | undefined, more: QueueCounts): QueueCounts {
@@ -269,6 +271,7 @@ function add(sum: QueueCounts | undefined, more: QueueCounts): QueueCounts {
     ready: sum.ready + more.ready,
     waiting: sum.waiting + more.waiting,
     suspended: sum.suspended + more.suspended,
+    inflight: sum.inflight + more.inflight,
     oldest: Math.min(sum.oldest || more.oldest, more.oldest || sum.oldest),
   };
 }

@@ -21,7 +21,7 @@ function seriesOf(text: string): string[] {
 describe("createMetrics()", () => {
   test("10,000 tenants and 1,000 providers stay within the series of decisions.md 20", async () => {
     const tenants = Array.from({ length: 10_000 }, (_, index) => `mail/tenant-${index}`);
-    const counts = { ready: 1, waiting: 1, suspended: 0, oldest: 1_699_999_990_000 };
+    const counts = { ready: 1, waiting: 1, suspended: 0, inflight: 0, oldest: 1_699_999_990_000 };
     const metrics = createMetrics({
       ...quietSources,
       queued: () => new Map(tenants.map((tenant) => [tenant, counts])),
@@ -55,7 +55,7 @@ describe("createMetrics()", () => {
   });
 
   test("every tenant sending everything to everybody stays within 50,000 series, and nothing is left uncounted", async () => {
-    const counts = { ready: 1, waiting: 1, suspended: 1, oldest: 1_699_999_990_000 };
+    const counts = { ready: 1, waiting: 1, suspended: 1, inflight: 1, oldest: 1_699_999_990_000 };
     const names = Array.from({ length: 10_000 }, (_, index) => `mail/tenant-${index}`);
     const metrics = createMetrics({
       ...quietSources,
@@ -103,7 +103,9 @@ describe("createMetrics()", () => {
   });
 
   test("queue gauges add up what is called other, and forget who has nothing queued", async () => {
-    const queued = new Map([["mail/a", { ready: 2, waiting: 3, suspended: 1, oldest: 1_699_999_990_000 }]]);
+    const queued = new Map([
+      ["mail/a", { ready: 2, waiting: 3, suspended: 1, inflight: 0, oldest: 1_699_999_990_000 }],
+    ]);
     const { registry } = createMetrics({ ...quietSources, queued: () => queued });
     const before = await registry.metrics();
     assert.match(before, /^mailboat_queued_messages\{tenant="mail\/a",state="waiting"\} 3$/m);
@@ -115,6 +117,17 @@ describe("createMetrics()", () => {
     assert.match(after, /^mailboat_sendable_backlog 0$/m);
     assert.match(after, /^mailboat_shards_owned 3$/m);
     assert.match(after, /^mailboat_config_generation 7$/m);
+  });
+
+  test("mailboat_queued_messages counts what is under way as ready; the backlog leaves it out", async () => {
+    const counts = { ready: 2, waiting: 0, suspended: 0, inflight: 10, oldest: 1_699_999_990_000 };
+    const tenants = Array.from({ length: tenantSeries + 2 }, (_, index) => `mail/tenant-${index}`);
+    const queued = new Map(tenants.map((tenant) => [tenant, counts]));
+    const { registry } = createMetrics({ ...quietSources, queued: () => queued });
+    const text = await registry.metrics();
+    assert.match(text, /^mailboat_queued_messages\{tenant="mail\/tenant-0",state="ready"\} 12$/m);
+    assert.match(text, /^mailboat_queued_messages\{tenant="other",state="ready"\} 24$/m);
+    assert.match(text, new RegExp(`^mailboat_sendable_backlog ${2 * tenants.length}$`, "m"));
   });
 
   test("every metric has its prose, and counters end in _total", async () => {
