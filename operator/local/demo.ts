@@ -121,10 +121,8 @@ async function sendAll({ endpoint, signal }: Telling, sent: Sent): Promise<void>
 
 function openTransport(endpoint: Endpoint, login: Login, ca: string): ReturnType<typeof createTransport> {
   const { hostname, port } = new URL(`smtp://${firstPool(endpoint).submission}`);
-  const host = hostname.replace(/^\[|\]$/g, "");
   return createTransport({
-    // A wildcard address is where the pods listen, not a place to connect to.
-    host: host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host,
+    host: hostname.replace(/^\[|\]$/g, ""),
     port: Number(port),
     requireTLS: true,
     pool: true,

@@ -1,4 +1,5 @@
 /** Where a running local mode listens: the `ready` line, and STATE/endpoint.json where the other commands find it. Parsing returns issues. */
+import ipaddr from "ipaddr.js";
 import { z } from "zod";
 
 const poolSchema = z.object({
@@ -52,6 +53,20 @@ export function isCalled(pool: string, name: string): boolean {
 /** HOST:PORT, with brackets around an IPv6 address. */
 export function hostPort(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Whether a server that listens there listens on every address of this machine. */
+export function isWildcard(bind: string): boolean {
+  return ipaddr.isValid(bind) && ipaddr.process(bind).range() === "unspecified";
+}
+
+/**
+ * Where programs on this machine reach what listens on `bind`: a wildcard is no place to connect to, and no certificate names it.
+ * @example addressOf("0.0.0.0", 2525) === "127.0.0.1:2525"
+ */
+export function addressOf(bind: string, port: number): string {
+  if (!isWildcard(bind)) return hostPort(bind, port);
+  return hostPort(ipaddr.process(bind).kind() === "ipv4" ? "127.0.0.1" : "::1", port);
 }
 
 const listenerNames = ["smtp", "submission", "submissions", "http", "admin"] as const;

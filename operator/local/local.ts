@@ -5,7 +5,7 @@ import { hostname } from "node:os";
 import { type Config, createConfig } from "./config.ts";
 import type { Demo } from "./demo.ts";
 import { followEdits } from "./edits.ts";
-import { type Endpoint, poolLines, readyJson, readyLine } from "./endpoint.ts";
+import { type Endpoint, isWildcard, poolLines, readyJson, readyLine } from "./endpoint.ts";
 import { type LocalNats, startLocalNats } from "./nats-process.ts";
 import type { LocalOptions } from "./options.ts";
 import { type PoolRunner, type PoolSettings, startPool } from "./pool-runner.ts";
@@ -149,6 +149,8 @@ function announce(options: LocalOptions, endpoint: Endpoint): void {
     options.print(
       "this system cannot share ports among processes: each pool has one pod, whatever --pods says",
     );
+  if (isWildcard(options.bind))
+    options.print(`listening on every address of this machine (--bind ${options.bind}); from here:`);
   for (const line of poolLines(endpoint)) options.print(line);
   options.print(readyLine(endpoint));
 }

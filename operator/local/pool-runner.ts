@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { poolFiles } from "#operator/compile/files.ts";
 import type { CompiledPool } from "#operator/compile/compile.ts";
-import { hostPort, type PoolEndpoint } from "./endpoint.ts";
+import { addressOf, type PoolEndpoint } from "./endpoint.ts";
 import { openLogFile, type LogFile } from "./log-file.ts";
 import { listenerNames, type ListenerName, type LocalOptions, poolPortStep } from "./options.ts";
 import { type PodFacts, type PodSpec, startPod } from "./pod-process.ts";
@@ -142,7 +142,7 @@ async function runPod(context: PoolContext, index: number): Promise<RunningPod> 
     start: () => startPod(spec),
     onDeath(facts, how) {
       options.complain(`pod ${name} (process ${facts.pid}) ended: ${how}; starting it again`);
-      void bearWitness(`http://${hostPort(options.bind, ports.admin)}`, settings.adminTokenFile, facts);
+      void bearWitness(`http://${addressOf(options.bind, ports.admin)}`, settings.adminTokenFile, facts);
     },
     onFailure: (error) => options.complain(error instanceof Error ? error.message : String(error)),
     onReady: () => settings.onChange(),
@@ -164,7 +164,7 @@ function poolEndpoint(
   pool: string,
   { bind, ports, metrics }: { bind: string; ports: Ports; metrics: readonly number[] },
 ): PoolEndpoint {
-  const at = (port: number): string => hostPort(bind, port);
+  const at = (port: number): string => addressOf(bind, port);
   const { smtp, submission, submissions, http, admin } = ports;
   return {
     pool,

@@ -4,6 +4,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { createAuthority, validUntil } from "#operator/provider/certificate.ts";
+import { isWildcard } from "./endpoint.ts";
 import { writeAtomic } from "./state-dir.ts";
 
 export interface TlsFiles {
@@ -47,7 +48,7 @@ async function isUsable(dir: string, names: readonly string[], now: number): Pro
 /** What the certificate has to cover for a server that listens there. */
 export function namesOf(bind: string): string[] {
   const names = new Set(["localhost", "127.0.0.1", "::1"]);
-  if (bind !== "0.0.0.0" && bind !== "::") names.add(bind);
+  if (!isWildcard(bind)) names.add(bind);
   else
     for (const addresses of Object.values(networkInterfaces()))
       for (const { address, scopeid } of addresses ?? []) if (!scopeid) names.add(address);

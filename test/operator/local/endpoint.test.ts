@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { parseCredentials } from "#operator/local/credentials.ts";
 import { nextSteps, progressLine } from "#operator/local/demo-story.ts";
 import {
+  addressOf,
   type Endpoint,
   hostPort,
   parseEndpoint,
@@ -56,6 +57,18 @@ test("parseEndpoint() and parseCredentials() take nothing for what is something 
 
 test("hostPort() puts brackets around IPv6", () => {
   assert.equal(hostPort("::1", 25), "[::1]:25");
+});
+
+test("addressOf() is this machine's own address where a server listens on all", () => {
+  const cases: [string, string][] = [
+    ["0.0.0.0", "127.0.0.1:25"],
+    ["::", "[::1]:25"],
+    ["0:0::0", "[::1]:25"],
+    ["::1", "[::1]:25"],
+    ["192.0.2.7", "192.0.2.7:25"],
+    ["localhost", "localhost:25"],
+  ];
+  for (const [bind, address] of cases) assert.equal(addressOf(bind, 25), address);
 });
 
 test("the demo's lines count what is open, and name the state folder only when it is another one", () => {

@@ -1,7 +1,7 @@
-/** Runs local mode with another program for its pods: `run-local.ts STATE FILES POD_MAIN`. */
+/** Runs local mode with another program for its pods: `run-local.ts STATE FILES POD_MAIN [BIND]`. */
 import { runLocal } from "#operator/local/local.ts";
 
-const [state = "", files = "", podMain = ""] = process.argv.slice(2);
+const [state = "", files = "", podMain = "", bind = "127.0.0.1"] = process.argv.slice(2);
 try {
   process.exitCode = await runLocal({
     state,
@@ -12,7 +12,7 @@ try {
     demo: false,
     json: false,
     resolvers: [],
-    bind: "127.0.0.1",
+    bind,
     ports: { smtp: 0, submission: 0, submissions: 0, http: 0, admin: 0, metrics: 0 },
     print: (line) => void process.stdout.write(`${line}\n`),
     complain: (line) => void process.stderr.write(`${line}\n`),

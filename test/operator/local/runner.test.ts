@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -34,11 +35,20 @@ interface Runner extends AsyncDisposable {
 }
 
 /** The runner in a process of its own, with pods that only listen. */
-async function run(resources: string, options: { folder?: string; fails?: boolean } = {}): Promise<Runner> {
+async function run(
+  resources: string,
+  options: { folder?: string; fails?: boolean; bind?: string } = {},
+): Promise<Runner> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "mailboat-test-runner-")));
   await mkdir(join(folder, "resources"), { recursive: true });
   await writeFile(join(folder, "resources", "all.yaml"), resources);
-  const args = [runnerMain, join(folder, "state"), join(folder, "resources"), fakePod];
+  const args = [
+    runnerMain,
+    join(folder, "state"),
+    join(folder, "resources"),
+    fakePod,
+    options.bind ?? "127.0.0.1",
+  ];
   const env = { ...process.env, ...(options.fails === true ? { FAKE_POD_FAILS: "1" } : {}) };
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"], env });
   const exited = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
@@ -109,6 +119,19 @@ test("the runner starts the pods, says where they are, and stops all of it at SI
   assert.equal(await runner.exited, 0);
   for (const pid of [...Object.values(pids.pods), pids.nats]) assert.equal(isAlive(pid), false);
   assert.equal(await runner.endpoint(), undefined);
+});
+
+test("with --bind 0.0.0.0 the commands are told an address to connect to, which the certificate covers", async () => {
+  await using runner = await run(pool(1), { bind: "0.0.0.0" });
+  const { pools, ca } = await runner.ready();
+  const [first] = pools;
+  assert.match(first?.submission ?? "", /^127\.0\.0\.1:\d+$/);
+  assert.match(await banner(first?.submission ?? ""), /^220 shared-/);
+  for (const address of [first?.admin, first?.http, ...(first?.metrics ?? [])])
+    assert.match(address ?? "", /^127\.0\.0\.1:/);
+  const leaf = new X509Certificate(await readFile(join(dirname(ca), "tls.crt")));
+  assert.equal(leaf.checkIP("127.0.0.1"), "127.0.0.1");
+  assert.match(await runner.said(/^listening on every address/), /--bind 0\.0\.0\.0/);
 });
 
 test("a pod or nats-server that is killed comes back, and the endpoint file says so", async () => {
