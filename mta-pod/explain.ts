@@ -5,6 +5,7 @@
 import { timeOfId } from "#mta-pod/runtime/message-id.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
+import { maxListed, maxPeerAnswerBytes, type PeerAnswer } from "#crds/wire/peer.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Acts } from "./acts.ts";
 import type { ParkedActs } from "./parked-acts.ts";
@@ -20,9 +21,12 @@ const askMs = 4000;
 /** Events not stored by then are not in the answer: JetStream is away. */
 const flushMs = 1000;
 const defaultLimit = 100;
-const maxLimit = 1000;
 /** Index entries looked at for one listing by domain or id. */
 const maxScanned = 20_000;
+/** What was found by then is the pod's part: its answer has to come within `askMs`. */
+const listMs = 3000;
+/** The entries of one answer: it holds a few words besides. */
+const maxListBytes = maxPeerAnswerBytes - 1024;
 
 export interface QueuedEntry {
   readonly id: string;
@@ -44,6 +48,12 @@ export interface QueuedEntry {
   readonly reason?: string;
 }
 
+interface QueueList {
+  readonly entries: readonly QueuedEntry[];
+  /** There are more, or may be. */
+  readonly truncated: boolean;
+}
+
 export interface ExplainDeps {
   readonly pod: Pod;
   readonly peers: Peers;
@@ -60,21 +70,28 @@ export function createExplain(deps: ExplainDeps) {
   const { pod, peers, acts, suspending } = deps;
   const top = createTop(pod, suspending);
 
-  const listHere = async (query: QueueQuery): Promise<{ entries: QueuedEntry[]; truncated: boolean }> => {
-    const limit = Math.min(query.limit ?? defaultLimit, maxLimit);
+  const listHere = async (query: QueueQuery): Promise<QueueList> => {
+    const limit = limitOf(query);
     const selective = query.domain !== undefined || query.id !== undefined;
     const listed = pod.scheduler.list(selectorOf(pod, query), selective ? maxScanned : limit + 1);
     const idHash = query.id === undefined ? undefined : idHashOf(query.id);
-    const entries: QueuedEntry[] = deps.parked
-      .list(query)
-      .slice(0, limit)
-      .map((entry) => shownParked(pod, entry));
+    const endsAt = pod.clock.monotonic() + listMs;
+    const entries: QueuedEntry[] = [];
+    let bytes = 0;
+    const add = (entry: QueuedEntry): boolean => {
+      bytes += Buffer.byteLength(JSON.stringify(entry)) + 1;
+      const fits = entries.length < limit && bytes <= maxListBytes;
+      if (fits) entries.push(entry);
+      return fits;
+    };
+    for (const entry of deps.parked.list(query))
+      if (!add(shownParked(pod, entry))) return { entries, truncated: true };
     for (const item of listed) {
-      if (entries.length >= limit) return { entries, truncated: true };
       if (idHash !== undefined && item.entry.idHash !== idHash) continue;
+      if (entries.length >= limit || pod.clock.monotonic() > endsAt) return { entries, truncated: true };
       const fetched = await pod.entries.fetch(item.entry.shard, item.entry.seq);
       if (fetched.kind !== "entry" || !matches(fetched.envelope, query)) continue;
-      entries.push(shown(pod, item, fetched.envelope));
+      if (!add(shown(pod, item, fetched.envelope))) return { entries, truncated: true };
     }
     return { entries, truncated: selective && listed.length >= maxScanned };
   };
@@ -115,9 +132,9 @@ export function createExplain(deps: ExplainDeps) {
   });
 
   const queue = async (query: QueueQuery) => {
-    const answers = await peers.ask("queue", query, askMs);
-    const limit = Math.min(query.limit ?? defaultLimit, maxLimit);
-    const lists = answers.map(({ answer }) => answer as { entries: QueuedEntry[]; truncated: boolean });
+    const answers = (await peers.ask("queue", query, askMs)).filter(isQueueList);
+    const limit = limitOf(query);
+    const lists = answers.map(({ answer }) => answer);
     const entries = lists.flatMap((list) => list.entries).toSorted((a, b) => a.receivedAt - b.receivedAt);
     return {
       entries: entries.slice(0, limit),
@@ -169,6 +186,16 @@ export function createExplain(deps: ExplainDeps) {
     },
     stop: top.stop,
   };
+}
+
+function limitOf({ limit = defaultLimit }: QueueQuery): number {
+  return Math.min(limit, maxListed);
+}
+
+/** False for a pod that had to say that its answer is too large: it is as good as silent. */
+function isQueueList(said: PeerAnswer): said is PeerAnswer & { readonly answer: QueueList } {
+  const { answer } = said;
+  return typeof answer === "object" && answer !== null && Array.isArray(Reflect.get(answer, "entries"));
 }
 
 function shown(pod: Pod, { entry, lane, state }: ListedEntry, envelope: Envelope): QueuedEntry {

@@ -13,8 +13,10 @@ export interface PeerAnswer {
 }
 
 /** One answer; a pod with more to say says that it was too much. */
-const maxPeerAnswerBytes = 256 * 1024;
+export const maxPeerAnswerBytes = 512 * 1024;
 export const maxPeerQueryBytes = 64 * 1024;
+/** Entries that a list of the queue shows at most: commands, admin port and pods know the same bound. */
+export const maxListed = 1000;
 
 export function encodePeerQuestion({ kind, query }: PeerQuestion): string {
   return JSON.stringify({ v: version, kind, query: query ?? null });

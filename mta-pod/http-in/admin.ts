@@ -1,5 +1,6 @@
 /** The admin port: the queue, a message, the busiest, and acts on queued mail, for holders of the token. See `startAdmin`. */
 import { z } from "zod";
+import { maxListed } from "#crds/wire/peer.ts";
 import { type Log, silentLog } from "#mta-pod/runtime/log.ts";
 import { authorizationOf, hasToken } from "./credentials.ts";
 import { describeIssues } from "./message-schema.ts";
@@ -15,7 +16,7 @@ const selector = {
 };
 const listQuery = z.strictObject({
   ...selector,
-  limit: z.coerce.number().int().min(1).max(100_000).optional(),
+  limit: z.coerce.number().int().min(1).max(maxListed).optional(),
 });
 const isChoice = ({ all, tenant, site, domain, id }: QueueSelector & { all?: true | undefined }): boolean =>
   (all === true) !== [tenant, site, domain, id].some((value) => value !== undefined);

@@ -1,5 +1,6 @@
 /** The pod's scheduler: index, fairness and limits behind one interface. Pure: time and chance come in, steps go out. */
 import { Dispatcher } from "./dispatcher.ts";
+import { DueHeap } from "./due-heap.ts";
 import { noSlot, slotStates } from "./entry-table.ts";
 import { handOver, takeOver } from "./handover.ts";
 import type { Queue } from "./queue.ts";
@@ -154,13 +155,20 @@ class PodScheduler implements Scheduler {
   }
 
   list(filter: Selector, limit: number): readonly ListedEntry[] {
-    const listed: ListedEntry[] = [];
+    const { table } = this.#queue;
+    const heads = new DueHeap();
+    const offer = (slot: number): void => {
+      if (slot !== noSlot) heads.push(table.receivedAt(slot), slot);
+    };
     for (const lane of this.#registry.lanesOf(filter))
-      for (const { head } of [lane.ready, lane.away])
-        for (let slot = head; slot !== noSlot; slot = this.#queue.table.nextOf(slot)) {
-          if (listed.length >= limit) return listed;
-          listed.push(this.#listed(slot));
-        }
+      for (const { head } of [lane.ready, lane.away]) offer(head);
+    const listed: ListedEntry[] = [];
+    while (heads.length > 0 && listed.length < limit) {
+      const slot = heads.topSlot();
+      heads.pop();
+      listed.push(this.#listed(slot));
+      offer(table.nextOf(slot));
+    }
     return listed;
   }
 

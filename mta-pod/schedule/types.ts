@@ -214,6 +214,10 @@ export interface Scheduler {
   dropShard(shard: number): void;
   relane(handle: number, lane: Lane, now: number): void;
   entryOf(handle: number): Omit<ListedEntry, "handle"> | undefined;
+  /**
+   * The oldest first, as far as the lanes' own order tells: of a lane those that stand first in it come first, and what was deferred
+   * stands behind what came meanwhile. Costs the lanes and what is listed, not the entries.
+   */
   list(filter: Selector, limit: number): readonly ListedEntry[];
   /** Entries within a selection, those in flight included; costs its lanes, not its entries. */
   count(filter: Selector): number;

@@ -1,5 +1,6 @@
 /** `mailboat queue ls|suspend|resume|bounce|retry`: looks at queued mail and acts on a selection of it, never on everything by mistake. */
 import { type Command, Option } from "commander";
+import { maxListed } from "#crds/wire/peer.ts";
 import { complainOfSilent, queueSchema, readAnswer, type QueueEntry } from "./admin-answers.ts";
 import { addServerOptions, connectAdmin } from "./admin-client.ts";
 import { wholeNumber, type CommandIo } from "./command-io.ts";
@@ -11,8 +12,8 @@ type ListOptions = ActOptions & { readonly limit: string };
 
 export function addQueueCommands(program: Command, io: CommandIo): void {
   const queue = program.command("queue").description("Look at and act on queued mail");
-  finding(queue.command("ls").description("List queued mail, oldest first"))
-    .option("--limit <n>", "entries at most", "100")
+  finding(queue.command("ls").description("List queued mail: what stands first in the queue, by age"))
+    .option("--limit <n>", `entries at most, up to ${maxListed}`, "100")
     .action((options: ListOptions) => list(options, io));
   const acting = (select: (command: Command) => Command, name: string, does: string): Command =>
     select(queue.command(name).description(does)).option("--all", "everything in the pool");
@@ -57,13 +58,13 @@ function withLane(command: Command): Command {
 }
 
 async function list(options: ListOptions, io: CommandIo): Promise<void> {
-  const limit = wholeNumber("--limit", options.limit, { min: 1, max: 100_000 });
+  const limit = wholeNumber("--limit", options.limit, { min: 1, max: maxListed });
   const admin = await connectAdmin(options);
   const answer = await admin.get("/v1/queue", { ...selectorOf(options), limit: String(limit) });
   if (options.json === true) return io.print(JSON.stringify(answer));
   const { entries, truncated, silent } = readAnswer(queueSchema, answer);
   complainOfSilent(silent, io);
-  if (entries.length === 0) return io.print("nothing is queued");
+  if (entries.length === 0) return io.print(nothing(truncated, silent));
   const now = Date.now();
   const head = ["ID", "TENANT", "SITE", "TO", "SIZE", "AGE", "TRY", "STATE", "NEXT"];
   for (const line of formatTable(
@@ -71,7 +72,19 @@ async function list(options: ListOptions, io: CommandIo): Promise<void> {
     entries.map((entry) => row(entry, now)),
   ))
     io.print(line);
-  if (truncated) io.print(`and more: --limit ${limit * 10} shows more of them`);
+  if (truncated) io.print(`and more: ${adviceFor(entries.length, limit)}`);
+}
+
+function nothing(truncated: boolean, silent: readonly string[]): string {
+  if (truncated) return `nothing was found in the time there is: ${adviceFor(0, maxListed)}`;
+  return silent.length === 0 ? "nothing is queued" : "nothing is queued in the pods that answered";
+}
+
+/** How to see what is not shown. Pods also end a list that takes too long or grows too large: a higher limit does not help then. */
+function adviceFor(shown: number, limit: number): string {
+  return shown >= limit && limit < maxListed
+    ? `--limit ${Math.min(limit * 10, maxListed)} shows more of them`
+    : "--tenant, --site, --domain or --id shows a part of them";
 }
 
 function row(entry: QueueEntry, now: number): string[] {

@@ -1,33 +1,74 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { maxListed, maxPeerAnswerBytes } from "#crds/wire/peer.ts";
 import { createExplain, type Explain } from "#mta-pod/explain.ts";
 import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
+import type { Scheduler } from "#mta-pod/schedule/types.ts";
 
 const now = 1_700_000_000_000;
 const id = "01m87d60b4x4q30591x00013bs";
 const received = { time: now, id, type: "received", tenant: "mail/a", pool: "mail/p", pod: "pod-0" } as const;
 
-/** Pod 0 of two; pod 1 lives and says nothing. The event stream knows `events`. */
-function scene(events: readonly object[]): Explain {
+interface Scene {
+  readonly explain: Explain;
+  readonly scheduler: Scheduler;
+  /** What pod 0 says when it is asked. */
+  ask(kind: string, query: unknown): Promise<unknown>;
+}
+
+interface SceneOptions {
+  /** What the event stream knows. */
+  readonly events?: readonly object[];
+  /** What every stored message has in its envelope. */
+  readonly envelope?: object;
+  /** How long it takes to read one. */
+  readonly fetchMs?: number;
+  readonly answers?: Readonly<Record<string, unknown>>;
+}
+
+/** Pod 0 of two; pod 1 lives and says nothing. */
+function scene(options: SceneOptions = {}): Scene {
   const none = { counter: { get: async () => ({ values: [] }) } };
-  return createExplain({
+  const scheduler = createScheduler({ random: () => 0.5, sources: [] });
+  let serving: Scene["ask"] = async () => undefined;
+  let elapsed = 0;
+  const said = options.answers ?? answers;
+  const explain = createExplain({
     pod: {
       name: "pod-0",
-      scheduler: createScheduler({ random: () => 0.5, sources: [] }),
-      clock: { now: () => now, monotonic: () => performance.now() },
+      scheduler,
+      clock: { now: () => now, monotonic: () => elapsed },
       metrics: { received: none, recipients: none, attempts: none },
       config: () => ({ tenants: new Map([["mail/a", {}]]), manifest: { egress: { sources: [] } } }),
       ownership: { members: () => [{ pod: "pod-0" }, { pod: "pod-1" }] },
-      eventLog: { find: async () => ({ events, until: "end" }) },
+      eventLog: { find: async () => ({ events: options.events ?? [], until: "end" }) },
+      entries: {
+        async fetch() {
+          elapsed += options.fetchMs ?? 0;
+          return {
+            kind: "entry",
+            envelope: { id, to: ["b@x.example"], receivedAt: now, ...options.envelope },
+          };
+        },
+      },
     } as never,
     peers: {
-      serve: () => {},
-      ask: async (kind: string) => [{ pod: "pod-0", answer: answers[kind] }],
+      serve: (handler: Scene["ask"]) => (serving = handler),
+      ask: async (kind: string) => [{ pod: "pod-0", answer: said[kind] }],
     } as never,
     acts: {} as never,
     parked: { list: () => [] },
     suspending: { list: () => [] } as never,
   });
+  return { explain, scheduler, ask: (kind, query) => serving(kind, query) };
+}
+
+/** So many entries of one tenant. */
+function fill(scheduler: Scheduler, count: number): void {
+  const lane = { site: "s", tenant: "mail/a", class: "bulk" } as const;
+  const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt: 0 };
+  for (let seq = 1; seq <= count; seq++)
+    scheduler.add(lane, { shard: 0, seq, idHash: seq, size: 1000, ...times }, now);
 }
 
 const answers: Readonly<Record<string, unknown>> = {
@@ -36,7 +77,7 @@ const answers: Readonly<Record<string, unknown>> = {
 };
 
 test("createExplain().message() names the pods that did not answer: one of them may have it queued", async () => {
-  const explain = scene([received]);
+  const { explain } = scene({ events: [received] });
   const known = await explain.message(id);
   assert.deepEqual([known?.entries, known?.silent], [[], ["pod-1"]]);
   assert.deepEqual((await explain.message(id, "mail/a"))?.silent, ["pod-1"]);
@@ -44,14 +85,57 @@ test("createExplain().message() names the pods that did not answer: one of them 
 });
 
 test("createExplain().message() does not say that nobody knows an id while a pod is silent, but to tenants", async () => {
-  const explain = scene([]);
+  const { explain } = scene();
   assert.deepEqual((await explain.message(id))?.silent, ["pod-1"]);
   assert.equal(await explain.message(id, "mail/a"), null);
   explain.stop();
 });
 
 test("createExplain().top() names the pods that did not answer", async () => {
-  const explain = scene([]);
+  const { explain } = scene();
   assert.deepEqual((await explain.top()).silent, ["pod-1"]);
+  explain.stop();
+});
+
+interface QueueList {
+  readonly entries: readonly object[];
+  readonly truncated: boolean;
+}
+
+test("a pod lists as many entries as it is asked for, and one answer's worth at most", async () => {
+  const { explain, scheduler, ask } = scene({ envelope: { to: Array(50).fill("somebody@x.example") } });
+  fill(scheduler, maxListed + 1);
+  const few = (await ask("queue", { limit: 20 })) as QueueList;
+  assert.deepEqual([few.entries.length, few.truncated], [20, true]);
+  const many = (await ask("queue", { limit: maxListed })) as QueueList;
+  assert.ok(many.truncated && many.entries.length > 100, String(many.entries.length));
+  assert.ok(JSON.stringify(many).length <= maxPeerAnswerBytes - 512, "leaves room for who answers");
+  explain.stop();
+});
+
+test("a pod lists all that may be asked for when it is mail of one recipient each", async () => {
+  const { explain, scheduler, ask } = scene();
+  fill(scheduler, maxListed);
+  const { entries, truncated } = (await ask("queue", { limit: maxListed })) as QueueList;
+  assert.deepEqual([entries.length, truncated], [maxListed, false]);
+  explain.stop();
+});
+
+test("a pod ends its list in time to be heard, and says that there is more", async () => {
+  const { explain, scheduler, ask } = scene({ fetchMs: 100 });
+  fill(scheduler, maxListed);
+  const { entries, truncated } = (await ask("queue", { domain: "y.example" })) as QueueList;
+  assert.deepEqual([entries.length, truncated], [0, true]);
+  const some = (await ask("queue", {})) as QueueList;
+  assert.ok(
+    some.truncated && some.entries.length > 10 && some.entries.length < 40,
+    String(some.entries.length),
+  );
+  explain.stop();
+});
+
+test("createExplain().queue() counts a pod whose answer was too large as silent", async () => {
+  const { explain } = scene({ answers: { queue: { error: "too-large" } } });
+  assert.deepEqual(await explain.queue({}), { entries: [], truncated: false, silent: ["pod-0", "pod-1"] });
   explain.stop();
 });

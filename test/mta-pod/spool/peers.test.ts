@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { maxPeerAnswerBytes } from "#crds/wire/peer.ts";
 import { createPeers } from "#mta-pod/spool/peers.ts";
 import { startTestNats, type TestNats } from "#test/kit/nats-server.ts";
 import { eventually, startTestSpool } from "#test/kit/spool.ts";
@@ -49,7 +50,7 @@ describe("createPeers()", () => {
     const asking = createPeers({ spool: a, members: () => [{ pod: "a" }, { pod: "b" }, { pod: "gone" }] });
     const large = createPeers({ spool: b, members: () => [] });
     asking.serve(() => Promise.reject(new Error("broken")));
-    large.serve(async () => "x".repeat(300_000));
+    large.serve(async () => "x".repeat(maxPeerAnswerBytes));
     await Promise.all([a, b].map(({ nc }) => nc.flush()));
     assert.deepEqual(await asking.ask("depth", null, 300), [{ pod: "b", answer: { error: "too-large" } }]);
     assert.equal(await asking.askPod("gone", "depth", { query: null, timeoutMs: 5_000 }), undefined);

@@ -105,6 +105,7 @@ test("wrong usage ends with 2 and says what was expected", async () => {
       /expected --for with a duration such as 30m, got "soon"/,
     ],
     [["queue", "ls", "--limit", "-1"], /Cannot read --limit/],
+    [["queue", "ls", "--limit", "1001"], /Cannot read --limit: expected a whole number of 1 to 1000/],
     [["why"], /missing required argument/],
     [["why", "../x"], /Cannot look up a message/],
     [["provider", "--port", "x"], /Cannot read --port/],
@@ -149,6 +150,27 @@ test("queue ls shows entries, and asks only for what was selected", async () => 
   assert.deepEqual(admin.asked, ["GET /v1/queue?tenant=mail%2Facme&limit=100"]);
   const json = await mailboat("queue", "ls", "--state", admin.state, "--json");
   assert.deepEqual(JSON.parse(json.out), { entries: [entry], truncated: true });
+});
+
+test("queue ls says how to see more: a higher limit only while there is one and it was the limit that ended the list", async () => {
+  const some = { entries: [entry, entry], truncated: true };
+  await using admin = await adminPort({ "/v1/queue": some });
+  const said = async (...args: string[]): Promise<string | undefined> =>
+    (await mailboat("queue", "ls", "--state", admin.state, ...args)).out.split("\n").at(-1);
+  assert.equal(await said("--limit", "2"), "and more: --limit 20 shows more of them");
+  for (const limit of ["100", "1000"])
+    assert.equal(
+      await said("--limit", limit),
+      "and more: --tenant, --site, --domain or --id shows a part of them",
+    );
+  await using full = await adminPort({
+    "/v1/queue": { entries: Array.from({ length: 200 }, () => entry), truncated: true },
+  });
+  const { out } = await mailboat("queue", "ls", "--state", full.state, "--limit", "200");
+  assert.match(out, /and more: --limit 1000 shows more of them$/);
+  await using none = await adminPort({ "/v1/queue": { entries: [], truncated: true } });
+  const { out: nothing } = await mailboat("queue", "ls", "--state", none.state, "--domain", "x.example");
+  assert.match(nothing, /^nothing was found in the time there is/);
 });
 
 function acted(fields: object): object {
