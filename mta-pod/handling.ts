@@ -27,7 +27,7 @@ export function createHandling({ pod, poison, attempts, postpone }: HandlingDeps
     failed(dispatch: Dispatch, loaded: Loaded | Damaged, trouble: Trouble): void {
       const { error, isAnswered, ended } = trouble;
       const reason = error instanceof Error ? error.message : String(error);
-      const next = poison.failed(dispatch.entry, reason, isAnswered);
+      const next = poison.failed({ ...dispatch.entry, id: loaded.envelope?.id }, reason, isAnswered);
       if (next !== "park") {
         postpone(dispatch, next);
         return ended();

@@ -146,7 +146,8 @@ export function createParents(deps: ParentsDeps): Parents {
       attempt: 0,
       due: 0,
     };
-    if (deps.poison.failed(entry, reason, false) !== "park") return again(shard, seq);
+    if (deps.poison.failed({ ...entry, id: envelope?.id }, reason, false) !== "park")
+      return again(shard, seq);
     return deps.poison.park(entry, { envelope, reason }, () => end(shard, seq));
   };
   const end = (shard: number, seq: number): void => {

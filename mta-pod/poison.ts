@@ -62,7 +62,7 @@ export interface Poison {
   sizeOf(shard: number): number;
   has(shard: number, seq: number): boolean;
   /** Handling failed: ms until it is tried again, or "park". `isLast` = another try could send it twice. */
-  failed(entry: Kept, error: string, isLast: boolean): number | "park";
+  failed(entry: Kept & { readonly id: string | undefined }, error: string, isLast: boolean): number | "park";
   /** Takes the entry out of everybody's way, for good: `done` once that is noted, or its shard gone. */
   park(entry: Kept, known: KnownOf, done: () => void): void;
   /** Of an entry that has its turn: whether it may be the one that the owner before died of. */
@@ -193,10 +193,10 @@ export function createPoison({ pod, owns, leaseSeqOf, concurrencyOf }: PoisonDep
     },
     sizeOf: (shard) => parked.get(shard)?.size ?? 0,
     has: (shard, seq) => parked.get(shard)?.has(seq) === true,
-    failed({ shard, seq }, error, isLast) {
+    failed({ shard, seq, id }, error, isLast) {
       const key = `${shard}:${seq}`;
       const count = (tries.get(key) ?? 0) + 1;
-      log.error("entry failed", { shard, seq, tries: count, error });
+      log.error("entry failed", { shard, seq, id, tries: count, error });
       if (isLast || count >= maxTries) {
         tries.delete(key);
         return "park";

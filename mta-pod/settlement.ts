@@ -68,7 +68,7 @@ export function createSettlement({ pod, intake, recent, owns, fenced }: Settleme
     const { shard, seq, handle, leaseSeq } = attempted;
     void states.write(shard, seq, { record: stateRecord, leaseSeq }).then((written) => {
       if (written.kind === "unavailable" && owns(shard)) {
-        pod.log.warn("state not stored", { shard, seq, reason: written.text });
+        pod.log.warn("state not stored", { shard, seq, id: attempted.envelope.id, reason: written.text });
         setTimeout(() => writeState(attempted, stateRecord, done), rewriteMs);
         return;
       }

@@ -53,6 +53,7 @@ function world() {
   const clock = { time: start, now: () => clock.time, monotonic: () => clock.time - start };
   const written: StateRecord[] = [];
   const done: string[] = [];
+  const logged: [string, unknown][] = [];
   const ends: (() => void)[] = [];
   let parked = 0;
   const states: Pick<States, "read" | "write"> = {
@@ -65,7 +66,7 @@ function world() {
   const poison = createPoison({
     pod: {
       states: states as States,
-      log: silentLog,
+      log: { ...silentLog, error: (verb, { id }: { id?: string } = {}) => void logged.push([verb, id]) },
       clock,
       metrics: { parked: { set: (count: number) => void (parked = count) } } as never,
     },
@@ -87,7 +88,8 @@ function world() {
     attempts,
     postpone: (_dispatch, ms) => void postponed.push(ms),
   });
-  return { poison, handling, queued, written, done, ends, postponed, clock, parked: () => parked };
+  const parts = { poison, handling, queued, written, done, logged, ends, postponed, clock };
+  return { ...parts, parked: () => parked };
 }
 
 describe("what throws", () => {
@@ -114,6 +116,16 @@ describe("what throws", () => {
     assert.equal(one.poison.sizeOf(3), 1);
     one.poison.release(3, 41);
     assert.equal(one.parked(), 0);
+  });
+
+  test("is logged with its message's id, each time and when it is parked", async () => {
+    const one = world();
+    for (let tries = 0; tries < 3; tries++) await fail(one);
+    const lines = ["entry failed", "entry failed", "entry failed", "entry parked"];
+    assert.deepEqual(
+      one.logged,
+      lines.map((line) => [line, "bad"]),
+    );
   });
 
   test("is parked at once when its peer had answered: a second try could be a second copy", async () => {

@@ -35,6 +35,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
   const calls: string[] = [];
   const reports: { message: Message; messageId: string | undefined }[] = [];
   const events: EventRecord[] = [];
+  const warned: [verb: string, fields: object][] = [];
   const metrics = createMetrics(quietSources);
   let isOwned = true;
   let written = 0;
@@ -53,7 +54,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     name: "pod-0",
     clock: { now: () => now, monotonic: () => 0 },
     random: () => 0.5,
-    log: silentLog,
+    log: { ...silentLog, warn: (verb: string, fields: object = {}) => void warned.push([verb, fields]) },
     metrics,
     newId: () => "report-id",
     config: () => ({ manifest: { pool: "mail/p", hostname: "out.example", retry: { maxAgeMs: 5000 } } }),
@@ -110,6 +111,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     calls,
     reports,
     events,
+    warned,
     metrics,
     recent,
     attempted,
@@ -239,11 +241,12 @@ describe("an entry that is deferred", () => {
   test("whose state cannot be stored is not tried early: the state is written again, as long as the shard is ours", async (context) => {
     const tick = stillTimers(context);
     const away: Written = { kind: "unavailable", text: "away" };
-    const { carryOut, calls, lose } = world({ states: [away, away, away] });
+    const { carryOut, calls, warned, lose } = world({ states: [away, away, away] });
     carryOut(deferred);
     await turn();
     await tick(rewriteMs - 1);
     assert.deepEqual(calls, [writes]);
+    assert.deepEqual(warned, [["state not stored", { shard: 3, seq: 41, id: "mail-id", reason: "away" }]]);
     await tick(1);
     assert.deepEqual(calls, [writes, writes]);
     lose();
