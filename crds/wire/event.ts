@@ -1,5 +1,6 @@
 /** The event record: one per message per step (interface.md §6), stored in JetStream and read by `why` and webhooks. Pure. */
-import type { Parsed } from "#crds/values/issue.ts";
+import type { Issue, Parsed } from "#crds/values/issue.ts";
+import { describe } from "#crds/values/zod-issue.ts";
 
 const eventVersion = 1;
 
@@ -55,29 +56,75 @@ function encodeEvent(event: EventRecord): string {
   return `{"v":${eventVersion},${JSON.stringify(event).slice(1)}`;
 }
 
-/** Reads a batch; a line that is not an event becomes an issue and the others are still returned by the caller's choice. */
+interface Kind {
+  readonly expected: string;
+  is(value: unknown): boolean;
+}
+
+const text: Kind = { expected: "text", is: (value) => typeof value === "string" };
+const number: Kind = { expected: "a number", is: (value) => typeof value === "number" };
+const texts: Kind = {
+  expected: "a list of texts",
+  is: (value) => Array.isArray(value) && value.every(text.is),
+};
+const eventType: Kind = {
+  expected: `one of ${eventTypes.join(", ")}`,
+  is: (value) => eventTypes.some((type) => type === value),
+};
+
+const fields = {
+  time: number,
+  id: text,
+  type: eventType,
+  tenant: text,
+  stream: text,
+  pool: text,
+  from: text,
+  to: texts,
+  site: text,
+  provider: text,
+  mx: text,
+  source: text,
+  attempt: number,
+  code: number,
+  enhanced: text,
+  text,
+  class: text,
+  rule: text,
+  nextAttempt: number,
+  size: number,
+  seconds: number,
+  tls: text,
+  pod: text,
+} satisfies { readonly [Field in keyof EventRecord]-?: Kind };
+const required: ReadonlySet<string> = new Set(["time", "id", "type", "tenant", "pool", "pod"]);
+
+/**
+ * Reads one line of a batch, with an issue for each field that is wrong; never throws. Fields that a later release added come along as
+ * they are. Hand-written, since `why` reads many.
+ */
 export function decodeEvent(line: string): Parsed<EventRecord> {
-  const refused = (expected: string): Parsed<EventRecord> => ({
-    ok: false,
-    issues: [{ where: "event", expected, got: line.slice(0, 80) }],
-  });
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch {
-    return refused("JSON");
+    return refused([{ where: "event", expected: "JSON", got: line.slice(0, 80) }]);
   }
-  if (typeof value !== "object" || value === null) return refused("an object");
-  const { v, ...event } = value as { v?: unknown } & Partial<EventRecord>;
-  if (v !== eventVersion) return refused(`version ${eventVersion}`);
-  const complete =
-    typeof event.time === "number" &&
-    typeof event.id === "string" &&
-    typeof event.tenant === "string" &&
-    typeof event.pool === "string" &&
-    typeof event.pod === "string" &&
-    eventTypes.some((type) => type === event.type);
-  return complete
-    ? { ok: true, value: event as EventRecord }
-    : refused("time, id, type, tenant, pool and pod");
+  if (typeof value !== "object" || value === null)
+    return refused([{ where: "event", expected: "an object", got: describe(value) }]);
+  const { v, ...event } = value as Readonly<Record<string, unknown>>;
+  if (v !== eventVersion)
+    return refused([{ where: "event.v", expected: `version ${eventVersion}`, got: describe(v) }]);
+  const issues: Issue[] = [];
+  for (const [name, { expected, is }] of Object.entries(fields)) {
+    const got = event[name];
+    const isFine = got === undefined ? !required.has(name) : is(got);
+    if (!isFine) issues.push({ where: `event.${name}`, expected, got: describe(got) });
+  }
+  // Every field was looked at: that is what the assertion says.
+  return issues.length === 0 ? { ok: true, value: event as unknown as EventRecord } : refused(issues);
+}
+
+function refused(issues: readonly Issue[]): Parsed<EventRecord> {
+  return { ok: false, issues };
 }

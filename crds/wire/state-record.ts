@@ -1,6 +1,7 @@
 /** The state record of a deferred entry: what is known about it beyond the entry itself (design.md §3). Pure. */
 import { hash32 } from "#crds/values/hash.ts";
 import type { Parsed } from "#crds/values/issue.ts";
+import { describe } from "#crds/values/zod-issue.ts";
 
 const stateVersion = 1;
 
@@ -46,23 +47,35 @@ function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
 
-/** Reads what `encodeState` wrote; an unknown version or shape is an issue, never a throw. */
+function isList(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every(isCount);
+}
+
+function isCountOrAbsent(value: unknown): value is number | undefined {
+  return value === undefined || isCount(value);
+}
+
+/** Reads what `encodeState` wrote, and what releases before wrote, without the last fields; what is wrong is an issue that names it, never a throw. */
 export function decodeState(text: string): Parsed<StateRecord> {
   let fields: unknown;
   try {
     fields = JSON.parse(text);
   } catch {
-    return { ok: false, issues: [{ where: "state", expected: "JSON", got: text.slice(0, 40) }] };
+    return refused("", "JSON", text.slice(0, 40));
   }
-  if (!Array.isArray(fields) || fields[0] !== stateVersion)
-    return {
-      ok: false,
-      issues: [{ where: "state", expected: `version ${stateVersion}`, got: text.slice(0, 40) }],
-    };
-  const [, attempt, due, open, idHash, last, children, started, parked] = fields as unknown[];
-  const isOpen = Array.isArray(open) && open.every(isCount);
-  if (!isCount(attempt) || !isCount(due) || !isOpen || !isCount(idHash) || typeof last !== "string")
-    return { ok: false, issues: [{ where: "state", expected: "a complete record", got: text.slice(0, 80) }] };
+  if (!Array.isArray(fields)) return refused("", "an array", describe(fields));
+  const [version, attempt, due, open, idHash, last, children, started, parked] = fields as unknown[];
+  const count = "a whole number of 0 or more";
+  if (version !== stateVersion) return refused("version", String(stateVersion), describe(version));
+  if (!isCount(attempt)) return refused("attempt", count, describe(attempt));
+  if (!isCount(due)) return refused("due", count, describe(due));
+  if (!isList(open)) return refused("open", "a list of whole numbers of 0 or more", describe(open));
+  if (!isCount(idHash)) return refused("idHash", count, describe(idHash));
+  if (typeof last !== "string") return refused("last", "text", describe(last));
+  if (!isCountOrAbsent(children)) return refused("children", count, describe(children));
+  if (!isCountOrAbsent(started)) return refused("started", count, describe(started));
+  if (parked !== undefined && parked !== 0 && parked !== 1)
+    return refused("parked", "0 or 1", describe(parked));
   return {
     ok: true,
     value: {
@@ -71,9 +84,13 @@ export function decodeState(text: string): Parsed<StateRecord> {
       open,
       idHash,
       last,
-      ...(isCount(children) && children > 0 ? { children } : {}),
-      ...(isCount(started) && started > 0 ? { started } : {}),
+      ...(children === undefined || children === 0 ? {} : { children }),
+      ...(started === undefined || started === 0 ? {} : { started }),
       ...(parked === 1 ? { parked: true } : {}),
     },
   };
+}
+
+function refused(field: string, expected: string, got: string): Parsed<StateRecord> {
+  return { ok: false, issues: [{ where: field === "" ? "state" : `state.${field}`, expected, got }] };
 }

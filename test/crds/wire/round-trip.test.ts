@@ -157,3 +157,85 @@ test("decodeEnvelope() names the field that is wrong", () => {
     assert.equal(decoded.issues[0]?.where, where);
   }
 });
+
+test("decodeState() names the field that is wrong, and takes records without the last fields", () => {
+  const record = {
+    attempt: 1,
+    due: 2,
+    open: [0],
+    idHash: 3,
+    last: "x",
+    children: 2,
+    started: 1,
+    parked: true,
+  };
+  const fields = JSON.parse(encodeState(record)) as unknown[];
+  assert.deepEqual(decodeState(JSON.stringify(fields)), { ok: true, value: record });
+  const former = { attempt: 1, due: 2, open: [0], idHash: 3, last: "x" };
+  assert.deepEqual(decodeState(JSON.stringify(fields.slice(0, 6))), { ok: true, value: former });
+  const wrong: [number, unknown, string][] = [
+    [0, 2, "state.version"],
+    [1, -1, "state.attempt"],
+    [2, null, "state.due"],
+    [3, [0, "1"], "state.open"],
+    [4, 1.5, "state.idHash"],
+    [5, 7, "state.last"],
+    [6, "x", "state.children"],
+    [7, -1, "state.started"],
+    [8, true, "state.parked"],
+  ];
+  for (const [index, value, where] of wrong) {
+    const decoded = decodeState(JSON.stringify(fields.with(index, value)));
+    assert.ok(!decoded.ok, where);
+    assert.equal(decoded.issues[0]?.where, where);
+  }
+});
+
+test("decodeEvent() looks at every field and names those that are wrong", () => {
+  const event: Required<EventRecord> = {
+    time: 1,
+    id: "i",
+    type: "deferred",
+    tenant: "t/t",
+    stream: "default",
+    pool: "t/p",
+    from: "a@b.example",
+    to: ["c@d.example"],
+    site: "s",
+    provider: "p",
+    mx: "mx.d.example",
+    source: "default",
+    attempt: 1,
+    code: 451,
+    enhanced: "4.7.1",
+    text: "later",
+    class: "greylisted",
+    rule: "t/s/r",
+    nextAttempt: 2,
+    size: 3,
+    seconds: 0.5,
+    tls: "TLSv1.3",
+    pod: "p-0",
+  };
+  const line = (changed: object): string => JSON.stringify({ v: 1, ...event, ...changed });
+  assert.deepEqual(decodeEvent(line({ later: true })), { ok: true, value: { ...event, later: true } });
+  for (const name of Object.keys(event))
+    for (const value of [{}, null]) {
+      const decoded = decodeEvent(line({ [name]: value }));
+      assert.deepEqual(decoded.ok || decoded.issues.map(({ where }) => where), [`event.${name}`]);
+    }
+  const several = decodeEvent(line({ to: "x", code: "y", type: "sent", pod: undefined }));
+  assert.deepEqual(several.ok || several.issues, [
+    {
+      where: "event.type",
+      expected:
+        "one of received, attempted, delivered, deferred, bounced, expired, suppressed, rejected, feedback",
+      got: '"sent"',
+    },
+    { where: "event.to", expected: "a list of texts", got: '"x"' },
+    { where: "event.code", expected: "a number", got: '"y"' },
+    { where: "event.pod", expected: "text", got: "nothing" },
+  ]);
+  const mixed = decodeEvent(line({ to: ["a@b.example", 1] }));
+  assert.equal(mixed.ok, false);
+});
