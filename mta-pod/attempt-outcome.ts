@@ -70,18 +70,28 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
     result.kind === "fault" ? placeOf(result.fault) : (decision.recipients[0]?.outcome ?? "requeued");
   pod.metrics.attempts.inc({ provider, source: run.dispatch.source, result: outcome });
   if (decision.next.kind !== "requeue" || result.kind !== "fault") return;
-  const { envelope } = run.loaded;
-  const { site } = run.dispatch.lane;
+  const { envelope, open } = run.loaded;
+  const { entry, source, lane } = run.dispatch;
+  const { site } = lane;
+  const { kind, stage, text, reply, target } = result.fault;
+  const rule = run.route?.rule?.name;
   record(pod, {
     id: envelope.id,
     type: "attempted",
     tenant: envelope.tenant,
     stream: envelope.stream,
+    from: envelope.from,
+    to: open.map((index) => envelope.to[index] ?? ""),
     site,
-    source: run.dispatch.source,
-    class: result.fault.kind,
-    text: `${result.fault.stage}: ${result.fault.text}`,
+    provider: run.route?.provider ?? site,
+    source,
+    // The one that it was to be: it does not count, and the next has the same number.
+    attempt: entry.attempt + 1,
+    class: kind,
+    text: `${stage}: ${text}`,
     nextAttempt: pod.scheduler.siteState(site).backoffUntil,
-    ...(result.fault.target === undefined ? {} : { mx: result.fault.target.host }),
+    ...(reply === undefined ? {} : { code: reply.code, enhanced: reply.enhanced }),
+    ...(rule === undefined ? {} : { rule }),
+    ...(target === undefined ? {} : { mx: target.host }),
   });
 }

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { countAttempt, type Run } from "#mta-pod/attempt-outcome.ts";
+import type { Decision } from "#mta-pod/settle/decide.ts";
+import type { Fault } from "#mta-pod/smtp/transaction.ts";
+import { envelope } from "#test/kit/spool.ts";
+
+const now = 1_700_000_000_000;
+const requeue: Decision = {
+  recipients: [],
+  notify: [],
+  feedback: "throttled",
+  possibleDuplicate: false,
+  next: { kind: "requeue", reason: "connect", text: "" },
+};
+
+/** The event of an attempt that ended before its mail. */
+function eventOf(fault: Fault, route: object | undefined): object {
+  const events: object[] = [];
+  const pod = {
+    name: "pod-0",
+    clock: { now: () => now },
+    config: () => ({ manifest: { pool: "mail/p" } }),
+    eventLog: { append: (event: object) => void events.push(event) },
+    metrics: { providerLabel: (provider: string) => provider, attempts: { inc: () => {} } },
+    scheduler: { siteState: () => ({ backoffUntil: now + 60_000 }) },
+  };
+  const run = {
+    dispatch: { entry: { attempt: 2 }, lane: { site: "mx:1" }, source: "ip-a" },
+    loaded: { envelope: envelope({ id: "i", to: ["a@x.example", "b@x.example"] }), open: [1] },
+    route,
+  };
+  countAttempt(pod as never, run as unknown as Run, { kind: "fault", fault, replies: [undefined] }, requeue);
+  const [event, ...others] = events;
+  assert.ok(event !== undefined && others.length === 0);
+  return event;
+}
+
+test("countAttempt() writes an event that says what was tried, for whom, by which rule, and what the peer said", () => {
+  const reply = { code: 421, enhanced: "4.7.0", text: "too many connections" };
+  const target = { host: "mx.x.example", port: 25, addresses: [] } as unknown as NonNullable<Fault["target"]>;
+  const fault: Fault = {
+    stage: "greeting",
+    kind: "refused",
+    text: "421 too many connections",
+    reply,
+    target,
+  };
+  const route = { provider: "big", rule: { name: "mail/shape/big" } };
+  const common = {
+    time: now,
+    pool: "mail/p",
+    pod: "pod-0",
+    id: "i",
+    type: "attempted",
+    tenant: "mail/acme",
+    stream: "default",
+    from: "news@acme.example",
+    to: ["b@x.example"],
+    site: "mx:1",
+    source: "ip-a",
+    attempt: 3,
+    nextAttempt: now + 60_000,
+  };
+  assert.deepEqual(eventOf(fault, route), {
+    ...common,
+    provider: "big",
+    class: "refused",
+    text: "greeting: 421 too many connections",
+    code: 421,
+    enhanced: "4.7.0",
+    rule: "mail/shape/big",
+    mx: "mx.x.example",
+  });
+  assert.deepEqual(eventOf({ stage: "connect", kind: "network", text: "no route" }, undefined), {
+    ...common,
+    provider: "mx:1",
+    class: "network",
+    text: "connect: no route",
+  });
+});
