@@ -2,7 +2,7 @@
  * CORRIDOR: the connections of a pod to recipients' hosts: opened for an attempt, kept for the next, and cut off when
  * their shard is lost, unless the dot was sent: then the reply is awaited, since a second sending is worse (decisions.md 13).
  */
-import type { Rule } from "#crds/pod-config/schema.ts";
+import { defaultTimeouts } from "#crds/pod-config/default-timeouts.ts";
 import type { Egress } from "./egress.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
@@ -19,15 +19,6 @@ const idleMs = 5000;
 const noticeMs = 25;
 /** After a source's proxy failed, nobody else waits for it so long. */
 const proxyRestMs = 1000;
-
-/** Timeouts of a site without a rule (RFC 5321 4.5.3.2). */
-const defaultTimeouts: Rule["timeouts"] = {
-  connectMs: 60_000,
-  bannerMs: 300_000,
-  commandMs: 300_000,
-  dataMs: 180_000,
-  finalMs: 600_000,
-};
 
 export interface Outbound {
   /** An idle connection to exactly these hosts. */

@@ -4,6 +4,7 @@ import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import { providerSuffixes } from "#crds/api/v1alpha1/providers.ts";
 import type { Resource } from "#crds/api/v1alpha1/snapshot.ts";
 import type { TrafficRule, TrafficShapeSpec } from "#crds/api/v1alpha1/traffic-shape.ts";
+import { defaultTimeouts } from "#crds/pod-config/default-timeouts.ts";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { parseDuration } from "#crds/values/duration.ts";
 import { parseRate } from "#crds/values/rate.ts";
@@ -38,23 +39,26 @@ function compileRule(shape: string, rule: TrafficRule): Rule {
 }
 
 function timeoutsOf({ timeouts = {} }: TrafficRule): Rule["timeouts"] {
+  const { connect, banner, command, data, final } = timeouts;
   return {
-    connectMs: milliseconds(timeouts.connect ?? compiledDefaults.connectTimeout),
-    bannerMs: milliseconds(timeouts.banner ?? compiledDefaults.bannerTimeout),
-    commandMs: milliseconds(timeouts.command ?? compiledDefaults.commandTimeout),
-    dataMs: milliseconds(timeouts.data ?? compiledDefaults.dataTimeout),
-    finalMs: milliseconds(timeouts.final ?? compiledDefaults.finalTimeout),
+    connectMs: given(connect) ?? defaultTimeouts.connectMs,
+    bannerMs: given(banner) ?? defaultTimeouts.bannerMs,
+    commandMs: given(command) ?? defaultTimeouts.commandMs,
+    dataMs: given(data) ?? defaultTimeouts.dataMs,
+    finalMs: given(final) ?? defaultTimeouts.finalMs,
   };
 }
 
 /** A rule that sets only one of first and max moves the other's default out of its way. */
 function retryOf({ retry = {} }: TrafficRule): Rule["retry"] {
-  const first = retry.first === undefined ? undefined : milliseconds(retry.first);
-  const max = retry.max === undefined ? undefined : milliseconds(retry.max);
-  const age = retry.maxAge === undefined ? undefined : milliseconds(retry.maxAge);
+  const [first, max, age] = [given(retry.first), given(retry.max), given(retry.maxAge)];
   const firstMs = first ?? lesser(milliseconds(compiledDefaults.retryFirst), max);
   const maxMs = max ?? greater(milliseconds(compiledDefaults.retryMax), first);
   return { ...optional("firstMs", firstMs), ...optional("maxMs", maxMs), ...optional("maxAgeMs", age) };
+}
+
+function given(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : milliseconds(text);
 }
 
 function lesser(byDefault: number, max: number | undefined): number | undefined {

@@ -29,12 +29,14 @@ export const compiledDefaults = {
   messageSizeBytes: 26_214_400,
   /** Per (source, site). */
   connections: 10,
+  /** RFC 5321 says nothing of it; the next MX is waiting. */
   connectTimeout: "60s",
-  /** RFC 5321 4.5.3.2.1 asks for 5 minutes; a host that needs one is as good as away, and the next MX is waiting. */
-  bannerTimeout: "60s",
-  /** RFC 5321 4.5.3.2.2, 3: MAIL and RCPT. */
+  /** RFC 5321 4.5.3.2.1. */
+  bannerTimeout: "5m",
+  /** RFC 5321 4.5.3.2.2 and 3: MAIL and RCPT; more than the 2 minutes of 4.5.3.2.4 for DATA. */
   commandTimeout: "5m",
-  dataTimeout: "10m",
+  /** RFC 5321 4.5.3.2.5: for each block. */
+  dataTimeout: "3m",
   /** RFC 5321 4.5.3.2.6: giving up early after the dot sends the mail twice. */
   finalTimeout: "10m",
   tlsMode: "Opportunistic",

@@ -97,7 +97,10 @@ const rule = z.strictObject({
   name: described("Name of the rule, and of its site when it matches by MX host.", itemName),
   match: described("Destinations that the rule is for; one of the fields is enough.", match),
   limits: described("Limits, per source and site.", limits).optional(),
-  timeouts: described("How long to wait for the other side.", timeouts).optional(),
+  timeouts: described(
+    "How long to wait for the other side; what is not set, and sites without a rule, as RFC 5321 4.5.3.2 asks.",
+    timeouts,
+  ).optional(),
   tls: described(
     "Encryption.",
     z.strictObject({

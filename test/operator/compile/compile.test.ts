@@ -5,10 +5,12 @@ import { gunzipSync } from "node:zlib";
 import fc from "fast-check";
 import type { Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
 import { canonicalJson, digestOfText } from "#crds/pod-config/encode.ts";
+import { defaultTimeouts } from "#crds/pod-config/default-timeouts.ts";
 import { maxFileBytes, tenantSlotOf } from "#crds/pod-config/slots.ts";
 import { compile } from "#operator/compile/compile.ts";
 import { poolFiles } from "#operator/compile/files.ts";
 import { readKeyMaterial } from "#operator/compile/key-material.ts";
+import { compileShape } from "#operator/compile/rules.ts";
 import { documentsOf } from "#operator/gather/documents.ts";
 import { gatherResources } from "#operator/gather/resources.ts";
 
@@ -187,4 +189,22 @@ test("readKeyMaterial() reads an ed25519 seed as 32 raw bytes too, and refuses r
       assert.equal(readKeyMaterial(bytes).ok, isSeed);
     }),
   );
+});
+
+test("a rule without time-outs waits as a site without a rule does, and as RFC 5321 4.5.3.2 asks", () => {
+  const rule = { name: "all", match: { domains: ["*"] } };
+  const compiled = compileShape({
+    source: "in.yaml",
+    metadata: { namespace: "mail", name: "s" },
+    spec: { rules: [rule] },
+  });
+  const minute = 60_000;
+  assert.deepEqual(compiled[0]?.timeouts, {
+    connectMs: minute,
+    bannerMs: 5 * minute,
+    commandMs: 5 * minute,
+    dataMs: 3 * minute,
+    finalMs: 10 * minute,
+  });
+  assert.deepEqual(compiled[0]?.timeouts, defaultTimeouts);
 });
