@@ -55,9 +55,14 @@ function rowsOf(schema: JsonSchema, field: string, isRequired: boolean): Row[] {
 }
 
 function typeOf(schema: JsonSchema, items: JsonSchema | undefined): string {
-  if (items === undefined) return String(schema["type"]);
+  if (items === undefined) return typeName(schema);
   const keys = listOf(schema["x-kubernetes-list-map-keys"]);
-  return `list of ${String(items["type"])}${keys.length === 0 ? "" : ` by ${keys.join(", ")}`}`;
+  return `list of ${typeName(items)}${keys.length === 0 ? "" : ` by ${keys.join(", ")}`}`;
+}
+
+/** What may be a number or a text has no `type` of its own in a structural schema. */
+function typeName(schema: JsonSchema): string {
+  return schema["x-kubernetes-int-or-string"] === true ? "integer or string" : String(schema["type"]);
 }
 
 function boundsOf(schema: JsonSchema, items: JsonSchema | undefined, isRequired: boolean): string[] {

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { RE2JS } from "re2js";
 import { parse as parseYaml } from "yaml";
 import { customResourceDefinition } from "#crds/api/custom-resource-definition.ts";
+import { fieldTable } from "#crds/api/field-table.ts";
 import { structuralSchema } from "#crds/api/structural.ts";
 import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
 import { kinds, sendingPoolSchema, tenantSchema, trafficShapeSchema } from "#crds/api/v1alpha1/kinds.ts";
@@ -386,4 +387,14 @@ test("defaults are within the bounds of their fields", () => {
 
 test("every provider that has hosts can be named, and the other way round", () => {
   assert.deepEqual([...providerNames].sort(), Object.keys(providerSuffixes).sort());
+});
+
+test("fieldTable() names a type for every field", () => {
+  const table = kinds.map((kind) => fieldTable(kind)).join("\n");
+  const types = new Set(
+    table.split("\n").flatMap((line) => (line.startsWith("| `") ? [line.split(" | ")[1]] : [])),
+  );
+  assert.ok(types.has("integer or string") && types.has("list of object by name"));
+  for (const type of types)
+    assert.match(type ?? "", /^(list of )?(object|string|integer|boolean|integer or string)( by \S+)?$/);
 });
