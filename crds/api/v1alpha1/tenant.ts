@@ -52,7 +52,10 @@ const tenantDomain = z.strictObject({
 });
 
 const credential = z.strictObject({
-  name: described("Name of the credential, in metrics and logs.", itemName),
+  name: described(
+    "Name of the credential: tells the tenant's logins apart; clients do not see it.",
+    itemName,
+  ),
   type: described("How it is proved.", z.enum(["Password"]).default(storedDefaults.credentialType)),
   secretRef: described(
     "A Secret with the keys `username` and `password`.",
