@@ -58,6 +58,9 @@ const messageSchema = z
     "text, html or attachments",
   );
 
+/** In the order of the documentation. */
+export const postedFields: readonly string[] = Object.keys(messageSchema.shape);
+
 export type PostedMessage = z.output<typeof messageSchema>;
 
 /** Throws Problem 400 with every issue. */

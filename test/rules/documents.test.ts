@@ -3,6 +3,7 @@ import { existsSync, globSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { rejectionReasons } from "#mta-pod/admit/refusal.ts";
+import { postedFields } from "#mta-pod/http-in/message-schema.ts";
 import { podUsage } from "#mta-pod/options.ts";
 import { outcomeClasses } from "#mta-pod/settle/reply-rules.ts";
 import { createMetrics } from "#mta-pod/telemetry/metrics.ts";
@@ -35,6 +36,14 @@ test("mta-pod/README.md has every option in its table, and no other", () => {
 
 test("mta-pod/README.md has every reason of a refusal in its table, and no other", () => {
   assert.deepEqual(firstColumn(podDocument, "reason").toSorted(), [...rejectionReasons].toSorted());
+});
+
+test("mta-pod/README.md has every field of a posted message in its table, and every path of the admin port", () => {
+  assert.deepEqual(firstColumn(podDocument, "JSON field"), postedFields);
+  const routes = [...textOf("mta-pod/http-in/admin.ts").matchAll(/server\.(get|post)[^(]*\(\s*"([^"]+)"/g)];
+  const paths = routes.map(([, method = "", path = ""]) => `${method.toUpperCase()} ${path}`);
+  assert.ok(paths.length >= 10);
+  assert.deepEqual(firstColumn(podDocument, "admin path").toSorted(), paths.toSorted());
 });
 
 test("mta-pod/README.md names every class of a reply", () => {
