@@ -156,6 +156,26 @@ test("route() says unknown when DNS fails, and asks again 10 seconds later", asy
   assert.equal((await router.route("broken.example")).kind, "site");
 });
 
+for (const [domain, code, seconds] of [
+  ["absent.example", 550, 60],
+  ["null.example", 556, 300],
+] as const)
+  test(`route() remembers for ${seconds} s that ${domain} takes no mail, and asks again then`, async () => {
+    const { router, resolver, clock } = routerOf(zones);
+    const codeOf = (routed: Routed | undefined): number | undefined =>
+      routed?.kind === "refused" ? routed.reply.code : undefined;
+    assert.equal(codeOf(await router.route(domain)), code);
+    resolver.zones = { [domain]: { mx: [[10, "mx1.a.example"]] } };
+    clock.advance(seconds * 1000 - 1);
+    assert.equal(codeOf(await router.route(domain)), code);
+    assert.equal(codeOf(router.peek(domain)), code);
+    assert.deepEqual(resolver.asked, [`mx ${domain}`]);
+    clock.advance(1);
+    assert.equal(router.peek(domain), undefined);
+    assert.equal(siteIn(await router.route(domain)).label, "mx1.a.example");
+    assert.deepEqual(resolver.asked, [`mx ${domain}`, `mx ${domain}`]);
+  });
+
 test("peek() knows what route() found, for 5 minutes", async () => {
   const { router, clock } = routerOf(zones);
   assert.equal(router.peek("a.example"), undefined);

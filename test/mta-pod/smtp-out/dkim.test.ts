@@ -77,6 +77,19 @@ for (const [name, message] of Object.entries(messages)) {
   });
 }
 
+for (const [name, key] of [
+  ["rsa", rsaKey],
+  ["ed25519", edKey],
+] as const)
+  test(`sign() leaves the event loop to others while it signs: ${name}`, async () => {
+    let isSigned = false;
+    const signing = sign(Buffer.from(`${header}\r\nhello\r\n`), [key], now).finally(() => (isSigned = true));
+    // Whatever runs on the loop's own thread is through once the microtasks are; another thread's answer needs a turn of the loop.
+    for (let microtask = 0; microtask < 1000; microtask++) await Promise.resolve();
+    assert.equal(isSigned, false);
+    assert.match((await signing).toString(), /^DKIM-Signature:/);
+  });
+
 test("sign() writes lines of less than 80 characters, each ended by CRLF, one field per key in order", async () => {
   const fields = (
     await sign(messages["several of one field"] ?? Buffer.alloc(0), [edKey, rsaKey], now)

@@ -99,6 +99,33 @@ test("the id of Mailboat's Received header identifies a message without another 
   assert.equal(provider.audit.ids.get(id, "a@x.example")?.count, 1);
 });
 
+test("tarpit lets clients wait: for the greeting, MAIL, RCPT and the final dot, or where a rule says so", async () => {
+  const timed = async (provider: Provider, to: string): Promise<readonly [number | undefined, number]> => {
+    const startedAt = performance.now();
+    const { code } = await send(provider, to);
+    return [code, performance.now() - startedAt];
+  };
+  const took = (
+    [code, ms]: readonly [number | undefined, number],
+    expected: number,
+    leastMs: number,
+  ): void => {
+    assert.equal(code, expected);
+    // A timer may be a millisecond early.
+    assert.ok(ms >= leastMs - 10, `${ms} ms, expected ${leastMs}`);
+  };
+  await using whole = await start({ tarpit: { delayMs: 60 } });
+  took(await timed(whole, "a@x.example"), 250, 240);
+  await using some = await start({
+    rules: [
+      { domains: ["slow.example"], tarpit: { delayMs: 120 } },
+      { domains: ["gone.example"], tarpit: { delayMs: 240 }, bounce: {} },
+    ],
+  });
+  took(await timed(some, "a@slow.example"), 250, 240);
+  took(await timed(some, "a@gone.example"), 550, 240);
+});
+
 test("bounce refuses for good, at the recipient or after the dot", async () => {
   await using provider = await start({
     rules: [
