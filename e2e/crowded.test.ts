@@ -43,7 +43,8 @@ test("large mail to sites that fall silent does not hold up another site's mail"
   t.diagnostic(
     `beside ${(await scene.status(0))?.inFlight} of 24 MB under way: delivered after ${waits.join(", ")} ms`,
   );
-  assert.ok(Math.max(...waits) < 2000, waits.join(", "));
+  // Without shares: as long as the others stay silent. A pod that takes in and sends 24 MB at a time is slow for a moment.
+  assert.ok(Math.max(...waits) < 5000, waits.join(", "));
   for (let place = 0; place < silent; place++) scene.sink.release(place);
   await scene.drained([large], 180_000);
   const audit = assertNoneLost(t, [large], scene.sink);
