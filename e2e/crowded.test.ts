@@ -8,7 +8,7 @@ import { startScene } from "./kit/scene.ts";
 const silent = 3;
 /** Of these a pod holds 11 at once. */
 const bytes = 24_000_000;
-const toEach = 5;
+const toEach = 4;
 
 test("large mail to sites that fall silent does not hold up another site's mail", async (t) => {
   await using scene = await startScene({ pods: 1, sites: silent + 1 });
