@@ -6,7 +6,7 @@
 import { decodeEnvelope, type Envelope, envelopeHeader } from "#crds/wire/envelope.ts";
 import type { Spool } from "./connection.ts";
 import type { Frame } from "./frame-reader.ts";
-import { parsePut } from "./outbox.ts";
+import { parsePut, type Put } from "./outbox.ts";
 
 export interface Arrival {
   readonly seq: number;
@@ -29,16 +29,24 @@ interface Heard {
   /** As it stands in the header. */
   readonly envelope: string;
   readonly body: Buffer;
+  /** Monotonic. */
+  readonly at: number;
 }
 
-/** Between a message and its acknowledgement lie milliseconds; what waits longer has been refused. */
+type Stored = Extract<Put, { kind: "stored" }>;
+
+/** Between a message and its acknowledgement lie milliseconds; what waits longer has been refused, and its body holds a whole slab. */
+const longestWaitMs = 5_000;
 const maxWaiting = 4_096;
 const maxWaitingBytes = 16 * 1024 * 1024;
+/** Acknowledgements that came before their messages: the server stores and sends on side by side, and one in some hundred is overtaken. */
+const maxEarly = 256;
 
 export function openArrivals(spool: Spool, shard: number, take: (arrival: Arrival) => void): Arrivals {
   const { names } = spool;
   /** By reply subject. */
   const waiting = new Map<string, Heard>();
+  const early = new Map<string, Stored>();
   let bytes = 0;
   let stops: (() => void)[] = [];
 
@@ -47,15 +55,33 @@ export function openArrivals(spool: Spool, shard: number, take: (arrival: Arriva
     bytes -= body.length;
   };
 
+  const give = ({ subject, envelope: text, body }: Omit<Heard, "at">, { seq }: Stored): void => {
+    const decoded = decodeEnvelope(text);
+    // What is damaged the tail reports.
+    if (!decoded.ok) return;
+    const envelope = decoded.value;
+    if (envelope.bodyChunks > 0) take({ seq, subject, envelope, body: undefined });
+    else if (body.length === envelope.size) take({ seq, subject, envelope, body });
+  };
+
   const onMessage = (frame: Frame): void => {
     const { reply } = frame;
     if (reply === "") return;
     // Copied out of the connection's buffer, which the next read overwrites.
     const body = Buffer.from(frame.data);
-    waiting.set(reply, { subject: frame.subject, envelope: frame.header(envelopeHeader), body });
+    const heard = { subject: frame.subject, envelope: frame.header(envelopeHeader), body };
+    const stored = early.get(reply);
+    if (stored !== undefined) {
+      early.delete(reply);
+      give(heard, stored);
+      return;
+    }
+    const at = spool.options.clock.monotonic();
+    waiting.set(reply, { ...heard, at });
     bytes += body.length;
     for (const [oldest, first] of waiting) {
-      if (waiting.size <= maxWaiting && bytes <= maxWaitingBytes) break;
+      const isBounded = waiting.size <= maxWaiting && bytes <= maxWaitingBytes;
+      if (isBounded && at - first.at < longestWaitMs) break;
       forget(oldest, first);
     }
   };
@@ -63,23 +89,21 @@ export function openArrivals(spool: Spool, shard: number, take: (arrival: Arriva
   const onAcknowledged = (frame: Frame): void => {
     const reply = frame.subject;
     const heard = waiting.get(reply);
-    if (heard === undefined) return;
-    forget(reply, heard);
+    if (heard !== undefined) forget(reply, heard);
     const put = parsePut(frame.data);
     if (put.kind !== "stored" || put.duplicate) return;
-    const decoded = decodeEnvelope(heard.envelope);
-    // What is damaged the tail reports.
-    if (!decoded.ok) return;
-    const envelope = decoded.value;
-    const { subject, body } = heard;
-    if (envelope.bodyChunks > 0) take({ seq: put.seq, subject, envelope, body: undefined });
-    else if (body.length === envelope.size) take({ seq: put.seq, subject, envelope, body });
+    if (heard !== undefined) return give(heard, put);
+    early.set(reply, put);
+    const [oldest = ""] = early.keys();
+    if (early.size > maxEarly) early.delete(oldest);
+    return undefined;
   };
 
   const pause = (): void => {
     for (const stop of stops) stop();
     stops = [];
     waiting.clear();
+    early.clear();
     bytes = 0;
   };
 

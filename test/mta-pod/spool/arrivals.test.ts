@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { encodeEnvelope } from "#crds/wire/envelope.ts";
+import { poolNames } from "#crds/wire/subject.ts";
+import type { Spool } from "#mta-pod/spool/connection.ts";
+import type { Frame } from "#mta-pod/spool/frame-reader.ts";
 import { type Arrival, openArrivals } from "#mta-pod/spool/arrivals.ts";
 import { createPublisher, type Stored } from "#mta-pod/spool/publisher.ts";
 import { startTestNats, type TestNats } from "#test/kit/nats-server.ts";
@@ -52,6 +56,45 @@ describe("openArrivals()", () => {
     await store(other, "last");
     await eventually("the last", () => heard.includes("last"));
     assert.deepEqual(heard, ["first", "last"]);
+  });
+
+  test("an acknowledgement that overtakes its message is taken for it; what gets none is let go", () => {
+    const subjects = new Map<string, (frame: Frame) => void>();
+    let now = 0;
+    const names = poolNames("t/early");
+    const spool = {
+      names,
+      options: { clock: { monotonic: () => now } },
+      hear(subject: string, heard: (frame: Frame) => void) {
+        subjects.set(subject, heard);
+        return () => {};
+      },
+    } as unknown as Spool;
+    const given: string[] = [];
+    openArrivals(spool, 0, ({ envelope: { id } }) => given.push(id));
+    const message = (id: string): void =>
+      subjects.get(names.foreignFilter(0))?.({
+        subject: names.entrySubject(0, "t", "s"),
+        reply: `reply.${id}`,
+        data: body,
+        header: () => encodeEnvelope(envelope({ id, size: body.length })),
+      } as unknown as Frame);
+    const acknowledged = (id: string): void =>
+      subjects.get(`${names.ackRoot(0)}.>`)?.({
+        subject: `reply.${id}`,
+        data: Buffer.from('{"stream":"S","seq":7}'),
+      } as unknown as Frame);
+    acknowledged("early");
+    message("early");
+    assert.deepEqual(given, ["early"]);
+    message("late");
+    message("forgotten");
+    acknowledged("late");
+    now += 5_000;
+    message("next");
+    acknowledged("forgotten");
+    acknowledged("next");
+    assert.deepEqual(given, ["early", "late", "next"]);
   });
 
   test("hears nothing while paused and after close()", async () => {
