@@ -47,7 +47,8 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
   const { clock, log } = spool.options;
   const outbox = createOutbox(spool);
   const { windowMs = defaultWindowMs } = options;
-  let batch = Buffer.allocUnsafe(maxBatchBytes);
+  /** Gathered in one place; what is sent is a copy of what is used of it. */
+  const batch = Buffer.allocUnsafeSlow(maxBatchBytes);
   let used = 0;
   let cancelLinger: Cancel | undefined;
   let flushedAt = -Infinity;
@@ -58,9 +59,8 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
     cancelLinger?.();
     cancelLinger = undefined;
     flushedAt = clock.monotonic();
-    const payload = batch.subarray(0, used);
     if (used === 0) return;
-    batch = Buffer.allocUnsafe(maxBatchBytes);
+    const payload = Buffer.from(batch.subarray(0, used));
     used = 0;
     if (outbox.pending() < maxUnderWay) outbox.put({ subject, headers: [], payload, giveUpMs }, () => {});
   };
