@@ -64,6 +64,7 @@ export interface Spool {
 const minimumServer = "2.14.0";
 const retryConnectMs = 500;
 const flushMs = 1_000;
+const pollMs = 10;
 
 /** @throws Error when `signal` aborts before the first connection, or the server is older than `minimumServer`. */
 export async function connectSpool(options: SpoolOptions): Promise<Spool> {
@@ -138,6 +139,17 @@ export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise
     const cancel = timers.after(ms, end);
     signal?.addEventListener("abort", end, { once: true });
   });
+}
+
+/** Resolves when `isDone`, when the spool closes, or after `boundMs`. */
+export async function pauseUntil(
+  { timers, closing, options }: Pick<Spool, "timers" | "closing" | "options">,
+  isDone: () => boolean,
+  boundMs: number,
+): Promise<void> {
+  const until = options.clock.monotonic() + boundMs;
+  while (!isDone() && options.clock.monotonic() < until && !closing.aborted)
+    await pause(timers, pollMs, closing);
 }
 
 function buildSpool(

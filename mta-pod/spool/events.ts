@@ -4,7 +4,7 @@
  */
 import { DeliverPolicy, jetstream } from "@nats-io/jetstream";
 import { decodeEvent, encodeEvents, type EventRecord, type EventType } from "#crds/wire/event.ts";
-import { pause, type Spool } from "./connection.ts";
+import { pauseUntil, type Spool } from "./connection.ts";
 import { createOutbox } from "./outbox.ts";
 import { eventFilter } from "./streams.ts";
 import type { Cancel } from "./timers.ts";
@@ -53,7 +53,6 @@ interface Batch {
 const maxUnderWay = 4;
 const giveUpMs = 30_000;
 const flushMs = 10_000;
-const pollMs = 10;
 /** Clocks of pods and of the server differ, and a batch is stored after its events happened. */
 const skewMs = 60_000;
 /** A rough size of one event as JSON, beside its texts: exact bytes are known only after encoding. */
@@ -104,11 +103,9 @@ export function createEventLog(spool: Spool, limits: EventLimits = {}): EventLog
     advance();
   };
 
-  const flush = async (): Promise<void> => {
+  const flush = (): Promise<void> => {
     seal();
-    const until = spool.options.clock.monotonic() + flushMs;
-    const isOver = (): boolean => underWay === 0 || spool.options.clock.monotonic() >= until;
-    while (!isOver() && !spool.closing.aborted) await pause(spool.timers, pollMs, spool.closing);
+    return pauseUntil(spool, () => underWay === 0, flushMs);
   };
 
   spool.closing.addEventListener("abort", () => cancelLinger?.(), { once: true });

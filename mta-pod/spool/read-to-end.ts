@@ -31,8 +31,13 @@ export async function readToEnd(reading: Reading): Promise<void> {
   return readUntil(reading, target);
 }
 
-/** 0 = nothing is stored. */
-async function targetOf({ spool, stream, filter, signal }: Reading): Promise<number> {
+/** The last sequence that the leader has, however long it is away; 0 = nothing is stored, or `signal` aborted. */
+export async function targetOf({
+  spool,
+  stream,
+  filter,
+  signal,
+}: Pick<Reading, "spool" | "stream" | "filter" | "signal">): Promise<number> {
   while (!signal.aborted && !spool.closing.aborted) {
     const target = await lastSequence(spool, stream, filter);
     if (target !== undefined) return target;

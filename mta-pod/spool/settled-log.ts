@@ -4,10 +4,11 @@
  * delete is written (nats-server 2.15, filestore.go: `removeMsgBlock`, `PurgeEx`). Whoever owns the shard then would send it again.
  * Notes are gathered and sent like events: they never hold up mail.
  */
-import { pause, type Spool } from "./connection.ts";
+import { pause, pauseUntil, type Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
 import { createOutbox } from "./outbox.ts";
-import { firstSequence, lastSequence, lastTime, readStreamState } from "./stream-state.ts";
+import { targetOf } from "./read-to-end.ts";
+import { firstSequence, lastTime, readStreamState } from "./stream-state.ts";
 import type { Cancel } from "./timers.ts";
 
 export interface SettledLog {
@@ -40,7 +41,6 @@ const giveUpMs = 30_000;
 const retryMs = 200;
 const longestWaitMs = 5_000;
 const closeMs = 1_000;
-const pollMs = 10;
 
 export function createSettledLog(spool: Spool, options: SettledLogOptions): SettledLog {
   const { eventStream: stream, settledSubject: subject } = spool.names;
@@ -126,21 +126,14 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
       const late = new AbortController();
       const cancel = spool.timers.after(longestWaitMs, () => late.abort());
       const signal = AbortSignal.any([late.signal, spool.closing]);
-      let last: number | undefined;
-      while (last === undefined && !signal.aborted) {
-        last = await lastSequence(spool, stream, subject);
-        if (last === undefined) await pause(spool.timers, retryMs, signal);
-      }
-      await reached(last ?? 0, signal);
+      await reached(await targetOf({ spool, stream, filter: subject, signal }), signal);
       cancel();
       if (late.signal.aborted)
         log.warn("what was settled lately is not known", { stream, waitedMs: longestWaitMs });
     },
     async close() {
       flush();
-      const until = clock.monotonic() + closeMs;
-      while (outbox.pending() > 0 && clock.monotonic() < until && !spool.closing.aborted)
-        await pause(spool.timers, pollMs, spool.closing);
+      await pauseUntil(spool, () => outbox.pending() === 0, closeMs);
       feed?.close();
       outbox.close();
     },
