@@ -97,14 +97,19 @@ export function createBundleDeletions(
   const send = (subject: string, leaving: readonly Leaving[]): void => {
     gathered.delete(subject);
     const shard = leaving[0]?.deletion.shard ?? 0;
-    const bySeq = new Map(leaving.map((one) => [one.deletion.seq, one]));
-    const { below, seqs } = bundles.together(shard, subject, [...bySeq.keys()]);
-    const going = seqs.length < fewest ? [] : seqs.flatMap((seq) => bySeq.get(seq) ?? []);
-    for (const one of going) bySeq.delete(one.deletion.seq);
-    if (going.length > 0) void purge(going, below);
+    const { below, seqs } = bundles.together(
+      shard,
+      subject,
+      leaving.map(({ deletion }) => deletion.seq),
+    );
+    const going = new Set(seqs.length < fewest ? [] : seqs);
+    // Not by sequence alone: an index that is read again may ask for what is on its way out already.
+    const isGoing = ({ deletion }: Leaving): boolean => going.has(deletion.seq);
+    if (going.size > 0) void purge(leaving.filter(isGoing), below);
     const left: Leaving[] = [];
-    for (const one of bySeq.values())
-      if (++one.passedOver > patience || closed) alone(one);
+    for (const one of leaving)
+      if (isGoing(one)) continue;
+      else if (++one.passedOver > patience || closed) alone(one);
       else left.push(one);
     if (left.length > 0) gathered.set(subject, left);
   };

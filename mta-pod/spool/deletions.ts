@@ -43,6 +43,10 @@ const answerMs = 5_000;
 const firstPauseMs = 100;
 const maxPauseMs = 5_000;
 const sweepMs = 100;
+/** After so many tries, about 3 s, one of those that do not go through is logged, and then one every so often. */
+const loggedTries = 6;
+const logEveryMs = 5_000;
+const maxReason = 300;
 
 const absentCodes = new Set([10037, 10043]);
 const deleteFailedCode = 10057;
@@ -53,6 +57,7 @@ export function createDeletions(spool: Spool): Deletions {
   let underWay = 0;
   let pending = 0;
   let closed = false;
+  let loggedAt = -Infinity;
   const paused = new Set<Waiting>();
   let stopSweep: Cancel | undefined;
   const now = (): number => spool.options.clock.monotonic();
@@ -76,9 +81,18 @@ export function createDeletions(spool: Spool): Deletions {
     else if (answer.kind === "none" && answer.reason === "closed") finish(waiting, "unavailable");
     else {
       if (answer.kind === "none" && answer.reason === "disconnected") waiting.isDoubtful = true;
+      // One that never goes through holds up its whole shard: somebody has to be told.
+      if (waiting.tries >= loggedTries) logRefusal(waiting.deletion, answer);
       again(waiting);
     }
     advance();
+  };
+
+  const logRefusal = ({ stream, seq }: Deletion, answer: Answer): void => {
+    if (now() - loggedAt < logEveryMs) return;
+    loggedAt = now();
+    const reason = answer.kind === "none" ? answer.reason : Buffer.from(answer.message.data).toString("utf8");
+    spool.options.log.warn("delete refused", { stream, seq, reason: reason.slice(0, maxReason) });
   };
 
   const send = (waiting: Waiting): void => {
