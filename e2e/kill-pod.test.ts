@@ -1,6 +1,7 @@
 /** kill -9 of a pod in the middle of a load: what got a 250 arrives, and only what was open at that moment may arrive twice. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { scrape, sumOf } from "#test/kit/scrape.ts";
 import { until } from "#test/kit/until.ts";
 import { assertNoneLost, assertOnlyOpenDoubled } from "./kit/audit.ts";
 import { shardCount, startScene } from "./kit/scene.ts";
@@ -31,6 +32,9 @@ test("kill -9 of a pod in the middle of a load: none lost, doubles only of what 
     `in flight at the kill ${before?.inFlight}; all shards taken over after ${Math.round(takeOverMs)} ms`,
   );
   assertOnlyOpenDoubled(t, audit, { at: killedAt, bound: scene.mostOpen });
+  const counted = sumOf(await scrape(scene.local), "mailboat_possible_duplicates_total");
+  t.diagnostic(`counted as open at the kill: ${counted}`);
+  assert.ok(counted > 0 && counted <= scene.mostOpen, `${counted} counted as open`);
   assert.equal(audit.stray.length, 0);
   assert.ok(takeOverMs < 2000, `taken over after ${takeOverMs} ms (decisions.md 15)`);
 });

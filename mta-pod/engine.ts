@@ -178,7 +178,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const { leaving, former } = transfers;
   const facts = createPoolFacts({
     pod,
-    openConnections: transfers.openConnections,
+    told: transfers.told,
     refuses: () => isRefused,
     parents,
     poison,

@@ -22,6 +22,8 @@ export interface FormerDeps {
   isDead(owner: Identity): boolean;
   /** Connections that the owner last reported as open; empty when it never did. */
   lastReported(owner: Identity): LeftOver["open"];
+  /** The owner is gone without a word: of what it had under way nobody will know what became of it. */
+  vanished(owner: Identity, shard: number): void;
   /** Asks the former owner what it still has; undefined = no answer. */
   ask(owner: Identity, shard: number): Promise<(LeftOver & { readonly incarnation: string }) | undefined>;
   pump(): void;
@@ -142,6 +144,7 @@ export function createFormer(deps: FormerDeps) {
       const told = decodeHandOver(handOver.record, now);
       if (told === undefined) {
         if (handOver.record !== null) log.error("hand-over not readable", { shard, from: handOver.pod });
+        if (how === "expired" || how === "witnessed") deps.vanished(handOver, shard);
         // Alive for all we know: its connections count. A dead one has none.
         const open = how === "expired" && !deps.isDead(handOver) ? deps.lastReported(handOver) : [];
         caution(shard, { takenAt: now, connectionsUntil: now + connectionsMs, open });

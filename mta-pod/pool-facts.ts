@@ -1,5 +1,5 @@
 /**
- * CORRIDOR: what a pod tells of itself: to the others with its heartbeat (open connections) and when they ask (what is queued of a
+ * CORRIDOR: what a pod tells of itself: to the others with its heartbeat (what is open and under way) and when they ask (what is queued of a
  * tenant), and to the operator when asked.
  */
 import { keysDigestOf } from "#crds/pod-config/keys-digest.ts";
@@ -29,7 +29,7 @@ const freshMs = 500;
 
 export interface PoolFactsDeps {
   readonly pod: Pod;
-  readonly openConnections: Transfers["openConnections"];
+  readonly told: Transfers["told"];
   readonly parents: Pick<Parents, "weightOf">;
   readonly poison: Pick<Poison, "list">;
   readonly shards: Pick<Shards, "indexedTo">;
@@ -39,7 +39,7 @@ export interface PoolFactsDeps {
 }
 
 export function createPoolFacts(deps: PoolFactsDeps): PoolFacts {
-  const { pod, openConnections, refuses } = deps;
+  const { pod, told, refuses } = deps;
   const busySince = createBusyMeter(pod);
   let last: Readonly<Record<string, unknown>> = {};
   let madeAt = Number.NEGATIVE_INFINITY;
@@ -62,7 +62,7 @@ export function createPoolFacts(deps: PoolFactsDeps): PoolFacts {
       const now = pod.clock.monotonic();
       if (now - madeAt >= freshMs) {
         madeAt = now;
-        last = { open: openConnections() };
+        last = told();
       }
       return last;
     },

@@ -27,8 +27,11 @@ export interface Transfers {
   readonly former: Former;
   /** Answers a successor. @throws Error for a question that is not about hand-over */
   answer(kind: string, query: unknown): unknown;
-  /** For the heartbeat: open connections of the busiest sites. */
-  openConnections(): LeftOver["open"];
+  /** For the heartbeat: what a successor that nobody told anything has to go by. */
+  told(): {
+    readonly open: LeftOver["open"];
+    readonly underWay: readonly (readonly [shard: number, count: number])[];
+  };
 }
 
 const askMs = 400;
@@ -61,6 +64,11 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     isSelf: ({ pod: name, incarnation }) => name === pod.name && incarnation === pod.incarnation,
     isDead: (owner) => pod.ownership.ended.isDead(owner),
     lastReported: (owner) => openIn(pod.ownership.ended.lastPayload(owner)?.["open"]),
+    vanished: (owner, shard) =>
+      pod.metrics.possibleDuplicates.inc(
+        {},
+        underWayIn(pod.ownership.ended.lastPayload(owner)?.["underWay"], shard),
+      ),
     async ask(owner, shard) {
       const said = await peers.askPod(owner.pod, "left-over", { query: { shard }, timeoutMs: askMs });
       return leftOverIn(said);
@@ -75,12 +83,16 @@ export function createTransfers(deps: TransfersDeps): Transfers {
       const { shard } = query as { shard: number };
       return { incarnation: pod.incarnation, ...leaving.leftOver(shard) };
     },
-    openConnections() {
+    told() {
       const open: [string, string, number][] = [];
       for (const site of scheduler.sites())
         for (const spent of scheduler.snapshot(site)?.sources ?? [])
           if (spent.open > 0) open.push([site, spent.source, spent.open]);
-      return open.sort((a, b) => b[2] - a[2]).slice(0, reportedSites);
+      return {
+        // Of the busiest sites.
+        open: open.sort((a, b) => b[2] - a[2]).slice(0, reportedSites),
+        underWay: pod.ownership.ownedShards().map((shard) => [shard, deliver.inFlight(shard).size] as const),
+      };
     },
   };
 }
@@ -94,6 +106,14 @@ function openIn(value: unknown): LeftOver["open"] {
       ? [[site, source, count] as const]
       : [];
   });
+}
+
+/** What the last heartbeat said of the shard, 0 = nothing. */
+function underWayIn(value: unknown, shard: number): number {
+  if (!Array.isArray(value)) return 0;
+  const found: unknown = value.find((one: unknown) => Array.isArray(one) && one[0] === shard);
+  const count: unknown = Array.isArray(found) ? found[1] : 0;
+  return typeof count === "number" && count > 0 ? count : 0;
 }
 
 function leftOverIn(value: unknown): (LeftOver & { incarnation: string }) | undefined {

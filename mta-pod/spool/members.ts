@@ -18,7 +18,7 @@ export interface MemberTable {
   isComplete(): boolean;
   /** It said so itself, a witness did, or its pod has been started again. False = not known. */
   isDead(identity: Identity): boolean;
-  /** What it told with its last heartbeat, while that is still kept. */
+  /** What it told with its last heartbeat, while that is still kept; of our own pod, also what the process before this one told. */
   lastPayload(identity: Identity): Readonly<Record<string, unknown>> | undefined;
 }
 
@@ -38,6 +38,7 @@ interface Entry {
 
 export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
   const entries = new Map<string, Entry>();
+  let before: MemberRecord | undefined;
   const recordOf = (identity: Identity): MemberRecord | undefined => {
     for (const { record } of entries.values()) if (record.pod === identity.pod) return record;
     return undefined;
@@ -45,6 +46,7 @@ export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
   return {
     observe(key, revision, { record, mono, isNews }) {
       if (record === undefined || record.pod === self.pod) {
+        if (record !== undefined && record.incarnation !== self.incarnation) before = record;
         entries.delete(key);
         return;
       }
@@ -69,7 +71,7 @@ export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
       return record !== undefined && (record.state === "gone" || record.incarnation !== identity.incarnation);
     },
     lastPayload(identity) {
-      const record = recordOf(identity);
+      const record = identity.pod === self.pod ? before : recordOf(identity);
       return record?.incarnation === identity.incarnation ? record.payload : undefined;
     },
   };

@@ -21,6 +21,7 @@ function scene(t: TestContext) {
     answers: {} as Record<string, Answer>,
     dead: false as boolean | string,
     reported: [] as [string, string, number][],
+    vanished: [] as [string, number][],
     scheduler,
   };
   const former = createFormer({
@@ -32,6 +33,7 @@ function scene(t: TestContext) {
     isSelf: ({ pod }) => pod === "self",
     isDead: ({ pod }) => world.dead === true || world.dead === pod,
     lastReported: () => world.reported,
+    vanished: ({ pod }, shard) => void world.vanished.push([pod, shard]),
     ask: async ({ pod }) => (pod in world.answers ? world.answers[pod] : world.answer),
     pump: () => {},
   });
@@ -107,6 +109,22 @@ test("its open connections count until it says that they are closed", async (t) 
   world.answer = left([], 0);
   await pass(500);
   assert.equal(startable(), 1);
+  former.stop();
+});
+
+test("an owner that is gone without a word is told of, once; one that handed over, or comes back itself, is not", (t) => {
+  const { world, former, record } = scene(t);
+  former.owned(0, record(1), "released");
+  former.owned(0, { ...owner, record: null }, "resumed");
+  former.owned(0, { ...owner, record: null }, "released");
+  former.owned(0, null, "absent");
+  assert.deepEqual(world.vanished, []);
+  former.owned(0, { ...owner, record: null }, "witnessed");
+  former.owned(0, { ...owner, record: null }, "expired");
+  assert.deepEqual(world.vanished, [
+    ["pod-1", 0],
+    ["pod-1", 0],
+  ]);
   former.stop();
 });
 
