@@ -31,6 +31,28 @@ describe("createSeriesBound()", () => {
     assert.equal(label("a"), otherSeries);
   });
 
+  test("shows after an hour who is used more than one that is shown, and forgets that one", () => {
+    const { world, label } = bound(2);
+    for (const name of ["a", "b", "a", "a", "c", "d", "c", "c", "c"]) label(name);
+    world.time += hourMs - 1;
+    assert.deepEqual(["b", "c"].map(label), ["b", otherSeries], "each is shown for an hour at least");
+    world.time += 1;
+    assert.equal(label("c"), "c", "five times in the hour, b twice");
+    assert.deepEqual(world.forgotten, ["b"]);
+    assert.deepEqual(["a", "b", "d"].map(label), ["a", otherSeries, otherSeries]);
+  });
+
+  test("finds the busiest among many that come once each", () => {
+    const { world, label } = bound(3);
+    for (const name of ["a", "b", "c"]) label(name);
+    for (let turn = 0; turn < 1000; turn++) ["big", `small ${turn}`].map(label);
+    world.time += hourMs - 1;
+    for (const name of ["a", "b", "c"]) label(name);
+    world.time += 1;
+    assert.equal(label("big"), "big");
+    assert.equal(world.forgotten.length, 1);
+  });
+
   test("never has more than its limit of names in use, whatever comes", () => {
     const steps = fc.array(fc.tuple(fc.nat(30), fc.nat(2 * hourMs)), { maxLength: 200 });
     fc.assert(
