@@ -17,6 +17,7 @@ function scene() {
     stallMs,
     remove: (shard = 0) => entries.remove({ shard, seq: 1 }, () => answered++),
     answer: () => waiting.shift()?.(),
+    answerLast: () => waiting.pop()?.(),
     /** Deletes one after another, each answered after so long. */
     usual(ms: number, count = 100) {
       for (let number = 0; number < count; number++) {
@@ -89,4 +90,45 @@ test("after an outage it is as strict as before within some tens of answers", ()
   remove();
   clock.time += 150;
   assert.ok(stallMs(0) > 0);
+});
+
+test("one that is refused while those after it are answered holds nobody", () => {
+  const { usual, remove, clock, stallMs, answerLast } = scene();
+  usual(10);
+  remove();
+  clock.time += 110;
+  remove();
+  assert.ok(stallMs(0) > 0);
+  answerLast();
+  assert.equal(stallMs(0), 0);
+  clock.time += 60_000;
+  assert.equal(stallMs(0), 0);
+});
+
+test("those that were sent side by side do not overtake each other", () => {
+  const { usual, remove, clock, stallMs, answerLast } = scene();
+  usual(10);
+  remove();
+  clock.time += 50;
+  remove();
+  answerLast();
+  clock.time += 60;
+  assert.ok(stallMs(0) > 0);
+});
+
+test("when nothing is answered one is begun each half minute, and its delete tells whether the store answers again", () => {
+  const { usual, remove, clock, stallMs, answerLast } = scene();
+  usual(10);
+  remove();
+  for (let probe = 0; probe < 2; probe++) {
+    clock.time += 29_999;
+    assert.ok(stallMs(0) > 0);
+    clock.time += 1;
+    assert.equal(stallMs(0), 0, "one may begin");
+    assert.ok(stallMs(0) > 0, "and no other");
+  }
+  remove();
+  clock.time += 10;
+  answerLast();
+  assert.equal(stallMs(0), 0);
 });
