@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { generateKeyPairSync } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import fc from "fast-check";
@@ -188,6 +188,25 @@ test("readKeyMaterial() reads an ed25519 seed as 32 raw bytes too, and refuses r
       const isSeed = bytes.length === 32;
       assert.equal(readKeyMaterial(bytes).ok, isSeed);
     }),
+  );
+});
+
+test("readKeyMaterial() takes an ed25519 key in each of its forms for the one that OpenSSL takes it for", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (seed) => {
+      const raw = readKeyMaterial(seed);
+      assert.ok(raw.ok);
+      const key = createPrivateKey({ key: Buffer.from(raw.der, "base64"), format: "der", type: "pkcs8" });
+      const pem = key.export({ type: "pkcs8", format: "pem" });
+      const forms = [
+        key.export({ type: "pkcs8", format: "der" }),
+        Buffer.from(pem),
+        Buffer.from(`\n${pem.toString().replaceAll("\n", "\r\n")}\n`),
+        Buffer.from(`${Buffer.from(seed).toString("base64")}\n`),
+      ];
+      for (const form of forms) assert.deepEqual(readKeyMaterial(form), raw);
+    }),
+    { numRuns: 50 },
   );
 });
 
