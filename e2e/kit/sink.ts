@@ -32,7 +32,7 @@ export interface Sink extends AsyncDisposable {
 /** Told what happens at each of the ports, by its place. */
 export interface SinkWatch {
   connected(place: number): void;
-  disconnected(place: number): void;
+  disconnected(place: number, messages: number): void;
   /** A final dot. */
   message(place: number): void;
 }
@@ -66,12 +66,13 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
       meter?.connected();
       options.watch?.connected(index);
       let isGone = false;
+      let messages = 0;
       // "close" comes a few turns after the news of the end: the peer's next connection may come in between.
       const gone = (): void => {
         if (isGone) return;
         isGone = true;
         meter?.disconnected();
-        options.watch?.disconnected(index);
+        options.watch?.disconnected(index, messages);
       };
       socket.on("end", gone);
       socket.on("close", () => {
@@ -83,6 +84,7 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
         socket.destroy();
       });
       const noteMail = (size: number): void => {
+        messages++;
         meter?.message(performance.now(), 1, size);
         options.watch?.message(index);
       };

@@ -46,7 +46,7 @@ test("createLimitWatch(): a third connection is a violation, however short it is
   for (let index = 0; index < 3; index++) watch.connected(0);
   endTurn();
   pass(1);
-  watch.disconnected(0);
+  watch.disconnected(0, 1);
   assert.deepEqual(watch.violations(), ["limited: 3 connections, 2 allowed"]);
 });
 
@@ -54,12 +54,12 @@ test("createLimitWatch(): a connection in place of one that ended before, read i
   const { watch, endTurn } = begin();
   watch.connected(0);
   watch.connected(0);
-  watch.disconnected(0);
+  watch.disconnected(0, 1);
   watch.connected(0);
   endTurn();
   assert.deepEqual(watch.doubtful(), { count: 0, of: 3 });
   watch.connected(0);
-  watch.disconnected(0);
+  watch.disconnected(0, 1);
   endTurn();
   assert.deepEqual(watch.violations(), []);
   assert.deepEqual(watch.doubtful(), { count: 1, of: 4 });
