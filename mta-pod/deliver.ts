@@ -26,6 +26,7 @@ const inFlightBounds = { entries: 5000, bytes: 256 * 1024 * 1024 } as const;
 /** A site that has its share of what may be under way looks again so much later. */
 const crowdedMs = 100;
 const unavailableRetryMs = 2000;
+const unsureLookMs = 100;
 export const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
 const discarded = reply(550, "5.7.1", "discarded: its tenant was deleted");
 
@@ -112,11 +113,14 @@ export function createDeliver(deps: DeliverDeps) {
     });
   };
 
+  /** What was received long ago may have been settled then: so much later it may be known. */
+  const unsureMs = ({ receivedAt }: Entry): number => (pod.settledLog.covers(receivedAt) ? 0 : unsureLookMs);
+
   const begin = (dispatch: Dispatch): void => {
     if (inFlight.has(dispatch.entry) || !deps.mayBegin(dispatch.entry))
       return postpone(dispatch, unavailableRetryMs);
     // What is delivered cannot be deleted just now: sending on would only make more that may come twice.
-    const stallMs = pod.deletes.stallMs(dispatch.entry.shard);
+    const stallMs = pod.deletes.stallMs(dispatch.entry.shard) || unsureMs(dispatch.entry);
     if (stallMs > 0) return holdSite(dispatch, { retryAt: clock.now() + stallMs });
     if (!inFlight.hasRoomFor(dispatch.lane.site, dispatch.entry.size))
       return holdSite(dispatch, { crowdedUntil: clock.now() + crowdedMs });

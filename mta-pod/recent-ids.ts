@@ -111,6 +111,11 @@ export class RecentIds {
     this.#young.add(one, two);
   }
 
+  /** It was settled before all that was heard of so far; forgotten first, and left out when there is no room. */
+  heardOld(one: number, two: number): void {
+    if (this.#old.size < maxKept) this.#old.add(one, two);
+  }
+
   wasSettled(envelope: Envelope): boolean {
     read(envelope);
     return this.#young.has(first, second) || this.#old.has(first, second);

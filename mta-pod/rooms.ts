@@ -95,6 +95,7 @@ export function buildRooms(
     eventLog,
     settledLog: createSettledLog(spool, {
       heard: (one, two) => recent.heard(one, two, clock.monotonic()),
+      heardOld: (one, two) => recent.heardOld(one, two),
     }),
     ownership,
     newId: createIdMaker(() => clock.now()),

@@ -28,6 +28,17 @@ describe("RecentIds", () => {
     assert.equal(recent.wasSettled(mail(0)), false);
   });
 
+  test("what was settled long ago is known until what is settled now takes its room", () => {
+    const [teller, recent] = [new RecentIds(), new RecentIds()];
+    const mail = envelope({ id: "old" });
+    teller.settled(mail, 0, (one, two) => recent.heardOld(one, two));
+    assert.ok(recent.wasSettled(mail));
+    recent.settled(envelope({ id: "new" }), 1);
+    assert.ok(recent.wasSettled(mail));
+    for (let hour = 1; hour <= 3; hour++) recent.settled(envelope({ id: `${hour}` }), hour * 61 * minuteMs);
+    assert.equal(recent.wasSettled(mail), false);
+  });
+
   test("tells the children of one parent apart by site and by first recipient", () => {
     const recent = new RecentIds();
     recent.settled(envelope({ id: "a", site: "one", to: ["x@one.example"] }), 0);

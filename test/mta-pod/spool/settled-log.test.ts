@@ -22,12 +22,18 @@ async function written(log: SettledLog, noted: readonly Pair[]): Promise<void> {
 interface Reader {
   readonly log: SettledLog;
   readonly heard: Pair[];
+  readonly old: Pair[];
 }
 
 function read(spool: TestSpool, windowMs = 60_000): Reader {
   const heard: Pair[] = [];
-  const log = createSettledLog(spool, { heard: (one, two) => void heard.push([one, two]), windowMs });
-  return { log, heard };
+  const old: Pair[] = [];
+  const log = createSettledLog(spool, {
+    heard: (one, two) => void heard.push([one, two]),
+    heardOld: (one, two) => void old.push([one, two]),
+    windowMs,
+  });
+  return { log, heard, old };
 }
 
 describe("createSettledLog()", () => {
@@ -74,6 +80,28 @@ describe("createSettledLog()", () => {
     for (const [one, two] of later) log.note(one, two);
     await eventually("what comes later", () => heard.length === 2);
     assert.deepEqual(heard.slice(1), later);
+    await log.close();
+  });
+
+  test("what was settled before the window is told after it, and until then nothing older is covered", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/old" });
+    const first = systemClock.now();
+    await written(read(spool).log, pairs(3));
+    await written(read(spool).log, pairs(1, 50));
+    await using other = await startTestSpool(nats.url, { pool: "t/old" });
+    const { log, heard, old } = read(other, 0);
+    assert.equal(log.covers(first - 60_000), false);
+    assert.equal(log.covers(systemClock.now() + 1), true, "what comes after the start is new");
+    await eventually("all of it", () => log.covers(first - 60_000));
+    assert.deepEqual([old, heard], [pairs(3), pairs(1, 50)]);
+    await log.close();
+  });
+
+  test("a pool that settled nothing yet covers everything", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/none" });
+    const { log, old } = read(spool);
+    await eventually("its look at the stream", () => log.covers(0));
+    assert.deepEqual(old, []);
     await log.close();
   });
 
