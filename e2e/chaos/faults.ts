@@ -91,9 +91,12 @@ async function signalPod(strike: Strike, name: NodeJS.Signals): Promise<void> {
 async function freezePod(strike: Strike, ms: number): Promise<void> {
   const pod = await pickPod(strike);
   if (pod === undefined || !signalLiving(pod.pid, "SIGSTOP")) return;
+  const { limits } = strike.arena;
+  limits.frozen(pod.pid);
   strike.hits(`${pod.name} for ${Math.round(ms)} ms`, pod);
   await delay(ms);
   signalLiving(pod.pid, "SIGCONT");
+  limits.thawed(pod.pid);
 }
 
 async function cutPod(strike: Strike): Promise<void> {

@@ -2,6 +2,8 @@
  * Whether the sites' limits hold, judged where the mail arrives: connections at once, and final dots in any half-open second, without any
  * allowance. A dot is read some time after it came, and when this very process is late that can be long: too many within a second
  * is a violation when they are too many whenever they can have come, else "not sure". How much of that there may be is bounded.
+ * The one exception (decisions.md 13): the connections of a process that is frozen for longer than its leases stay open while
+ * another owns its sites. They are counted apart, and no others.
  */
 import type { SinkWatch } from "#e2e/kit/sink.ts";
 
@@ -22,6 +24,12 @@ export interface LimitWatch extends SinkWatch {
   /** One line each. */
   violations(): readonly string[];
   doubtful(): Doubtful;
+  /** Connections beyond a limit that were a frozen process's. */
+  excused(): number;
+  /** The process stands still from now on. */
+  frozen(pid: number): void;
+  /** It goes on, and closes what is not its any more. */
+  thawed(pid: number): void;
   /** As read, without any thought of lateness: the most connections at once, the most messages in a second. */
   most(place: number): { readonly connections: number; readonly perSecond: number };
   stop(): void;
@@ -48,6 +56,10 @@ const realClock: WatchClock = {
 const lookMs = 2;
 const windowMs = 1000;
 /** Of what was judged: beyond, the machine was too busy for the watch to show anything. */
+/** A lease of somebody who stands still is free for others so much later, at the earliest (decisions.md 13). */
+const leaseMs = 12_000;
+/** What a woken process still had open is closed by then. */
+const wakeMs = 2_000;
 const mostDoubtful = { share: 0.005, few: 5 };
 
 interface Site {
@@ -58,6 +70,8 @@ interface Site {
   inSecond: number[];
   mostOpen: number;
   mostPerSecond: number;
+  /** Open ones of each process that says who it is. */
+  readonly byProcess: Map<number, number>;
 }
 
 interface Dot {
@@ -73,11 +87,21 @@ export function createLimitWatch(
   clock: WatchClock = realClock,
 ): LimitWatch {
   const sites = limits.map(
-    (limit): Site => ({ limit, open: 0, dots: [], inSecond: [], mostOpen: 0, mostPerSecond: 0 }),
+    (limit): Site => ({
+      limit,
+      open: 0,
+      dots: [],
+      inSecond: [],
+      mostOpen: 0,
+      mostPerSecond: 0,
+      byProcess: new Map(),
+    }),
   );
   const found: string[] = [];
   let doubtful = 0;
+  let excused = 0;
   let judged = 0;
+  const freezes = new Map<number, { readonly since: number; until: number }>();
   // Between two looks everything that had come before the first is read: what is read after the second came after the first.
   let looks = { before: -Infinity, last: clock.now() };
   const stop = clock.every(lookMs, () => (looks = { before: looks.last, last: clock.now() }));
@@ -85,6 +109,18 @@ export function createLimitWatch(
   const violated = (violation: string): void => {
     found.push(violation);
     onFound(violation);
+  };
+
+  const frozenAt = ({ byProcess }: Site): number => {
+    const now = clock.now();
+    let open = 0;
+    for (const [pid, { since, until }] of freezes)
+      if (now - since >= leaseMs && now < until) open += byProcess.get(pid) ?? 0;
+    return open;
+  };
+  const add = (place: number, by: number, count: number): void => {
+    const known = sites[place]?.byProcess;
+    if (by > 0) known?.set(by, (known.get(by) ?? 0) + count);
   };
 
   return {
@@ -99,12 +135,15 @@ export function createLimitWatch(
       // A peer closes before its next one connects, so the kernel knows of that end now. Ends are read in this very turn.
       clock.afterTurn(() => {
         if (site.open <= limit.connections) doubtful++;
+        else if (site.open - limit.connections <= frozenAt(site)) excused++;
         else violated(`${limit.name}: ${site.open} connections, ${limit.connections} allowed`);
       });
     },
-    disconnected(place) {
+    greeted: (place, by) => add(place, by, 1),
+    disconnected(place, _messages, by) {
       const site = sites[place];
       if (site !== undefined) site.open--;
+      add(place, by, -1);
     },
     message(place) {
       const site = sites[place];
@@ -123,6 +162,12 @@ export function createLimitWatch(
     },
     violations: () => found,
     doubtful: () => ({ count: doubtful, of: judged }),
+    excused: () => excused,
+    frozen: (pid) => void freezes.set(pid, { since: clock.now(), until: Infinity }),
+    thawed(pid) {
+      const freeze = freezes.get(pid);
+      if (freeze !== undefined) freeze.until = clock.now() + wakeMs;
+    },
     most(place) {
       const { mostOpen = 0, mostPerSecond = 0 } = sites[place] ?? {};
       return { connections: mostOpen, perSecond: mostPerSecond };

@@ -10,6 +10,8 @@ export interface Double {
 
 /** What was answered longer before a fault than this was not open: its delete was acknowledged, or the pod had stopped. */
 const openMs = 1000;
+/** What was settled is noted by then. */
+const notedMs = 100;
 /** The sink reads, and the signal is noted, a little late. */
 const lateMs = 500;
 /** A pod that cannot reach NATS, or stood still, may wait so long for replies to what it had begun before. */
@@ -66,6 +68,23 @@ function openSince(at: number, struck: readonly Struck[]): number {
       (kind.cost === "nats" || kind.cost === "nats-kill") && since < at && until + aftermathMs > at,
   );
   return Math.min(at, ...away.map((one) => one.at));
+}
+
+/**
+ * Its pod died before it could note that it was settled, and later a nats-server that had acknowledged the delete was killed, which
+ * forgets some of them: it was not open, and comes again all the same.
+ */
+export function isForgotten(
+  copy: Copy,
+  {
+    double,
+    one,
+    struck,
+  }: { readonly double: Double; readonly one: Struck; readonly struck: readonly Struck[] },
+): boolean {
+  const nextAt = double.copies[double.copies.indexOf(copy) + 1]?.at ?? Infinity;
+  if (one.kind.cost !== "kill" || copy.at <= one.at - notedMs - lateMs) return false;
+  return struck.some(({ kind, at }) => kind.cost === "nats-kill" && at > copy.at && at < nextAt);
 }
 
 /**

@@ -22,7 +22,7 @@ export function pageOf({ seed, minutes, pods, shown }: Run): string[] {
   return [
     `chaos: ${minutes.toFixed(1)} minutes, seed ${seed}, ${pods} pods, 3 NATS nodes, streams with 3 copies`,
     `recipients: accepted ${shown.accepted}, delivered ${shown.delivered}, bounced ${shown.bounced}; refused ${shown.refused}, unanswered ${shown.unanswered}`,
-    `lost ${lost.length}, damaged ${damaged.length}, doubled ${shown.doubled} (of ${shown.bound} open in pods that were hit, ${shown.unasked} of which did not say; the earliest answered ${Math.round(shown.earliestMs)} ms before; unexplained: ${shown.unexplained.length}), limit violations ${violations.length} (not sure: ${shown.doubtful.count} of ${shown.doubtful.of})`,
+    `lost ${lost.length}, damaged ${damaged.length}, doubled ${shown.doubled} (of ${shown.bound} open in pods that were hit, ${shown.unasked} of which did not say; the earliest answered ${Math.round(shown.earliestMs)} ms before; unexplained: ${shown.unexplained.length}), limit violations ${violations.length} (not sure: ${shown.doubtful.count} of ${shown.doubtful.of}; connections of frozen processes beyond a limit: ${shown.excused})`,
     `longest pause: nothing accepted for ${seconds(shown.acceptGapMs)}, nothing arrived for ${seconds(shown.arrivalGapMs)}`,
     "",
     ...tableOf([["FAULT", "TIMES", "DOUBLED", "ACCEPTED NOTHING", "ARRIVED NOTHING"], ...rows]),

@@ -2,7 +2,8 @@
 import { longestGap } from "#e2e/kit/gaps.ts";
 import type { Sent } from "#e2e/kit/audit.ts";
 import type { Sink } from "#e2e/kit/sink.ts";
-import { type Double, mostOpen, owedTo, transactionsOf } from "./owed.ts";
+import type { Copy } from "#e2e/kit/sink-books.ts";
+import { type Double, isForgotten, mostOpen, owedTo, transactionsOf } from "./owed.ts";
 import { type Doubtful, tooDoubtful } from "./limit-watch.ts";
 import type { Struck } from "./schedule.ts";
 
@@ -30,6 +31,8 @@ export interface Shown {
   readonly excessive: readonly string[];
   readonly violations: readonly string[];
   readonly doubtful: Doubtful;
+  /** Connections beyond a limit that were those of a process frozen past its leases. */
+  readonly excused: number;
   readonly kills: number;
   readonly acceptGapMs: number;
   readonly arrivalGapMs: number;
@@ -50,6 +53,7 @@ export interface Seen {
   readonly struck: readonly Struck[];
   readonly violations: readonly string[];
   readonly doubtful: Doubtful;
+  readonly excused: number;
   /** The time in which mail was sent, by `performance.now()`. */
   readonly from: number;
   readonly to: number;
@@ -84,6 +88,7 @@ export function judge(seen: Seen): Shown {
     excessive: excessiveOf(owed, seen),
     violations: seen.violations,
     doubtful: seen.doubtful,
+    excused: seen.excused,
     kills: struck.filter(({ kind }) => kind.isKill === true).length,
     acceptGapMs: longestGap(accepts, { from, to }),
     arrivalGapMs: longestGap(arrivals, { from, to }),
@@ -135,16 +140,23 @@ function seconds(ms: number): string {
   return (ms / 1000).toFixed(2);
 }
 
-function excessiveOf(owed: readonly Owed[], { sink, struck }: Seen): string[] {
+function copiesOf({ copies }: Double, faults: Owed["faults"], one: Struck): readonly Copy[] {
+  return copies.filter((_, index) => faults?.[index] === one);
+}
+
+function excessiveOf(owed: readonly Owed[], { sink, struck, from }: Seen): string[] {
   return struck.flatMap((one) => {
     const most = mostOpen(one, sink.begun);
-    const copies = owed.flatMap(({ double, faults }) =>
-      double.copies.filter((_, index) => faults?.[index] === one),
+    const costly = owed.filter(({ double, faults }) => copiesOf(double, faults, one).length > 0);
+    const copies = costly.flatMap(({ double, faults }) =>
+      copiesOf(double, faults, one).filter((copy) => !isForgotten(copy, { double, one, struck })),
     );
     const cost = transactionsOf(copies);
     return most === undefined || cost <= most
       ? []
-      : [`${one.kind.name}: ${one.what}: ${cost} doubled, at most ${most} were open`];
+      : [
+          `${one.kind.name}: ${one.what} at ${seconds(one.at - from)} s: ${cost} doubled, at most ${most} were open: ${costly.map(({ double }) => told(double, from)).join(", ")}`,
+        ];
   });
 }
 

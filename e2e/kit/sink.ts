@@ -32,7 +32,9 @@ export interface Sink extends AsyncDisposable {
 /** Told what happens at each of the ports, by its place. */
 export interface SinkWatch {
   connected(place: number): void;
-  disconnected(place: number, messages: number): void;
+  /** It has said EHLO; the process that it names, 0 = none. */
+  greeted?(place: number, by: number): void;
+  disconnected(place: number, messages: number, by: number): void;
   /** A final dot. */
   message(place: number): void;
 }
@@ -67,12 +69,13 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
       options.watch?.connected(index);
       let isGone = false;
       let messages = 0;
+      let by = 0;
       // "close" comes a few turns after the news of the end: the peer's next connection may come in between.
       const gone = (): void => {
         if (isGone) return;
         isGone = true;
         meter?.disconnected();
-        options.watch?.disconnected(index, messages);
+        options.watch?.disconnected(index, messages, by);
       };
       socket.on("end", gone);
       socket.on("close", () => {
@@ -88,8 +91,13 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
         meter?.message(performance.now(), 1, size);
         options.watch?.message(index);
       };
+      const noteName = (named: number): void => {
+        // Twice when TLS is begun, which is one connection.
+        if (by === 0 && !isGone) options.watch?.greeted?.(index, named);
+        by = named;
+      };
       const { goodbyeMs = 0 } = options;
-      receive(socket, { books, pace, offersChunking, defers, refuses, noteMail, goodbyeMs });
+      receive(socket, { books, pace, offersChunking, defers, refuses, noteMail, noteName, goodbyeMs });
     });
     server.listen(0, "127.0.0.1", 4096);
     await once(server, "listening");
@@ -154,6 +162,7 @@ interface Manner {
   defers(recipient: string): boolean;
   refuses(recipient: string): boolean;
   noteMail(size: number): void;
+  noteName(by: number): void;
   readonly goodbyeMs: number;
 }
 
@@ -234,7 +243,7 @@ function receive(socket: Socket, manner: Manner): void {
       session.phase = "chunk";
       return;
     }
-    if (verb === "EHLO") session.by = processOf(line);
+    if (verb === "EHLO") manner.noteName((session.by = processOf(line)));
     if (verb === "EHLO")
       replies += `250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n${offersChunking ? "250-CHUNKING\r\n" : ""}250 SIZE 52428800\r\n`;
     else

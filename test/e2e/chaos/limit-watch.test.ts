@@ -46,7 +46,7 @@ test("createLimitWatch(): a third connection is a violation, however short it is
   for (let index = 0; index < 3; index++) watch.connected(0);
   endTurn();
   pass(1);
-  watch.disconnected(0, 1);
+  watch.disconnected(0, 1, 0);
   assert.deepEqual(watch.violations(), ["limited: 3 connections, 2 allowed"]);
 });
 
@@ -54,12 +54,12 @@ test("createLimitWatch(): a connection in place of one that ended before, read i
   const { watch, endTurn } = begin();
   watch.connected(0);
   watch.connected(0);
-  watch.disconnected(0, 1);
+  watch.disconnected(0, 1, 0);
   watch.connected(0);
   endTurn();
   assert.deepEqual(watch.doubtful(), { count: 0, of: 3 });
   watch.connected(0);
-  watch.disconnected(0, 1);
+  watch.disconnected(0, 1, 0);
   endTurn();
   assert.deepEqual(watch.violations(), []);
   assert.deepEqual(watch.doubtful(), { count: 1, of: 4 });
@@ -108,4 +108,34 @@ test("createLimitWatch(): lateness excuses no more than itself", () => {
   }
   assert.equal(watch.violations().length, 1, "21 within 828 ms as read, 979 ms at most");
   assert.equal(watch.doubtful().count, 1);
+});
+
+test("createLimitWatch(): what a process frozen past its leases has open is excused, and no more than that", () => {
+  const { watch, pass, endTurn } = begin();
+  const connect = (by: number): void => {
+    watch.connected(0);
+    watch.greeted?.(0, by);
+    endTurn();
+  };
+  connect(7);
+  watch.frozen(7);
+  pass(11_000);
+  for (const by of [8, 8]) connect(by);
+  assert.equal(watch.violations().length, 1, "its lease is still its own");
+  watch.disconnected(0, 1, 8);
+  pass(2_000);
+  connect(8);
+  assert.deepEqual([watch.excused(), watch.violations().length], [1, 1]);
+  connect(8);
+  assert.deepEqual([watch.excused(), watch.violations().length], [1, 2]);
+  watch.disconnected(0, 1, 8);
+  watch.thawed(7);
+  pass(1_000);
+  watch.disconnected(0, 1, 8);
+  connect(8);
+  assert.deepEqual([watch.excused(), watch.violations().length], [2, 2], "it has a moment to close");
+  watch.disconnected(0, 1, 8);
+  pass(2_000);
+  connect(8);
+  assert.deepEqual([watch.excused(), watch.violations().length], [2, 3]);
 });

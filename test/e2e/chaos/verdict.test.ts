@@ -57,6 +57,7 @@ function judged({ struck, arrived = {}, refused = {}, returned = {}, doubtful }:
     struck,
     violations: [],
     doubtful: doubtful ?? { count: 0, of: 1000 },
+    excused: 0,
     from: 0,
     to: 120_000,
   });
@@ -217,13 +218,22 @@ test("judge() charges a double to its own pod's kill, and tells how long before 
 
 const five = Object.fromEntries(Array.from({ length: 5 }, (_, index) => [`m${index}`, before(100 + index)]));
 
-for (const [inFlight, wrong] of [
-  [5, []],
-  [4, ["1 faults that doubled more than was open: kill: it: 5 doubled, at most 4 were open"]],
+const tooMany =
+  "1 faults that doubled more than was open: kill: it at 60.00 s: 5 doubled, at most 4 were open: m0 (11 at";
+
+for (const [what, inFlight, others, wrong] of [
+  ["as many open", 5, [], []],
+  ["one less open", 4, [], [tooMany]],
+  ["less open, and a server that forgets was killed before they came again", 4, [killAt + 1000], []],
+  ["less open, and one was killed after they came again", 4, [killAt + 3000], [tooMany]],
 ] as const)
-  test(`judge() of five doubles of a killed pod that said it had ${inFlight} open`, () => {
-    const shown = judged({ struck: [fault("kill", { pid: pod, inFlight })], arrived: five });
-    assert.deepEqual(failures(shown), wrong);
+  test(`judge() of five doubles of a killed pod that said it had ${what}`, () => {
+    const struck = [fault("kill", { pid: pod, inFlight }), ...others.map((at) => fault("nats-kill", { at }))];
+    const shown = judged({ struck, arrived: five });
+    assert.deepEqual(
+      failures(shown).map((line) => line.slice(0, tooMany.length)),
+      wrong,
+    );
   });
 
 test("judge() adds what a pod began after it was asked, and counts a transaction once, however many recipients it had", () => {
