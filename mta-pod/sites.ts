@@ -81,8 +81,13 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
     const now = clock.now();
     switch (routed.kind) {
       case "site":
-        // Entries of a lane whose site has become another one are taken there one by one as they are dispatched.
-        learn(site, domain, routed.site);
+        if (routed.site.id === site) learn(site, domain, routed.site);
+        else {
+          // This domain's entries are taken there one by one as they are dispatched; others of the lane may have stayed,
+          // and have the limits of the old site: those last known, else one connection until the first of them is met.
+          scheduler.setSite(site, { retryAt: now }, now);
+          unlearnt(site, domain);
+        }
         break;
       case "refused":
         // Each entry is dispatched and settled by that reply; nothing connects, so limits do not matter.

@@ -99,3 +99,24 @@ test("rehome() within the shard only changes the lane", () => {
   assert.deepEqual(published, []);
   assert.equal(ended, 1);
 });
+
+test("a site is not given the limits of another one to which a domain of it has gone", async () => {
+  const limitsOf = (connections: number): SiteRoute["rule"] =>
+    ({ name: "r", limits: { connections, messagesPerSecond: 1 }, retry: {} }) as SiteRoute["rule"];
+  const old = { ...route, id: "old", rule: limitsOf(2) };
+  const given: [site: string, config: unknown][] = [];
+  const scheduler = {
+    knowsSite: () => given.length > 0,
+    setSite: (site: string, config: unknown) => void given.push([site, config]),
+  };
+  const router = { route: async () => ({ kind: "site", site: { ...route, rule: limitsOf(50) } }) };
+  const pod = { clock: { now: () => 1000 }, log: silentLog, router, scheduler } as unknown as Pod;
+  const woken = Promise.withResolvers<void>();
+  const sites = createSites(pod, { shards, wake: woken.resolve, met: () => {} });
+  sites.ensure({ site: "old", tenant: "mail/acme", class: "bulk" }, "gone.example");
+  await woken.promise;
+  assert.deepEqual(given.at(-1), ["old", { retryAt: 1000 }]);
+  // Another domain has stayed.
+  sites.found("old", old);
+  assert.deepEqual(given.at(-1), ["old", { limits: { connections: 2, messagesPerSecond: 1 } }]);
+});
