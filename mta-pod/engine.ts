@@ -24,6 +24,7 @@ import { RecentIds } from "./recent-ids.ts";
 import { createRepeats } from "./repeats.ts";
 import { buildRooms, type EngineParts } from "./rooms.ts";
 import { createSettlement } from "./settlement.ts";
+import { createShardChanges } from "./shard-changes.ts";
 import { createShards } from "./shards.ts";
 import { createSigners } from "./signers.ts";
 import { createSites } from "./sites.ts";
@@ -52,22 +53,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const marks = createStoredMarks(live.current, clock);
   const pod = buildRooms(
     { options, log, clock, incarnation, live, spool, bundles, recent, marks },
-    {
-      onOwned(shard, leaseSeq, handOver, how) {
-        leaving.over(shard);
-        const told = former.owned(shard, handOver, how);
-        poison.owned(shard, how, told?.suspicion);
-        shards.owned(shard, leaseSeq);
-      },
-      onLost(shard, reason) {
-        shards.lost(shard, reason);
-        outbound.abandon(shard);
-        former.lost(shard);
-        poison.lost(shard);
-        leaving.over(shard);
-      },
-      quiesce: (shard) => leaving.quiesce(shard),
-    },
+    createShardChanges(() => ({ leaving, former, poison, shards, outbound })),
     (site) => sites.providerOf(site),
   );
   let admission = createAdmission(live.current());

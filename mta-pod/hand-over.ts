@@ -66,6 +66,8 @@ export function createLeaving(deps: LeavingDeps) {
     mayBegin: ({ shard }: Pick<Entry, "shard">): boolean => !leaving.has(shard),
     isFrozen: (shard: number): boolean => frozen.has(shard),
     leftOver,
+    /** Says goodbye on every idle connection of the shard's sites. */
+    closeIdle,
     /** Resolves to what the successor has to know. */
     async quiesce(shard: number): Promise<HandOverRecord> {
       leaving.add(shard);
