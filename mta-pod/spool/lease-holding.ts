@@ -155,7 +155,7 @@ function epochPublished({ state, phase }: Held, input: LeaseInput & { kind: "epo
   if (phase.epoch.kind !== "publishing" || phase.epoch.op !== input.op) return stay(state);
   const holding = { ...phase, epoch: { kind: "published", seq: input.seq } as const };
   return {
-    state: { ...state, phase: holding },
+    state: { ...state, untold: undefined, phase: holding },
     actions: [{ kind: "owned", leaseSeq: input.seq, grounds: phase.grounds }],
   };
 }

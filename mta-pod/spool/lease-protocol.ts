@@ -122,7 +122,7 @@ function groundsFor(state: LeaseState, seen: Seen, { input, context }: Asked): G
     case "freed":
       return { how: "witnessed", from: record };
     case "held":
-      if (isSame(record, state.self)) return { how: "resumed", from: record };
+      if (isSame(record, state.self)) return state.untold ?? { how: "resumed", from: record };
       return stood ? { how: "expired", from: record } : undefined;
     default:
       return record.state satisfies never;
@@ -159,7 +159,13 @@ function claim(state: LeaseState, grounds: Grounds, { expected, context }: Ready
   const record: LeaseRecord = { ...state.self, renewals, state: "held" };
   const sent = { renewals, at: context.at };
   return {
-    state: { ...state, lastOp: op, renewals, phase: { kind: "claiming", op, grounds, expected, sent } },
+    state: {
+      ...state,
+      lastOp: op,
+      renewals,
+      untold: grounds,
+      phase: { kind: "claiming", op, grounds, expected, sent },
+    },
     actions: [{ kind: "write", op, expected: state.seen?.revision ?? 0, record }],
   };
 }

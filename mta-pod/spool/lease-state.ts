@@ -96,6 +96,11 @@ export interface LeaseState {
   /** Writes of this incarnation to this lease so far. */
   readonly renewals: number;
   readonly lastOp: number;
+  /**
+   * Why the lease was claimed, until it is told owned: with these grounds a claim is resumed whose answer was lost, since
+   * its record has taken the place of the one that says what the owner before left.
+   */
+  readonly untold: Grounds | undefined;
   readonly phase: Phase;
 }
 
@@ -132,7 +137,7 @@ export interface Step {
 }
 
 export function openLease(self: Identity): LeaseState {
-  return { self, seen: undefined, renewals: 0, lastOp: 0, phase: { kind: "outside" } };
+  return { self, seen: undefined, renewals: 0, lastOp: 0, untold: undefined, phase: { kind: "outside" } };
 }
 
 /** By the larger of both clocks: a pod that slept, or whose wall clock jumped, rather stops too early. */
@@ -159,7 +164,12 @@ export function observe(
   if (seen !== undefined && seen.revision === found.revision && isSameWrite(seen.record, found.record))
     return state;
   const { revision, record } = found;
-  return { ...state, seen: { revision, record, since: mono, first: seen === undefined } };
+  const isOwn = typeof record === "object" && isSame(record, state.self);
+  return {
+    ...state,
+    seen: { revision, record, since: mono, first: seen === undefined },
+    untold: isOwn ? state.untold : undefined,
+  };
 }
 
 export function stay(state: LeaseState): Step {

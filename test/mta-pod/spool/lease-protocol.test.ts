@@ -180,6 +180,44 @@ describe("step() of a pod that does not hold the lease", () => {
     script.seen(record, 1).win(record, 1);
     assert.equal(script.isOwner(), true);
   });
+
+  const released = { ...other, state: "released", handOver: { inFlight: [7] } } as const;
+  const mine = { ...self, renewals: 1, state: "held" } as const;
+  const grounds = { how: "released", from: released };
+  const groundsOf = ({ actions }: Script): unknown =>
+    actions.flatMap((action) => (action.kind === "owned" ? [action.grounds] : []))[0];
+
+  /** Its claim of what was released is applied, and it has not heard so. */
+  function unanswered(): Script {
+    const script = new Script().seen(released, 5);
+    script.tick();
+    script.input({ kind: "read", op: script.op("read"), revision: 5, record: released });
+    script.input({ kind: "epoch-read", op: script.op("read-epoch"), seq: 40 });
+    return script;
+  }
+
+  test("resumes a claim whose answer was lost with what the owner before has left", () => {
+    const script = unanswered();
+    script.input({ kind: "failed", op: script.op("write") });
+    assert.deepEqual(groundsOf(script.seen(mine, 6).win(mine, 6)), grounds);
+    // It is told now; what comes after is its own.
+    const again = { ...mine, renewals: 2 };
+    assert.deepEqual(groundsOf(script.at(20_000).win(again, 7)), { how: "resumed", from: again });
+  });
+
+  test("keeps what the owner before has left when it passes its fence before it is told owned", () => {
+    const script = unanswered();
+    script.input({ kind: "written", op: script.op("write"), revision: 6 });
+    assert.deepEqual(groundsOf(script.at(13_000).win(mine, 6)), grounds);
+  });
+
+  test("forgets it when another one had the lease in between", () => {
+    const script = unanswered();
+    script.input({ kind: "failed", op: script.op("write") });
+    const third = { pod: "pod-c", incarnation: "1", renewals: 9, state: "released" } as const;
+    script.seen(third, 8);
+    assert.deepEqual(groundsOf(script.win(third, 8)), { how: "released", from: third });
+  });
 });
 
 describe("step() of a pod that holds the lease", () => {
