@@ -2,6 +2,7 @@
  * Keeps a rate where it is counted: at the peer. A message that is answered late may have been counted late, so the one
  * that comes N after it waits until a whole period after that answer. Pure, never fails.
  */
+import { tuning } from "./tuning.ts";
 
 /** Messages remembered; a higher rate is held over a shorter period, which is stricter. */
 const maxRemembered = 10_000;
@@ -54,8 +55,9 @@ export class PeerCount {
     const place = this.#sent % this.#length;
     const sentAt = this.#sentAt[place] ?? 0;
     const countedBy = this.#countedBy[place] ?? 0;
-    const late = (countedBy > 0 ? countedBy : now) - this.#way();
-    return Math.max(sentAt, late) + this.#periodMs;
+    if (countedBy > 0) return Math.max(sentAt, countedBy - this.#way()) + this.#periodMs;
+    // It may be counted later than now, and the next one sooner: so the paced distance.
+    return Math.max(sentAt, now - this.#way()) + this.#periodMs / tuning.pacedShare;
   }
 
   /** How long every message is on its way, at the least. */
