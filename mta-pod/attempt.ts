@@ -32,6 +32,8 @@ export interface Loaded {
   readonly last: string;
   /** Noted deaths of a pod that had it under way; see poison.ts. */
   readonly started: number;
+  /** When it was read or stored, monotonic ms; absent = unknown. */
+  readonly since?: number;
 }
 
 export interface AttemptDeps {
@@ -82,7 +84,7 @@ export function createAttempts(deps: AttemptDeps) {
     const decision = decisionOf(pod, run, result);
     scheduler.finish(dispatch.handle, { feedback: decision.feedback, connection }, clock.now());
     countAttempt(pod, run, result, decision);
-    const { envelope, body, subject, stateSeq, leaseSeq } = loaded;
+    const { envelope, body, subject, stateSeq, leaseSeq, since } = loaded;
     const rule = run.route?.rule?.name;
     const provider = run.route?.provider ?? sites.providerOf(dispatch.lane.site);
     const peer = run.connection?.facts;
@@ -92,6 +94,7 @@ export function createAttempts(deps: AttemptDeps) {
       subject,
       stateSeq,
       leaseSeq,
+      since,
       provider,
       rule,
       peer,

@@ -235,7 +235,7 @@ export function createDeliver(deps: DeliverDeps) {
       sites.ensure(lane, domainOf(envelope.to[0] ?? ""));
       const handle = scheduler.add(lane, entry, clock.now());
       if (known.body !== undefined && entry.attempt === 0 && entry.due === 0)
-        hot.put(handle, { envelope, body: known.body, subject: at.subject });
+        hot.put(handle, { envelope, body: known.body, subject: at.subject, since: clock.monotonic() });
       return undefined;
     },
     /** Makes a waiting entry ready, if it fits. */

@@ -10,6 +10,8 @@ export interface HotBody {
   readonly body: Buffer;
   /** Under which it is stored. */
   readonly subject: string;
+  /** When it was, monotonic ms. */
+  readonly since: number;
 }
 
 interface HotBodyEvents {

@@ -22,10 +22,11 @@ export function isLoaded(loaded: Loaded | NotLoaded): loaded is Loaded {
 export type Load = (entry: Entry, withState?: boolean) => Promise<Loaded | NotLoaded>;
 
 export function createLoad(
-  { entries, states }: Pick<Pod, "entries" | "states">,
+  { entries, states, clock }: Pick<Pod, "entries" | "states" | "clock">,
   leaseSeqOf: (shard: number) => number,
 ): Load {
   return async ({ shard, seq, idHash, attempt }, withState = false) => {
+    const since = clock.monotonic();
     const fetched = await entries.fetch(shard, seq);
     if (fetched.kind === "gone" || fetched.kind === "unavailable") return fetched.kind;
     if (fetched.kind === "damaged") {
@@ -37,7 +38,8 @@ export function createLoad(
     if (idHashOf(envelope.id) !== idHash) return "changed";
     const all = envelope.to.map((_, index) => index);
     const leaseSeq = leaseSeqOf(shard);
-    const asNew: Loaded = { envelope, body, subject, open: all, stateSeq: 0, leaseSeq, last: "", started: 0 };
+    const none = { stateSeq: 0, leaseSeq, last: "", started: 0 };
+    const asNew: Loaded = { envelope, body, subject, open: all, since, ...none };
     if (attempt === 0 && !withState) return asNew;
     const state = await states.read(shard, seq);
     if (state.kind === "unavailable") return "unavailable";

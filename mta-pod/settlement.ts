@@ -24,6 +24,8 @@ export interface Attempted {
   readonly leaseSeq: number;
   /** Sequence of the state record this attempt began from, 0 = none. */
   readonly stateSeq: number;
+  /** When both were read or stored, monotonic ms. */
+  readonly since?: number | undefined;
   /** How often it was attempted, this time included. */
   readonly attempt: number;
   readonly envelope: Envelope;
@@ -52,13 +54,13 @@ export function createSettlement({ pod, intake, recent, owns, fenced }: Settleme
   const { scheduler, clock, entries, states, settledLog } = pod;
 
   const remove = (attempted: Attempted, done: () => void) => {
-    const { shard, seq, subject, handle, stateSeq, envelope } = attempted;
+    const { shard, seq, subject, handle, stateSeq, envelope, since } = attempted;
     // Before the delete: if this pod dies in between, whoever owns the shard next has heard that it is done.
     recent.settled(envelope, clock.monotonic(), settledLog.note);
-    entries.remove({ shard, seq, subject, id: envelope.id }, () => {
+    entries.remove({ shard, seq, subject, id: envelope.id, since }, () => {
       scheduler.settle(handle);
       // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
-      if (stateSeq > 0) states.remove(shard, stateSeq);
+      if (stateSeq > 0) states.remove(shard, stateSeq, { since });
       if (envelope.bodyChunks > 0 && !envelope.isBodyShared) void entries.removeBody(envelope.id);
       done();
     });

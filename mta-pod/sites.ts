@@ -21,6 +21,8 @@ interface Found {
   readonly open: readonly number[];
   readonly stateSeq: number;
   readonly subject: string | undefined;
+  /** When it was read or stored, monotonic ms. */
+  readonly since?: number;
 }
 
 export interface Sites {
@@ -106,6 +108,7 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
 
   const move = (dispatch: Dispatch, found: Found, to: { site: string; shard: number; ended(): void }) => {
     const { entry, handle } = dispatch;
+    const { subject, since } = found;
     const envelope: Envelope = {
       ...found.envelope,
       // The state record stays behind: whoever has the mail already must not get it from the new shard once more.
@@ -124,11 +127,11 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
       }
       const removed = () => {
         scheduler.settle(handle);
-        if (found.stateSeq > 0) pod.states.remove(entry.shard, found.stateSeq);
+        if (found.stateSeq > 0) pod.states.remove(entry.shard, found.stateSeq, { since });
         to.ended();
       };
       const { shard, seq } = entry;
-      return pod.entries.remove({ shard, seq, id: envelope.id, subject: found.subject }, removed);
+      return pod.entries.remove({ shard, seq, id: envelope.id, subject, since }, removed);
     });
   };
 

@@ -39,10 +39,10 @@ export function createSettleWithout(deps: {
   const { hot, sites, settlement } = deps;
   return ({ handle, entry, lane }: Queued, { loaded, decision }: Settling, ended: () => void): void => {
     hot.take(handle);
-    const { envelope, body, subject, stateSeq, leaseSeq } = loaded;
+    const { envelope, body, subject, stateSeq, leaseSeq, since } = loaded;
     const provider = sites.providerOf(lane.site);
     const { attempt } = entry;
-    const facts = { envelope, body, subject, stateSeq, leaseSeq, attempt, provider };
+    const facts = { envelope, body, subject, stateSeq, leaseSeq, since, attempt, provider };
     const rest = { ...facts, rule: undefined, peer: undefined };
     const dispatch = { handle, entry, lane, source: "", connection: "reuse" } as const;
     settlement.carryOut(attemptedOf(dispatch, rest), decision, ended);

@@ -123,7 +123,9 @@ export function createBundleDeletions(
   return {
     remove(deletion, done) {
       const leaving = { deletion, done, passedOver: 0 };
-      if (!countIn() || closed || !spool.connected()) return single(leaving, false);
+      // A purge asks nobody whether the entry is still that one.
+      const isDoubtful = deletion.isDoubtful === true;
+      if (!countIn() || isDoubtful || closed || !spool.connected()) return single(leaving, isDoubtful);
       pending++;
       const group = gathered.get(deletion.subject) ?? [];
       group.push(leaving);

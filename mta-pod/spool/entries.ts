@@ -7,6 +7,7 @@ import { type Bundles, createBundles } from "./bundles.ts";
 import type { Spool } from "./connection.ts";
 import { createDeletions, type Deletion, type Removed } from "./deletions.ts";
 import { direct } from "./direct-get.ts";
+import { createDoubt } from "./doubt.ts";
 
 type Fetched =
   | {
@@ -28,6 +29,8 @@ interface StoredEntry {
   readonly id?: string;
   /** Under which it is stored, so that it can leave together with others. */
   readonly subject?: string | undefined;
+  /** When it was read or stored, monotonic ms: over a connection before this one, its sequence may be another's by now. */
+  readonly since?: number | undefined;
 }
 
 export interface Entries {
@@ -46,6 +49,7 @@ export interface Entries {
 export function createEntries(spool: Spool, bundles: Bundles = createBundles()): Entries {
   const deletions = createDeletions(spool);
   const bundled = createBundleDeletions(spool, { bundles, deletions });
+  const doubt = createDoubt(spool);
   const isSame = async (shard: number, seq: number, id: string): Promise<"same" | "other" | "unknown"> => {
     const read = await readEnvelope(spool, shard, seq);
     if (read.kind === "unavailable") return "unknown";
@@ -53,16 +57,19 @@ export function createEntries(spool: Spool, bundles: Bundles = createBundles()):
   };
   return {
     fetch: (shard, seq) => fetchEntry(spool, shard, seq),
-    remove({ shard, seq, id, subject }, done) {
+    remove({ shard, seq, id, subject, since }, done) {
       const stream = spool.names.shardStream(shard);
       const deletion: Deletion =
-        id === undefined ? { stream, seq } : { stream, seq, verify: () => isSame(shard, seq, id) };
+        id === undefined
+          ? { stream, seq }
+          : { stream, seq, verify: () => isSame(shard, seq, id), isDoubtful: doubt.isDoubtful(since) };
       if (subject === undefined || id === undefined) deletions.remove(deletion, done);
       else bundled.remove({ ...deletion, shard, subject }, done);
     },
     removeBody: (id) => removeBody(spool, id),
     removing: () => bundled.pending() + deletions.pending(),
     close() {
+      doubt.close();
       bundled.close();
       deletions.close();
     },

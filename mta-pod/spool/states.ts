@@ -6,6 +6,7 @@ import { decodeState, encodeState, type StateRecord } from "#crds/wire/state-rec
 import type { Spool } from "./connection.ts";
 import { createDeletions, type Removed } from "./deletions.ts";
 import { direct, fromLeader } from "./direct-get.ts";
+import { createDoubt } from "./doubt.ts";
 import { createOutbox, type Put } from "./outbox.ts";
 
 type Written =
@@ -27,13 +28,19 @@ type StateRead =
   | { readonly kind: "none" }
   | { readonly kind: "unavailable"; readonly text: string };
 
+interface Removal {
+  /** When the record was read or written, as for entries. */
+  readonly since?: number | undefined;
+  readonly done?: (removed: Removed) => void;
+}
+
 export interface States {
   /** The record of the entry `seq`; the caller compares its idHash with the entry's. */
   read(shard: number, seq: number): Promise<StateRead>;
   /** `seq` is the entry's. */
   write(shard: number, seq: number, write: StateWrite): Promise<Written>;
   /** By the record's own sequence, after its entry is gone. Repeated until acknowledged or the spool closes. */
-  remove(shard: number, stateSeq: number, done?: (removed: Removed) => void): void;
+  remove(shard: number, stateSeq: number, how?: Removal): void;
   close(): void;
 }
 
@@ -43,6 +50,7 @@ const giveUpMs = 10_000;
 export function createStates(spool: Spool): States {
   const outbox = createOutbox(spool);
   const deletions = createDeletions(spool);
+  const doubt = createDoubt(spool);
   const { names } = spool;
 
   const isState = async (shard: number, stateSeq: number): Promise<"same" | "other" | "unknown"> => {
@@ -79,11 +87,13 @@ export function createStates(spool: Spool): States {
           (put) => resolve(writtenBy(put)),
         );
       }),
-    remove(shard, stateSeq, done = () => {}) {
+    remove(shard, stateSeq, { since, done = () => {} } = {}) {
       const verify = (): Promise<"same" | "other" | "unknown"> => isState(shard, stateSeq);
-      deletions.remove({ stream: names.shardStream(shard), seq: stateSeq, verify }, done);
+      const isDoubtful = doubt.isDoubtful(since);
+      deletions.remove({ stream: names.shardStream(shard), seq: stateSeq, verify, isDoubtful }, done);
     },
     close() {
+      doubt.close();
       outbox.close();
       deletions.close();
     },

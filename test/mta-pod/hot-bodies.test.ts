@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { HotBodies, type HotBody } from "#mta-pod/hot-bodies.ts";
 import { envelope } from "#test/kit/spool.ts";
 
-const message = (body: Buffer): HotBody => ({ envelope: envelope(), body, subject: "mb.q" });
+const message = (body: Buffer): HotBody => ({ envelope: envelope(), body, since: 0, subject: "mb.q" });
 
 describe("HotBodies", () => {
   test("gives a body to the first who takes it, once", () => {

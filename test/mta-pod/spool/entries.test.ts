@@ -140,10 +140,32 @@ test("states.remove() spares an entry that has taken the record's sequence", asy
   await fill(spool, 1);
   await nats.kill();
   await eventually("the disconnect", () => !spool.connected());
-  const removed = new Promise((resolve) => states.remove(0, 1, resolve));
+  const removed = new Promise((resolve) => states.remove(0, 1, { done: resolve }));
   await nats.restart();
   assert.equal(await removed, "removed");
   assert.equal(await messages(spool), 1);
+});
+
+test("what was read before the connection broke is looked at again before it is removed", async () => {
+  await using nats = await startTestNats();
+  await using spool = await startTestSpool(nats.url);
+  const bundles = createBundles();
+  const [entries, states] = [createEntries(spool, bundles), createStates(spool)];
+  const stored = await fill(spool, 40);
+  for (const { subject, seq } of stored) bundles.given(0, subject, seq);
+  bundles.indexed(0, () => stored.length);
+  const since = spool.options.clock.monotonic();
+  await nats.kill();
+  await eventually("the disconnect", () => !spool.connected());
+  await nats.restart();
+  await eventually("the reconnect", () => spool.connected());
+  const take = (seq: number, id: string, subject: string): Promise<string> =>
+    new Promise((resolve) => entries.remove({ shard: 0, seq, id, subject, since }, resolve));
+  // As many as are otherwise purged together; all but the first have somebody else's sequence by now.
+  const removed = stored.map(({ seq, id, subject }) => take(seq, seq === 1 ? id : "another", subject));
+  removed.push(new Promise((resolve) => states.remove(0, 2, { since, done: resolve })));
+  assert.deepEqual(new Set(await Promise.all(removed)), new Set(["removed"]));
+  assert.equal(await messages(spool), stored.length - 1);
 });
 
 for (const [text, expected] of [
