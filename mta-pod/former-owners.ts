@@ -61,7 +61,7 @@ export function createFormer(deps: FormerDeps) {
   const { scheduler, clock, log } = deps;
   /** By shard: its former owner, and those before it that were not through when it handed the shard on. */
   const waiting = new Map<number, readonly Waiting[]>();
-  /** Shards whose former owner told nothing, or not all, when it lost them; as long as they are ours. */
+  /** Shards whose former owner told nothing, or not all, when it lost them; until they are taken from another one again. */
   const cautious = new Map<number, Caution>();
   let timer: NodeJS.Timeout | undefined;
 
@@ -138,9 +138,11 @@ export function createFormer(deps: FormerDeps) {
     owned(shard: number, handOver: HandOver | null, how: How): HandedOver | undefined {
       const now = clock.now();
       const heardAt = clock.monotonic();
+      // Lost for a moment, and nobody had it in between: what is known of those before stands.
+      if (how === "resumed") return undefined;
       waiting.delete(shard);
       cautious.delete(shard);
-      if (handOver === null || how === "resumed") return undefined;
+      if (handOver === null) return undefined;
       const told = decodeHandOver(handOver.record, now);
       if (told === undefined) {
         if (handOver.record !== null) log.error("hand-over not readable", { shard, from: handOver.pod });
@@ -171,10 +173,6 @@ export function createFormer(deps: FormerDeps) {
           heardAt,
         });
       return told;
-    },
-    lost(shard: number): void {
-      waiting.delete(shard);
-      cautious.delete(shard);
     },
     /** A site is met that the scheduler does not know (any more). */
     met(site: string): void {

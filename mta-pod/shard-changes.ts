@@ -8,7 +8,7 @@ import type { OwnershipHandlers } from "./spool/ownership.ts";
 
 export interface ShardChangesDeps {
   readonly leaving: Pick<Leaving, "over" | "closeIdle" | "quiesce">;
-  readonly former: Pick<Former, "owned" | "lost">;
+  readonly former: Pick<Former, "owned">;
   readonly poison: Pick<Poison, "owned" | "lost">;
   readonly shards: Pick<Shards, "owned" | "lost">;
   readonly outbound: Pick<Outbound, "abandon">;
@@ -25,12 +25,11 @@ export function createShardChanges(of: () => ShardChangesDeps): OwnershipHandler
       shards.owned(shard, leaseSeq);
     },
     onLost(shard, reason) {
-      const { leaving, former, poison, shards, outbound } = of();
+      const { leaving, poison, shards, outbound } = of();
       shards.lost(shard, reason);
       outbound.abandon(shard);
       // Left to themselves they would outlast the lease by seconds, and the next owner knows only those of the last heartbeat.
       leaving.closeIdle(shard);
-      former.lost(shard);
       poison.lost(shard);
       leaving.over(shard);
     },

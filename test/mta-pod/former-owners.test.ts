@@ -128,6 +128,21 @@ test("an owner that is gone without a word is told of, once; one that handed ove
   former.stop();
 });
 
+test("a shard that is lost for a moment and resumed still waits for its former owner", async (t) => {
+  const { world, former, record, add, startable, pass } = scene(t);
+  former.owned(0, record(1), "released");
+  add();
+  former.owned(0, { ...owner, pod: "self", record: null }, "resumed");
+  world.answer = left([2], 1);
+  await pass(500);
+  assert.equal(former.mayBegin({ shard: 0, seq: 2 }), false);
+  assert.equal(startable(), 1, "one of two is still the other's");
+  world.answer = left([], 0);
+  await pass(500);
+  assert.equal(former.mayBegin({ shard: 0, seq: 2 }), true);
+  former.stop();
+});
+
 /** pod-1 handed on with sequence 2 and a connection at "s", and pod-2 hands on while pod-1 is not through. */
 function chain(t: TestContext) {
   const middle = scene(t);
@@ -136,7 +151,6 @@ function chain(t: TestContext) {
   const snapshot = middle.world.scheduler.snapshot("s") ?? assert.fail();
   const former = middle.former.leftBy(0);
   const told = encodeHandOver({ inFlight: [3], sites: [snapshot], former }, start);
-  middle.former.lost(0);
   middle.former.stop();
   t.mock.timers.reset();
   const last = scene(t);

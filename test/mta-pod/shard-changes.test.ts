@@ -28,7 +28,7 @@ function world() {
   });
   const changes = createShardChanges(() => ({
     leaving,
-    former: { owned: note("former owned"), lost: note("former lost") },
+    former: { owned: note("former owned") },
     poison: { owned: note("poison owned"), lost: note("poison lost") },
     shards: { owned: note("owned"), lost: note("lost") },
     outbound: { abandon: note("abandon") },
@@ -39,7 +39,7 @@ function world() {
 test("a lost shard: nothing more begins, what is before its dot is cut off, and its idle connections are closed", () => {
   const { changes, said } = world();
   changes.onLost(1, "fenced");
-  assert.deepEqual(said, ["lost 1", "abandon 1", "close idle of s1", "former lost 1", "poison lost 1"]);
+  assert.deepEqual(said, ["lost 1", "abandon 1", "close idle of s1", "poison lost 1"]);
 });
 
 test("a shard that is ours: its former owner is known before its first entry is", () => {
