@@ -1,5 +1,5 @@
 /** A real nats-server for tests: its own store and port, killed with the test. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findNatsServer } from "#operator/local/nats-binary.ts";
@@ -13,6 +13,10 @@ export interface TestNats extends AsyncDisposable {
   kill(): Promise<void>;
   /** Starts it again on the same port and store; stops it first (SIGTERM) when it still runs. */
   restart(): Promise<void>;
+  /** Kills it, copies its store and starts it again. */
+  save(): Promise<void>;
+  /** Kills it and starts it again with the store of `save()`, as after a loss of power: what came since was never written. */
+  loseSinceSaved(): Promise<void>;
 }
 
 export interface TestNatsOptions {
@@ -30,21 +34,35 @@ export async function startTestNats(options: TestNatsOptions = {}): Promise<Test
   const killAtExit = (): void => killQuietly(server.pid);
   process.once("exit", killAtExit);
   const { url, port } = server;
+  const saved = `${storeDir}-saved`;
+  const kill = async (): Promise<void> => {
+    process.kill(server.pid, "SIGKILL");
+    await server.exited;
+  };
   return {
     url,
     pid: () => server.pid,
-    async kill() {
-      process.kill(server.pid, "SIGKILL");
-      await server.exited;
-    },
+    kill,
     async restart() {
       await server.stop();
+      server = await start(port);
+    },
+    async save() {
+      await kill();
+      await rm(saved, { recursive: true, force: true });
+      await cp(storeDir, saved, { recursive: true });
+      server = await start(port);
+    },
+    async loseSinceSaved() {
+      await kill();
+      await rm(storeDir, { recursive: true, force: true });
+      await cp(saved, storeDir, { recursive: true });
       server = await start(port);
     },
     async [Symbol.asyncDispose]() {
       process.off("exit", killAtExit);
       await server.stop();
-      await rm(storeDir, { recursive: true, force: true });
+      for (const folder of [storeDir, saved]) await rm(folder, { recursive: true, force: true });
     },
   };
 }
