@@ -72,6 +72,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       parents.has(shard, seq) ||
       poison.has(shard, seq),
     damaged: (shard, seq, { id, reason }) => poison.keep({ shard, seq, id, envelope: undefined, reason }),
+    epochLost: (shard) => pod.ownership.fenced(shard),
     reset: (shard) => poison.reread(shard),
   });
   const { leaseSeqOf, owns, stored, reindex } = shards;

@@ -35,6 +35,8 @@ export interface ShardsDeps {
   knows(shard: number, seq: number): boolean;
   /** A stored entry that cannot be read: kept in sight, in no index. */
   damaged(shard: number, seq: number, what: { readonly id: string; readonly reason: string }): void;
+  /** The shard's stream has lost our epoch: nothing is read before there is a new one. */
+  epochLost(shard: number): void;
   /** All of the shard is read again: what was told of it is void. */
   reset(shard: number): void;
 }
@@ -92,6 +94,9 @@ export function createShards(deps: ShardsDeps): Shards {
           const reason = `${issue?.where ?? "envelope"}: expected ${issue?.expected ?? "one"}, got ${issue?.got ?? "none"}`;
           deps.bundles.given(shard, subject, seq);
           deps.damaged(shard, seq, { id, reason });
+        },
+        onEpochLost: () => {
+          if (current()) deps.epochLost(shard);
         },
         indexSize: () => deps.sizeOf(shard),
         knows: (seq) => deps.knows(shard, seq),

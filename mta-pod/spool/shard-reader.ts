@@ -7,12 +7,13 @@ import type { Msg } from "@nats-io/transport-node";
 import type { Issue } from "#crds/values/issue.ts";
 import { decodeEnvelope, type Envelope, envelopeHeader, retryHeader } from "#crds/wire/envelope.ts";
 import { decodeState, type StateRecord } from "#crds/wire/state-record.ts";
-import { pause, type Spool } from "./connection.ts";
+import type { Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
+import { firstLook } from "./first-look.ts";
 import { createLocalNotes } from "./local-notes.ts";
 import { readToEnd } from "./read-to-end.ts";
 import { createIndexCheck, type IndexCheck } from "./index-check.ts";
-import { deleteMessage, readStreamState, type StreamState } from "./stream-state.ts";
+import { deleteMessage, type StreamState } from "./stream-state.ts";
 
 interface EntryAt {
   readonly seq: number;
@@ -30,6 +31,8 @@ interface ReaderHandlers {
   onIndexed(count: number): void;
   /** The sequences given so far mean nothing any more: forget them, all comes again. */
   onReset(reason: string): void;
+  /** The stream has lost its end, and with it the owner's epoch: nothing is read until there is a new one. */
+  onEpochLost?(): void;
   /**
    * How many entries the index believes to be stored, those being attempted included: for the integrity check.
    * Without it only the stream's identity is checked.
@@ -50,6 +53,8 @@ export interface ReaderOptions {
   readonly checkEveryMs?: number;
   /** So many sequences at the stream's end are given first. Default 10,000. */
   readonly freshSequences?: number | undefined;
+  /** So long a stream that ends before our epoch is taken for one that lags. Default 5 s. */
+  readonly lagMs?: number | undefined;
 }
 
 export interface ShardReader {
@@ -63,7 +68,6 @@ export interface ShardReader {
   close(): void;
 }
 
-const retryMs = 200;
 const defaultCheckMs = 60_000;
 /** Of a queue of a million those are read within a tenth of a second: mail of who has little queued is among them. */
 const defaultFreshSequences = 10_000;
@@ -136,7 +140,12 @@ class Reader implements ShardReader {
   }
 
   async #takeOver(): Promise<void> {
-    const found = await this.#firstLook();
+    const found = await firstLook({
+      ...this.#options,
+      stream: this.#stream,
+      isClosed: () => this.#closed,
+      onEpochLost: () => this.#options.handlers.onEpochLost?.(),
+    });
     if (found === undefined || this.#closed) return;
     const run = this.#newRun(found);
     this.#run = run;
@@ -179,16 +188,6 @@ class Reader implements ShardReader {
       indexed: false,
     };
     return run;
-  }
-
-  async #firstLook(): Promise<StreamState | undefined> {
-    while (!this.#closed && !this.#spool.closing.aborted) {
-      const state = await readStreamState(this.#spool, this.#stream);
-      // A stream that ends before our epoch lost it; the next write will be fenced and ownership starts over.
-      if (state !== undefined && state.lastSeq >= this.#options.leaseSeq) return state;
-      await pause(this.#spool.timers, retryMs, this.#spool.closing);
-    }
-    return undefined;
   }
 
   /** Resolves to the state records by entry, once all are given. */

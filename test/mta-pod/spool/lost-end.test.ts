@@ -74,6 +74,30 @@ describe("a server that lost its unsynced end, and uses sequences again", () => 
     await publisher.close();
   });
 
+  test("an owner whose epoch is lost with it is told so, since an empty index writes nothing that would be refused", async () => {
+    await using nats = await startTestNats();
+    await using spool = await startTestSpool(nats.url, { shards: 1 });
+    const publisher = createPublisher(spool);
+    const { seq } = await store(publisher, "one");
+    let lost = 0;
+    let indexed = 0;
+    const handlers = {
+      onState: () => {},
+      onEntry: () => {},
+      onDamaged: () => {},
+      onReset: () => {},
+      onIndexed: () => void indexed++,
+      onEpochLost: () => void lost++,
+    };
+    const reader = openShard({ spool, shard: 0, leaseSeq: seq + 1, lagMs: 50, handlers });
+    await eventually("the word", () => lost > 0);
+    assert.equal(indexed, 0);
+    await store(publisher, "two");
+    await eventually("the index", () => indexed === 1);
+    reader.close();
+    await publisher.close();
+  });
+
   test("its loss is noticed also when it has come as far again: what is indexed is not what is stored", async () => {
     await using nats = await startTestNats();
     await using spool = await startTestSpool(nats.url, { shards: 1 });
