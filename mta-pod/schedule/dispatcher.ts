@@ -74,7 +74,7 @@ export class Dispatcher {
     const flight = this.#flights.get(handle);
     if (flight === undefined) return;
     this.#flights.delete(handle);
-    flight.link.counted.answered(flight.mail, now);
+    flight.link.messages.counted.answered(flight.mail, now);
     flight.link.end(result.connection);
     applyFeedback(flight, result.feedback, { now, random: this.#random });
     if (this.queue.table.slotOf(handle) !== noSlot) flight.after?.();
@@ -91,7 +91,7 @@ export class Dispatcher {
   holdBeforeMail(handle: number, now: number): number {
     const flight = this.#flights.get(handle);
     if (flight === undefined) return 0;
-    const { holdMs, number } = flight.link.bookMail(now);
+    const { holdMs, number } = flight.link.messages.book(now);
     flight.mail = number;
     return holdMs;
   }

@@ -1,7 +1,5 @@
 /** What one owner of a shard tells the next about a site's connections and spent rates (decisions.md 12). Pure. */
-import type { Link } from "./link.ts";
 import type { SiteState } from "./site-state.ts";
-import { tuning } from "./tuning.ts";
 import type { SiteHandover } from "./types.ts";
 
 export function handOver(site: SiteState): SiteHandover {
@@ -12,18 +10,10 @@ export function handOver(site: SiteState): SiteHandover {
     ...(link.lingering > 0 ? { lingering: link.lingering, lingeringUntil: link.lingeringUntil } : {}),
     window: link.window.size,
     pausedUntil: link.pause.until,
-    nextMessageAt: nextMessageAt(link),
+    nextMessageAt: link.messages.nextForOthers,
     nextConnectionAt: link.connects.nextAt,
   }));
   return { site: site.id, backoffUntil: site.backoff.until, sources };
-}
-
-/** What was sent late and made good stands closer together than its distance; the successor, who does not know it, waits that much longer. */
-function nextMessageAt({ dispatches, mails, counted }: Link): number {
-  return (
-    Math.max(dispatches.nextAt, mails.nextAt) +
-    (counted.knows(Number.POSITIVE_INFINITY) ? tuning.countedCatchUpMs : 0)
-  );
 }
 
 /** Takes the stricter of both sides' knowledge: a record that comes late must not loosen anything. */
@@ -40,11 +30,10 @@ export function takeOver(site: SiteState, handover: SiteHandover, until: number)
     link.lingeringUntil = Math.max(link.lingeringUntil, spent.lingeringUntil ?? 0);
     if (spent.window !== undefined) link.window.restart(spent.window);
     link.pause.until = Math.max(link.pause.until, spent.pausedUntil);
-    link.dispatches.nextAt = Math.max(link.dispatches.nextAt, spent.nextMessageAt);
-    link.mails.nextAt = Math.max(link.mails.nextAt, spent.nextMessageAt);
+    link.messages.waitUntil(spent.nextMessageAt);
     link.connects.nextAt = Math.max(link.connects.nextAt, spent.nextConnectionAt);
     if (spent.spentAt === undefined) continue;
-    for (const pace of [link.dispatches, link.mails]) pace.spent(spent.spentAt + tuning.countedCatchUpMs);
+    link.messages.spent(spent.spentAt);
     link.connects.spent(spent.spentAt);
   }
 }

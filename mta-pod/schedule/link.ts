@@ -1,7 +1,7 @@
 /** One (source, site): its connections, window, rates and pause. Pure, never fails. */
 import { Backoff } from "./backoff.ts";
+import { MessageRate } from "./message-rate.ts";
 import { Pace } from "./pace.ts";
-import { PeerCount } from "./peer-count.ts";
 import { tuning } from "./tuning.ts";
 import type { Binding, FinishResult, SiteLimits } from "./types.ts";
 import { Window } from "./window.ts";
@@ -12,10 +12,7 @@ export class Link {
   readonly source: string;
   readonly window: Window;
   readonly pause = new Backoff(tuning.pause);
-  /** When transactions may be dispatched, and when they may be sent (`holdBeforeMail`). */
-  readonly dispatches = new Pace();
-  readonly mails = new Pace();
-  readonly counted = new PeerCount();
+  readonly messages = new MessageRate();
   readonly connects = new Pace();
   /** Connections there are or are being made; `busy` of them carry a dispatch, on `closing` of them goodbye is being said. */
   open = 0;
@@ -42,9 +39,7 @@ export class Link {
 
   setLimits(limits: SiteLimits): void {
     this.window.setLimit(limits.connections);
-    this.dispatches.setRate(limits.messagesPerSecond);
-    this.mails.setRate(limits.messagesPerSecond);
-    this.counted.setRate(limits.messagesPerSecond);
+    this.messages.setRate(limits.messagesPerSecond);
     this.connects.setRate(limits.connectionsPerSecond);
   }
 
@@ -55,7 +50,8 @@ export class Link {
     if (this.pause.until > now) return this.#refuse("backoff", this.pause.until);
     if (this.busy + this.closing + this.former + this.lingering >= this.window.size)
       return this.#refuse("connections", this.#formerEnd());
-    if (!this.dispatches.isOpen(now)) return this.#refuse("messageRate", this.dispatches.nextAt);
+    const { dispatches } = this.messages;
+    if (!dispatches.isOpen(now)) return this.#refuse("messageRate", dispatches.nextAt);
     // From here on the window has room for one more, idle or new.
     if (this.open - this.closing <= this.busy && !this.connects.isOpen(now))
       return this.#refuse("connectionRate", this.connects.nextAt);
@@ -64,7 +60,7 @@ export class Link {
 
   /** Starts the dispatch that `isOpen` allowed. */
   start(now: number): "reuse" | "open" {
-    this.dispatches.charge(now, this.#catchUpMs(now));
+    this.messages.start(now);
     const connection = this.open - this.closing > this.busy ? "reuse" : "open";
     this.busy++;
     if (connection === "open") {
@@ -72,13 +68,6 @@ export class Link {
       this.connects.charge(now);
     }
     return connection;
-  }
-
-  /** Books the moment of a message; `number` is for `counted.answered`. */
-  bookMail(now: number): { readonly holdMs: number; readonly number: number } {
-    this.mails.nextAt = Math.max(this.mails.nextAt, this.counted.earliest(now));
-    const holdMs = this.mails.reserve(now, this.#catchUpMs(now));
-    return { holdMs, number: this.counted.send(now + holdMs) };
   }
 
   end(connection: FinishResult["connection"]): void {
@@ -100,7 +89,7 @@ export class Link {
 
   /** Nothing would be forgotten with it. */
   isAtRest(now: number): boolean {
-    const paced = Math.max(this.dispatches.nextAt, this.mails.nextAt, this.connects.nextAt);
+    const paced = Math.max(this.messages.nextAt, this.connects.nextAt);
     const isFormerGone = this.former === 0 || this.formerUntil <= now;
     const isNoneLingering = this.lingering === 0 || this.lingeringUntil <= now;
     return (
@@ -114,17 +103,10 @@ export class Link {
 
   shift(byMs: number): void {
     this.pause.shift(byMs);
-    this.dispatches.nextAt += byMs;
-    this.mails.nextAt += byMs;
-    this.counted.shift(byMs);
+    this.messages.shift(byMs);
     this.connects.nextAt += byMs;
     this.formerUntil += byMs;
     this.lingeringUntil += byMs;
-  }
-
-  /** For a period after a start or a take-over the pace alone keeps the rate. */
-  #catchUpMs(now: number): number {
-    return this.counted.knows(now) ? tuning.countedCatchUpMs : 0;
   }
 
   #formerEnd(): number {

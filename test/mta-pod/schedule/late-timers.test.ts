@@ -48,7 +48,7 @@ function run({ perSecond, lateMs, seed, handOverMs = Number.POSITIVE_INFINITY }:
   while (now < start + 60_000) {
     while ((answers[0]?.at ?? Number.POSITIVE_INFINITY) <= now) {
       const answer = answers.shift();
-      if (answer !== undefined) link.counted.answered(answer.number, answer.at);
+      if (answer !== undefined) link.messages.counted.answered(answer.number, answer.at);
       link.end("kept");
     }
     if (now >= handOverAt && answers.length === 0) {
@@ -62,7 +62,7 @@ function run({ perSecond, lateMs, seed, handOverMs = Number.POSITIVE_INFINITY }:
       continue;
     }
     link.start(now);
-    const { holdMs, number } = link.bookMail(now);
+    const { holdMs, number } = link.messages.book(now);
     const at = now + holdMs + (holdMs > 0 ? late() : 0) + 0.5;
     counted.push(at);
     answers.push({ at: at + 0.5 + late() / 4, number });

@@ -18,14 +18,14 @@ function countsAt(rate: number, count: number, { there, back }: Peer, connection
   const answers: { number: number; at: number }[] = [];
   while (counted.length < count) {
     free.sort((a, b) => a - b);
-    const now = Math.max(free[0] ?? start, link.dispatches.nextAt);
-    link.dispatches.charge(now);
+    const now = Math.max(free[0] ?? start, link.messages.dispatches.nextAt);
+    link.messages.dispatches.charge(now);
     answers.sort((a, b) => a.at - b.at);
     while (answers[0] !== undefined && answers[0].at <= now) {
       const { number, at } = answers.shift() ?? { number: -1, at: 0 };
-      link.counted.answered(number, at);
+      link.messages.counted.answered(number, at);
     }
-    const { holdMs, number } = link.bookMail(now);
+    const { holdMs, number } = link.messages.book(now);
     const at = now + holdMs + there();
     counted.push(at);
     const answeredAt = at + back();
@@ -99,7 +99,7 @@ test("a peer that is far away costs no rate", () => {
 
 test("what is answered late enough to be forgotten, or was never booked, changes nothing", () => {
   const link = new Link("default", { connections: 2, messagesPerSecond: 2 });
-  for (const number of [-1, 0, 7]) link.counted.answered(number, start);
-  assert.equal(link.counted.earliest(start), 0);
-  assert.equal(new Link("default", { connections: 2 }).bookMail(start).holdMs, 0);
+  for (const number of [-1, 0, 7]) link.messages.counted.answered(number, start);
+  assert.equal(link.messages.counted.earliest(start), 0);
+  assert.equal(new Link("default", { connections: 2 }).messages.book(start).holdMs, 0);
 });
