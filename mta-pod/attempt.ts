@@ -120,6 +120,14 @@ export function createAttempts(deps: AttemptDeps) {
     run.ended();
   };
 
+  /** For the next transaction, where one more is wanted and allowed. */
+  const keep = (run: Run, connection: Connection): FinishResult["connection"] => {
+    const { lane, source, entry } = run.dispatch;
+    const isWanted = scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
+    const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
+    return outbound.keep(run.key, connection, isWanted ? limit : 0);
+  };
+
   const transact = (run: Run, connection: Connection, pieces: readonly Buffer[]) => {
     const { dispatch, loaded } = run;
     run.connection = connection;
@@ -134,6 +142,14 @@ export function createAttempts(deps: AttemptDeps) {
       mayProceed: () => deps.mayProceed(dispatch.entry.shard),
     };
     const free = outbound.use(dispatch.entry.shard, connection);
+    /** Its tenant's or sender domain's turn is much later: others use the connection, and the entry is the first of its lane again. */
+    const giveBack = (): void => {
+      free();
+      const connectionIs = connection.idle ? keep(run, connection) : outbound.ending(connection);
+      scheduler.requeue(dispatch.handle, clock.now());
+      scheduler.finish(dispatch.handle, { feedback: "neutral", connection: connectionIs }, clock.now());
+      run.ended();
+    };
     const send = () => {
       if (!connection.idle) {
         free();
@@ -143,22 +159,24 @@ export function createAttempts(deps: AttemptDeps) {
         guarded(run, () => {
           free();
           run.isAnswered = result.kind === "answered" || result.fault.stage === "final";
-          const { lane, source, entry } = dispatch;
-          const isWanted = scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
-          const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
-          const kept = outbound.keep(run.key, connection, isWanted ? limit : 0);
+          const kept = keep(run, connection);
           if (wasStale(connection, result)) return giveUp(run, kept);
           if (connection.facts?.target.host === sinkHost && result.kind === "answered")
-            deps.sunk({ ...envelope, to: transaction.to }, source, pieces);
+            deps.sunk({ ...envelope, to: transaction.to }, dispatch.source, pieces);
           conclude(run, result, kept);
         }),
       );
     };
     // Connecting took its time: the rate is held at the peer, so the pause comes right before MAIL.
-    const holdMs = scheduler.holdBeforeMail(dispatch.handle, clock.now());
-    if (holdMs <= 0) return send();
-    setTimeout(() => guarded(run, send), holdMs);
-    return undefined;
+    const takeTurn = (): void => {
+      const { then, ms } = scheduler.holdBeforeMail(dispatch.handle, clock.now());
+      if (then === "requeue") return giveBack();
+      const next = then === "send" ? send : takeTurn;
+      if (ms <= 0) return next();
+      setTimeout(() => guarded(run, next), ms);
+      return undefined;
+    };
+    return takeTurn();
   };
 
   const connect = (run: Run, route: SiteRoute, pieces: readonly Buffer[]) => {

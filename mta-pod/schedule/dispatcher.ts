@@ -6,8 +6,10 @@
  * slow site costs the others nothing.
  */
 import type { Random } from "#mta-pod/runtime/clock.ts";
+import { BudgetGate } from "./budget-gate.ts";
 import { noSlot } from "./entry-table.ts";
 import { applyFeedback, type Flight } from "./feedback.ts";
+import { takeOver } from "./handover.ts";
 import { HeldTimes } from "./held-times.ts";
 import { Queue } from "./queue.ts";
 import { Registry } from "./registry.ts";
@@ -15,14 +17,24 @@ import { Ring } from "./ring.ts";
 import type { SiteState } from "./site-state.ts";
 import { TimerHeap } from "./timer-heap.ts";
 import { tuning } from "./tuning.ts";
-import type { FinishResult, SchedulerOptions, SourceWeight, Step } from "./types.ts";
+import type {
+  FinishResult,
+  MailTurn,
+  SchedulerOptions,
+  SiteConfig,
+  SiteHandover,
+  SourceWeight,
+  Step,
+} from "./types.ts";
 
 const never = Number.POSITIVE_INFINITY;
+const atOnce: MailTurn = { then: "send", ms: 0 };
 
 export class Dispatcher {
   readonly registry = new Registry();
   readonly queue: Queue;
   readonly held = new HeldTimes();
+  readonly gate: BudgetGate;
   sources: readonly SourceWeight[];
   /** The latest time told: for calls that bring none. */
   now = 0;
@@ -35,7 +47,11 @@ export class Dispatcher {
   constructor(options: SchedulerOptions) {
     this.#random = options.random;
     this.sources = options.sources;
-    this.queue = new Queue(this.registry, (site) => this.poke(site));
+    this.queue = new Queue(this.registry, {
+      onWork: (site) => this.poke(site),
+      onNoneHeld: (budget) => this.gate.release(budget, this.now),
+    });
+    this.gate = new BudgetGate(this.held, (lane) => this.queue.refresh(lane));
   }
 
   /** A clock that was set back takes pauses and rates with it, else they would hold for as long as it went back. */
@@ -46,6 +62,31 @@ export class Dispatcher {
     for (const site of this.registry.sites.values()) site.shift(step);
     for (const flight of this.#flights.values()) flight.startedAt += step;
     this.#blocked.shift(step);
+    this.gate.shift(step);
+  }
+
+  configure(site: SiteState, config: SiteConfig): void {
+    if (site.configure(config)) this.#drawAnew(site);
+    this.registry.noteUnused(site, this.now);
+    this.poke(site);
+  }
+
+  restore(handover: SiteHandover, until: number): void {
+    const site = this.registry.siteOf(handover.site);
+    takeOver(site, handover, { until, now: this.now });
+    for (const budget of site.budgets?.all() ?? []) this.registry.noteUnusedBudget(budget, this.now);
+    this.registry.noteUnused(site, this.now);
+    this.poke(site);
+  }
+
+  forgetFormer(site: SiteState): void {
+    for (const link of site.links.values()) link.former = 0;
+    site.anybodys = 0;
+    for (const budget of site.budgets?.all() ?? []) {
+      budget.former = 0;
+      this.gate.review(budget, this.now);
+    }
+    this.poke(site);
   }
 
   /** Something happened at the site: it may be able to run. */
@@ -62,7 +103,8 @@ export class Dispatcher {
       const step = this.#step(now);
       if (step !== undefined) return step;
       if (this.#runnable.length > 0) continue;
-      const wakeAt = Math.min(this.queue.nextWakeAt(), this.#nextFreedAt(), this.registry.suspendedUntil);
+      const freedAt = Math.min(this.#nextFreedAt(), this.gate.nextWakeAt);
+      const wakeAt = Math.min(this.queue.nextWakeAt(), freedAt, this.registry.suspendedUntil);
       if (wakeAt === never) return { kind: "idle" };
       const ms = Math.ceil(wakeAt - now);
       if (ms <= 0) continue;
@@ -76,6 +118,7 @@ export class Dispatcher {
     this.#flights.delete(handle);
     flight.link.messages.counted.answered(flight.mail, now);
     flight.link.end(result.connection);
+    if (flight.drafts !== null) this.gate.finish(flight.drafts, now);
     applyFeedback(flight, result.feedback, { now, random: this.#random });
     if (this.queue.table.slotOf(handle) !== noSlot) flight.after?.();
     this.poke(flight.site);
@@ -88,12 +131,32 @@ export class Dispatcher {
     else flight.after = act;
   }
 
-  holdBeforeMail(handle: number, now: number): number {
+  holdBeforeMail(handle: number, now: number): MailTurn {
     const flight = this.#flights.get(handle);
-    if (flight === undefined) return 0;
+    if (flight === undefined) return atOnce;
+    const { drafts } = flight;
+    const turn = drafts === null ? undefined : this.gate.turnOf(drafts, now);
+    if (turn !== undefined) return turn;
     const { holdMs, number } = flight.link.messages.book(now);
     flight.mail = number;
-    return holdMs;
+    if (drafts !== null) this.gate.book(drafts, now + holdMs, now);
+    return holdMs > 0 ? { then: "send", ms: holdMs } : atOnce;
+  }
+
+  /** Limits came or went: lanes, and what is under way, draw on what there is now. */
+  #drawAnew(site: SiteState): void {
+    const { budgets } = site;
+    if (budgets === null) return;
+    for (const budget of budgets.all()) this.gate.release(budget, this.now);
+    for (const lane of site.allLanes()) budgets.attach(lane);
+    for (const budget of budgets.all()) this.registry.noteUnusedBudget(budget, this.now);
+    for (const flight of this.#flights.values()) {
+      if (flight.site !== site || !site.isBudgeted) continue;
+      const { lane } = flight;
+      flight.drafts ??= [];
+      for (const one of [lane.parent, lane])
+        if (one !== null) this.gate.join(flight.drafts, budgets.budgetOf(one));
+    }
   }
 
   /** When time frees the next site that still has work. */
@@ -139,6 +202,7 @@ export class Dispatcher {
   }
 
   #dispatch(now: number): Step | undefined {
+    this.gate.wake(now);
     for (let site = this.#blocked.peek(); site !== undefined && site.at <= now; site = this.#blocked.peek())
       this.poke(site);
     for (let site = this.#runnable.head; site !== null; site = this.#runnable.head) {
@@ -153,7 +217,7 @@ export class Dispatcher {
   }
 
   #dispatchFrom(site: SiteState, now: number): Step | undefined {
-    const lane = site.peekLane();
+    let lane = site.peekLane();
     if (lane === null) return undefined;
     const link = site.openLink(this.sources, now);
     if (link === undefined) {
@@ -162,13 +226,16 @@ export class Dispatcher {
       if (site.wakeAt !== Number.POSITIVE_INFINITY) this.#blocked.set(site, site.wakeAt);
       return undefined;
     }
+    if (site.isBudgeted || lane.senders !== null) lane = this.gate.openLane(site, now);
+    if (lane === null) return undefined;
     const slot = lane.ready.head;
     if (this.queue.table.expiresAt(slot) <= now) return this.#expire(slot);
     site.chargeLane(lane);
     this.queue.toInflight(slot);
     const connection = site.start(link, now);
     const handle = this.queue.table.handleOf(slot);
-    this.#flights.set(handle, { site, link, startedAt: now, mail: -1, after: null });
+    const drafts = site.isBudgeted ? this.gate.start(lane, now) : null;
+    this.#flights.set(handle, { site, link, lane, drafts, startedAt: now, mail: -1, after: null });
     const entry = this.queue.table.entryAt(slot);
     return {
       kind: "dispatch",

@@ -23,11 +23,6 @@ export class FairQueue {
     else this.#postpone(lane);
   }
 
-  leave(lane: LaneState): void {
-    this.#current.remove(lane);
-    this.#following.remove(lane);
-  }
-
   /** The lane whose turn it is; taken by `charge`. */
   peek(): LaneState | null {
     if (this.#current.head === null && this.#following.head !== null) {

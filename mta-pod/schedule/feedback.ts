@@ -1,5 +1,7 @@
 /** What the end of a dispatch teaches about its site and link: windows, pauses, backoff. Pure, never fails. */
 import type { Random } from "#mta-pod/runtime/clock.ts";
+import type { Draft } from "./budget-gate.ts";
+import type { LaneState } from "./lane-state.ts";
 import type { Link } from "./link.ts";
 import type { SiteState } from "./site-state.ts";
 import type { Feedback } from "./types.ts";
@@ -8,6 +10,9 @@ import type { Feedback } from "./types.ts";
 export interface Flight {
   readonly site: SiteState;
   readonly link: Link;
+  readonly lane: LaneState;
+  /** What it draws on; null = nothing. */
+  drafts: Draft[] | null;
   startedAt: number;
   /** Number of its message among the link's, -1 = none was booked. */
   mail: number;

@@ -1,6 +1,7 @@
-/** One lane (site × tenant × class) and one tenant, as the index keeps them. Data; the queue moves it. */
+/** One lane (site × tenant × class, by sender domain where limits ask) and one tenant, as the index keeps them. Data; the queue moves it. */
 import type { Sweepable } from "./broom.ts";
-import type { Ring, RingItem } from "./ring.ts";
+import type { Budget } from "./budget.ts";
+import { Ring, type RingItem } from "./ring.ts";
 import type { SiteState } from "./site-state.ts";
 import { emptyList, type SlotList } from "./slot-list.ts";
 import type { Timed } from "./timer-heap.ts";
@@ -24,11 +25,24 @@ export function newTenant(id: string): TenantState {
   return { id, lanes: new Set(), weight: 1, isConfigured: false, held: true, ...counts };
 }
 
+/** Lanes by sender domain: they share the turns of the lane that they are parts of, one after another. */
+export class SenderLanes {
+  readonly lanes = new Map<string, LaneState>();
+  readonly ready = new Ring<LaneState>();
+  /** What the lane itself holds, whose sender is not told, is next. */
+  isOwnTurn = true;
+}
+
 export class LaneState implements RingItem<LaneState>, Timed, Sweepable {
   readonly id: number;
   readonly lane: Lane;
   readonly site: SiteState;
   readonly tenant: TenantState;
+  /** The lane that this sender domain's is a part of. */
+  readonly parent: LaneState | null;
+  senders: SenderLanes | null = null;
+  /** What it draws on where the site's limits ask for it. */
+  budget: Budget | null = null;
   /** Waits for its turn, oldest first. */
   readonly ready: SlotList = emptyList();
   /** Waiting for their time, or in flight. */
@@ -49,11 +63,31 @@ export class LaneState implements RingItem<LaneState>, Timed, Sweepable {
   at = 0;
   heapIndex = -1;
 
-  constructor(parts: { id: number; lane: Lane; site: SiteState; tenant: TenantState }) {
+  constructor(parts: {
+    id: number;
+    lane: Lane;
+    site: SiteState;
+    tenant: TenantState;
+    parent: LaneState | null;
+  }) {
     this.id = parts.id;
     this.lane = parts.lane;
     this.site = parts.site;
     this.tenant = parts.tenant;
+    this.parent = parts.parent;
+  }
+
+  /** It has a use for turns; whether it gets them is another matter. */
+  get hasWork(): boolean {
+    return (
+      (this.ready.length > 0 && !this.parked) || (this.senders !== null && this.senders.ready.head !== null)
+    );
+  }
+
+  /** It waits for its budget, or the lane that it is a part of does. */
+  get isHeld(): boolean {
+    if (this.budget !== null && this.ring === this.budget.held) return true;
+    return this.parent?.isHeld ?? false;
   }
 
   get entries(): number {

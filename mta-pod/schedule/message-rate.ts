@@ -54,6 +54,12 @@ export class MessageRate {
     this.mails.nextAt = Math.max(this.mails.nextAt, at);
   }
 
+  /** The next one may go at `at`, at whatever rate; what was charged so far is in it. */
+  startAt(at: number): void {
+    this.dispatches.nextAt = at;
+    this.mails.nextAt = at;
+  }
+
   /** Somebody else, whose messages are not known, may have sent one at `at`. */
   spent(at: number): void {
     this.dispatches.spent(at + tuning.countedCatchUpMs);

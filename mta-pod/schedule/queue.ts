@@ -5,6 +5,7 @@
  * Expiry costs nothing per entry: lanes are first in, first out, so their heads expire first. Only an entry that may
  * stand behind one that expires later has an alarm (12 bytes) in the due heap.
  */
+import type { Budget } from "./budget.ts";
 import { DueHeap } from "./due-heap.ts";
 import { EntryTable, noSlot, slotStates } from "./entry-table.ts";
 import type { LaneState } from "./lane-state.ts";
@@ -22,11 +23,13 @@ export class Queue {
   readonly #expiry = new TimerHeap<LaneState>();
   readonly #registry: Registry;
   readonly #onWork: (site: SiteState) => void;
+  readonly #onNoneHeld: (budget: Budget) => void;
   #compactAt = compactAbove;
 
-  constructor(registry: Registry, onWork: (site: SiteState) => void) {
+  constructor(registry: Registry, told: { onWork(site: SiteState): void; onNoneHeld(budget: Budget): void }) {
     this.#registry = registry;
-    this.#onWork = onWork;
+    this.#onWork = told.onWork;
+    this.#onNoneHeld = told.onNoneHeld;
   }
 
   laneOf(slot: number): LaneState {
@@ -61,7 +64,7 @@ export class Queue {
     else lane.tenant.ready++;
     if (lane.ready.head === slot && (lane.heapIndex < 0 || expiresAt < lane.at))
       this.#expiry.set(lane, expiresAt);
-    this.#refresh(lane);
+    this.refresh(lane);
   }
 
   /** An entry that is to wait beyond its expiry is looked at when it expires; one that has expired, at `due`. */
@@ -74,7 +77,7 @@ export class Queue {
     this.table.setDue(slot, wakeAt);
     lane.tenant.waiting++;
     if (!(this.table.hasAlarm(slot) && wakeAt === expiresAt)) this.#push(wakeAt, slot);
-    this.#refresh(lane);
+    this.refresh(lane);
   }
 
   toInflight(slot: number): void {
@@ -83,13 +86,13 @@ export class Queue {
     this.table.setState(slot, slotStates.inflight);
     lane.inflight++;
     lane.tenant.inflight++;
-    this.#refresh(lane);
+    this.refresh(lane);
   }
 
   remove(slot: number, now: number): void {
     const lane = this.#leave(slot);
     this.table.release(slot);
-    this.#refresh(lane);
+    this.refresh(lane);
     if (lane.entries === 0) this.#registry.noteEmpty(lane, now);
   }
 
@@ -102,7 +105,7 @@ export class Queue {
     if (state === slotStates.ready) this.toReady(slot, "tail");
     else if (state === slotStates.waiting) this.toWaiting(slot, this.table.dueOf(slot), now);
     else this.toInflight(slot);
-    this.#refresh(from);
+    this.refresh(from);
     if (from.entries === 0) this.#registry.noteEmpty(from, now);
   }
 
@@ -113,8 +116,20 @@ export class Queue {
       const moved = lane.parked ? lane.ready.length : -lane.ready.length;
       lane.tenant.suspended += moved;
       lane.tenant.ready -= moved;
-      this.#refresh(lane);
+      this.refresh(lane);
     }
+  }
+
+  /** Brings the lane's place among the turns in step with what it holds; one that is held stays held. */
+  refresh(lane: LaneState): void {
+    const { parent } = lane;
+    if (parent === null) this.#place(lane);
+    else {
+      if (!lane.hasWork) this.#leaveTurns(lane);
+      else if (lane.ring === null) parent.senders?.ready.push(lane);
+      this.#place(parent);
+    }
+    if (lane.ready.length === 0 && lane.inflight === 0) lane.latestExpiry = Number.NEGATIVE_INFINITY;
   }
 
   /** The lane is about to be forgotten. */
@@ -193,15 +208,18 @@ export class Queue {
     return lane;
   }
 
-  /** Brings the lane's place among the turns in step with what it holds. */
-  #refresh(lane: LaneState): void {
-    const turns = lane.site[lane.lane.class];
-    if (lane.ready.length === 0 || lane.parked) turns.leave(lane);
+  #place(lane: LaneState): void {
+    if (!lane.hasWork) this.#leaveTurns(lane);
     else if (lane.ring === null) {
-      turns.join(lane);
+      lane.site[lane.lane.class].join(lane);
       this.#onWork(lane.site);
     }
-    if (lane.ready.length === 0 && lane.inflight === 0) lane.latestExpiry = Number.NEGATIVE_INFINITY;
+  }
+
+  #leaveTurns(lane: LaneState): void {
+    lane.ring?.remove(lane);
+    const { budget } = lane;
+    if (budget !== null && budget.heldBy !== null && budget.held.length === 0) this.#onNoneHeld(budget);
   }
 
   #setAlarm(slot: number): void {

@@ -3,7 +3,8 @@
  * numbers of forgotten lanes are used again.
  */
 import { Broom } from "./broom.ts";
-import { LaneState, newTenant, type TenantState } from "./lane-state.ts";
+import type { Budget } from "./budget.ts";
+import { LaneState, newTenant, SenderLanes, type TenantState } from "./lane-state.ts";
 import { SiteState } from "./site-state.ts";
 import type { Lane, Selector, TenantPolicy } from "./types.ts";
 
@@ -29,6 +30,7 @@ export class Registry {
   #suspensions: Suspension[] = [];
   readonly #emptyLanes = new Broom<LaneState>();
   readonly #unusedSites = new Broom<SiteState>();
+  readonly #unusedBudgets = new Broom<Budget>();
 
   laneById(id: number): LaneState | undefined {
     return this.#lanes[id];
@@ -45,31 +47,16 @@ export class Registry {
 
   laneOf(lane: Lane): LaneState {
     const site = this.siteOf(lane.site);
-    const known = site.lanes[lane.class].get(lane.tenant);
-    if (known !== undefined) return known;
-    const tenant = this.#tenantOf(lane.tenant);
-    const id = this.#freeIds.pop() ?? this.#lanes.length;
-    const own = { site: lane.site, tenant: lane.tenant, class: lane.class };
-    const state = new LaneState({ id, lane: own, site, tenant });
-    state.parked = this.#mustPark(state);
-    this.#lanes[id] = state;
-    site.lanes[lane.class].set(lane.tenant, state);
-    tenant.lanes.add(state);
-    return state;
+    const whole = site.lanes[lane.class].get(lane.tenant) ?? this.#newLane(site, lane, null);
+    if (lane.senderDomain === undefined) return whole;
+    return whole.senders?.lanes.get(lane.senderDomain) ?? this.#newLane(site, lane, whole);
   }
 
   /** Lanes within a selection, by the shortest way there. */
   *lanesOf(selector: Selector): Iterable<LaneState> {
     if (selector.site !== undefined) {
       const site = this.sites.get(selector.site);
-      if (site === undefined) return;
-      for (const lanes of [site.lanes.transactional, site.lanes.bulk]) {
-        if (selector.tenant === undefined) yield* lanes.values();
-        else {
-          const lane = lanes.get(selector.tenant);
-          if (lane !== undefined) yield lane;
-        }
-      }
+      if (site !== undefined) yield* site.allLanes(selector.tenant);
     } else if (selector.tenant !== undefined) yield* this.tenants.get(selector.tenant)?.lanes ?? [];
     else for (const lane of this.#lanes) if (lane !== undefined) yield lane;
   }
@@ -119,22 +106,66 @@ export class Registry {
     if (site.laneCount === 0) this.#unusedSites.note(site, now);
   }
 
-  /** Forgets one lane and one site at rest; answers the lane. Called once a step: as fast as lanes come to be. */
+  noteUnusedBudget(budget: Budget, now: number): void {
+    if (budget.users === 0) this.#unusedBudgets.note(budget, now);
+  }
+
+  /** Forgets one lane, one budget and one site at rest; answers the lane. Called once a step: as fast as lanes come to be. */
   sweep(now: number): LaneState | undefined {
     const site = this.#unusedSites.take(now);
     if (site !== undefined && site.laneCount === 0) {
       if (site.isAtRest(now)) this.sites.delete(site.id);
       else this.noteUnused(site, now);
     }
+    const budget = this.#unusedBudgets.take(now);
+    if (budget !== undefined && budget.users === 0) {
+      if (budget.isAtRest(now)) budget.site.budgets?.forget(budget);
+      else this.noteUnusedBudget(budget, now);
+    }
     const lane = this.#emptyLanes.take(now);
-    if (lane === undefined || lane.entries > 0) return undefined;
-    lane.site.lanes[lane.lane.class].delete(lane.lane.tenant);
+    if (lane === undefined || lane.entries > 0 || lane.senders !== null) return undefined;
+    this.#takeOut(lane, now);
     this.noteUnused(lane.site, now);
     lane.tenant.lanes.delete(lane);
     if (lane.tenant.lanes.size === 0 && !lane.tenant.isConfigured) this.tenants.delete(lane.tenant.id);
     this.#lanes[lane.id] = undefined;
     this.#freeIds.push(lane.id);
     return lane;
+  }
+
+  #newLane(
+    site: SiteState,
+    { tenant: name, class: priority, senderDomain }: Lane,
+    whole: LaneState | null,
+  ): LaneState {
+    const tenant = this.#tenantOf(name);
+    const id = this.#freeIds.pop() ?? this.#lanes.length;
+    const own = { site: site.id, tenant: name, class: priority };
+    const isPart = whole !== null && senderDomain !== undefined;
+    const lane = isPart ? { ...own, senderDomain } : own;
+    const state = new LaneState({ id, lane, site, tenant, parent: whole });
+    state.parked = this.#mustPark(state);
+    this.#lanes[id] = state;
+    if (isPart) (whole.senders ??= new SenderLanes()).lanes.set(senderDomain, state);
+    else site.lanes[priority].set(name, state);
+    tenant.lanes.add(state);
+    if (site.isBudgeted) site.budgets?.attach(state);
+    return state;
+  }
+
+  #takeOut(lane: LaneState, now: number): void {
+    const { parent, site, budget } = lane;
+    const { tenant, class: priority, senderDomain } = lane.lane;
+    site.budgets?.detach(lane);
+    if (budget !== null) this.noteUnusedBudget(budget, now);
+    if (parent === null) {
+      site.lanes[priority].delete(tenant);
+      return;
+    }
+    parent.senders?.lanes.delete(senderDomain ?? "");
+    if (parent.senders?.lanes.size !== 0) return;
+    parent.senders = null;
+    if (parent.entries === 0) this.noteEmpty(parent, now);
   }
 
   #suspensionsChanged(selector: Selector): LaneState[] {

@@ -1,7 +1,7 @@
 /** What `why`, `top` and metrics are told of sites and tenants. Reads only. */
 import type { EntryTable } from "./entry-table.ts";
 import { noSlot } from "./entry-table.ts";
-import type { TenantState } from "./lane-state.ts";
+import type { LaneState, TenantState } from "./lane-state.ts";
 import type { SiteState } from "./site-state.ts";
 import type { Binding, QueueCounts, SiteReport, SourceWeight, TenantCounts, Unserved } from "./types.ts";
 
@@ -29,11 +29,10 @@ export function reportSite(site: SiteState, sources: readonly SourceWeight[], no
   }
   let queued = 0;
   let hasParked = false;
-  for (const lanes of [site.lanes.transactional, site.lanes.bulk])
-    for (const lane of lanes.values()) {
-      queued += lane.entries;
-      hasParked ||= lane.parked && lane.ready.length > 0;
-    }
+  for (const lane of site.allLanes()) {
+    queued += lane.entries;
+    hasParked ||= lane.parked && lane.ready.length > 0;
+  }
   const backoffUntil = Math.max(0, site.backoff.until);
   const binding = bindingOf(site, { sources, now, hasParked });
   return { window, open, idle, busy, backoffUntil, queued, good: site.good, binding };
@@ -48,8 +47,32 @@ interface Circumstances {
 function bindingOf(site: SiteState, { sources, now, hasParked }: Circumstances): Binding | null {
   const isOpen = site.openLink(sources, now) !== undefined;
   if (!isOpen && (site.binding === "unresolved" || site.binding === "backoff")) return site.binding;
-  if (!site.hasWork) return hasParked ? "suspended" : null;
-  return isOpen ? null : site.binding;
+  const heldBy = site.budgets?.heldBy() ?? null;
+  if (!site.hasWork) return heldBy ?? (hasParked ? "suspended" : null);
+  return isOpen ? heldBy : site.binding;
+}
+
+/** Its tenant's or sender domain's limits first: they hold for longer than the site's. */
+export function bindingOfLane(site: SiteState, { tenant, senderDomain, ...at }: LaneQuery): Binding | null {
+  let hasParked = false;
+  for (const lane of site.allLanes(tenant)) {
+    hasParked ||= lane.parked && lane.ready.length > 0;
+    const isAsked = senderDomain === undefined || (lane.lane.senderDomain ?? senderDomain) === senderDomain;
+    if (!isAsked || !lane.isHeld || lane.ready.length === 0) continue;
+    const budget = lane.budget !== null && lane.ring === lane.budget.held ? lane.budget : lane.parent?.budget;
+    if (budget !== undefined && budget !== null && budget.heldBy !== null) return budget.heldBy;
+  }
+  const isOpen = site.openLink(at.sources, at.now) !== undefined;
+  if (!isOpen && (site.hasWork || site.binding === "unresolved" || site.binding === "backoff"))
+    return site.binding;
+  return hasParked ? "suspended" : null;
+}
+
+interface LaneQuery {
+  readonly sources: readonly SourceWeight[];
+  readonly now: number;
+  readonly tenant: string;
+  readonly senderDomain: string | undefined;
 }
 
 /** By sites, since limits are theirs; one that is crowded waits for this pod. A lane that is parked waits for somebody's word. */
@@ -62,14 +85,20 @@ export function countUnserved(
   for (const site of sites) {
     const isOpen = site.hasWork && (site.openLink(sources, now) !== undefined || site.binding === "crowded");
     if (!isOpen) continue;
-    for (const lanes of [site.lanes.transactional, site.lanes.bulk])
-      for (const { ready, parked } of lanes.values()) {
-        if (parked || ready.head === noSlot) continue;
-        entries += ready.length;
-        since = Math.min(since, Math.max(table.receivedAt(ready.head), table.dueOf(ready.head)));
-      }
+    for (const lane of site.allLanes()) {
+      const { ready, parked } = lane;
+      if (parked || ready.head === noSlot || lane.isHeld || !mayStart(lane, now)) continue;
+      entries += ready.length;
+      since = Math.min(since, Math.max(table.receivedAt(ready.head), table.dueOf(ready.head)));
+    }
   }
   return { entries, since: entries === 0 ? 0 : since };
+}
+
+function mayStart(lane: LaneState, now: number): boolean {
+  const { budget, parent } = lane;
+  if (budget !== null && !budget.isOpen(now)) return false;
+  return parent === null || mayStart(parent, now);
 }
 
 /** One tenant's counts are kept; only `oldest` looks, at two heads a lane. */

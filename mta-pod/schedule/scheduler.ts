@@ -2,16 +2,18 @@
 import { Dispatcher } from "./dispatcher.ts";
 import { DueHeap } from "./due-heap.ts";
 import { noSlot, slotStates } from "./entry-table.ts";
-import { handOver, takeOver } from "./handover.ts";
+import { handOver, spentBudgets } from "./handover.ts";
 import type { Queue } from "./queue.ts";
 import type { Registry } from "./registry.ts";
-import { countQueue, countUnserved, reportSite, unknownSite } from "./report.ts";
+import { bindingOfLane, countQueue, countUnserved, reportSite, unknownSite } from "./report.ts";
 import type {
+  Binding,
   Entry,
   FinishResult,
   HeldTime,
   Lane,
   ListedEntry,
+  MailTurn,
   QueueCounts,
   Scheduler,
   SchedulerOptions,
@@ -94,7 +96,7 @@ class PodScheduler implements Scheduler {
     return this.#dispatcher.next(now);
   }
 
-  holdBeforeMail(handle: number, now: number): number {
+  holdBeforeMail(handle: number, now: number): MailTurn {
     this.#dispatcher.tell(now);
     return this.#dispatcher.holdBeforeMail(handle, now);
   }
@@ -109,10 +111,7 @@ class PodScheduler implements Scheduler {
 
   setSite(site: string, config: SiteConfig, now: number): void {
     this.#dispatcher.tell(now);
-    const state = this.#registry.siteOf(site);
-    state.configure(config);
-    this.#registry.noteUnused(state, now);
-    this.#dispatcher.poke(state);
+    this.#dispatcher.configure(this.#registry.siteOf(site), config);
   }
 
   setTenants(tenants: ReadonlyMap<string, TenantPolicy>, now: number): void {
@@ -206,6 +205,13 @@ class PodScheduler implements Scheduler {
       : reportSite(state, this.#dispatcher.sources, this.#dispatcher.now);
   }
 
+  bindingOf({ site, tenant, senderDomain }: Omit<Lane, "class">): Binding | null {
+    const state = this.#registry.sites.get(site);
+    if (state === undefined) return unknownSite.binding;
+    const { sources, now } = this.#dispatcher;
+    return bindingOfLane(state, { sources, now, tenant, senderDomain });
+  }
+
   takeHeldTimes(): readonly HeldTime[] {
     return this.#dispatcher.held.take();
   }
@@ -224,20 +230,20 @@ class PodScheduler implements Scheduler {
     return state === undefined ? undefined : handOver(state);
   }
 
+  handOver(site: string, now: number): SiteHandover | undefined {
+    const state = this.#registry.sites.get(site);
+    return state === undefined ? undefined : { ...handOver(state), budgets: spentBudgets(state, now) };
+  }
+
   restore(handover: SiteHandover, until: number, now: number): void {
     this.#dispatcher.tell(now);
-    const site = this.#registry.siteOf(handover.site);
-    takeOver(site, handover, until);
-    this.#registry.noteUnused(site, now);
-    this.#dispatcher.poke(site);
+    this.#dispatcher.restore(handover, until);
   }
 
   forgetFormer(site: string, now: number): void {
     this.#dispatcher.tell(now);
     const state = this.#registry.sites.get(site);
-    if (state === undefined) return;
-    for (const link of state.links.values()) link.former = 0;
-    this.#dispatcher.poke(state);
+    if (state !== undefined) this.#dispatcher.forgetFormer(state);
   }
 
   #listed(slot: number): ListedEntry {

@@ -5,6 +5,7 @@ import { FairQueue } from "./fair-queue.ts";
 import type { LaneState } from "./lane-state.ts";
 import { Link } from "./link.ts";
 import type { Ring, RingItem } from "./ring.ts";
+import { SiteBudgets } from "./site-budgets.ts";
 import type { Timed } from "./timer-heap.ts";
 import { tuning } from "./tuning.ts";
 import type { Binding, SiteConfig, SiteLimits, SourceWeight } from "./types.ts";
@@ -35,6 +36,15 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
   /** After `openLink` said no: why, and until when at the least. */
   binding: Binding = "unresolved";
   wakeAt = never;
+  /** Of tenants and sender domains; null = no limit has asked for any so far. */
+  budgets: SiteBudgets | null = null;
+  /** A limit asks for them. */
+  isBudgeted = false;
+  /** Tenants and sender domains that nobody told of may have sent as late as then; 0 = they have not. */
+  othersSpentAt = 0;
+  /** Connections that former owners may still have in use for whichever tenant. */
+  anybodys = 0;
+  anybodysUntil = 0;
   /** Held back since, and by what, as the metric counts it; 0 = not. */
   heldFrom = 0;
   heldBy: Binding = "unresolved";
@@ -50,7 +60,8 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
     this.lanes = { transactional: new Map(), bulk: new Map() };
   }
 
-  configure(config: SiteConfig): void {
+  /** Answers whether limits of tenants or sender domains are others now. */
+  configure(config: SiteConfig): boolean {
     this.isKnown = true;
     if (config === "unresolved") this.#resolvedFrom = never;
     else if ("retryAt" in config) this.#resolvedFrom = config.retryAt;
@@ -59,11 +70,23 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
       this.#resolvedFrom = 0;
       this.#limits = config.limits;
       for (const link of this.links.values()) link.setLimits(config.limits);
+      return this.#configureBudgets(config.limits);
     }
+    return false;
   }
 
   get laneCount(): number {
     return this.lanes.transactional.size + this.lanes.bulk.size;
+  }
+
+  /** Those by sender domain included. */
+  *allLanes(tenant?: string): Iterable<LaneState> {
+    for (const lanes of [this.lanes.transactional, this.lanes.bulk])
+      for (const lane of tenant === undefined ? lanes.values() : [lanes.get(tenant)]) {
+        if (lane === undefined) continue;
+        yield lane;
+        if (lane.senders !== null) yield* lane.senders.lanes.values();
+      }
   }
 
   get hasWork(): boolean {
@@ -116,13 +139,22 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
 
   /** Takes the turn that `peekLane` showed. */
   chargeLane(lane: LaneState): void {
-    this[lane.lane.class].charge(lane);
+    const turn = lane.parent ?? lane;
+    this[lane.lane.class].charge(turn);
+    if (turn.senders !== null) {
+      turn.senders.isOwnTurn = turn !== lane;
+      if (turn !== lane) {
+        turn.senders.ready.remove(lane);
+        turn.senders.ready.push(lane);
+      }
+    }
     this.#sinceBulk = lane.lane.class === "bulk" || this.bulk.isEmpty ? 0 : this.#sinceBulk + 1;
   }
 
   /** Nothing would be forgotten with it. */
   isAtRest(now: number): boolean {
     if (this.laneCount > 0 || this.backoff.until > now) return false;
+    if (this.budgets !== null && !this.budgets.isAtRest(now)) return false;
     for (const link of this.links.values()) if (!link.isAtRest(now)) return false;
     return true;
   }
@@ -134,6 +166,18 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
     if (this.#resolvedFrom > 0) this.#resolvedFrom += byMs;
     if (this.#crowdedUntil > 0) this.#crowdedUntil += byMs;
     for (const link of this.links.values()) link.shift(byMs);
+    this.budgets?.shift(byMs);
+    if (this.othersSpentAt > 0) this.othersSpentAt += byMs;
+    this.anybodysUntil += byMs;
+  }
+
+  #configureBudgets(limits: SiteLimits): boolean {
+    if (this.budgets === null && limits.perTenant === undefined && limits.perSenderDomain === undefined)
+      return false;
+    this.budgets ??= new SiteBudgets(this);
+    const isChanged = this.budgets.setLimits(limits);
+    this.isBudgeted = this.budgets.isActive;
+    return isChanged;
   }
 
   #refuse(binding: Binding, wakeAt: number): undefined {

@@ -8,6 +8,8 @@ export const tuning = {
   catchUpMs: 4,
   /** As long as every message of the last period is known one by one (peer-count.ts), so much: timers of a busy machine are that late. */
   countedCatchUpMs: 100,
+  /** A connection waits so long for the turn of a tenant or sender domain; for a later one the entry goes back to its lane. */
+  turnWaitMs: 250,
   /** Pause of a (source, site) that was throttled: doubles from first to max. */
   pause: { firstMs: 1000, maxMs: 60_000 },
   /** Backoff of a site that could not be reached: doubles from first to max. */

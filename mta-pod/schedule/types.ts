@@ -6,7 +6,19 @@ export interface SiteLimits {
   readonly connections: number;
   readonly messagesPerSecond?: number;
   readonly connectionsPerSecond?: number;
+  /** Of each tenant at the site, over all sources. */
+  readonly perTenant?: BudgetLimits;
+  /** Of each sender domain at the site, over all sources; it takes lanes that tell it. */
+  readonly perSenderDomain?: Pick<BudgetLimits, "messagesPerSecond">;
 }
+
+export interface BudgetLimits {
+  /** Dispatches under way at once. */
+  readonly connections?: number;
+  readonly messagesPerSecond?: number;
+}
+
+export type BudgetKind = "perTenant" | "perSenderDomain";
 
 /** What the index keeps of a stored message. Times are ms since 1970. */
 export interface Entry {
@@ -26,6 +38,8 @@ export interface Lane {
   readonly site: string;
   readonly tenant: string;
   readonly class: "transactional" | "bulk";
+  /** Where limits hold per sender domain; "" = from nobody. Its lanes share the turns of the tenant and class. */
+  readonly senderDomain?: string;
 }
 
 export interface SourceWeight {
@@ -54,6 +68,15 @@ export type Step =
  * reason of our own; says nothing about the site.
  */
 export type Feedback = "good" | "throttled" | "unreachable" | "proxy" | "neutral";
+
+/**
+ * send: after `ms`. ask: again after `ms`, for its tenant or sender domain has its turn then. requeue: that is so much later that
+ * the entry had better wait in its lane.
+ */
+export interface MailTurn {
+  readonly then: "send" | "ask" | "requeue";
+  readonly ms: number;
+}
 
 export interface FinishResult {
   readonly feedback: Feedback;
@@ -91,6 +114,8 @@ export type Binding =
   | "connections"
   | "messageRate"
   | "connectionRate"
+  | "perTenant.connections"
+  | `${BudgetKind}.messageRate`
   | "backoff"
   | "suspended"
   | "crowded"
@@ -106,11 +131,11 @@ export interface SiteReport {
   readonly queued: number;
   /** Good transactions since the site is known. */
   readonly good: number;
-  /** What holds the site's ready mail back now; null = nothing. */
+  /** What holds the site's ready mail back now, or some tenants' of it; null = nothing. */
   readonly binding: Binding | null;
 }
 
-/** Time that a site's ready mail was held back by one limit; site "other" = the many. */
+/** Time that a site's ready mail, or some of it, was held back by one limit; site "other" = the many. */
 export interface HeldTime {
   readonly site: string;
   readonly binding: Binding;
@@ -140,10 +165,30 @@ export interface Unserved {
   readonly since: number;
 }
 
+/** What is spent of one tenant's, or one sender domain's, limits at a site. */
+export interface SpentBudget {
+  readonly kind: BudgetKind;
+  /** The tenant or the domain; of mail from nobody its tenant. */
+  readonly name: string;
+  /** Connections in use for it, those of owners before included. */
+  readonly busy: number;
+  readonly nextMessageAt: number;
+}
+
+export interface SpentBudgets {
+  readonly told: readonly SpentBudget[];
+  /** Those that are not told may have sent as late as then; absent = they have not. */
+  readonly othersSpentAt?: number;
+  /** Connections in use that may be anybody's; absent = none. */
+  readonly anybodys?: number;
+}
+
 /** What a releasing owner tells its successor about one site (decisions.md 12). */
 export interface SiteHandover {
   readonly site: string;
   readonly backoffUntil: number;
+  /** Absent = not known. */
+  readonly budgets?: SpentBudgets;
   readonly sources: readonly {
     readonly source: string;
     readonly open: number;
@@ -190,10 +235,10 @@ export interface Scheduler {
   connectionClosed(site: string, source: string, now: number, was?: "idle" | "closing"): void;
   next(now: number): Step;
   /**
-   * Ms to hold a dispatch back before its MAIL, so that the message rate holds at the peer although connecting
-   * took its time; books the moment, so ask once per transaction. 0 when the site has no message rate.
+   * How a dispatch has to wait before its MAIL, so that message rates hold at the peer although connecting took its
+   * time. "send" books the moment: not to be asked for again.
    */
-  holdBeforeMail(handle: number, now: number): number;
+  holdBeforeMail(handle: number, now: number): MailTurn;
   /** Connections of (source, site) above what limits and window allow: close, do not keep, that many. */
   surplus(site: string, source: string): number;
   /** False for a site never set, or forgotten since it had no mail for a minute. */
@@ -229,12 +274,16 @@ export interface Scheduler {
   handles(filter: Selector): readonly number[];
   sites(): Iterable<string>;
   siteState(site: string): SiteReport;
+  /** What holds the lane's ready mail back now: its tenant's or sender domain's limits, else what holds the site; null = nothing. */
+  bindingOf(lane: Omit<Lane, "class">): Binding | null;
   /** What was held back since the last call; a hold is told when it ends or is looked at again. */
   takeHeldTimes(): readonly HeldTime[];
   counts(): QueueCounts;
   /** Costs the lanes of sites that have work. */
   unserved(now: number): Unserved;
   snapshot(site: string): SiteHandover | undefined;
+  /** The snapshot with what is spent per tenant and sender domain, which costs as many as there are. */
+  handOver(site: string, now: number): SiteHandover | undefined;
   /** The former owner's open connections count until `until`, or until `forgetFormer`. */
   restore(handover: SiteHandover, until: number, now: number): void;
   forgetFormer(site: string, now: number): void;

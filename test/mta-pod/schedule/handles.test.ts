@@ -22,7 +22,7 @@ test("a stale handle is harmless everywhere", () => {
   world.scheduler.requeue(handle, world.now);
   world.scheduler.finish(handle, { feedback: "unreachable", connection: "closed" }, world.now);
   world.scheduler.relane(handle, { site: "x", tenant: "a", class: "bulk" }, world.now);
-  assert.equal(world.scheduler.holdBeforeMail(handle, world.now), 0);
+  assert.equal(world.scheduler.holdBeforeMail(handle, world.now).ms, 0);
   assert.equal(world.scheduler.entryOf(handle), undefined);
   assert.equal(JSON.stringify(world.scheduler.list({}, 10)), before);
   assert.equal(world.dispatch().connection, "reuse");

@@ -20,10 +20,11 @@ function siteOf(perSecond: number): { site: SiteState; link: Link } {
 }
 
 /** What the owner leaves who has ended all its connections. */
-function successorOf(former: SiteState, perSecond: number): { site: SiteState; link: Link } {
+function successorOf(former: SiteState, perSecond: number, now: number): { site: SiteState; link: Link } {
   const left = handOver(former);
   const next = siteOf(perSecond);
-  takeOver(next.site, { ...left, sources: left.sources.map((spent) => ({ ...spent, open: 0 })) }, 0);
+  const sources = left.sources.map((spent) => ({ ...spent, open: 0 }));
+  takeOver(next.site, { ...left, sources }, { until: 0, now });
   return next;
 }
 
@@ -52,7 +53,7 @@ function run({ perSecond, lateMs, seed, handOverMs = Number.POSITIVE_INFINITY }:
       link.end("kept");
     }
     if (now >= handOverAt && answers.length === 0) {
-      ({ site, link } = successorOf(site, perSecond));
+      ({ site, link } = successorOf(site, perSecond, now));
       answers = [];
       handOverAt = now + handOverMs * (0.5 + chance());
     }

@@ -77,8 +77,11 @@ test("holdBeforeMail() spaces what slow connecting has bunched", () => {
   }
   world.now += 500;
   const holds = dispatches.map(({ handle }) => world.scheduler.holdBeforeMail(handle, world.now));
-  assert.deepEqual(holds, [0, 104, 207]);
-  assert.equal(world.scheduler.holdBeforeMail(123_456, world.now), 0);
+  assert.deepEqual(
+    holds,
+    [0, 104, 207].map((ms) => ({ then: "send", ms })),
+  );
+  assert.equal(world.scheduler.holdBeforeMail(123_456, world.now).ms, 0);
 });
 
 test("a throttled source pauses, 1 s and then twice as long each time, at half its window", () => {

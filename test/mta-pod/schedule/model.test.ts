@@ -14,12 +14,21 @@ const limits: Record<string, SiteLimits> = {
   t: { connections: 3, connectionsPerSecond: 4 },
   u: { connections: 1 },
 };
+/** In place of the limits of `t`, now and then. */
+const budgeted: SiteLimits = {
+  connections: 3,
+  connectionsPerSecond: 4,
+  perTenant: { connections: 2, messagesPerSecond: 6 },
+  perSenderDomain: { messagesPerSecond: 3 },
+};
+const domains = ["", "d.example", "e.example"] as const;
 
 type Action =
   | {
       kind: "add";
       site: (typeof sites)[number];
       tenant: (typeof tenants)[number];
+      domain: (typeof domains)[number] | null;
       bulk: boolean;
       ttl: number;
       wait: number;
@@ -39,7 +48,7 @@ type Action =
   | { kind: "elapse"; ms: number }
   | { kind: "suspend" | "resume"; tenant: string | null; site: string | null; ms: number }
   | { kind: "tenants"; known: string[]; held: string[]; weight: number }
-  | { kind: "site"; site: string; to: "limits" | "unresolved" | "retry" }
+  | { kind: "site"; site: string; to: "limits" | "budgeted" | "unresolved" | "retry" }
   | { kind: "relane"; pick: number; site: (typeof sites)[number] }
   | { kind: "dropShard"; shard: number }
   | { kind: "purge"; pick: number };
@@ -55,6 +64,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       kind: fc.constant("add" as const),
       site,
       tenant,
+      domain: maybe(fc.constantFrom(...domains)),
       bulk: fc.boolean(),
       ttl: fc.integer({ min: 0, max: 60_000 }),
       wait: fc.oneof(fc.constant(0), fc.nat(20_000)),
@@ -102,7 +112,13 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant("site" as const),
       site,
-      to: fc.constantFrom("limits" as const, "limits" as const, "unresolved" as const, "retry" as const),
+      to: fc.constantFrom(
+        "limits" as const,
+        "budgeted" as const,
+        "budgeted" as const,
+        "unresolved" as const,
+        "retry" as const,
+      ),
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("relane" as const), pick, site }) },
@@ -129,6 +145,7 @@ class Model {
   readonly open = new Map<string, { open: number; busy: number }>();
   readonly mails = new Map<string, number[]>();
   readonly connects = new Map<string, number[]>();
+  isBudgeted = false;
   #seq = 0;
 
   constructor() {
@@ -142,6 +159,12 @@ class Model {
   setLimits(id: string): void {
     const of = limits[id];
     if (of !== undefined) this.scheduler.setSite(id, { limits: of }, this.now);
+    if (id === "t") this.isBudgeted = false;
+  }
+
+  setBudgets(): void {
+    this.scheduler.setSite("t", { limits: budgeted }, this.now);
+    this.isBudgeted = true;
   }
 
   setTenants(known: readonly string[], held: readonly string[], weight: number): void {
@@ -150,7 +173,12 @@ class Model {
   }
 
   add(of: Extract<Action, { kind: "add" }>): void {
-    const lane: Lane = { site: of.site, tenant: of.tenant, class: of.bulk ? "bulk" : "transactional" };
+    const lane: Lane = {
+      site: of.site,
+      tenant: of.tenant,
+      class: of.bulk ? "bulk" : "transactional",
+      ...(of.domain === null ? {} : { senderDomain: of.domain }),
+    };
     const due = of.wait === 0 ? 0 : this.now + of.wait;
     const expiresAt = this.now + of.ttl;
     const seq = ++this.#seq;
@@ -197,6 +225,17 @@ class Model {
     assert.ok(of.open <= (limits[dispatch.lane.site]?.connections ?? 0), "the connection limit holds");
     this.mails.set(key, [...(this.mails.get(key) ?? []), this.now]);
     this.flights.set(dispatch.handle, dispatch);
+    if (dispatch.lane.site === "t" && this.isBudgeted) this.#checkBudgets(dispatch.lane);
+  }
+
+  #checkBudgets({ tenant: name, senderDomain }: Lane): void {
+    const flying = [...this.flights.values()].filter(({ lane }) => lane.site === "t" && lane.tenant === name);
+    assert.ok(flying.length <= 2, "the tenant's connection limit holds");
+    for (const key of [name, ...(senderDomain === undefined ? [] : [`@${senderDomain || name}`])]) {
+      const times = [...(this.mails.get(key) ?? []), this.now];
+      this.mails.set(key, times);
+      assert.ok(mostWithin(times, 1000) <= (key === name ? 6 : 3), `the rate of ${key} holds`);
+    }
   }
 
   finish(of: Extract<Action, { kind: "finish" }>): void {
@@ -271,6 +310,7 @@ class Model {
         return this.setTenants(of.known, of.held, of.weight);
       case "site":
         if (of.to === "limits") this.setLimits(of.site);
+        else if (of.to === "budgeted") this.setBudgets();
         else
           this.scheduler.setSite(
             of.site,
@@ -358,7 +398,9 @@ class Model {
   drain(): void {
     this.setTenants([...tenants], [], 1);
     this.scheduler.resume({}, this.now);
+    const { isBudgeted } = this;
     for (const id of sites) this.setLimits(id);
+    if (isBudgeted) this.setBudgets();
     for (let round = 0; this.entries.size > 0; round++) {
       assert.ok(round < 100_000, "every entry is dispatched or expires in the end");
       for (const [handle, { state }] of this.entries) if (state === "expiring") this.settle(handle);
@@ -377,11 +419,10 @@ class Model {
         });
       const step = this.scheduler.next(this.now);
       if (step.kind === "sleep") this.now += step.ms;
-      else if (step.kind === "idle")
-        // What a finish just now gave out as expired is settled in the next round.
-        for (const { state } of this.entries.values())
-          assert.equal(state, "expiring", "idle only when nothing is left");
-      else this.#take(step);
+      else if (step.kind === "idle") {
+        const isInHand = [...this.entries.values()].every(({ state }) => state === "expiring");
+        assert.ok(isInHand, "idle only when nothing is left");
+      } else this.#take(step);
     }
   }
 

@@ -23,16 +23,29 @@ export interface Peer {
   /** How long a dispatch takes, ms. */
   takes: (dispatch: Dispatch) => number;
   ends: (dispatch: Dispatch) => FinishResult;
+  /** Ms from a dispatch to its MAIL; absent = none, and nobody is asked for the turn. */
+  reaches?: (dispatch: Dispatch) => number;
+}
+
+interface Running {
+  until: number;
+  readonly dispatch: Dispatch;
+  /** Its MAIL is still to come. */
+  isEarly: boolean;
 }
 
 export class World {
   now = start;
   readonly scheduler: Scheduler;
   readonly sent: Sent[] = [];
+  /** When each MAIL was sent, and when its peer counted the message. */
+  readonly mailed: (Sent & { readonly counted: number })[] = [];
+  /** Sleeps of the scheduler that ended in time alone. */
+  wakes = 0;
   readonly expired: { at: number; handle: number; entry: Entry }[] = [];
   readonly peer: Peer = { takes: () => 10, ends: () => ({ feedback: "good", connection: "kept" }) };
   #seq = 0;
-  #running: { until: number; dispatch: Dispatch }[] = [];
+  #running: Running[] = [];
 
   constructor(sources: readonly SourceWeight[] = [{ name: "default", weight: 1 }]) {
     this.scheduler = createScheduler({ random: () => 0.5, sources });
@@ -102,6 +115,7 @@ export class World {
         const sleepEnd = step.kind === "sleep" ? this.now + step.ms : Number.POSITIVE_INFINITY;
         const at = Math.min(sleepEnd, this.#running[0]?.until ?? Number.POSITIVE_INFINITY);
         if (at > end) break;
+        if (sleepEnd === at) this.wakes++;
         this.now = at;
         this.#finishDue();
       }
@@ -115,19 +129,44 @@ export class World {
 
   #begin(dispatch: Dispatch): void {
     this.sent.push({ at: this.now, dispatch });
-    this.#running.push({ until: this.now + this.peer.takes(dispatch), dispatch });
+    const { reaches } = this.peer;
+    const ms = reaches === undefined ? this.peer.takes(dispatch) : reaches(dispatch);
+    this.#due({ until: this.now + ms, dispatch, isEarly: reaches !== undefined });
+  }
+
+  #due(running: Running): void {
+    this.#running.push(running);
     this.#running.sort((one, other) => one.until - other.until);
   }
 
   #finishDue(): void {
     while ((this.#running[0]?.until ?? Number.POSITIVE_INFINITY) <= this.now) {
-      const dispatch = this.#running.shift()?.dispatch;
-      if (dispatch === undefined) return;
-      const result = this.peer.ends(dispatch);
-      this.scheduler.finish(dispatch.handle, result, this.now);
-      if (result.feedback === "good") this.scheduler.settle(dispatch.handle);
-      else this.scheduler.requeue(dispatch.handle, this.now);
+      const running = this.#running.shift();
+      if (running === undefined) return;
+      if (running.isEarly) this.#takeTurn(running);
+      else this.#finish(running.dispatch);
     }
+  }
+
+  #takeTurn(running: Running): void {
+    const { dispatch } = running;
+    const { then, ms } = this.scheduler.holdBeforeMail(dispatch.handle, this.now);
+    if (then === "ask") return this.#due({ ...running, until: this.now + ms });
+    if (then === "requeue") {
+      this.scheduler.requeue(dispatch.handle, this.now);
+      return this.end(dispatch, "neutral");
+    }
+    const at = this.now + ms;
+    const takes = this.peer.takes(dispatch);
+    this.mailed.push({ at, counted: at + takes / 2, dispatch });
+    return this.#due({ until: at + takes, dispatch, isEarly: false });
+  }
+
+  #finish(dispatch: Dispatch): void {
+    const result = this.peer.ends(dispatch);
+    this.scheduler.finish(dispatch.handle, result, this.now);
+    if (result.feedback === "good") this.scheduler.settle(dispatch.handle);
+    else this.scheduler.requeue(dispatch.handle, this.now);
   }
 }
 
