@@ -3,12 +3,14 @@
  * that the pods' clocks need not agree: the successor waits a little longer, never shorter. Pure; unreadable = undefined.
  */
 import { z } from "zod";
-import type { SiteHandover } from "./schedule/types.ts";
+import type { BudgetKind, SiteHandover, SpentBudget, SpentBudgets } from "./schedule/types.ts";
 import type { Identity } from "./spool/lease-record.ts";
 
 /** Sites and sequences beyond these are left out: the lease key is read by every pod. */
 const maxSites = 500;
 const maxInFlight = 5000;
+/** Over all sites; tenants and sender domains beyond these are taken to have spent what they may. */
+const maxBudgets = 1000;
 const maxText = 512;
 /** A shard that goes on so often within a reply's time is not what limits are lost by. */
 const maxFormer = 8;
@@ -28,10 +30,21 @@ const source = z.object({
   messageMs: leftMs,
   connectionMs: leftMs,
 });
+const budget = z.object({
+  // One that this release does not know is passed over.
+  kind: z.string().max(maxText),
+  name: z.string().max(maxText),
+  busy: count,
+  messageMs: leftMs,
+});
 const site = z.object({
   site: z.string().max(maxText),
   backoffMs: leftMs,
   sources: z.array(source).max(64),
+  // Of releases that do not say: not known.
+  budgets: z.array(budget).max(maxBudgets).optional(),
+  othersAgoMs: leftMs.optional(),
+  anybodys: count.default(0),
 });
 const sequences = z.array(z.number().int().min(1)).max(maxInFlight);
 const former = z.object({
@@ -86,6 +99,7 @@ export function encodeHandOver(handedOver: HandedOver, now: number): HandOverRec
   const left = (at: number): number => Math.min(longestMs, Math.max(0, Math.ceil(at - now)));
   const told = sites.map((one) => ({
     site: one.site,
+    budgets: one.budgets,
     backoffMs: left(one.backoffUntil),
     sources: one.sources.map((spent) => ({
       source: spent.source,
@@ -98,6 +112,7 @@ export function encodeHandOver(handedOver: HandedOver, now: number): HandOverRec
       connectionMs: left(spent.nextConnectionAt),
     })),
   }));
+  const budgetsOf = budgetEncoder(now);
   // Those with connections first: what is left out is learnt anew at most, but a connection must be counted.
   const weight = ({ sources }: (typeof told)[number]): number =>
     sources.reduce((sum, { open }) => sum + open, 0);
@@ -107,7 +122,10 @@ export function encodeHandOver(handedOver: HandedOver, now: number): HandOverRec
     // A longer time than the slowest rate's interval is as good as told.
     ...(untoldMs < longestMs ? { untoldMs: Math.floor(untoldMs) } : {}),
     inFlight: inFlight.slice(0, maxInFlight),
-    sites: told.toSorted((a, b) => weight(b) - weight(a)).slice(0, maxSites),
+    sites: told
+      .toSorted((a, b) => weight(b) - weight(a))
+      .slice(0, maxSites)
+      .map(({ budgets, ...one }) => ({ ...one, ...budgetsOf(budgets) })),
     ...(suspicion === undefined || now - suspicion.takenAt > longestMs
       ? {}
       : {
@@ -127,12 +145,62 @@ export function encodeHandOver(handedOver: HandedOver, now: number): HandOverRec
   };
 }
 
+type ToldBudgets = Pick<HandOverRecord["sites"][number], "budgets" | "othersAgoMs" | "anybodys">;
+
+/** Those in use first, then those that have to wait for longest; what is left out is told to have been spent now. */
+function budgetEncoder(now: number): (budgets: SpentBudgets | undefined) => ToldBudgets {
+  let room = maxBudgets;
+  return (budgets) => {
+    if (budgets === undefined) return { anybodys: 0 };
+    const { told, othersSpentAt, anybodys = 0 } = budgets;
+    const kept = told.toSorted((a, b) => b.busy - a.busy || b.nextMessageAt - a.nextMessageAt).slice(0, room);
+    room -= kept.length;
+    const agoMs = kept.length < told.length ? 0 : Math.max(0, Math.floor(now - (othersSpentAt ?? 0)));
+    const leftOut =
+      told.reduce((sum, { busy }) => sum + busy, 0) - kept.reduce((sum, { busy }) => sum + busy, 0);
+    return {
+      budgets: kept.map(({ kind, name, busy, nextMessageAt }) => ({
+        kind,
+        name,
+        busy,
+        messageMs: Math.min(longestMs, Math.max(0, Math.ceil(nextMessageAt - now))),
+      })),
+      ...(agoMs < longestMs ? { othersAgoMs: agoMs } : {}),
+      anybodys: anybodys + leftOut,
+    };
+  };
+}
+
+function decodeBudgets(
+  { budgets, othersAgoMs, anybodys }: ToldBudgets,
+  now: number,
+): SpentBudgets | undefined {
+  if (budgets === undefined) return undefined;
+  const told = budgets.flatMap(({ kind, name, busy, messageMs }): SpentBudget[] =>
+    isBudgetKind(kind) ? [{ kind, name, busy, nextMessageAt: messageMs === 0 ? 0 : now + messageMs }] : [],
+  );
+  return {
+    told,
+    ...(othersAgoMs === undefined ? {} : { othersSpentAt: now - othersAgoMs }),
+    ...(anybodys > 0 ? { anybodys } : {}),
+  };
+}
+
+function optionalBudgets(budgets: SpentBudgets | undefined): { readonly budgets?: SpentBudgets } {
+  return budgets === undefined ? {} : { budgets };
+}
+
+function isBudgetKind(text: string): text is BudgetKind {
+  return text === "perTenant" || text === "perSenderDomain";
+}
+
 export function decodeHandOver(value: unknown, now: number): HandedOver | undefined {
   const parsed = record.safeParse(value);
   if (!parsed.success) return undefined;
   const sites = parsed.data.sites.map((one) => ({
     site: one.site,
     backoffUntil: one.backoffMs === 0 ? 0 : now + one.backoffMs,
+    ...optionalBudgets(decodeBudgets(one, now)),
     sources: one.sources.map((spent) => ({
       source: spent.source,
       open: spent.open,

@@ -3,7 +3,7 @@
  * runs gets a moment, what is then before its dot is cut off; the successor is told what is left. Bounded; never rejects.
  */
 import type { Clock } from "./runtime/clock.ts";
-import type { Entry, Scheduler, SiteHandover } from "./schedule/types.ts";
+import type { Entry, Scheduler, SiteHandover, SpentBudget, SpentBudgets } from "./schedule/types.ts";
 import { encodeHandOver, type FormerOwner, type HandOverRecord, type Suspicion } from "./hand-over-record.ts";
 
 export interface LeavingDeps {
@@ -54,6 +54,10 @@ export function createLeaving(deps: LeavingDeps) {
     (scheduler.snapshot(site)?.sources ?? []).flatMap(({ source, open }) =>
       open > 0 ? [[site, source, open] as const] : [],
     );
+  const toldOf = (site: string): SiteHandover[] => {
+    const told = scheduler.handOver(site, clock.now());
+    return told === undefined ? [] : [told];
+  };
   const closeIdle = (shard: number): void => {
     for (const site of sitesOf(shard)) deps.closeIdle(site);
   };
@@ -76,7 +80,7 @@ export function createLeaving(deps: LeavingDeps) {
       await settled(() => deps.inFlight(shard).size + deps.splitting(shard) === 0, graceMs);
       frozen.add(shard);
       const isCut = deps.inFlight(shard).size > 0;
-      const beforeCut = isCut ? sitesOf(shard).flatMap(openAt) : [];
+      const beforeCut = isCut ? sitesOf(shard).flatMap(toldOf) : [];
       deps.abandon(shard);
       closeIdle(shard);
       await settled(() => {
@@ -85,8 +89,13 @@ export function createLeaving(deps: LeavingDeps) {
       }, endMs);
       const now = clock.now();
       const sites = sitesOf(shard)
-        .flatMap((site) => scheduler.snapshot(site) ?? [])
-        .map((site) => withOpen(site, beforeCut));
+        .flatMap(toldOf)
+        .map((site) =>
+          withOpen(
+            site,
+            beforeCut.find((before) => before.site === site.site),
+          ),
+        );
       const inFlight = [...deps.inFlight(shard)];
       const untoldSince = deps.untoldSince(shard);
       const former = deps.former(shard);
@@ -102,14 +111,29 @@ export function createLeaving(deps: LeavingDeps) {
 }
 
 /** What was cut off still counts: its peer learns of that when it next reads, which may be after the successor connects. */
-function withOpen(site: SiteHandover, counted: LeftOver["open"]): SiteHandover {
-  const openOf = (source: string): number =>
-    counted.find(([name, from]) => name === site.site && from === source)?.[2] ?? 0;
+function withOpen(site: SiteHandover, before: SiteHandover | undefined): SiteHandover {
+  if (before === undefined) return site;
+  const openOf = (name: string): number => before.sources.find(({ source }) => source === name)?.open ?? 0;
   const sources = site.sources.map((spent) => ({
     ...spent,
     open: Math.max(spent.open, openOf(spent.source)),
   }));
-  return { ...site, sources };
+  return { ...site, sources, ...withBusy(site.budgets, before.budgets) };
+}
+
+/** Of tenants and sender domains too. */
+function withBusy(
+  after: SpentBudgets | undefined,
+  before: SpentBudgets | undefined,
+): { readonly budgets?: SpentBudgets } {
+  if (after === undefined || before === undefined) return {};
+  const keyOf = ({ kind, name }: SpentBudget): string => `${kind} ${name}`;
+  const told = new Map(after.told.map((one) => [keyOf(one), one]));
+  for (const one of before.told) {
+    const now = told.get(keyOf(one)) ?? one;
+    told.set(keyOf(one), { ...now, busy: Math.max(now.busy, one.busy) });
+  }
+  return { budgets: { ...after, told: [...told.values()] } };
 }
 
 /** Resolves when `isDone`, or after `boundMs`: whichever comes first. */

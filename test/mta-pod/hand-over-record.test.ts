@@ -65,3 +65,56 @@ test("what is not a hand-over record is none", () => {
   ];
   for (const value of bad) assert.equal(decodeHandOver(value, now), undefined, JSON.stringify(value));
 });
+
+const budgets = {
+  told: [
+    { kind: "perTenant" as const, name: "mail/acme", busy: 2, nextMessageAt: now + 900 },
+    { kind: "perSenderDomain" as const, name: "acme.example", busy: 0, nextMessageAt: now + 20 },
+  ],
+  othersSpentAt: now - 5000,
+  anybodys: 3,
+};
+
+test("what tenants and sender domains have spent is carried as what is left of it", () => {
+  const text = JSON.stringify(encodeHandOver({ inFlight: [], sites: [{ ...site("s"), budgets }] }, now));
+  const elsewhere = now + 3_600_000;
+  const [read] = decodeHandOver(JSON.parse(text), elsewhere)?.sites ?? [];
+  const by = elsewhere - now;
+  assert.deepEqual(read?.budgets, {
+    told: budgets.told.map((one) => ({ ...one, nextMessageAt: one.nextMessageAt + by })),
+    othersSpentAt: budgets.othersSpentAt + by,
+    anybodys: 3,
+  });
+});
+
+test("a record that says nothing of tenants is not one of tenants that have spent nothing", () => {
+  const before = JSON.parse(JSON.stringify(encodeHandOver({ inFlight: [], sites: [site("s")] }, now)));
+  assert.equal(decodeHandOver(before, now)?.sites[0]?.budgets, undefined);
+  const none = encodeHandOver({ inFlight: [], sites: [{ ...site("s"), budgets: { told: [] } }] }, now);
+  assert.deepEqual(decodeHandOver(JSON.parse(JSON.stringify(none)), now)?.sites[0]?.budgets, { told: [] });
+  const later = { ...none.sites[0], budgets: [{ kind: "perMoon", name: "x", busy: 1, messageMs: 1 }] };
+  assert.deepEqual(decodeHandOver({ ...none, sites: [later] }, now)?.sites[0]?.budgets, { told: [] });
+});
+
+test("tenants beyond what a record holds are told to have spent just now, and their connections to be anybody's", () => {
+  const many = Array.from({ length: 1500 }, (_, index) => ({
+    kind: "perTenant" as const,
+    name: `mail/t${index}`,
+    busy: 1,
+    nextMessageAt: now + index,
+  }));
+  const encoded = encodeHandOver(
+    {
+      inFlight: [],
+      sites: [
+        { ...site("s", 9), budgets: { told: many } },
+        { ...site("t"), budgets },
+      ],
+    },
+    now,
+  );
+  const [first, second] = decodeHandOver(encoded, now)?.sites ?? [];
+  assert.deepEqual([first?.budgets?.told.length, first?.budgets?.othersSpentAt], [1000, now]);
+  assert.equal(first?.budgets?.anybodys, 500);
+  assert.deepEqual(second?.budgets, { told: [], othersSpentAt: now, anybodys: 5 });
+});
