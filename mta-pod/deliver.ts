@@ -19,7 +19,6 @@ import type { Dispatch, Entry, Lane, SiteConfig } from "./schedule/types.ts";
 import { expire, refuse } from "./settle/decide.ts";
 import type { Settlement } from "./settlement.ts";
 import { type Sites, unused } from "./sites.ts";
-import { domainOf } from "./smtp/address.ts";
 import { reply } from "./smtp/reply.ts";
 
 const inFlightBounds = { entries: 5000, bytes: 256 * 1024 * 1024 } as const;
@@ -103,6 +102,7 @@ export function createDeliver(deps: DeliverDeps) {
 
   const attempt = (dispatch: Dispatch, loaded: Loaded, ended: () => void): void => {
     const { envelope, subject } = loaded;
+    if (sites.sortIn(dispatch, envelope)) return ended();
     // Not known yet when it was indexed, if its first copy was still under way.
     if (!repeats.isRepeat(envelope)) return start(dispatch, loaded, ended);
     const { shard, seq } = dispatch.entry;
@@ -217,7 +217,6 @@ export function createDeliver(deps: DeliverDeps) {
         return poison.keep({ shard, seq, id: envelope.id, envelope, reason: stored?.last ?? "" });
       const isParent = envelope.site === parentSite;
       if (isParent && verdict === "fine") return deps.splitParent(shard, seq, envelope);
-      const lane: Lane = { site: envelope.site, tenant: envelope.tenant, class: envelope.class };
       const entry: Entry = {
         shard,
         seq,
@@ -232,8 +231,7 @@ export function createDeliver(deps: DeliverDeps) {
         const reason = "its pod died with it again and again";
         return poison.park(entry, { envelope, open: stored?.open, reason }, () => {});
       }
-      sites.ensure(lane, domainOf(envelope.to[0] ?? ""));
-      const handle = scheduler.add(lane, entry, clock.now());
+      const handle = scheduler.add(sites.laneOf(envelope), entry, clock.now());
       if (known.body !== undefined && entry.attempt === 0 && entry.due === 0)
         hot.put(handle, { envelope, body: known.body, subject: at.subject, since: clock.monotonic() });
       return undefined;

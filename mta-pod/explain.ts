@@ -13,6 +13,7 @@ import { type Pod, silentOf, tenantOf } from "./pod.ts";
 import { matches, namedTenant, type QueueQuery, selectorOf } from "./queue-query.ts";
 import type { ListedEntry } from "./schedule/types.ts";
 import type { ParkedEntry } from "./poison.ts";
+import { domainOf } from "./smtp/address.ts";
 import type { Peers } from "./spool/peers.ts";
 import type { Selection, Suspending } from "./suspend.ts";
 import { createTop, mergeTop, type Top } from "./top.ts";
@@ -99,10 +100,15 @@ export function createExplain(deps: ExplainDeps) {
   const bindingHere = (query: {
     tenant: string;
     site: string;
+    /** Absent in questions of a release before. */
+    from?: string;
   }): { binding: string | null; backoffUntil: number } => {
     if (!pod.scheduler.knowsSite(query.site)) return { binding: null, backoffUntil: 0 };
     const tenant = tenantOf(pod, query.tenant);
-    const { binding, backoffUntil } = pod.scheduler.siteState(query.site);
+    const { backoffUntil } = pod.scheduler.siteState(query.site);
+    const { site, from } = query;
+    const senderDomain = from === undefined ? {} : { senderDomain: domainOf(from) };
+    const binding = pod.scheduler.bindingOf({ site, tenant: query.tenant, ...senderDomain });
     if (tenant === undefined) return { binding: "tenant is not configured", backoffUntil };
     if (tenant.state === "Hold") return { binding: "tenant is on hold", backoffUntil };
     return { binding: suspending.describe(query) ?? binding, backoffUntil };
@@ -118,7 +124,7 @@ export function createExplain(deps: ExplainDeps) {
         await pod.eventLog.flush();
         return {};
       case "binding":
-        return bindingHere(query as { tenant: string; site: string });
+        return bindingHere(query as Parameters<typeof bindingHere>[0]);
       case "act":
         return acts.beginHere(query);
       case "act-progress":
@@ -173,7 +179,8 @@ export function createExplain(deps: ExplainDeps) {
       if (first === undefined) return { ...known, binding: null, nextAttempt: null };
       if (first.reason !== undefined)
         return { ...known, binding: `parked: ${first.reason}`, nextAttempt: null };
-      const asked = await peers.ask("binding", { tenant: first.tenant, site: first.site }, askMs);
+      const { tenant: of, site, from } = first;
+      const asked = await peers.ask("binding", { tenant: of, site, from }, askMs);
       const states = asked.map(({ answer }) => answer as ReturnType<typeof bindingHere>);
       const binding = states.find((state) => state.binding !== null)?.binding ?? null;
       const backoffUntil = Math.max(0, ...states.map((state) => state.backoffUntil));

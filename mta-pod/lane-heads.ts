@@ -20,7 +20,8 @@ export function createLaneHeads(): LaneHeads {
   return {
     isAmong({ entry: { due, seq }, lane }, count) {
       // A lane is first in, first out: what is new in the order of the stream, what waited for its time in the order of that.
-      const key = `${due > 0 ? "timed" : "new"}|${lane.class}|${lane.site}|${lane.tenant}`;
+      const { site, tenant, class: priority, senderDomain = "?" } = lane;
+      const key = `${due > 0 ? "timed" : "new"}|${priority}|${site}|${tenant}|${senderDomain}`;
       const places = firsts.get(key) ?? [];
       firsts.set(key, places);
       const behind = places.findIndex((place) => place.at > due || (place.at === due && place.seq > seq));

@@ -7,6 +7,7 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
 import type { Dispatch, Lane, SiteLimits } from "./schedule/types.ts";
+import { domainOf } from "./smtp/address.ts";
 
 /** What a rule that is silent about them, or no rule, means; per (source, site). */
 const defaultConnections = 10;
@@ -28,8 +29,10 @@ interface Found {
 export interface Sites {
   /** An entry found its site again: limits are set where they were not known. */
   found(site: string, route: SiteRoute): void;
-  /** Makes sure the scheduler knows the site of an entry; asks the router when it does not. */
-  ensure(lane: Lane, domain: string): void;
+  /** The lane of an entry, by its sender's domain where limits ask for that. The scheduler knows the site then; else the router is asked. */
+  laneOf(envelope: Envelope): Lane;
+  /** An entry that was indexed before limits asked for its sender's domain goes to that lane. False = it is in the right one. */
+  sortIn(dispatch: Dispatch, envelope: Envelope): boolean;
   /** An entry met another site than its lane's on the way out. `ended` once it is at rest, here or in another shard. */
   rehome(dispatch: Dispatch, found: Found, to: { route: SiteRoute; ended(): void }): void;
   /** Rules changed: ask again for the limits of every known site. */
@@ -47,12 +50,25 @@ function limitsOf(route: SiteRoute): SiteLimits {
     ...(limits?.connectionsPerSecond === undefined
       ? {}
       : { connectionsPerSecond: limits.connectionsPerSecond }),
+    ...(limits?.perTenant === undefined ? {} : { perTenant: limits.perTenant }),
+    ...(limits?.perSenderDomain === undefined ? {} : { perSenderDomain: limits.perSenderDomain }),
   };
 }
 
 /** How to end a dispatch that did not touch its connection: an idle one stays idle, one to be opened never was. */
 export function unused(dispatch: Dispatch): "kept" | "closed" {
   return dispatch.connection === "reuse" ? "kept" : "closed";
+}
+
+interface KnownSite {
+  /** One of it, so that its route can be asked for again. */
+  readonly domain: string;
+  /** Its label for metrics. */
+  readonly provider: string;
+  readonly isResolved: boolean;
+  readonly connections: number;
+  /** Its limits ask for the senders' domains, or may do so once they are known. */
+  readonly isBySender: boolean;
 }
 
 export interface SitesOptions {
@@ -64,19 +80,25 @@ export interface SitesOptions {
 
 export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Sites {
   const { scheduler, router, clock, log } = pod;
-  /** Site → a domain of it, so that its route can be asked for again, and its label for metrics. */
-  const known = new Map<
-    string,
-    { domain: string; provider: string; isResolved: boolean; connections: number }
-  >();
+  const known = new Map<string, KnownSite>();
+  /** Some rule has limits per sender domain. */
+  let isAsked = false;
 
   const learn = (site: string, domain: string, route: SiteRoute): void => {
     const limits = limitsOf(route);
-    known.set(site, { domain, provider: route.provider, isResolved: true, connections: limits.connections });
+    const { connections, perSenderDomain } = limits;
+    const isBySender = perSenderDomain !== undefined;
+    known.set(site, { domain, provider: route.provider, isResolved: true, connections, isBySender });
     scheduler.setSite(site, { limits }, clock.now());
   };
   const unlearnt = (site: string, domain: string): void =>
-    void known.set(site, { domain, provider: site, isResolved: false, connections: defaultConnections });
+    void known.set(site, {
+      domain,
+      provider: site,
+      isResolved: false,
+      connections: defaultConnections,
+      isBySender: true,
+    });
 
   const resolve = async (site: string, domain: string): Promise<void> => {
     const routed = await router.route(domain);
@@ -104,6 +126,13 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
         routed satisfies never;
     }
     wake();
+  };
+
+  const meet = (site: string, domain: string): void => {
+    unlearnt(site, domain);
+    met(site);
+    scheduler.setSite(site, "unresolved", clock.now());
+    void resolve(site, domain);
   };
 
   const move = (dispatch: Dispatch, found: Found, to: { site: string; shard: number; ended(): void }) => {
@@ -136,12 +165,22 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
   };
 
   return {
-    ensure(lane, domain) {
-      if (known.has(lane.site) && scheduler.knowsSite(lane.site)) return;
-      unlearnt(lane.site, domain);
-      met(lane.site);
-      scheduler.setSite(lane.site, "unresolved", clock.now());
-      void resolve(lane.site, domain);
+    laneOf({ site, tenant, class: priority, from, to }) {
+      const lane: Lane = { site, tenant, class: priority };
+      const found = known.get(site);
+      if (found === undefined || !scheduler.knowsSite(site)) meet(site, domainOf(to[0] ?? ""));
+      const isBySender = isAsked && found?.isBySender !== false;
+      return isBySender ? { ...lane, senderDomain: domainOf(from) } : lane;
+    },
+    sortIn(dispatch, { from }) {
+      const { handle, lane } = dispatch;
+      if (!isAsked || lane.senderDomain !== undefined) return false;
+      if (known.get(lane.site)?.isBySender !== true) return false;
+      const result = { feedback: "neutral", connection: unused(dispatch), isUnspent: true } as const;
+      scheduler.finish(handle, result, clock.now());
+      scheduler.requeue(handle, clock.now());
+      scheduler.relane(handle, { ...lane, senderDomain: domainOf(from) }, clock.now());
+      return true;
     },
     rehome(dispatch, found, { route, ended }) {
       const { handle, entry, lane } = dispatch;
@@ -160,6 +199,7 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
       learn(site, known.get(site)?.domain ?? site, route);
     },
     refresh() {
+      isAsked = pod.config().manifest.rules.some(({ limits }) => limits.perSenderDomain !== undefined);
       for (const [site, { domain }] of known) if (scheduler.knowsSite(site)) void resolve(site, domain);
     },
     providerOf: (site) => known.get(site)?.provider ?? "other",

@@ -33,6 +33,11 @@ const ruleSchema = z.strictObject({
     messagesPerConnection: positive.optional(),
     messagesPerSecond: perSecond.optional(),
     connectionsPerSecond: perSecond.optional(),
+    /** Over all sources, as below. */
+    perTenant: z
+      .strictObject({ connections: positive.optional(), messagesPerSecond: perSecond.optional() })
+      .optional(),
+    perSenderDomain: z.strictObject({ messagesPerSecond: perSecond.optional() }).optional(),
   }),
   timeouts: z.strictObject({
     connectMs: positive,

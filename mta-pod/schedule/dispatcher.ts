@@ -118,6 +118,10 @@ export class Dispatcher {
     this.#flights.delete(handle);
     flight.link.messages.counted.answered(flight.mail, now);
     flight.link.end(result.connection);
+    if (result.isUnspent === true && flight.mail < 0) {
+      flight.link.unspend(result.connection);
+      for (const { budget } of flight.drafts ?? []) budget.messages.dispatches.unspend();
+    }
     if (flight.drafts !== null) this.gate.finish(flight.drafts, now);
     applyFeedback(flight, result.feedback, { now, random: this.#random });
     if (this.queue.table.slotOf(handle) !== noSlot) flight.after?.();

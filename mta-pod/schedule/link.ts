@@ -76,6 +76,12 @@ export class Link {
     if (connection === "closed") this.open = Math.max(0, this.open - 1);
   }
 
+  /** Of a dispatch that ended, with `connection`, before anything was done for it. */
+  unspend(connection: FinishResult["connection"]): void {
+    this.messages.dispatches.unspend();
+    if (connection === "closed") this.connects.unspend();
+  }
+
   /** Also when a dispatch was promised it: `open` is then below `busy` until that one ends, with nothing kept. */
   closed(was: "idle" | "closing"): void {
     this.open = Math.max(0, this.open - 1);

@@ -36,6 +36,11 @@ export class Pace {
     if (this.#intervalMs > 0) this.nextAt = this.#due(now, catchUpMs) + this.#intervalMs;
   }
 
+  /** Takes back one charge. */
+  unspend(): void {
+    this.nextAt -= this.#intervalMs;
+  }
+
   /** Books the next free moment and answers how long it is until then, in ms. */
   reserve(now: number, catchUpMs = 0): number {
     if (this.#intervalMs === 0) return 0;

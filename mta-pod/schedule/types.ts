@@ -14,8 +14,8 @@ export interface SiteLimits {
 
 export interface BudgetLimits {
   /** Dispatches under way at once. */
-  readonly connections?: number;
-  readonly messagesPerSecond?: number;
+  readonly connections?: number | undefined;
+  readonly messagesPerSecond?: number | undefined;
 }
 
 export type BudgetKind = "perTenant" | "perSenderDomain";
@@ -82,6 +82,8 @@ export interface FinishResult {
   readonly feedback: Feedback;
   /** "closing" = it is still there for its peer: its end will be told by `connectionClosed`. */
   readonly connection: "kept" | "closing" | "closed";
+  /** Nobody was connected to for it and nothing sent: what it was charged of rates is given back. */
+  readonly isUnspent?: boolean;
 }
 
 export type SiteConfig =

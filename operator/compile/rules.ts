@@ -25,17 +25,33 @@ function compileRule(shape: string, rule: TrafficRule): Rule {
         ...(match.provider === undefined ? [] : providerSuffixes[match.provider]),
       ]),
     },
-    limits: {
-      connections: limits.connections ?? compiledDefaults.connections,
-      ...optional("messagesPerConnection", limits.messagesPerConnection),
-      ...optional("messagesPerSecond", perSecond(limits.messageRate)),
-      ...optional("connectionsPerSecond", perSecond(limits.connectionRate)),
-    },
+    limits: limitsOf(limits),
     timeouts: timeoutsOf(rule),
     tls: { mode: rule.tls?.mode ?? compiledDefaults.tlsMode },
     retry: retryOf(rule),
     routes: (rule.routes ?? []).map(({ host, port }) => ({ host: host.toLowerCase(), port })),
   };
+}
+
+function limitsOf(limits: NonNullable<TrafficRule["limits"]>): Rule["limits"] {
+  const { perTenant, perSenderDomain } = limits;
+  const ofTenant = {
+    ...optional("connections", perTenant?.connections),
+    ...optional("messagesPerSecond", perSecond(perTenant?.messageRate)),
+  };
+  const ofDomain = optional("messagesPerSecond", perSecond(perSenderDomain?.messageRate));
+  return {
+    connections: limits.connections ?? compiledDefaults.connections,
+    ...optional("messagesPerConnection", limits.messagesPerConnection),
+    ...optional("messagesPerSecond", perSecond(limits.messageRate)),
+    ...optional("connectionsPerSecond", perSecond(limits.connectionRate)),
+    ...optional("perTenant", unlessEmpty(ofTenant)),
+    ...optional("perSenderDomain", unlessEmpty(ofDomain)),
+  };
+}
+
+function unlessEmpty<Value extends object>(value: Value): Value | undefined {
+  return Object.keys(value).length === 0 ? undefined : value;
 }
 
 function timeoutsOf({ timeouts = {} }: TrafficRule): Rule["timeouts"] {

@@ -58,7 +58,7 @@ function scene(options: SceneOptions = {}): Scene {
     } as never,
     acts: {} as never,
     parked: { list: () => [] },
-    suspending: { list: () => [] } as never,
+    suspending: { list: () => [], describe: () => undefined } as never,
   });
   return { explain, scheduler, ask: (kind, query) => serving(kind, query) };
 }
@@ -137,5 +137,23 @@ test("a pod ends its list in time to be heard, and says that there is more", asy
 test("createExplain().queue() counts a pod whose answer was too large as silent", async () => {
   const { explain } = scene({ answers: { queue: { error: "too-large" } } });
   assert.deepEqual(await explain.queue({}), { entries: [], truncated: false, silent: ["pod-0", "pod-1"] });
+  explain.stop();
+});
+
+test("a pod tells that a tenant's limit at the site holds its mail, and whose sender domain's", async () => {
+  const { explain, scheduler, ask } = scene();
+  scheduler.setSources([{ name: "default", weight: 1 }], now);
+  scheduler.setTenants(new Map([["mail/a", { weight: 1, held: false }]]), now);
+  const limits = { connections: 9, perSenderDomain: { messagesPerSecond: 1 } };
+  scheduler.setSite("s", { limits }, now);
+  const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt: 0 };
+  const lane = { site: "s", tenant: "mail/a", class: "bulk", senderDomain: "x.example" } as const;
+  for (const seq of [1, 2]) scheduler.add(lane, { shard: 0, seq, idHash: seq, size: 1, ...times }, now);
+  assert.equal(scheduler.next(now).kind, "dispatch");
+  assert.equal(scheduler.next(now).kind, "sleep");
+  const bindingOf = async (from: string): Promise<unknown> =>
+    Reflect.get((await ask("binding", { tenant: "mail/a", site: "s", from })) as object, "binding");
+  assert.equal(await bindingOf("news@X.example"), "perSenderDomain.messageRate");
+  assert.equal(await bindingOf("news@y.example"), null);
   explain.stop();
 });

@@ -5,7 +5,7 @@ import { shardOf } from "#crds/wire/subject.ts";
 import type { Pod } from "#mta-pod/pod.ts";
 import type { SiteRoute } from "#mta-pod/route/router.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
-import type { Dispatch } from "#mta-pod/schedule/types.ts";
+import type { Dispatch, Lane } from "#mta-pod/schedule/types.ts";
 import { createSites } from "#mta-pod/sites.ts";
 import type { Stored } from "#mta-pod/spool/publisher.ts";
 import { envelope } from "#test/kit/spool.ts";
@@ -16,21 +16,26 @@ const target = shardOf(route.id, 0, shards);
 const body = Buffer.from("Subject: x\r\n\r\n");
 
 /** A pod that notes what is asked of its scheduler and spool, in order. */
-function world(answer: Stored) {
+function world(
+  answer: Stored,
+  { rules = [], found }: { rules?: readonly unknown[]; found?: SiteRoute } = {},
+) {
   const done: string[] = [];
   const published: { shard: number; envelope: Envelope; messageId: string | undefined }[] = [];
   const note = (what: string) => () => void done.push(what);
   const pod = {
     clock: { now: () => 1000, monotonic: () => 1000 },
     log: silentLog,
-    router: {},
+    router: { route: async () => ({ kind: "site", site: found ?? route }) },
+    config: () => ({ manifest: { rules, egress: { sources: [] } } }),
     scheduler: {
       finish: note("finish"),
       settle: note("settle"),
       defer: note("defer"),
       requeue: note("requeue"),
-      relane: note("relane"),
+      relane: (_handle: number, lane: Lane) => void done.push(`relane${senderOf(lane)}`),
       setSite: () => {},
+      knowsSite: () => true,
     },
     publisher: {
       store(entry: { shard: number; envelope: Envelope; messageId?: string }, said: (s: Stored) => void) {
@@ -48,6 +53,10 @@ function world(answer: Stored) {
   } as unknown as Pod;
   const sites = createSites(pod, { shards, wake: () => {}, met: () => {} });
   return { sites, done, published };
+}
+
+function senderOf({ senderDomain }: Lane): string {
+  return senderDomain === undefined ? "" : ` to @${senderDomain}`;
 }
 
 function dispatchIn(shard: number): Dispatch {
@@ -113,10 +122,42 @@ test("a site is not given the limits of another one to which a domain of it has 
   const pod = { clock: { now: () => 1000 }, log: silentLog, router, scheduler } as unknown as Pod;
   const woken = Promise.withResolvers<void>();
   const sites = createSites(pod, { shards, wake: woken.resolve, met: () => {} });
-  sites.ensure({ site: "old", tenant: "mail/acme", class: "bulk" }, "gone.example");
+  sites.laneOf(envelope({ site: "old", to: ["somebody@gone.example"] }));
   await woken.promise;
   assert.deepEqual(given.at(-1), ["old", { retryAt: 1000 }]);
   // Another domain has stayed.
   sites.found("old", old);
   assert.deepEqual(given.at(-1), ["old", { limits: { connections: 2, messagesPerSecond: 1 } }]);
+});
+
+const limits = { connections: 10, perSenderDomain: { messagesPerSecond: 1 } };
+const bySender = { ...route, id: "old", rule: { limits } } as unknown as SiteRoute;
+const mail = envelope({ site: "old", tenant: "mail/acme", class: "bulk", from: "bounce@News.Acme.example" });
+
+test("laneOf() tells the sender's domain where limits ask for it, and where they may once the site is known", async () => {
+  const { sites } = world(stored, { rules: [{ limits }], found: { ...route, id: "old" } });
+  sites.refresh();
+  assert.equal(sites.laneOf(mail).senderDomain, "news.acme.example");
+  await Promise.resolve();
+  assert.equal(sites.laneOf(mail).senderDomain, undefined, "its limits are known, and do not ask");
+  const asking = world(stored, { rules: [{ limits }], found: bySender });
+  asking.sites.refresh();
+  asking.sites.laneOf(mail);
+  await Promise.resolve();
+  assert.equal(asking.sites.laneOf(mail).senderDomain, "news.acme.example");
+  assert.equal(asking.sites.laneOf({ ...mail, from: "" }).senderDomain, "");
+  const silent = world(stored);
+  silent.sites.refresh();
+  assert.equal(silent.sites.laneOf(mail).senderDomain, undefined, "no rule asks");
+});
+
+test("sortIn() takes an entry of before an edit to its sender's lane, and leaves every other alone", () => {
+  const { sites, done } = world(stored, { rules: [{ limits }] });
+  sites.refresh();
+  sites.found("old", bySender);
+  const early = dispatchIn(0);
+  assert.equal(sites.sortIn(early, mail), true);
+  assert.deepEqual(done, ["finish", "requeue", "relane to @news.acme.example"]);
+  assert.equal(sites.sortIn({ ...early, lane: { ...early.lane, senderDomain: "" } }, mail), false);
+  assert.equal(sites.sortIn({ ...early, lane: { ...early.lane, site: "other" } }, mail), false);
 });

@@ -52,6 +52,17 @@ const limits = z.strictObject({
   ).optional(),
   messageRate: described("Transactions (final dots) per source, evenly spaced.", rate).optional(),
   connectionRate: described("New connections per source.", rate).optional(),
+  perTenant: described(
+    "Of each tenant at the site, over all sources; within the limits above.",
+    z.strictObject({
+      connections: described("Connections in use at once.", z.int().min(1).max(10_000)).optional(),
+      messageRate: described("Transactions, evenly spaced.", rate).optional(),
+    }),
+  ).optional(),
+  perSenderDomain: described(
+    "Of each sender domain (of MAIL FROM) at the site, over all sources; mail from nobody counts for its tenant by itself.",
+    z.strictObject({ messageRate: described("Transactions, evenly spaced.", rate).optional() }),
+  ).optional(),
 });
 
 const patience = (what: string, unlessSet: string): z.ZodOptional<z.ZodString> =>
@@ -96,7 +107,7 @@ const retry = withRules(
 const rule = z.strictObject({
   name: described("Name of the rule, and of its site when it matches by MX host.", itemName),
   match: described("Destinations that the rule is for; one of the fields is enough.", match),
-  limits: described("Limits, per source and site.", limits).optional(),
+  limits: described("Limits, per source and site unless they say otherwise.", limits).optional(),
   timeouts: described(
     "How long to wait for the other side; what is not set, and sites without a rule, as RFC 5321 4.5.3.2 asks.",
     timeouts,

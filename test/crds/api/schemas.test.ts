@@ -73,6 +73,11 @@ const accepted: ["SendingPool" | "TrafficShape" | "Tenant", string][] = [
   ["TrafficShape", '{rules: [{name: r, match: {domains: ["*", "*.a.example", b]}}]}'],
   ["TrafficShape", "{rules: [{name: r, match: {mxSuffixes: [.a.example, mx.b.example]}}]}"],
   ["TrafficShape", shape("retry: {first: 1s, max: 48h, maxAge: 1m}")],
+  [
+    "TrafficShape",
+    shape("limits: {perTenant: {connections: 1, messageRate: 30/m}, perSenderDomain: {messageRate: 1/d}}"),
+  ],
+  ["TrafficShape", shape("limits: {connections: 2, perTenant: {connections: 9}}")],
   ["TrafficShape", shape('routes: [{host: "2001:db8::1"}, {host: relay, port: 65535}]')],
 ];
 test("the schemas accept what is permitted", () => {
@@ -293,6 +298,21 @@ const refused: ["SendingPool" | "TrafficShape" | "Tenant", string, string][] = [
     "TrafficShape",
     shape("timeouts: {connect: 1h}"),
     "spec.rules[0].timeouts.connect: expected a duration from 1s to 30m",
+  ],
+  [
+    "TrafficShape",
+    shape("limits: {perTenant: {messageRate: fast}}"),
+    'spec.rules[0].limits.perTenant.messageRate: expected a rate <count>/<s|m|h|d>, such as 30/s, got "fast"',
+  ],
+  [
+    "TrafficShape",
+    shape("limits: {perTenant: {connections: 0}}"),
+    "spec.rules[0].limits.perTenant.connections: expected at least 1",
+  ],
+  [
+    "TrafficShape",
+    shape("limits: {perSenderDomain: {connections: 1}}"),
+    'spec.rules[0].limits.perSenderDomain.connections: expected one of the fields messageRate, got the unknown field "connections"',
   ],
   ["TrafficShape", shape("tls: {mode: Dane}"), "spec.rules[0].tls.mode: expected one of"],
   ["TrafficShape", shape("automation: []"), "spec.rules[0].automation: expected one of the fields"],

@@ -280,3 +280,30 @@ test("a MAIL whose tenant's turn is later waits on its connection, or gives it b
   slow.now += 1031;
   assert.equal(slow.dispatch().handle, late.handle, "it is the first of its lane again");
 });
+
+test("a dispatch that ends unspent gives its turn back, one that booked its MAIL does not", () => {
+  const world = busyWorld(
+    { connections: 3, messagesPerSecond: 10, perTenant: { messagesPerSecond: 1 } },
+    ["a"],
+    3,
+  );
+  const first = world.dispatch();
+  world.scheduler.requeue(first.handle, world.now);
+  world.scheduler.finish(
+    first.handle,
+    { feedback: "neutral", connection: "closed", isUnspent: true },
+    world.now,
+  );
+  const again = world.dispatch();
+  assert.equal(again.handle, first.handle);
+  world.scheduler.holdBeforeMail(again.handle, world.now);
+  world.scheduler.requeue(again.handle, world.now);
+  world.scheduler.finish(
+    again.handle,
+    { feedback: "neutral", connection: "kept", isUnspent: true },
+    world.now,
+  );
+  assert.deepEqual(world.next(), { kind: "sleep", ms: 104 });
+  world.now += 104;
+  assert.deepEqual(world.next(), { kind: "sleep", ms: 927 });
+});
