@@ -1,0 +1,93 @@
+/** Limits of each tenant and each sender domain at a site, as its provider counts them: over pods, across the death of the owner. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { startProvider } from "#operator/provider/provider.ts";
+import { createSlidingWindow } from "#operator/provider/meter.ts";
+import { type LocalMode, startLocal } from "#test/kit/local.ts";
+import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { sendBurst } from "#test/kit/smtp-talk.ts";
+import { until } from "#test/kit/until.ts";
+
+const perTenant = 6;
+const perDomain = 4;
+const each = 36;
+/** `split` has two sender domains, which together could use more than a tenant may. */
+const senders = ["one.example", "two.example", "split.example", "split.test"] as const;
+
+interface Queue {
+  readonly entries: readonly { readonly id: string; readonly pod: string }[];
+}
+
+async function queueOf(local: LocalMode): Promise<Queue["entries"]> {
+  const { entries } = (await local.admin("/v1/queue?limit=1").catch(() => ({ entries: [] }))) as Queue;
+  return entries;
+}
+
+test("two pods and the death of a site's owner: each tenant and each sender domain keeps its rate there, and uses it", async (t) => {
+  await using provider = await startProvider({ keepMessages: 1000 });
+  const rules = [
+    {
+      name: "shared-out",
+      match: { domains: ["limited.test"] },
+      limits: {
+        connections: 20,
+        perTenant: { connections: 1, messageRate: `${perTenant}/s` },
+        perSenderDomain: { messageRate: `${perDomain}/s` },
+      },
+      routes: [{ host: "127.0.0.1", port: provider.port }],
+    },
+  ];
+  const split = { domains: [{ name: "split.example" }, { name: "split.test" }] };
+  const tenants = [{ name: "one" }, { name: "two" }, { name: "split", spec: split }];
+  await using local = await startLocal({ resources: testResources({ rules, tenants }), pods: 2 });
+  await Promise.all(
+    senders.map((domain) =>
+      sendBurst({
+        address: local.endpoints.smtp,
+        user: domain.slice(0, domain.indexOf(".")),
+        password: testPassword,
+        from: `a@${domain}`,
+        count: each,
+        connections: 2,
+        recipient: (number) => `${domain}-${number}@limited.test`,
+      }),
+    ),
+  );
+  const arrived = (): number => provider.audit.ids.unique();
+  await until("mail to flow", () => arrived() >= each / 2, 30_000);
+  const [first] = await until("what is queued", async () => {
+    const entries = await queueOf(local);
+    return entries.length > 0 && entries;
+  });
+  const why = (await local.admin(`/v1/messages/${first?.id}`)) as { binding: string | null };
+  const { pods } = (await local.read()).pids;
+  process.kill(pods[first?.pod ?? ""] ?? assert.fail(), "SIGKILL");
+  await until("all of it", () => arrived() === each * senders.length, 60_000);
+  const messages = provider.messages.list({ limit: 1000 });
+  const times = (fits: (domain: string) => boolean): number[] =>
+    messages
+      .flatMap(({ at, from }) => (fits(from.slice(from.indexOf("@") + 1)) ? [at] : []))
+      .sort((one, other) => one - other);
+  const busiest = (all: readonly number[]): number => {
+    const second = createSlidingWindow(1000);
+    for (const at of all) second.add(at);
+    return second.busiest();
+  };
+  const check = (who: string, rate: number, fits: (domain: string) => boolean): void => {
+    const all = times(fits);
+    const seconds = ((all.at(-1) ?? 0) - (all[0] ?? 0)) / 1000;
+    t.diagnostic(
+      `${who}: ${busiest(all)} of ${rate} in the busiest second, ${all.length} in ${seconds.toFixed(1)} s`,
+    );
+    assert.ok(busiest(all) <= rate, `${busiest(all)} of ${who} in a second`);
+    // The take-over takes two seconds, and one interval.
+    assert.ok(seconds <= all.length / rate / 0.9 + 4, `${who} took ${seconds} s`);
+  };
+  for (const domain of ["one.example", "two.example"]) check(domain, perDomain, (name) => name === domain);
+  for (const domain of ["split.example", "split.test"])
+    assert.ok(busiest(times((name) => name === domain)) <= perDomain, `${domain} in a second`);
+  check("split", perTenant, (name) => name.startsWith("split."));
+  const { connections } = provider.audit.stats().total;
+  assert.ok(connections.most <= 3, `${connections.most} connections for three tenants with one each`);
+  assert.match(why.binding ?? "", /^per(Tenant|SenderDomain)\.(messageRate|connections)$/);
+});
