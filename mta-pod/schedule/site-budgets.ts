@@ -1,6 +1,7 @@
 /** The budgets of one site's tenants and sender domains, where a shape asks for them, and which lane draws on which. Pure. */
 import { Budget } from "./budget.ts";
 import type { LaneState } from "./lane-state.ts";
+import { Pace } from "./pace.ts";
 import type { SiteState } from "./site-state.ts";
 import type { Binding, BudgetKind, BudgetLimits, SiteLimits, SpentBudget } from "./types.ts";
 
@@ -28,7 +29,10 @@ export class SiteBudgets {
     return kinds.some((kind) => this.#kinds[kind].limits !== undefined);
   }
 
-  /** Answers whether anything of it is new; what was spent stays known, also while there is no limit. */
+  /**
+   * Answers whether anything of it is new; what was spent stays known, also while there is no limit. Throws RangeError
+   * for a rate that is not above 0.
+   */
   setLimits(limits: SiteLimits): boolean {
     let isChanged = false;
     for (const name of kinds) {
@@ -38,6 +42,7 @@ export class SiteBudgets {
       const isSame = connections === next?.connections && messagesPerSecond === next?.messagesPerSecond;
       if (isSame && (kind.limits === undefined) === (next === undefined)) continue;
       isChanged = true;
+      new Pace().setRate(next?.messagesPerSecond);
       kind.limits = next;
       if (next !== undefined) for (const budget of kind.budgets.values()) budget.setLimits(next);
     }

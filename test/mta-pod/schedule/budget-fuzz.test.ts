@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { random } from "#test/kit/random.ts";
-import type { BudgetLimits, Lane, SiteLimits } from "#mta-pod/schedule/types.ts";
+import type { BudgetLimits, Lane, SiteHandover, SiteLimits } from "#mta-pod/schedule/types.ts";
 import { mostWithin, type Peer, World } from "./world.ts";
 
 const tenants = ["a", "b", "c", "d"] as const;
@@ -16,6 +16,8 @@ interface Manner {
   readonly answerMs: number;
   /** The site gets another owner that often; default never. */
   readonly handOverMs?: number;
+  /** Owners die with what they have under way, and tell nothing. */
+  readonly isSilent?: boolean;
 }
 
 interface Counted {
@@ -40,7 +42,8 @@ function run(manner: Manner): Counted[] {
   };
   const peer: Peer = {
     reaches: ({ connection }) => upTo(connection === "open" ? manner.connectMs : 10),
-    takes: () => upTo(manner.answerMs),
+    // How long the way is, is learnt from the quickest of ten answers: most are quick (peer-count.ts).
+    takes: () => upTo(chance() < 0.8 ? Math.min(20, manner.answerMs) : manner.answerMs),
     ends: () => ({ feedback: "good", connection: chance() < 0.1 ? "closed" : "kept" }),
   };
   const owner = (now: number): World => {
@@ -73,16 +76,19 @@ function run(manner: Manner): Counted[] {
     if (chance() < 0.3) fill(world, 1);
     if (elapsed < handOverAt) continue;
     handOverAt = elapsed + upTo(manner.handOverMs ?? totalMs);
-    // What is under way ends at the former owner, as a successor leaves it alone.
-    world.scheduler.setSources([], world.now);
-    world.run(manner.connectMs + manner.answerMs + 600);
+    if (manner.isSilent !== true) {
+      // What is under way ends at the former owner, as a successor leaves it alone.
+      world.scheduler.setSources([], world.now);
+      world.run(manner.connectMs + manner.answerMs + 600);
+    }
     const told = world.scheduler.handOver("s", world.now) ?? assert.fail();
     seen.push(...countedBy(world));
     const next = owner(world.now);
     // Sometimes the record comes before the site's limits are known.
     const isEarly = chance() < 0.5;
     if (!isEarly) next.site("s", limits);
-    next.scheduler.restore(JSON.parse(JSON.stringify(told)), world.now, world.now);
+    const record = manner.isSilent === true ? silence(told, world.now) : JSON.parse(JSON.stringify(told));
+    next.scheduler.restore(record, world.now, world.now);
     if (isEarly) next.site("s", limits);
     fill(next, backlog);
     world = next;
@@ -91,8 +97,15 @@ function run(manner: Manner): Counted[] {
   return [...seen, ...countedBy(world)];
 }
 
+function silence({ site, sources }: SiteHandover, spentAt: number): SiteHandover {
+  const nothing = { open: 0, pausedUntil: 0, nextMessageAt: 0, nextConnectionAt: 0 };
+  return { site, backoffUntil: 0, sources: sources.map(({ source }) => ({ source, ...nothing, spentAt })) };
+}
+
+/** What was to be sent later died with its owner. */
 function countedBy(world: World): Counted[] {
-  return world.mailed.map(({ at, counted, dispatch }) => ({
+  const sent = world.mailed.filter(({ at }) => at <= world.now);
+  return sent.map(({ at, counted, dispatch }) => ({
     lane: dispatch.lane,
     from: at,
     counted,
@@ -188,5 +201,19 @@ for (const messagesPerSecond of [0.4, 3, 20])
         connectMs: 60,
         answerMs: 60,
         handOverMs: 3000,
+      });
+  });
+
+for (const messagesPerSecond of [0.4, 3, 20])
+  test(`${messagesPerSecond}/s per tenant and domain, from one that died without a word to the next`, () => {
+    for (const seed of [...seeds, 5, 6, 7, 8])
+      check({
+        perTenant: { messagesPerSecond },
+        perSecondAndDomain: messagesPerSecond / 2,
+        seed,
+        connectMs: 60,
+        answerMs: 60,
+        handOverMs: 3000,
+        isSilent: true,
       });
   });

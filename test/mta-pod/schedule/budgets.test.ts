@@ -307,3 +307,9 @@ test("a dispatch that ends unspent gives its turn back, one that booked its MAIL
   world.now += 104;
   assert.deepEqual(world.next(), { kind: "sleep", ms: 927 });
 });
+
+test("a rate that is not above 0 is refused at once", () => {
+  const world = new World();
+  for (const kind of ["perTenant", "perSenderDomain"])
+    assert.throws(() => world.site("s", { ...wide, [kind]: { messagesPerSecond: 0 } }), RangeError);
+});
