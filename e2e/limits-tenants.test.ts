@@ -91,3 +91,51 @@ test("two pods and the death of a site's owner: each tenant and each sender doma
   assert.ok(connections.most <= 3, `${connections.most} connections for three tenants with one each`);
   assert.match(why.binding ?? "", /^per(Tenant|SenderDomain)\.(messageRate|connections)$/);
 });
+
+test("an edit holds for what is queued already: a limit per sender domain comes, and goes again", async (t) => {
+  await using provider = await startProvider({ keepMessages: 1000 });
+  const resources = (limits: object): string =>
+    testResources({
+      rules: [
+        {
+          name: "edited",
+          match: { domains: ["limited.test"] },
+          limits: { connections: 5, messageRate: "20/s", ...limits },
+          routes: [{ host: "127.0.0.1", port: provider.port }],
+        },
+      ],
+    });
+  await using local = await startLocal({ resources: resources({}), pods: 1 });
+  await sendBurst({
+    address: local.endpoints.smtp,
+    user: "acme",
+    password: testPassword,
+    from: "a@acme.example",
+    count: 150,
+    recipient: (number) => `u${number}@limited.test`,
+  });
+  const arrived = (): number => provider.audit.ids.unique();
+  const since = (time: number, until: number): number =>
+    provider.messages.list({ limit: 1000 }).filter(({ at }) => at >= time && at < until).length;
+  await until("mail to flow", () => arrived() >= 20);
+  await local.edit(resources({ perSenderDomain: { messageRate: "2/s" } }));
+  const bindingNow = async (): Promise<string | null> => {
+    const [first] = await queueOf(local);
+    return ((await local.admin(`/v1/messages/${first?.id}`)) as { binding: string | null }).binding;
+  };
+  await until("the limit", async () => (await bindingNow()) === "perSenderDomain.messageRate", 10_000);
+  const heldAt = Date.now();
+  const before = arrived();
+  await until("three seconds of it", () => Date.now() >= heldAt + 3000);
+  const inThree = since(heldAt, heldAt + 3000);
+  t.diagnostic(`${inThree} in three seconds at 2/s`);
+  assert.ok(inThree <= 6 && inThree >= 4, `${inThree} in three seconds`);
+  assert.ok(before < 100, `${before} had left before: the edit came too late to be seen`);
+  const liftedAt = performance.now();
+  await local.edit(resources({}));
+  await until("all of it", () => arrived() === 150, 30_000);
+  const seconds = (performance.now() - liftedAt) / 1000;
+  t.diagnostic(`the rest, ${150 - before - inThree}, within ${seconds.toFixed(1)} s of the edit`);
+  assert.equal(provider.audit.stats().ids.repeated, 0);
+  assert.ok(seconds <= (150 - before - inThree) / 20 / 0.9 + 4, `${seconds} s`);
+});
