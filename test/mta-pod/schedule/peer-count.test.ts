@@ -84,9 +84,10 @@ test("whatever each message takes, the peer counts no more than the rate in a se
 
 test("two messages that are booked at once are as far apart as paced, also when timers were late", () => {
   const link = new Link("default", { connections: 2, messagesPerSecond: 1 });
-  link.counted.answered(link.bookMail(start).number, start + 10);
+  const rate = link.messages;
+  rate.counted.answered(rate.book(start).number, start + 10);
   // Both connections are ready at the same moment; the first one's way takes 20 ms more than the second one's.
-  const [first, second] = [link.bookMail(start + 5000), link.bookMail(start + 5000)];
+  const [first, second] = [rate.book(start + 5000), rate.book(start + 5000)];
   assert.equal(first.holdMs, 0);
   assert.equal(second.holdMs, Math.ceil(1000 / 0.97));
 });
