@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createMeter, type MeterReading } from "#operator/provider/meter.ts";
+import { createIntake, type Intake } from "./intake.ts";
 import { processOf } from "./named-pods.ts";
 import { type Books, type Copy, note, noteBegun, noteCopy, openBooks } from "./sink-books.ts";
 
@@ -142,7 +143,7 @@ interface Pace {
 }
 
 interface Session {
-  input: Buffer;
+  readonly input: Intake;
   recipients: string[];
   isOpen: boolean;
   by: number;
@@ -153,6 +154,7 @@ interface Session {
 }
 
 const silenceMs = 8000;
+const endOfLine = Buffer.from("\r\n");
 const endOfData = Buffer.from("\r\n.\r\n");
 
 interface Manner {
@@ -169,7 +171,7 @@ interface Manner {
 function receive(socket: Socket, manner: Manner): void {
   const { books, pace, offersChunking, defers } = manner;
   const session: Session = {
-    input: Buffer.alloc(0),
+    input: createIntake(),
     recipients: [],
     isOpen: false,
     by: 0,
@@ -263,25 +265,22 @@ function receive(socket: Socket, manner: Manner): void {
       case "held":
         return false;
       case "commands": {
-        const end = input.indexOf("\r\n");
-        if (end < 0) return false;
-        session.input = input.subarray(end + 2);
-        obey(input.toString("latin1", 0, end));
+        const length = input.before(endOfLine);
+        if (length === undefined) return false;
+        obey(input.take(length + endOfLine.length).toString("latin1", 0, length));
         return true;
       }
       case "data": {
-        const end = input.indexOf(endOfData);
-        if (end < 0) return false;
-        session.input = input.subarray(end + endOfData.length);
+        const length = input.before(endOfData);
+        if (length === undefined) return false;
         session.phase = "commands";
-        finish(input.subarray(0, end + 2));
+        finish(input.take(length + endOfData.length).subarray(0, length + endOfLine.length));
         return true;
       }
       case "chunk": {
         const { chunk, chunks } = session;
         if (input.length < chunk.left) return false;
-        chunks.push(input.subarray(0, chunk.left));
-        session.input = input.subarray(chunk.left);
+        chunks.push(input.take(chunk.left));
         session.phase = "commands";
         if (chunk.isLast) finish(Buffer.concat(chunks.splice(0)));
         else replies += "250 2.0.0 chunk\r\n";
@@ -296,7 +295,7 @@ function receive(socket: Socket, manner: Manner): void {
     flush();
   };
   socket.on("data", (data: Buffer) => {
-    session.input = session.input.length === 0 ? data : Buffer.concat([session.input, data]);
+    session.input.add(data);
     advance();
     lastAt = performance.now();
   });
