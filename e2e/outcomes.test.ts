@@ -14,7 +14,6 @@ import { explain, ruleTo, settled, submit } from "#test/kit/world.ts";
 const providerRules: ProviderRulesInput = {
   rules: [
     { domains: ["later.example"], defer: { times: 1 } },
-    { domains: ["never.example"], defer: {} },
     { domains: ["gone.example", "unreachable-sender.example"], bounce: {} },
     { domains: ["closing.example"], closeAfter: { messages: 1, how: "421" } },
     { domains: ["busy.example"], defer: { times: 1, code: 421, text: "4.7.0 come back" } },
@@ -57,16 +56,14 @@ describe("outcomes", { concurrency: true }, () => {
   before(async () => {
     const parsed = parseRules(providerRules);
     assert.ok(parsed.ok);
-    const names = ["acme", "later", "never", "gone", "closing", "busy", "lost", "mixed"];
+    const names = ["acme", "later", "gone", "closing", "busy", "lost", "mixed"];
     names.push("split-a", "split-b", "split-c", "big", "unreachable-sender");
     provider = await startProvider({ ports: names.map(() => 0), rules: parsed.value });
     dns = await startDnsServer({
       "refuses.example": { MX: [[0, "."]] },
       "broken.example": { fault: "servfail" },
     });
-    const rules = names.map((name, at) =>
-      ruleTo(name, provider.ports[at] ?? 0, name === "never" ? { retry: { first: "2s", maxAge: "1m" } } : {}),
-    );
+    const rules = names.map((name, at) => ruleTo(name, provider.ports[at] ?? 0));
     for (const [stage, step] of Object.entries(silences)) {
       const peer = await startPeer([silentAt(step), takes]);
       peers.set(stage, peer);
@@ -220,18 +217,6 @@ describe("outcomes", { concurrency: true }, () => {
       assert.equal(copies(address).length, 1, address);
     const report = await reportAbout("split", "a@acme.example");
     assert.equal(report.recipients.length, 1);
-  });
-
-  test("a message that is never taken expires at its age, and its sender is told", async () => {
-    const started = Date.now();
-    const id = await submit(local, { to: "u@never.example", subject: "never taken" });
-    await settled(local, id, { types: ["received", "deferred", "expired"], boundMs: 90_000 });
-    const seconds = (Date.now() - started) / 1000;
-    assert.ok(seconds > 59 && seconds < 70, `expired after ${seconds} s`);
-    const report = await reportAbout("never taken", "a@acme.example");
-    assert.equal(report.recipients[0]?.["action"], "failed");
-    assert.match(report.recipients[0]?.["status"] ?? "", /^[45]\.\d+\.\d+$/);
-    assert.match(report.recipients[0]?.["diagnostic-code"] ?? "", /451 4\.3\.0 try again later/);
   });
 
   test("a report that is refused itself makes no further report", async () => {
