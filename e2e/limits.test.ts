@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, before, describe, test, type TestContext } from "node:test";
 import { createSlidingWindow } from "#operator/provider/meter.ts";
-import { startProvider } from "#operator/provider/provider.ts";
-import { startLocal } from "#test/kit/local.ts";
+import { type Provider, startProvider } from "#operator/provider/provider.ts";
+import { type LocalMode, startLocal } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
@@ -52,40 +52,68 @@ test("a connection counts until its peer has said goodbye: never a third one, ho
 const count = 300;
 const perSecond = 20;
 
-for (const pods of [1, 2, 4])
-  test(`a site limited to 2 connections and 20 messages/s sees at most that, and most of it, from ${pods} pods`, async (t) => {
-    await using provider = await startProvider();
-    const rules = [
-      {
-        name: "limited",
-        match: { domains: ["limited.example"] },
-        limits: { connections: 2, messageRate: `${perSecond}/s` },
-        routes: [{ host: "127.0.0.1", port: provider.port }],
-      },
-    ];
-    await using local = await startLocal({ resources: testResources({ rules }), pods });
-    const ids = await sendBurst({
-      address: local.endpoints.smtp,
-      user: "acme",
-      password: testPassword,
-      from: "a@acme.example",
-      count,
-      // Several connections, so that the kernel spreads them over the pods.
-      connections: pods * 2,
-      recipient: (number) => `u${number}@limited.example`,
-    });
-    assert.equal(new Set(ids).size, count);
-    await until("all of it", () => provider.audit.ids.unique() === count, 60_000);
-    const { total, ids: counted } = provider.audit.stats();
-    const times = provider.messages.list({ limit: count }).map(({ at }) => at);
-    const seconds = (Math.max(...times) - Math.min(...times)) / 1000;
-    const rate = (count - 1) / seconds;
-    t.diagnostic(
-      `${pods} pods: ${total.busiestSecond} in the busiest second, ${total.connections.most} connections at once, ${rate.toFixed(2)} messages/s`,
-    );
-    assert.ok(total.busiestSecond <= perSecond, `${total.busiestSecond} in one sliding second`);
-    assert.ok(total.connections.most <= 2, `${total.connections.most} connections at once`);
-    // Under-use is allowed, and below 5 % while nothing changes.
-    assert.ok(rate >= perSecond * 0.95, `only ${rate.toFixed(2)} messages/s of ${perSecond} are used`);
-    assert.equal(counted.repeated, 0);
+/** They do nothing but wait for their next message: side by side, once all pods have started. */
+describe("a site limited to 2 connections and 20 messages/s", { concurrency: true }, () => {
+  const worlds = new Map<number, World>();
+  before(async () => {
+    for (const pods of [1, 2, 4]) worlds.set(pods, await startWorld(pods));
   });
+  after(async () => {
+    for (const { provider, local } of worlds.values()) {
+      await local[Symbol.asyncDispose]();
+      await provider.close();
+    }
+  });
+  for (const pods of [1, 2, 4])
+    test(`sees at most that, and most of it, from ${pods} pods`, async (t) => {
+      const world = worlds.get(pods);
+      assert.ok(world !== undefined);
+      await withinLimits(t, world);
+    });
+});
+
+interface World {
+  readonly provider: Provider;
+  readonly local: LocalMode;
+  readonly pods: number;
+}
+
+async function startWorld(pods: number): Promise<World> {
+  const provider = await startProvider();
+  const rules = [
+    {
+      name: "limited",
+      match: { domains: ["limited.example"] },
+      limits: { connections: 2, messageRate: `${perSecond}/s` },
+      routes: [{ host: "127.0.0.1", port: provider.port }],
+    },
+  ];
+  return { provider, local: await startLocal({ resources: testResources({ rules }), pods }), pods };
+}
+
+async function withinLimits(t: TestContext, { provider, local, pods }: World): Promise<void> {
+  const ids = await sendBurst({
+    address: local.endpoints.smtp,
+    user: "acme",
+    password: testPassword,
+    from: "a@acme.example",
+    count,
+    // Several connections, so that the kernel spreads them over the pods.
+    connections: pods * 2,
+    recipient: (number) => `u${number}@limited.example`,
+  });
+  assert.equal(new Set(ids).size, count);
+  await until("all of it", () => provider.audit.ids.unique() === count, 60_000);
+  const { total, ids: counted } = provider.audit.stats();
+  const times = provider.messages.list({ limit: count }).map(({ at }) => at);
+  const seconds = (Math.max(...times) - Math.min(...times)) / 1000;
+  const rate = (count - 1) / seconds;
+  t.diagnostic(
+    `${pods} pods: ${total.busiestSecond} in the busiest second, ${total.connections.most} connections at once, ${rate.toFixed(2)} messages/s`,
+  );
+  assert.ok(total.busiestSecond <= perSecond, `${total.busiestSecond} in one sliding second`);
+  assert.ok(total.connections.most <= 2, `${total.connections.most} connections at once`);
+  // Under-use is allowed, and below 5 % while nothing changes.
+  assert.ok(rate >= perSecond * 0.95, `only ${rate.toFixed(2)} messages/s of ${perSecond} are used`);
+  assert.equal(counted.repeated, 0);
+}

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test, type TestContext } from "node:test";
+import { describe, test, type TestContext } from "node:test";
 import { hashToken } from "#crds/values/hash.ts";
 import { startProvider } from "#operator/provider/provider.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
@@ -62,129 +62,132 @@ const untilParked = (local: LocalMode, ms: number): Promise<Listed[]> =>
     ms,
   );
 
-for (const pods of [1, 3])
-  test(`of ${pods} pods the third that a mail ends is the last; all other mail arrives`, async (t) => {
-    // Neighbours take their time, so that some are under way at each death.
-    await using provider = await startProvider({
-      keepMessages: 2 * mails,
-      rules: { rules: [{ domains: ["fine.example"], mailboxes: [], tarpit: { delayMs: 50 } }] },
+/** What takes time is pods that start again and again, one at a time each. */
+describe("a deadly mail", { concurrency: true }, () => {
+  for (const pods of [1, 3])
+    test(`of ${pods} pods the third that a mail ends is the last; all other mail arrives`, async (t) => {
+      // Neighbours take their time, so that some are under way at each death.
+      await using provider = await startProvider({
+        keepMessages: 2 * mails,
+        rules: { rules: [{ domains: ["fine.example"], mailboxes: [], tarpit: { delayMs: 50 } }] },
+      });
+      const { file: deaths, count: died } = await deathsIn(t);
+      const rules = [
+        {
+          name: "fine",
+          match: { domains: ["fine.example"] },
+          limits: { connections },
+          routes: [{ host: "127.0.0.1", port: provider.port }],
+        },
+      ];
+      await using local = await startLocal({
+        resources: testResources({ rules }),
+        pods,
+        env: deadlyEnv({ port: provider.port, mark, deaths }),
+      });
+      // All of it is queued before the first leaves, also where the one that dies is the only one.
+      await local.admin("/v1/queue/suspend", { tenant: "mail/acme" });
+      await sendBurst({
+        address: local.endpoints.smtp,
+        user: "acme",
+        password: testPassword,
+        from: "a@acme.example",
+        count: mails,
+        connections: 4,
+        recipient: (number) => `u${number}@fine.example`,
+        content: (number) => `${number === deadly ? `${mark}\r\n` : ""}Subject: ${number}\r\n\r\nhello\r\n`,
+      });
+      await local.admin("/v1/queue/resume", { tenant: "mail/acme" });
+      const startedAt = performance.now();
+      const parked = await untilParked(local, 90_000);
+      t.diagnostic(
+        `parked after ${await died()} deaths, ${Math.round(performance.now() - startedAt)} ms: ${parked[0]?.reason}`,
+      );
+      await until("the rest", () => provider.audit.ids.unique() === mails - 1, 90_000);
+      t.diagnostic(`the rest delivered after ${Math.round(performance.now() - startedAt)} ms`);
+      await until("all pods to be back, with their shards", () => areBack(local, pods), 30_000);
+      assert.equal(await died(), 3);
+      assert.equal((await parkedIn(local)).length, 1, "nothing else was taken for it");
+      assert.match(parked[0]?.reason ?? "", /died/);
+      assert.equal(sumOf(await scrape(local), "mailboat_parked_messages"), 1);
+      const { repeated } = provider.audit.stats().ids;
+      assert.ok(repeated <= 3 * connections, `${repeated} repeated`);
+      const arrived = (): boolean =>
+        provider.messages.list({ to: `u${deadly}@fine.example`, limit: 1 }).length > 0;
+      assert.equal(arrived(), false);
+      // The fault is mended; nothing happens to it until somebody says so.
+      await rm(deaths);
+      await local.admin("/v1/queue/retry", { id: parked[0]?.id });
+      await until("it, once told", arrived, 20_000);
+      assert.deepEqual(await parkedIn(local), []);
     });
+
+  test("a mail that has its turn only after the time in which all is suspected is the end of three pods, too", async (t) => {
+    await using provider = await startProvider({ keepMessages: 10 });
     const { file: deaths, count: died } = await deathsIn(t);
-    const rules = [
-      {
-        name: "fine",
-        match: { domains: ["fine.example"] },
-        limits: { connections },
-        routes: [{ host: "127.0.0.1", port: provider.port }],
-      },
-    ];
+    // A successor lets one interval pass before its first mail, three seconds.
+    const limits = { connections: 2, messageRate: "20/m" };
+    const match = { domains: ["slow.example"] };
+    const routes = [{ host: "127.0.0.1", port: provider.port }];
     await using local = await startLocal({
-      resources: testResources({ rules }),
-      pods,
-      env: deadlyEnv({ port: provider.port, mark, deaths }),
+      resources: testResources({ rules: [{ name: "slow", match, limits, routes }] }),
+      pods: 1,
+      env: deadlyEnv({ port: provider.port, mark, deaths, suspectMs: 500 }),
     });
-    // All of it is queued before the first leaves, also where the one that dies is the only one.
     await local.admin("/v1/queue/suspend", { tenant: "mail/acme" });
     await sendBurst({
       address: local.endpoints.smtp,
       user: "acme",
       password: testPassword,
       from: "a@acme.example",
-      count: mails,
-      connections: 4,
-      recipient: (number) => `u${number}@fine.example`,
-      content: (number) => `${number === deadly ? `${mark}\r\n` : ""}Subject: ${number}\r\n\r\nhello\r\n`,
+      count: 3,
+      connections: 1,
+      recipient: (number) => `u${number}@slow.example`,
+      content: (number) => `${number === 1 ? `${mark}\r\n` : ""}Subject: ${number}\r\n\r\nhello\r\n`,
     });
     await local.admin("/v1/queue/resume", { tenant: "mail/acme" });
     const startedAt = performance.now();
-    const parked = await untilParked(local, 90_000);
-    t.diagnostic(
-      `parked after ${await died()} deaths, ${Math.round(performance.now() - startedAt)} ms: ${parked[0]?.reason}`,
-    );
-    await until("the rest", () => provider.audit.ids.unique() === mails - 1, 90_000);
-    t.diagnostic(`the rest delivered after ${Math.round(performance.now() - startedAt)} ms`);
-    await until("all pods to be back, with their shards", () => areBack(local, pods), 30_000);
+    await untilParked(local, 40_000);
+    t.diagnostic(`parked after ${await died()} deaths, ${Math.round(performance.now() - startedAt)} ms`);
+    await until("the rest", () => provider.audit.ids.unique() === 2, 20_000);
     assert.equal(await died(), 3);
     assert.equal((await parkedIn(local)).length, 1, "nothing else was taken for it");
-    assert.match(parked[0]?.reason ?? "", /died/);
-    assert.equal(sumOf(await scrape(local), "mailboat_parked_messages"), 1);
-    const { repeated } = provider.audit.stats().ids;
-    assert.ok(repeated <= 3 * connections, `${repeated} repeated`);
-    const arrived = (): boolean =>
-      provider.messages.list({ to: `u${deadly}@fine.example`, limit: 1 }).length > 0;
-    assert.equal(arrived(), false);
-    // The fault is mended; nothing happens to it until somebody says so.
+  });
+
+  test("a mail for several sites that ends its pod as it is split is set aside at the third death", async (t) => {
+    await using one = await startProvider({ keepMessages: 10 });
+    await using two = await startProvider({ keepMessages: 10 });
+    const { file: deaths, count: died } = await deathsIn(t);
+    const ruleTo = (name: string, port: number) => ({
+      name,
+      match: { domains: [`${name}.example`] },
+      routes: [{ host: "127.0.0.1", port }],
+    });
+    // What it is split into is stored under the token of its site.
+    const child = hashToken(`127.0.0.1:${two.port}`);
+    await using local = await startLocal({
+      resources: testResources({ rules: [ruleTo("one", one.port), ruleTo("two", two.port)] }),
+      pods: 1,
+      env: deadlyEnv({ mark: child, deaths }),
+    });
+    await using talk = await openTalk(local.endpoints.smtp);
+    await talk.hear();
+    await talk.say("EHLO client.example");
+    await talk.say(plainLogin("acme", testPassword));
+    await talk.say("MAIL FROM:<a@acme.example>");
+    await talk.say("RCPT TO:<u@one.example>");
+    await talk.say("RCPT TO:<u@two.example>");
+    const message = "From: <a@acme.example>\r\nSubject: x\r\n\r\nhello";
+    // Its pod may die before it answers.
+    await talk.say(`BDAT ${message.length} LAST\r\n${message}`).catch(() => {});
+    const startedAt = performance.now();
+    const [parked] = await untilParked(local, 90_000);
+    t.diagnostic(`parked after ${await died()} deaths, ${Math.round(performance.now() - startedAt)} ms`);
+    assert.match(parked?.reason ?? "", /died/);
+    assert.equal(await died(), 3);
     await rm(deaths);
-    await local.admin("/v1/queue/retry", { id: parked[0]?.id });
-    await until("it, once told", arrived, 20_000);
-    assert.deepEqual(await parkedIn(local), []);
+    await local.admin("/v1/queue/retry", { id: parked?.id });
+    await until("it, once told", () => two.audit.ids.unique() === 1, 20_000);
+    await until("its other copy", () => one.audit.ids.unique() === 1, 20_000);
   });
-
-test("a mail that has its turn only after the time in which all is suspected is the end of three pods, too", async (t) => {
-  await using provider = await startProvider({ keepMessages: 10 });
-  const { file: deaths, count: died } = await deathsIn(t);
-  // A successor lets one interval pass before its first mail, three seconds.
-  const limits = { connections: 2, messageRate: "20/m" };
-  const match = { domains: ["slow.example"] };
-  const routes = [{ host: "127.0.0.1", port: provider.port }];
-  await using local = await startLocal({
-    resources: testResources({ rules: [{ name: "slow", match, limits, routes }] }),
-    pods: 1,
-    env: deadlyEnv({ port: provider.port, mark, deaths, suspectMs: 500 }),
-  });
-  await local.admin("/v1/queue/suspend", { tenant: "mail/acme" });
-  await sendBurst({
-    address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
-    count: 3,
-    connections: 1,
-    recipient: (number) => `u${number}@slow.example`,
-    content: (number) => `${number === 1 ? `${mark}\r\n` : ""}Subject: ${number}\r\n\r\nhello\r\n`,
-  });
-  await local.admin("/v1/queue/resume", { tenant: "mail/acme" });
-  const startedAt = performance.now();
-  await untilParked(local, 40_000);
-  t.diagnostic(`parked after ${await died()} deaths, ${Math.round(performance.now() - startedAt)} ms`);
-  await until("the rest", () => provider.audit.ids.unique() === 2, 20_000);
-  assert.equal(await died(), 3);
-  assert.equal((await parkedIn(local)).length, 1, "nothing else was taken for it");
-});
-
-test("a mail for several sites that ends its pod as it is split is set aside at the third death", async (t) => {
-  await using one = await startProvider({ keepMessages: 10 });
-  await using two = await startProvider({ keepMessages: 10 });
-  const { file: deaths, count: died } = await deathsIn(t);
-  const ruleTo = (name: string, port: number) => ({
-    name,
-    match: { domains: [`${name}.example`] },
-    routes: [{ host: "127.0.0.1", port }],
-  });
-  // What it is split into is stored under the token of its site.
-  const child = hashToken(`127.0.0.1:${two.port}`);
-  await using local = await startLocal({
-    resources: testResources({ rules: [ruleTo("one", one.port), ruleTo("two", two.port)] }),
-    pods: 1,
-    env: deadlyEnv({ mark: child, deaths }),
-  });
-  await using talk = await openTalk(local.endpoints.smtp);
-  await talk.hear();
-  await talk.say("EHLO client.example");
-  await talk.say(plainLogin("acme", testPassword));
-  await talk.say("MAIL FROM:<a@acme.example>");
-  await talk.say("RCPT TO:<u@one.example>");
-  await talk.say("RCPT TO:<u@two.example>");
-  const message = "From: <a@acme.example>\r\nSubject: x\r\n\r\nhello";
-  // Its pod may die before it answers.
-  await talk.say(`BDAT ${message.length} LAST\r\n${message}`).catch(() => {});
-  const startedAt = performance.now();
-  const [parked] = await untilParked(local, 90_000);
-  t.diagnostic(`parked after ${await died()} deaths, ${Math.round(performance.now() - startedAt)} ms`);
-  assert.match(parked?.reason ?? "", /died/);
-  assert.equal(await died(), 3);
-  await rm(deaths);
-  await local.admin("/v1/queue/retry", { id: parked?.id });
-  await until("it, once told", () => two.audit.ids.unique() === 1, 20_000);
-  await until("its other copy", () => one.audit.ids.unique() === 1, 20_000);
 });
