@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { createTransport } from "nodemailer";
-import { mailboat } from "#test/kit/command-line.ts";
 import { until } from "#test/kit/until.ts";
 import type { Cluster } from "./cluster/cluster.ts";
 import { cellsOf } from "./cluster/columns.ts";
+import { commandsOf } from "./cluster/commands.ts";
 import { root } from "./cluster/images/images.ts";
 import {
   installChart,
@@ -19,15 +19,14 @@ import {
   readyPods,
   serviceIp,
   shapeObject,
-  slowDomain,
   startMailScene,
   system,
-  tenantObjects,
 } from "./cluster/mail-scene.ts";
 import { type Killed, startOperatorKiller } from "./cluster/operator-killer.ts";
 import { startOutside } from "./cluster/outside.ts";
 import { poolChildren } from "./cluster/pool-children.ts";
 import { clusterTest } from "./cluster/scenario.ts";
+import { drain, rotate } from "./cluster/tenant-life.ts";
 
 const killEveryMs = 20_000;
 
@@ -45,6 +44,9 @@ clusterTest(
       restricted(cluster),
     );
     await t.test("an edit of a TrafficShape is live in all pods within 2 s", (t) => edit(t, cluster));
+    await t.test("a tenant's new password is taken by all pods within seconds, the old one by none", (t) =>
+      rotate(t, cluster, scene),
+    );
     await cluster.kubectl(["scale", "-n", namespace, `mpool/${pool}`, "--replicas=1"]);
     await allReady(cluster);
     const children = await poolChildren(cluster);
@@ -131,11 +133,7 @@ async function realClient({ smtp, certificate, arrivals }: MailScene): Promise<v
 }
 
 async function commands(cluster: Cluster): Promise<void> {
-  const run = async (...args: string[]): Promise<string> => {
-    const { code, out, err } = await mailboat(...args, "--kubeconfig", cluster.kubeconfig, "-n", namespace);
-    assert.equal(code, 0, `mailboat ${args.join(" ")}: ${err}`);
-    return out;
-  };
+  const run = commandsOf(cluster);
   const [sent] = (await run("send", "--to", "you@site1.test", "--json")).split("\n");
   const { id } = JSON.parse(sent ?? "") as { id: string };
   await until("it to be delivered", async () => (await run("why", id)).includes("delivered"), 30_000);
@@ -233,36 +231,6 @@ function killedAllAlong(t: TestContext, { kills, due, errors }: Killed): void {
   assert.deepEqual(errors, []);
   // The last one may be under way when it is stopped.
   assert.ok(kills >= Math.max(2, due - 1), `${kills} kills of ${due}`);
-}
-
-async function drain(t: TestContext, cluster: Cluster, scene: MailScene): Promise<void> {
-  await cluster.apply(tenantObjects("leaving"));
-  await cluster.kubectl([
-    "wait",
-    "-n",
-    namespace,
-    "--for=condition=Ready",
-    "tenant/leaving",
-    "--timeout=60s",
-  ]);
-  const load = scene.load({
-    messages: 20,
-    domains: [slowDomain],
-    prefix: "leaving",
-    user: "leaving",
-    from: "news@leaving.example",
-  });
-  await load.done;
-  assert.equal(load.accepted.size, 20);
-  await cluster.kubectl(["delete", "-n", namespace, "tenant/leaving", "--wait=false"]);
-  const { metadata } = (await cluster.get(["-n", namespace, "tenant/leaving"])) as {
-    metadata: { finalizers: string[]; deletionTimestamp: string };
-  };
-  assert.deepEqual(metadata.finalizers, ["mailboat.dev/drain"]);
-  const startedAt = performance.now();
-  await scene.arrived([load], 90_000);
-  await cluster.kubectl(["wait", "-n", namespace, "--for=delete", "tenant/leaving", "--timeout=90s"]);
-  t.diagnostic(`drained and gone after ${Math.round(performance.now() - startedAt)} ms`);
 }
 
 async function allReady(cluster: Cluster): Promise<void> {

@@ -30,7 +30,8 @@ export interface MailScene {
   arrived(loads: readonly Load[], boundMs?: number): Promise<Map<string, number>>;
 }
 
-export const tenantObjects = (name: string): object[] => [
+/** `more`: fields of its spec, in place of these. */
+export const tenantObjects = (name: string, more: Readonly<Record<string, unknown>> = {}): object[] => [
   {
     apiVersion: "v1",
     kind: "Secret",
@@ -45,6 +46,7 @@ export const tenantObjects = (name: string): object[] => [
       poolRef: { name: pool },
       domains: [{ name: `${name}.example` }],
       credentials: [{ name: "app", secretRef: { name: `${name}-smtp` } }],
+      ...more,
     },
   },
 ];
@@ -214,6 +216,18 @@ export async function liveConfiguration(cluster: Cluster): Promise<number> {
   };
   const isLive = status.conditions.find(({ type }) => type === "Programmed")?.status === "True";
   return isLive ? (status.config?.generation ?? 0) : 0;
+}
+
+/** Once nothing is under way any more. */
+export async function settledConfiguration(cluster: Cluster): Promise<number> {
+  return until(
+    "nothing to be under way",
+    async () => {
+      const live = await liveConfiguration(cluster);
+      return live > 0 && live;
+    },
+    60_000,
+  );
 }
 
 interface PodFacts {
