@@ -26,7 +26,7 @@ import { type Killed, startOperatorKiller } from "./cluster/operator-killer.ts";
 import { startOutside } from "./cluster/outside.ts";
 import { poolChildren } from "./cluster/pool-children.ts";
 import { clusterTest } from "./cluster/scenario.ts";
-import { drain, rotate } from "./cluster/tenant-life.ts";
+import { discard, drain, rotate } from "./cluster/tenant-life.ts";
 
 const killEveryMs = 20_000;
 
@@ -46,6 +46,10 @@ clusterTest(
     await t.test("an edit of a TrafficShape is live in all pods within 2 s", (t) => edit(t, cluster));
     await t.test("a tenant's new password is taken by all pods within seconds, the old one by none", (t) =>
       rotate(t, cluster, scene),
+    );
+    await t.test(
+      "a tenant that is deleted by Discard is gone at once, its mail with it, and nobody is told",
+      (t) => discard(t, cluster, scene),
     );
     await cluster.kubectl(["scale", "-n", namespace, `mpool/${pool}`, "--replicas=1"]);
     await allReady(cluster);

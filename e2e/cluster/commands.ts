@@ -12,3 +12,9 @@ export function commandsOf(cluster: Cluster): (...args: string[]) => Promise<str
     return out;
   };
 }
+
+/** Entries of all pods, 1,000 at most. */
+export async function queuedIn(cluster: Cluster): Promise<number> {
+  const answer = await commandsOf(cluster)("queue", "ls", "--json", "--limit", "1000");
+  return (JSON.parse(answer) as { entries: readonly unknown[] }).entries.length;
+}

@@ -1,10 +1,11 @@
-/** What becomes of a tenant in a cluster, asserted: its login changes, it goes when its queued mail is delivered. */
+/** What becomes of a tenant in a cluster, asserted: its login changes, it goes with mail in the queue, drained or discarded. */
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import { createTransport } from "nodemailer";
 import { podPorts } from "#operator/resources/ports.ts";
 import { until } from "#test/kit/until.ts";
 import type { Cluster } from "./cluster.ts";
+import { commandsOf, queuedIn } from "./commands.ts";
 import {
   liveConfiguration,
   type MailScene,
@@ -57,6 +58,37 @@ export async function rotate(t: TestContext, cluster: Cluster, { certificate }: 
   t.diagnostic(`at ${pods.length} pods from the start of kubectl patch: ${times.join(", ")} ms`);
   assert.ok(Math.max(...times) < rotatedMs, `${times.join(", ")} ms`);
   assert.deepEqual(await readyPods(cluster), pods);
+}
+
+/** With `deletionPolicy: Discard` its queued mail goes with it: nothing of it is delivered, and nobody is told. */
+export async function discard(t: TestContext, cluster: Cluster, scene: MailScene): Promise<void> {
+  const name = "dropped";
+  // Its domain is one of the provider's, so that a report to its sender would be seen there.
+  const more = { domains: [{ name: "site7.test" }], state: "Hold", deletionPolicy: "Discard" };
+  await cluster.apply(tenantObjects(name, more));
+  const wait = ["wait", "-n", namespace, `tenant/${name}`, "--timeout=60s"];
+  await cluster.kubectl([...wait, "--for=condition=Ready"]);
+  const messages = 40;
+  const load = scene.load({ messages, prefix: name, user: name, from: "news@site7.test" });
+  await load.done;
+  assert.equal(load.accepted.size, messages);
+  await until("all of it to be queued", async () => (await queuedIn(cluster)) === messages, 30_000);
+  const all = async (): Promise<number> =>
+    [...(await scene.sources()).values()].reduce((sum, count) => sum + count, 0);
+  const before = await all();
+  const startedAt = performance.now();
+  await cluster.kubectl(["delete", "-n", namespace, `tenant/${name}`, "--timeout=30s"]);
+  t.diagnostic(`discarded and gone after ${Math.round(performance.now() - startedAt)} ms`);
+  assert.equal(await queuedIn(cluster), 0, "neither its mail nor a report is left");
+  const ids = [...load.accepted.keys()];
+  const why = await commandsOf(cluster)("why", load.queuedAs(ids[0] ?? "") ?? "");
+  assert.match(why, /bounced.*discarded: its tenant was deleted/);
+  assert.equal(await all(), before, "nothing has come to the provider");
+  const arrivals = await scene.arrivals();
+  assert.deepEqual(
+    ids.filter((id) => arrivals.has(id)),
+    [],
+  );
 }
 
 /** By default its queued mail is delivered first. */
