@@ -1,8 +1,21 @@
-/** Mode Proxy in a cluster: the operator runs the proxies, and mail leaves from their addresses, never from the MTA pods'. */
+/**
+ * Mode Proxy in a cluster: the operator runs the proxies, and mail leaves from their addresses, never from the MTA pods'. Mode Sink: it stays.
+ */
 import assert from "node:assert/strict";
 import { until } from "#test/kit/until.ts";
 import type { Cluster } from "./cluster/cluster.ts";
-import { installChart, namespace, podsOf, pool, readyPods, startMailScene } from "./cluster/mail-scene.ts";
+import { commandsOf, queuedIn } from "./cluster/commands.ts";
+import {
+  installChart,
+  liveConfiguration,
+  type MailScene,
+  namespace,
+  podsOf,
+  pool,
+  readyPods,
+  settledConfiguration,
+  startMailScene,
+} from "./cluster/mail-scene.ts";
 import { clusterTest } from "./cluster/scenario.ts";
 
 const statefulSet = `mailboat-${pool}-egress`;
@@ -47,8 +60,7 @@ clusterTest("mail leaves from the egress proxies", { needs: "full" }, async (t, 
   );
 
   await t.test("a source that is taken away takes its proxy along", async () => {
-    const spec = JSON.stringify({ spec: { egress: egressOf(1) } });
-    await cluster.kubectl(["patch", "-n", namespace, `sendingpool/${pool}`, "--type=merge", "--patch", spec]);
+    await setEgress(cluster, egressOf(1));
     const [left = ""] = await addressesOfProxies(cluster, 1);
     await cluster.kubectl([
       "wait",
@@ -65,7 +77,43 @@ clusterTest("mail leaves from the egress proxies", { needs: "full" }, async (t, 
     const later = await scene.sources();
     assert.equal((later.get(left) ?? 0) - (earlier.get(left) ?? 0), 100);
   });
+
+  await t.test("in mode Sink mail is taken and stays, for `mailboat sink` to show, and the proxies go", () =>
+    sink(cluster, scene),
+  );
 });
+
+/** Live in all pods when it resolves. */
+async function setEgress(cluster: Cluster, egress: object): Promise<void> {
+  const generation = await settledConfiguration(cluster);
+  const patch = JSON.stringify({ spec: { egress } });
+  await cluster.kubectl(["patch", "-n", namespace, `sendingpool/${pool}`, "--type=merge", "--patch", patch]);
+  await until("it to be live", async () => (await liveConfiguration(cluster)) > generation, 60_000);
+}
+
+async function sink(cluster: Cluster, scene: MailScene): Promise<void> {
+  await setEgress(cluster, { mode: "Sink", sources: null });
+  const before = await scene.sources();
+  const messages = 100;
+  const load = scene.load({ messages, prefix: "sunk" });
+  await load.done;
+  const ids = [...load.accepted.keys()].map((id) => load.queuedAs(id) ?? "");
+  assert.equal(ids.length, messages);
+  const run = commandsOf(cluster);
+  const listed = async (): Promise<string[]> => {
+    const answer = await run("sink", "ls", "--json", "--limit", "1000");
+    return (JSON.parse(answer) as { messages: { id: string }[] }).messages.map(({ id }) => id);
+  };
+  await until("all of it to be listed", async () => (await listed()).length >= messages, 30_000);
+  assert.deepEqual((await listed()).toSorted(), ids.toSorted());
+  const [first = ""] = load.accepted.keys();
+  const id = load.queuedAs(first) ?? "";
+  assert.match(await run("sink", "show", id), new RegExp(`^X-Test-Id: ${first}$`, "m"));
+  assert.match(await run("why", id), /delivered.*250 2\.0\.0 sink: /);
+  await until("nothing to be queued", async () => (await queuedIn(cluster)) === 0);
+  assert.deepEqual(await scene.sources(), before, "nothing has come to the provider");
+  await addressesOfProxies(cluster, 0);
+}
 
 function egressOf(count: number): object {
   const sources = Array.from({ length: count }, (_, ordinal) => ({
@@ -86,10 +134,12 @@ async function addressesOfProxies(cluster: Cluster, count: number): Promise<stri
     },
     90_000,
   );
-  const { spec } = (await cluster.get(["-n", namespace, `statefulset/${statefulSet}`])) as {
-    spec: { replicas: number };
-  };
-  assert.equal(spec.replicas, count);
+  if (count > 0) {
+    const { spec } = (await cluster.get(["-n", namespace, `statefulset/${statefulSet}`])) as {
+      spec: { replicas: number };
+    };
+    assert.equal(spec.replicas, count);
+  }
   return proxies.map(({ ip }) => ip);
 }
 
