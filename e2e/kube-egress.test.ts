@@ -1,5 +1,6 @@
 /**
- * Mode Proxy in a cluster: the operator runs the proxies, and mail leaves from their addresses, never from the MTA pods'. Mode Sink: it stays.
+ * Mode Proxy in a cluster: the operator runs the proxies, and mail leaves from their addresses, never from the MTA pods'. Mode Sink: it stays. Mode HostNetwork:
+ * it leaves from the node's address.
  */
 import assert from "node:assert/strict";
 import { until } from "#test/kit/until.ts";
@@ -81,6 +82,7 @@ clusterTest("mail leaves from the egress proxies", { needs: "full" }, async (t, 
   await t.test("in mode Sink mail is taken and stays, for `mailboat sink` to show, and the proxies go", () =>
     sink(cluster, scene),
   );
+  await t.test("in mode HostNetwork it leaves from the node's address", () => hostNetwork(cluster, scene));
 });
 
 /** Live in all pods when it resolves. */
@@ -113,6 +115,24 @@ async function sink(cluster: Cluster, scene: MailScene): Promise<void> {
   await until("nothing to be queued", async () => (await queuedIn(cluster)) === 0);
   assert.deepEqual(await scene.sources(), before, "nothing has come to the provider");
   await addressesOfProxies(cluster, 0);
+}
+
+async function hostNetwork(cluster: Cluster, scene: MailScene): Promise<void> {
+  // Pods on the network of their hosts are not under the restricted profile.
+  await cluster.kubectl(
+    ["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=privileged"].concat("--overwrite"),
+  );
+  const { nodeIp } = cluster.place;
+  await setEgress(cluster, { mode: "HostNetwork", sources: [{ name: "node", address: nodeIp }] });
+  const addresses = async (): Promise<string> =>
+    (await podsOf(cluster)).map(({ ip, isReady }) => (isReady ? ip : "")).join();
+  await until("its pod to be on the host", async () => (await addresses()) === nodeIp, 90_000);
+  const earlier = await scene.sources();
+  const load = scene.load({ messages: 100, prefix: "host" });
+  await load.done;
+  await assertOnce(await scene.arrived([load]), load.accepted.keys());
+  const later = await scene.sources();
+  assert.deepEqual(later, new Map([...earlier, [nodeIp, 100 + (earlier.get(nodeIp) ?? 0)]]));
 }
 
 function egressOf(count: number): object {
