@@ -1,6 +1,6 @@
 /**
  * Mode Proxy in a cluster: the operator runs the proxies, and mail leaves from their addresses, never from the MTA pods'. Mode Sink: it stays. Mode HostNetwork:
- * it leaves from the node's address.
+ * it leaves from the node's address. Then NATS falls silent for a while.
  */
 import assert from "node:assert/strict";
 import { until } from "#test/kit/until.ts";
@@ -17,6 +17,7 @@ import {
   settledConfiguration,
   startMailScene,
 } from "./cluster/mail-scene.ts";
+import { natsSilence } from "./cluster/nats-silence.ts";
 import { clusterTest } from "./cluster/scenario.ts";
 
 const statefulSet = `mailboat-${pool}-egress`;
@@ -83,6 +84,10 @@ clusterTest("mail leaves from the egress proxies", { needs: "full" }, async (t, 
     sink(cluster, scene),
   );
   await t.test("in mode HostNetwork it leaves from the node's address", () => hostNetwork(cluster, scene));
+  await t.test(
+    "NATS silent: the status says so, clients wait, an edit is taken; then all is Ready again",
+    (t) => natsSilence(t, cluster, scene),
+  );
 });
 
 /** Live in all pods when it resolves. */

@@ -1,4 +1,6 @@
 /** Ways to break an installation, each with its way back. */
+import { basename } from "node:path";
+import { processesLike } from "./cgroup.ts";
 import type { Cluster } from "./cluster.ts";
 import { namespace, system } from "./mail-scene.ts";
 
@@ -43,6 +45,16 @@ export const operatorAway: Breakage = async (cluster) => {
       "deployment/mailboat-operator",
       "--timeout=60s",
     ]);
+  };
+};
+
+/** Its processes stand still: connections stay open, and nothing is answered. */
+export const natsSilent: Breakage = async ({ place }) => {
+  const pids = await processesLike(place.name, ([program = ""]) => basename(program) === "nats-server");
+  if (pids.length === 0) throw new Error("Cannot silence NATS: expected processes of it, found none");
+  for (const pid of pids) process.kill(pid, "SIGSTOP");
+  return async () => {
+    for (const pid of pids) process.kill(pid, "SIGCONT");
   };
 };
 

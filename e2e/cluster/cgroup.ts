@@ -49,6 +49,17 @@ export async function processesIn(name: string): Promise<number[]> {
   return [...found];
 }
 
+/** Those of them whose command line is one that is looked for. */
+export async function processesLike(
+  name: string,
+  is: (words: readonly string[]) => boolean,
+): Promise<number[]> {
+  const found: number[] = [];
+  for (const pid of await processesIn(name))
+    if (is((await textOf(`/proc/${pid}/cmdline`)).split("\0"))) found.push(pid);
+  return found;
+}
+
 /** Once no process is left in it. */
 export async function removeCgroup(name: string): Promise<void> {
   for (const hierarchy of await hierarchiesOf())

@@ -1,8 +1,7 @@
 /** Kills the chart's operator again and again, as long as a test goes on. */
-import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { until } from "#test/kit/until.ts";
-import { processesIn } from "./cgroup.ts";
+import { processesLike } from "./cgroup.ts";
 import type { Cluster } from "./cluster.ts";
 import { system } from "./mail-scene.ts";
 
@@ -57,13 +56,8 @@ export function startOperatorKiller(cluster: Cluster, everyMs: number): Operator
   };
 }
 
-async function operatorProcesses(cluster: Cluster): Promise<number[]> {
-  const found: number[] = [];
-  for (const pid of await processesIn(cluster.place.name)) {
-    const words = (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).split("\0");
-    if (words[1] === "operator/cli/main.ts" && words[2] === "operator") found.push(pid);
-  }
-  return found;
+async function operatorProcesses({ place }: Cluster): Promise<number[]> {
+  return processesLike(place.name, (words) => words[1] === "operator/cli/main.ts" && words[2] === "operator");
 }
 
 /** False: it was gone already. */
