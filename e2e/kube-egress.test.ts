@@ -1,6 +1,6 @@
 /**
  * Mode Proxy in a cluster: the operator runs the proxies, and mail leaves from their addresses, never from the MTA pods'. Mode Sink: it stays. Mode HostNetwork:
- * it leaves from the node's address. Then NATS falls silent for a while.
+ * it leaves from the node's address. Then NATS falls silent for a while, and an uninstall with `crds.keep=false` leaves nothing.
  */
 import assert from "node:assert/strict";
 import { until } from "#test/kit/until.ts";
@@ -19,12 +19,13 @@ import {
 } from "./cluster/mail-scene.ts";
 import { natsSilence } from "./cluster/nats-silence.ts";
 import { clusterTest } from "./cluster/scenario.ts";
+import { uninstallAll } from "./cluster/uninstall-all.ts";
 
 const statefulSet = `mailboat-${pool}-egress`;
 
 clusterTest("mail leaves from the egress proxies", { needs: "full" }, async (t, cluster) => {
   await cluster.loadImages();
-  await installChart(cluster);
+  await installChart(cluster, ["crds.keep=false"]);
   const scene = await startMailScene(cluster, { pool: { egress: egressOf(2) } });
   const [first = "", second = ""] = await addressesOfProxies(cluster, 2);
 
@@ -87,6 +88,9 @@ clusterTest("mail leaves from the egress proxies", { needs: "full" }, async (t, 
   await t.test(
     "NATS silent: the status says so, clients wait, an edit is taken; then all is Ready again",
     (t) => natsSilence(t, cluster, scene),
+  );
+  await t.test("helm uninstall with crds.keep=false: kinds, objects and pods go, and nothing hangs", (t) =>
+    uninstallAll(t, cluster),
   );
 });
 
