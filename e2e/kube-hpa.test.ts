@@ -1,4 +1,4 @@
-/** A real HorizontalPodAutoscaler drives a pool by what its pods say of their own backlog, up and down again. */
+/** A real HorizontalPodAutoscaler drives a pool by what its pods say of their own backlog, up and down again; and so does the operator by itself. */
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import { until } from "#test/kit/until.ts";
@@ -30,6 +30,10 @@ clusterTest("an HPA by the pods' own metric", { needs: "full" }, async (t, clust
   await t.test("without a backlog it reads 0 and leaves one pod", () => idle(cluster));
   await t.test("1 → 3 pods under a backlog, and back: none lost, none doubled", (t) =>
     upAndDown(t, cluster, scene),
+  );
+  await cluster.kubectl(["delete", "-n", namespace, `hpa/${name}`]);
+  await t.test("the built-in one, without an HPA: 1 → 2 pods and, a minute later, back", (t) =>
+    byItself(t, cluster, scene),
   );
 });
 
@@ -107,6 +111,7 @@ interface Pool {
     readonly managedFields: readonly { readonly manager: string; readonly subresource?: string }[];
   };
   readonly spec: { readonly replicas: number };
+  readonly status: { readonly desiredReplicas: number };
 }
 
 async function poolOf(cluster: Cluster): Promise<Pool> {
@@ -119,16 +124,7 @@ async function poolOf(cluster: Cluster): Promise<Pool> {
 }
 
 async function upAndDown(t: TestContext, cluster: Cluster, scene: MailScene): Promise<void> {
-  // All of it is there before any of it may go, however slowly it comes in.
-  await setState(cluster, "Hold");
-  const load = scene.load({
-    messages: 10,
-    bytes: largeBytes,
-    recipients: siteCount,
-    connections: 2,
-    prefix: "large",
-  });
-  await load.done;
+  const backlog = await hold(cluster, scene, { messages: 10, prefix: "large" });
   assert.equal((await poolOf(cluster)).spec.replicas, 1, "what is held needs no pods");
   const startedAt = performance.now();
   const after = (): number => Math.round(performance.now() - startedAt);
@@ -168,18 +164,70 @@ async function upAndDown(t: TestContext, cluster: Cluster, scene: MailScene): Pr
     ["kube-controller-manager"],
     "by /scale, and by nobody else",
   );
+  await backlog.arrived();
+  t.diagnostic(`all of it there after ${after()} ms`);
+  await reaches(1);
+}
+
+interface Backlog {
+  /** Each once at each site. */
+  arrived(): Promise<void>;
+}
+
+/** All of it is there before any of it may go, however slowly it comes in; it goes once the tenant is Active again. */
+async function hold(
+  cluster: Cluster,
+  scene: MailScene,
+  { messages, prefix }: { readonly messages: number; readonly prefix: string },
+): Promise<Backlog> {
+  await setState(cluster, "Hold");
+  const load = scene.load({ messages, bytes: largeBytes, recipients: siteCount, connections: 2, prefix });
+  await load.done;
   // The provider counts by message, the load by recipient.
   const ids = [...new Set([...load.accepted.keys()].map((key) => key.split(".")[0] ?? ""))];
+  assert.equal(ids.length, messages);
   const of = async (check: (count: number) => boolean): Promise<string[]> => {
     const counts = await scene.arrivals();
     return ids.filter((id) => check(counts.get(id) ?? 0));
   };
-  await until(
-    "all of it to arrive",
-    async () => (await of((count) => count < siteCount)).length === 0,
-    120_000,
-  );
-  t.diagnostic(`${ids.length} messages for ${siteCount} sites there after ${after()} ms`);
-  assert.deepEqual(await of((count) => count > siteCount), [], "doubled");
+  return {
+    async arrived() {
+      const isMissing = async (): Promise<boolean> => (await of((count) => count < siteCount)).length > 0;
+      await until("all of it to arrive", async () => !(await isMissing()), 120_000);
+      assert.deepEqual(await of((count) => count > siteCount), [], "doubled");
+    },
+  };
+}
+
+/** Its windows are as short as its fields allow: a minute. */
+async function byItself(t: TestContext, cluster: Cluster, scene: MailScene): Promise<void> {
+  const scaleDown = { stabilization: "60s" };
+  const autoscaling = { minReplicas: 1, maxReplicas: 2, targetBacklogPerReplica: 8, scaleDown };
+  const patch = JSON.stringify({ spec: { autoscaling } });
+  await cluster.kubectl(["patch", "-n", namespace, `mpool/${pool}`, "--type=merge", "--patch", patch]);
+  const backlog = await hold(cluster, scene, { messages: 5, prefix: "more" });
+  assert.deepEqual([(await poolOf(cluster)).status.desiredReplicas, (await podsOf(cluster)).length], [1, 1]);
+  const startedAt = performance.now();
+  const after = (): number => Math.round(performance.now() - startedAt);
+  await setState(cluster, "Active");
+  const reaches = async (replicas: number): Promise<void> => {
+    await until(
+      `${replicas} pods`,
+      async () =>
+        (await poolOf(cluster)).status.desiredReplicas === replicas &&
+        (await podsOf(cluster)).length === replicas,
+      120_000,
+    );
+    t.diagnostic(`${replicas} pods after ${after()} ms`);
+  };
+  await reaches(2);
+  await backlog.arrived();
+  t.diagnostic(`all of it there after ${after()} ms`);
   await reaches(1);
+  assert.ok(after() > 60_000, "not before its window is over");
+  assert.equal((await poolOf(cluster)).spec.replicas, 1, "what the user wrote stays");
+  const { items } = (await cluster.get(["events", "-n", namespace, "--field-selector=reason=Scaled"])) as {
+    items: { message: string }[];
+  };
+  assert.deepEqual(items.map(({ message }) => message).toSorted(), ["1 pods: Idle", "2 pods: Backlog"]);
 }
