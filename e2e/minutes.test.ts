@@ -113,7 +113,7 @@ async function frozen(t: TestContext, isQuiet: () => void): Promise<void> {
   const messages = 12_000;
   await using scene = await startScene({ pods: 2 });
   // A backlog in the frozen pod's index: all that it would send on waking would come twice.
-  scene.sink.delay(200);
+  scene.sink.delay(1000);
   const load = scene.load({ messages });
   await until("a third to be accepted", () => load.accepted.size > messages / 3, 60_000);
   const before = await scene.status(0);
@@ -136,7 +136,7 @@ async function frozen(t: TestContext, isQuiet: () => void): Promise<void> {
   }
   const wokenAt = performance.now();
   await load.done;
-  await scene.drained([load]);
+  await scene.drained([load], 90_000);
   const audit = assertNoneLost(t, [load], scene.sink);
   t.diagnostic(`queued in the pod at the freeze: ${before?.queued}, in flight ${before?.inFlight}`);
   assert.ok(Number(before?.queued) > scene.mostOpen, "the scenario needs a backlog");
