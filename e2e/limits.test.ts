@@ -56,7 +56,7 @@ const perSecond = 20;
 describe("a site limited to 2 connections and 20 messages/s", { concurrency: true }, () => {
   const worlds = new Map<number, World>();
   before(async () => {
-    for (const pods of [1, 2, 4]) worlds.set(pods, await startWorld(pods));
+    await Promise.all([1, 2, 4].map(async (pods) => worlds.set(pods, await startWorld(pods))));
   });
   after(async () => {
     for (const { provider, local } of worlds.values()) {
