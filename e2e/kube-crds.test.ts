@@ -212,7 +212,8 @@ async function autoscale(cluster: Cluster, minReplicas: number, maxReplicas: num
 async function autoscaled(cluster: Cluster, api: Api): Promise<void> {
   const path = `${group}/sendingpools/autoscaled`;
   const replicas = async (): Promise<unknown> => valueAt((await api.ask("GET", path)).body, ".spec.replicas");
-  // The controller learns of new kinds every 30 s.
+  // The controller learns of new kinds every 30 s, and when it starts.
+  await cluster.restart("kube-controller-manager");
   await until("the HPA to raise the pool to its least", async () => (await replicas()) === 6, 60_000);
   await autoscale(cluster, 1, 3);
   await until("the HPA to lower the pool to its most", async () => (await replicas()) === 3, 30_000);

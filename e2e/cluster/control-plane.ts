@@ -160,6 +160,8 @@ function argumentsOf(name: ControlPlaneProgram, options: ControlPlaneOptions, pk
         `--cluster-signing-cert-file=${join(pki, "ca.crt")}`,
         `--cluster-signing-key-file=${join(pki, "ca.key")}`,
         "--controllers=*",
+        // There is one; it need not wait for what a killed one held.
+        "--leader-elect=false",
         "--horizontal-pod-autoscaler-sync-period=2s",
         "--profiling=false",
       ];
