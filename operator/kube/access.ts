@@ -34,6 +34,8 @@ export interface AccessOptions {
 /** Credentials are looked up again after this time; client-node itself reads a token file once a minute. */
 const freshMs = 1000;
 const renewEveryMs = 5000;
+/** Idle connections that are kept: as many as there are writers and readers, or each burst would shake hands anew. */
+const maxFreeSockets = 128;
 
 export function createAccess({ kubeconfig, context, clock }: AccessOptions): Access {
   let config = load(kubeconfig, context);
@@ -57,7 +59,7 @@ export function createAccess({ kubeconfig, context, clock }: AccessOptions): Acc
     const material = createHash("sha256").update(JSON.stringify(tls)).digest("base64");
     if (agent?.material === material) return agent.agent;
     const given = Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined));
-    const pooling = { keepAlive: true, keepAliveMsecs: 15_000, maxFreeSockets: 16 };
+    const pooling = { keepAlive: true, keepAliveMsecs: 15_000, maxFreeSockets };
     const next = cluster.server.startsWith("http:")
       ? new HttpAgent(pooling)
       : new HttpsAgent({ ...pooling, ...given });

@@ -17,6 +17,8 @@ import type {
 } from "./types.ts";
 
 const fieldManager = "mailboat";
+/** Of what was written only the metadata is sent back. */
+const metadataAnswer = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 export interface ClientOptions extends AccessOptions {
   readonly random?: Random;
@@ -42,8 +44,9 @@ function callsOf(retry: RetryOptions): Omit<KubeClient, "transport" | "close"> {
   const call = retrying(retry);
   const repeatable = (request: TransportRequest) => call(request, { isIdempotent: true });
   return {
-    async get(type, ref) {
-      const answer = await orGone(repeatable({ method: "GET", path: objectPath(type, ref) }));
+    async get(type, ref, { resourceVersion } = {}) {
+      const path = withQuery(objectPath(type, ref), { resourceVersion });
+      const answer = await orGone(repeatable({ method: "GET", path }));
       return answer === undefined ? undefined : objectOf(type, answer);
     },
     list: (type, options = {}) => listAll(retry, type, options),
@@ -61,6 +64,7 @@ function callsOf(retry: RetryOptions): Omit<KubeClient, "transport" | "close"> {
         repeatable({
           method: "PATCH",
           path: withQuery(path, { fieldManager }),
+          accept: metadataAnswer,
           contentType: "application/merge-patch+json",
           body: JSON.stringify(mergePatch),
         }),
@@ -108,6 +112,7 @@ function applyRequest(
   return {
     method: "PATCH",
     path: withQuery(`${path}${subresource === undefined ? "" : `/${subresource}`}`, { fieldManager, force }),
+    accept: metadataAnswer,
     // The API server takes JSON under this name: JSON is YAML.
     contentType: "application/apply-patch+yaml",
     body: JSON.stringify({ ...object, metadata }),

@@ -49,6 +49,9 @@ export interface KubeObject {
   [field: string]: unknown;
 }
 
+/** What a write is answered with. */
+type Written = Pick<KubeObject, "metadata">;
+
 /** Time as an argument: readings and one-shot timers together, so that a test holds both still. */
 export interface Clock {
   /** Milliseconds since 1970; may jump. */
@@ -132,21 +135,31 @@ interface DeleteOptions {
  * cannot be reached (status 0) after a few attempts; what may be repeated is repeated inside, for 30 s at most.
  */
 export interface KubeClient {
-  /** undefined = 404. */
-  get(type: ResourceType, ref: ObjectRef): Promise<KubeObject | undefined>;
+  /**
+   * undefined = 404. With a resourceVersion that is known of the object, the API server answers out of its memory with that or a newer
+   * one, which costs it half; without, with the newest.
+   */
+  get(
+    type: ResourceType,
+    ref: ObjectRef,
+    options?: { readonly resourceVersion?: string | undefined },
+  ): Promise<KubeObject | undefined>;
   /** Paged inside; everything in memory at once. A kind that is not served rejects with 404. */
   list(type: ResourceType, options?: ListOptions): Promise<ObjectList>;
   /** 409 AlreadyExists rejects. */
   create(type: ResourceType, object: KubeObject): Promise<KubeObject>;
-  /** Server-side apply as field manager `mailboat`. With metadata.resourceVersion it is refused (409) on another version. */
-  apply(type: ResourceType, object: KubeObject, options?: ApplyOptions): Promise<KubeObject>;
-  /** JSON merge patch (RFC 7386). undefined = 404. With metadata.resourceVersion in it: 409 on another version. */
+  /**
+   * Server-side apply as field manager `mailboat`. With metadata.resourceVersion it is refused (409) on another version. The answer
+   * has the metadata alone.
+   */
+  apply(type: ResourceType, object: KubeObject, options?: ApplyOptions): Promise<Written>;
+  /** JSON merge patch (RFC 7386). undefined = 404. With metadata.resourceVersion in it: 409 on another version. Answers as `apply` does. */
   patch(
     type: ResourceType,
     ref: ObjectRef,
     mergePatch: object,
     options?: { readonly subresource?: "status" },
-  ): Promise<KubeObject | undefined>;
+  ): Promise<Written | undefined>;
   /** false = it was gone. An object with finalizers stays, with a deletionTimestamp. */
   delete(type: ResourceType, ref: ObjectRef, options?: DeleteOptions): Promise<boolean>;
   /** Whether the API server serves this kind now (discovery; asked each time). */

@@ -188,7 +188,7 @@ async function reconcile(state: State, key: string, { startedAt, priority, abort
     state.failures.delete(key);
     const isAgain = requeueAfterMs !== undefined;
     state.counts?.ended(isAgain ? "requeue_after" : "success", seconds());
-    if (isAgain) addAfter(state, key, { ms: requeueAfterMs, priority: "high" });
+    if (isAgain) addAfter(state, key, { ms: requeueAfterMs, priority });
   } catch (error) {
     state.counts?.ended("error", seconds());
     if (isBug(error)) state.counts?.panicked();

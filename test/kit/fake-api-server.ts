@@ -298,7 +298,7 @@ function act(
       if (kind === "application/merge-patch+json")
         return {
           code: 200,
-          answer: state.patch(type, { namespace, name }, body, options_),
+          answer: answered(request, state.patch(type, { namespace, name }, body, options_)),
         };
       if (kind !== "application/apply-patch+yaml")
         throw new Refusal(
@@ -311,7 +311,7 @@ function act(
       if (body.metadata["managedFields"] !== undefined)
         throw new Refusal(400, "BadRequest", "metadata.managedFields must be nil");
       const { object, created } = state.apply(type, placed(body, namespace), options_);
-      return { code: created ? 201 : 200, answer: object };
+      return { code: created ? 201 : 200, answer: answered(request, object) };
     }
     case "DELETE": {
       const preconditions = isFields(request.body) ? (request.body["preconditions"] ?? {}) : {};
@@ -389,6 +389,11 @@ function shaped(request: FakeRequest, object: KubeObject): unknown {
   const whole = withManagedFields(object);
   if (!isMetadataOnly(request)) return whole;
   return { kind: "PartialObjectMetadata", apiVersion: "meta.k8s.io/v1", metadata: whole.metadata };
+}
+
+/** A write's answer: the whole object unless its metadata is asked for. */
+function answered(request: FakeRequest, object: KubeObject): unknown {
+  return isMetadataOnly(request) ? shaped(request, object) : object;
 }
 
 function withManagedFields(object: KubeObject): KubeObject {
