@@ -15,7 +15,7 @@ interface Step {
 }
 
 export interface Trace {
-  /** What was found, of keys that were not claimed before in the same trace. */
+  /** What was first found, of keys that were not claimed before in the same trace. */
   readonly reads: Step[];
   readonly writes: Step[];
 }
@@ -28,15 +28,16 @@ export function newTrace(): Trace {
 
 /** `table`, noting in `trace` what goes through it. */
 export function noted<Value>(name: string, table: Table<Value>, trace: Trace): Table<Value> {
-  const own = new Set<string>();
+  const seen = new Set<string>();
   return {
     get(key) {
       const value = table.get(key);
-      if (!own.has(key)) trace.reads.push({ table: name, key, value });
+      if (!seen.has(key)) trace.reads.push({ table: name, key, value });
+      seen.add(key);
       return value;
     },
     set(key, value) {
-      own.add(key);
+      seen.add(key);
       trace.writes.push({ table: name, key, value });
       table.set(key, value);
     },
