@@ -14,10 +14,10 @@ import { drained } from "./drained.ts";
 type KindName = "SendingPool" | "TrafficShape" | "Tenant";
 
 /** What the API server holds, by kind. Secrets are parsed already, and only those that something refers to. */
-export interface Held {
+export interface Held<Tenant extends object = object> {
   readonly pools: Iterable<object>;
   readonly shapes: Iterable<object>;
-  readonly tenants: Iterable<object>;
+  readonly tenants: Iterable<Tenant>;
   readonly secrets: Iterable<SecretResource>;
   /** Labels by name of the namespace; undefined when namespaces cannot be read. */
   readonly namespaces?: Snapshot["namespaces"];
@@ -37,7 +37,11 @@ interface GatheredObjects {
 }
 
 export interface ObjectGatherer {
-  gather(held: Held): GatheredObjects;
+  /** Without the tenants that are not taken. */
+  gather<Tenant extends object>(
+    held: Held<Tenant>,
+    isTaken?: (tenant: Tenant, parsed: Resource<TenantSpec>) => boolean,
+  ): GatheredObjects;
   /** The parsed resource of one object; undefined when it cannot be read. */
   pool(object: object): Resource<SendingPoolSpec> | undefined;
   tenant(object: object): Resource<TenantSpec> | undefined;
@@ -48,12 +52,12 @@ export function createObjectGatherer(): ObjectGatherer {
   const shapes = memo("TrafficShape", (object) => parseBy(trafficShapeSchema, object));
   const tenants = memo("Tenant", (object) => parseBy(tenantSchema, object), goingIsDrained);
   return {
-    gather(held) {
+    gather(held, isTaken) {
       const unreadable: Unreadable[] = [];
       const snapshot = {
         pools: sorted(pools.all(held.pools, unreadable)),
         shapes: sorted(shapes.all(held.shapes, unreadable)),
-        tenants: sorted(tenants.all(held.tenants, unreadable)),
+        tenants: sorted(tenants.all(held.tenants, unreadable, isTaken)),
         secrets: sorted([...held.secrets]),
         ...(held.namespaces === undefined ? {} : { namespaces: held.namespaces }),
       };
@@ -65,7 +69,11 @@ export function createObjectGatherer(): ObjectGatherer {
 }
 
 interface Memo<Spec> {
-  all(objects: Iterable<object>, unreadable: Unreadable[]): Resource<Spec>[];
+  all<Item extends object>(
+    objects: Iterable<Item>,
+    unreadable: Unreadable[],
+    isTaken?: (object: Item, parsed: Resource<Spec>) => boolean,
+  ): Resource<Spec>[];
   one(object: object): Resource<Spec> | undefined;
 }
 
@@ -83,16 +91,18 @@ function memo<Spec>(
     const made = parsed.ok
       ? { resource: change(resourceOf(kind, parsed.value)) }
       : { unreadable: { kind, identity, generation: generationIn(object), issues: parsed.issues } };
-    return { version, identity, ...made };
+    const one = { version, identity, ...made };
+    known.set(identity, one);
+    return one;
   };
   return {
-    all(objects, unreadable) {
+    all(objects, unreadable, isTaken = () => true) {
       const next = new Map<string, Known<Spec>>();
       const resources: Resource<Spec>[] = [];
       for (const object of objects) {
         const one = read(object);
         next.set(one.identity, one);
-        if (one.resource !== undefined) resources.push(one.resource);
+        if (one.resource !== undefined && isTaken(object, one.resource)) resources.push(one.resource);
         if (one.unreadable !== undefined) unreadable.push(one.unreadable);
       }
       known = next;

@@ -4,12 +4,14 @@
  */
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
 import type { Resource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
+import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 import { canonicalJson } from "#crds/pod-config/encode.ts";
 import { compile } from "#operator/compile/compile.ts";
 import { refusal, type ResourceStatus, statusOf } from "#operator/compile/problems.ts";
-import { createObjectGatherer, type Held, type Unreadable } from "#operator/gather/objects.ts";
+import type { Held, ObjectGatherer, Unreadable } from "#operator/gather/objects.ts";
 import { secretsOfPool, secretsOfTenant } from "#operator/gather/references.ts";
 import type { Clock, KubeObject, Log } from "#operator/kube/types.ts";
+import { hasFinalizer } from "./finalizer.ts";
 import { kinds, marks } from "./kinds.ts";
 import {
   type Numbered,
@@ -19,7 +21,7 @@ import {
   placeTenants,
   type TenantPlace,
 } from "./numbering.ts";
-import { createPacer } from "./pacer.ts";
+import { type Cause, createPacer } from "./pacer.ts";
 import type { SecretValues } from "./secrets.ts";
 import { keyOf, type Stores } from "./stores.ts";
 
@@ -27,7 +29,7 @@ export type Kind = ResourceStatus["kind"];
 
 export interface Configuration {
   /** Something that it comes from has changed. */
-  touch(): void;
+  touch(cause?: Cause): void;
   /** undefined: the pool could not be compiled, or was not yet. */
   pool(key: string): PoolConfig | undefined;
   poolSpec(key: string): Resource<SendingPoolSpec> | undefined;
@@ -36,6 +38,8 @@ export interface Configuration {
   verdict(kind: Kind, key: string): ResourceStatus["status"] | undefined;
   /** Whether this release's schema takes the tenant. */
   isReadable(tenant: KubeObject): boolean;
+  /** How long the pods may take over a configuration of this age, before it is worth a word in the statuses of its tenants. */
+  patienceMs(): number;
   /** Whether it was compiled at all. */
   isKnown(): boolean;
   stop(): void;
@@ -43,6 +47,7 @@ export interface Configuration {
 
 export interface ConfigurationOptions {
   readonly stores: Stores;
+  readonly gatherer: ObjectGatherer;
   readonly secrets: SecretValues;
   readonly clock: Clock;
   readonly log: Log;
@@ -57,16 +62,21 @@ export interface ConfigurationOptions {
 const retryMs = 1000;
 /** Changes that are no single edit, so that edits go first. */
 const many = 50;
+/** A young configuration is most likely taken over in a moment, and then there is one status to write and not two; of many tenants in more than a moment. */
+const patience = { usualMs: 3000, crowdMs: 20_000 } as const;
 
 export function createConfiguration(options: ConfigurationOptions): Configuration {
-  const { stores, secrets, clock, log } = options;
-  const gatherer = createObjectGatherer();
+  const { stores, gatherer, secrets, clock, log } = options;
   let pools = new Map<string, PoolConfig>();
   let specs = new Map<string, Resource<SendingPoolSpec>>();
   let places = new Map<string, TenantPlace>();
   let verdicts = new Map<string, ResourceStatus["status"]>();
   let isKnown = false;
   let stopped = false;
+  /** What a leader before us took in: of no matter once we have compiled. */
+  let inherited: ReadonlySet<string> | undefined;
+  /** When many tenants were last new at once. */
+  let crowdAt = Number.NEGATIVE_INFINITY;
 
   const takeOver = (snapshot: Snapshot, unreadable: readonly Unreadable[]): void => {
     const startedAt = clock.monotonic();
@@ -80,6 +90,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     );
     const placed = placeTenants(places, next);
     const changed = new Set(placed.changed.map((key) => `Tenant ${key}`));
+    if (changed.size > many) crowdAt = startedAt;
     for (const [key, { config }] of next)
       if (pools.get(key)?.generation !== config.generation) changed.add(`SendingPool ${key}`);
     for (const key of pools.keys()) if (!next.has(key)) changed.add(`SendingPool ${key}`);
@@ -91,6 +102,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     places = placed.places;
     verdicts = nextVerdicts;
     isKnown = true;
+    inherited = undefined;
     options.observe((clock.monotonic() - startedAt) / 1000);
     // Pools first, which tenants wait for.
     for (const name of [...changed].sort()) {
@@ -99,36 +111,61 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     }
   };
 
-  /** Tenants count from their finalizer on: what is compiled has to be drained before it may go. */
-  const isCounted = (tenant: KubeObject): boolean =>
-    tenant.metadata.finalizers?.includes(marks.finalizer) === true || gatherer.tenant(tenant) === undefined;
+  const inherit = (): ReadonlySet<string> =>
+    new Set([...stores.values("tenants")].filter(hasFinalizer).map(keyOf));
+  /** What a compile took in before. */
+  const isInForce = (tenant: KubeObject): boolean =>
+    isKnown ? verdicts.has(`Tenant ${keyOf(tenant)}`) : inherited?.has(keyOf(tenant)) === true;
 
-  const run = async (): Promise<void> => {
+  /** Which Secrets are needed for what is in force, and which for what is to come. */
+  const secretsWanted = () => {
+    const [now, later] = [new Set<string>(), new Set<string>()];
+    for (const tenant of stores.values("tenants")) {
+      const parsed = gatherer.tenant(tenant);
+      const wanted = isInForce(tenant) ? now : later;
+      for (const key of parsed === undefined ? [] : secretsOfTenant(parsed)) wanted.add(key);
+    }
+    for (const pool of stores.values("pools")) {
+      const parsed = gatherer.pool(pool);
+      for (const key of parsed === undefined ? [] : secretsOfPool(parsed)) now.add(key);
+    }
+    return { now, later };
+  };
+
+  const run = async (takesNew: boolean): Promise<void> => {
     if (!stores.isSynced()) return;
     try {
-      const { tenants, pools: found } = gatherer.gather(heldBy(stores, [], isCounted)).snapshot;
-      const wanted = new Set([...tenants.flatMap(secretsOfTenant), ...found.flatMap(secretsOfPool)]);
-      const isComplete = await secrets.refresh(wanted);
+      const wanted = secretsWanted();
+      const isComplete = await secrets.refresh(wanted.now, wanted.later);
       if (stopped) return;
       // Without the values of Secrets that are there, logins and keys would be left out of the configuration.
-      if (!isComplete) return void clock.after(retryMs, () => pacer.touch());
-      const { snapshot, unreadable } = gatherer.gather(heldBy(stores, secrets.values(), isCounted));
+      if (!isComplete) return void clock.after(retryMs, () => pacer.touch("edit"));
+      // Tenants count from their finalizer on: what is compiled has to be drained before it may go.
+      const isTaken = (tenant: KubeObject, parsed: Resource<TenantSpec>): boolean =>
+        isInForce(tenant) ||
+        (takesNew && hasFinalizer(tenant) && secretsOfTenant(parsed).every(secrets.isRead));
+      const { snapshot, unreadable } = gatherer.gather(heldBy(stores, secrets.values()), isTaken);
       takeOver(snapshot, unreadable);
     } catch (error) {
       const stack = error instanceof Error ? error.stack : undefined;
       log.error("compile failed", { error: String(error), stack });
-      clock.after(retryMs, () => pacer.touch());
+      clock.after(retryMs, () => pacer.touch("edit"));
     }
   };
   const pacer = createPacer({ clock, run, isFilling: options.isFilling });
 
   return {
-    touch: pacer.touch,
+    touch(cause = "edit") {
+      // Before any finalizer of ours is set.
+      if (!isKnown) inherited ??= inherit();
+      pacer.touch(cause);
+    },
     pool: (key) => pools.get(key),
     poolSpec: (key) => specs.get(key),
     tenant: (key) => places.get(key),
     verdict: (kind, key) => verdicts.get(`${kind} ${key}`),
     isReadable: (tenant) => gatherer.tenant(tenant) !== undefined,
+    patienceMs: () => (clock.monotonic() - crowdAt < patience.crowdMs ? patience.crowdMs : patience.usualMs),
     isKnown: () => isKnown,
     stop() {
       stopped = true;
@@ -137,12 +174,11 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
   };
 }
 
-function heldBy(stores: Stores, secrets: Held["secrets"], isCounted: (tenant: KubeObject) => boolean): Held {
-  const tenants = [...stores.values("tenants")].filter(isCounted);
+function heldBy(stores: Stores, secrets: Held["secrets"]): Held<KubeObject> {
   return {
     pools: stores.values("pools"),
     shapes: stores.values("shapes"),
-    tenants,
+    tenants: stores.values("tenants"),
     secrets,
     ...(stores.isClusterWide ? { namespaces: labelsOfNamespaces(stores) } : {}),
   };

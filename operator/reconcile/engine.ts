@@ -2,6 +2,7 @@
  * Puts the machines of the operator together: what is watched, what a change sets going, and the queues that carry it out. Watches
  * from its start on; writes only while it leads.
  */
+import { createObjectGatherer } from "#operator/gather/objects.ts";
 import { createExpectations } from "#operator/kube/expectations.ts";
 import { createReflector } from "#operator/kube/reflector.ts";
 import type { Clock, KubeClient, KubeMetrics, Log, Random, WorkQueue } from "#operator/kube/types.ts";
@@ -58,6 +59,8 @@ export interface Engine {
 const workers = { SendingPool: 4, Tenant: 32, TrafficShape: 2 } as const;
 /** A write that the watch has not shown yet. */
 const unseenMs = 100;
+/** A Secret that could not be read. */
+const unreadMs = 1000;
 
 export function createEngine(options: EngineOptions): Engine {
   const { client, clock, log } = options;
@@ -68,6 +71,7 @@ export function createEngine(options: EngineOptions): Engine {
   const enqueue = (kind: Kind, key: string, isInitial = false): void => {
     if (isLeading) queues.get(kind)?.add(key, { priority: isInitial ? "low" : "high" });
   };
+  const gatherer = createObjectGatherer();
   const stores = openStores({
     watch: (watched) =>
       createReflector({
@@ -85,16 +89,26 @@ export function createEngine(options: EngineOptions): Engine {
           }),
       }),
     namespaces: options.namespaces,
+    tenantSpec: (tenant) => gatherer.tenant(tenant)?.spec,
     onChange: (name, change) => {
       if (isLeading) routing.onChange(name, change);
     },
   });
   stores.watchPodMonitors(options.hasPodMonitors);
-  const secrets = createSecretValues(stores, client, log);
+  const secrets = createSecretValues({
+    stores,
+    client,
+    log,
+    onRead(isRead) {
+      if (isRead) configuration.touch("arrival");
+      else clock.after(unreadMs, () => configuration.touch("arrival"));
+    },
+  });
   const events = createEventRecorder({ client, clock, log, instance: options.identity });
   const streams = createStreams({ name: `mailboat operator ${options.identity}`, after: clock.after });
   const configuration = createConfiguration({
     stores,
+    gatherer,
     secrets,
     clock,
     log,

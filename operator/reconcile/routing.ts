@@ -12,7 +12,7 @@ import type { Witness } from "./witness.ts";
 export interface Routing {
   onChange(name: Name, change: Change): void;
   onReport(pool: string): void;
-  /** Many tenants wait for their finalizer. */
+  /** Many tenants wait for their finalizer, or their Secrets to be read. */
   isFilling(): boolean;
 }
 
@@ -46,9 +46,9 @@ export function createRouting({ context, enqueue, witness }: RoutingOptions): Ro
   const onResource = (name: keyof typeof kindOf, { key, before, after, isInitial }: Change): void => {
     if (before !== undefined && after !== undefined && !isOther(before, after)) return;
     if (name === "tenants") waiting += isWaiting(after) - isWaiting(before);
-    configuration.touch();
-    // A finalizer comes before all else of any tenant.
-    enqueue(kindOf[name], key, isInitial && isWaiting(after) === 0);
+    const isNew = name === "tenants" && (before === undefined || isWaiting(before) === 1);
+    configuration.touch(isNew ? "arrival" : "edit");
+    enqueue(kindOf[name], key, isInitial);
     if (after === undefined && name === "pools") seen.delete(key);
   };
 
@@ -68,7 +68,8 @@ export function createRouting({ context, enqueue, witness }: RoutingOptions): Ro
     const changedByOthers = children.note(kinds[name].kind, change);
     if (changedByOthers !== undefined) enqueue("SendingPool", changedByOthers);
     else if (name === "deployments" && pool !== undefined) enqueue("SendingPool", pool);
-    if (name === "secrets" && secrets.isWanted(change.key)) configuration.touch();
+    const wantedBy = name === "secrets" ? secrets.wantedBy(change.key) : undefined;
+    if (wantedBy !== undefined) configuration.touch(wantedBy);
   };
 
   const onNamespace = ({ before, after }: Change): void => {
@@ -108,7 +109,7 @@ export function createRouting({ context, enqueue, witness }: RoutingOptions): Ro
   };
 
   return {
-    isFilling: () => waiting > many,
+    isFilling: () => waiting > many || secrets.backlog() > many,
     onChange(name, change) {
       if (name === "pools" || name === "tenants" || name === "shapes") onResource(name, change);
       else if (name === "pods") onPod(change);
@@ -136,10 +137,10 @@ export function createRouting({ context, enqueue, witness }: RoutingOptions): Ro
 
 /** Whether anything but the status is another: our own writes of that come back as changes. */
 function isOther(before: KubeObject, after: KubeObject): boolean {
-  return relevant(before) !== relevant(after);
-}
-
-function relevant({ metadata }: KubeObject): string {
-  const { uid, generation, deletionTimestamp, finalizers = [], annotations = {} } = metadata;
-  return canonicalJson([uid, generation, deletionTimestamp, finalizers, annotations]);
+  const [a, b] = [before.metadata, after.metadata];
+  if (a.uid !== b.uid || a.generation !== b.generation || a.deletionTimestamp !== b.deletionTimestamp)
+    return true;
+  const more = ({ finalizers = [], annotations = {} }: KubeObject["metadata"]): string =>
+    canonicalJson([finalizers, annotations]);
+  return more(a) !== more(b);
 }

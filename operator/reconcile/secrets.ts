@@ -1,19 +1,28 @@
 /**
  * Values of the Secrets that something refers to: read in full once for each version, told by the metadata watch. A read
- * that fails keeps what was known before; one that was never read holds the compiler up (a login must not go for a 503).
+ * that fails keeps what was known before; one that was never read holds the compiler up (a login must not go for a 503), or only
+ * what is new and refers to it.
  */
 import type { SecretResource } from "#crds/api/v1alpha1/snapshot.ts";
 import { KubeError } from "#operator/kube/errors.ts";
 import { parseSecret } from "#operator/gather/secret.ts";
 import type { KubeClient, KubeObject, Log } from "#operator/kube/types.ts";
 import { kinds } from "./kinds.ts";
+import type { Cause } from "./pacer.ts";
 import type { Stores } from "./stores.ts";
 
 export interface SecretValues {
-  /** Reads what is new of these. False = one that is there could not be read and was never known: try again. */
-  refresh(wanted: ReadonlySet<string>): Promise<boolean>;
-  /** Whether something referred to it when it was last asked. */
-  isWanted(key: string): boolean;
+  /**
+   * Reads what is new of these, and goes on with what is new of `later`. False = one of these that is there could not be read and was
+   * never known: try again.
+   */
+  refresh(wanted: ReadonlySet<string>, later: ReadonlySet<string>): Promise<boolean>;
+  /** Who referred to it when it was last asked: what is in force, or only what is to come. */
+  wantedBy(key: string): Cause | undefined;
+  /** Whether it is known as it is now; also that it is not there. */
+  isRead(key: string): boolean;
+  /** How many are still to be read for what is to come. */
+  backlog(): number;
   values(): Iterable<SecretResource>;
   get(key: string): SecretResource | undefined;
   /** Reads all of them again. */
@@ -26,20 +35,31 @@ interface Known {
   readonly secret: SecretResource | undefined;
 }
 
+export interface SecretValuesOptions {
+  readonly stores: Pick<Stores, "get">;
+  readonly client: Pick<KubeClient, "get">;
+  readonly log: Log;
+  /** One for what is to come was read, or not; then it is read again after the next `refresh`. */
+  onRead(isRead: boolean): void;
+}
+
 const atATime = 32;
 
-export function createSecretValues(
-  stores: Pick<Stores, "get">,
-  client: Pick<KubeClient, "get">,
-  log: Log,
-): SecretValues {
+export function createSecretValues({ stores, client, log, onRead }: SecretValuesOptions): SecretValues {
   const known = new Map<string, Known>();
-  let lastWanted: ReadonlySet<string> = new Set();
+  let wantedNow: ReadonlySet<string> = new Set();
+  let wantedLater: ReadonlySet<string> = new Set();
+  /** For what is to come; its last one is the next. */
+  let backlog: string[] = [];
+  const underWay = new Set<string>();
 
-  const read = async (key: string, version: string): Promise<boolean> => {
-    const [namespace, name = ""] = key.split("/");
+  const read = async (key: string): Promise<boolean> => {
+    const seen = stores.get("secrets", key);
+    const version = versionOf(seen);
+    if (version === undefined) return known.delete(key) || true;
+    const { namespace, name, resourceVersion } = seen?.metadata ?? { name: "" };
     try {
-      const object = await client.get(kinds.secrets, { namespace, name });
+      const object = await client.get(kinds.secrets, { namespace, name }, { resourceVersion });
       if (object === undefined) {
         known.delete(key);
         return true;
@@ -57,24 +77,42 @@ export function createSecretValues(
     }
   };
 
+  const isRead = (key: string): boolean => {
+    const version = versionOf(stores.get("secrets", key));
+    return version === undefined || known.get(key)?.version === version;
+  };
+
+  const readBacklog = async (): Promise<void> => {
+    for (let key = backlog.pop(); key !== undefined; key = backlog.pop()) {
+      underWay.add(key);
+      const isKnown = await read(key);
+      underWay.delete(key);
+      onRead(isKnown);
+    }
+  };
+
   return {
-    isWanted: (key) => lastWanted.has(key),
-    async refresh(wanted) {
-      lastWanted = wanted;
-      for (const key of known.keys()) if (!wanted.has(key)) known.delete(key);
-      const due: [string, string][] = [];
+    wantedBy: (key) => (wantedNow.has(key) ? "edit" : wantedLater.has(key) ? "arrival" : undefined),
+    isRead,
+    backlog: () => backlog.length + underWay.size,
+    async refresh(wanted, later) {
+      wantedNow = wanted;
+      wantedLater = later;
+      for (const key of known.keys()) if (!wanted.has(key) && !later.has(key)) known.delete(key);
+      const due: string[] = [];
       for (const key of wanted) {
-        const version = versionOf(stores.get("secrets", key));
-        if (version === undefined) known.delete(key);
-        else if (known.get(key)?.version !== version) due.push([key, version]);
+        if (stores.get("secrets", key) === undefined) known.delete(key);
+        else if (!isRead(key)) due.push(key);
       }
       let isComplete = true;
       let next = 0;
       const worker = async (): Promise<void> => {
-        for (let one = due[next++]; one !== undefined; one = due[next++])
-          if (!(await read(...one))) isComplete = false;
+        for (let key = due[next++]; key !== undefined; key = due[next++])
+          if (!(await read(key))) isComplete = false;
       };
       await Promise.all(Array.from({ length: Math.min(atATime, due.length) }, worker));
+      backlog = [...later].filter((key) => !isRead(key) && !underWay.has(key)).reverse();
+      for (let idle = atATime - underWay.size; idle > 0 && backlog.length > 0; idle--) void readBacklog();
       return isComplete;
     },
     *values() {

@@ -5,6 +5,7 @@
 import type { KubeObject, Reflector, ResourceType } from "#operator/kube/types.ts";
 import { poolLabel } from "#operator/resources/object.ts";
 import { kinds } from "./kinds.ts";
+import { trimmed, trimmedPod, trimmedSecret, trimmedTenant } from "./trims.ts";
 
 interface WatchOptions {
   readonly type: ResourceType;
@@ -32,6 +33,8 @@ export interface StoresOptions {
   /** Absent: the whole cluster. */
   readonly namespaces?: readonly string[] | undefined;
   onChange(name: Name, change: Change): void;
+  /** A tenant's spec as it is kept by who reads it; undefined: nobody does. */
+  tenantSpec(tenant: KubeObject): object | undefined;
 }
 
 export interface Stores {
@@ -87,6 +90,11 @@ export function openStores(options: StoresOptions): Stores {
   const children = createIndex();
   const pods = createIndex();
   const reflectors = new Map<Name, Reflector[]>();
+  const trims: Partial<Record<Name, (object: KubeObject) => KubeObject>> = {
+    tenants: (tenant) => trimmedTenant(tenant, options.tenantSpec),
+    secrets: trimmedSecret,
+    pods: trimmedPod,
+  };
   const open = ({ name, ...rest }: Watched): void => {
     const type = kinds[name];
     const onChange = (change: Change): void => {
@@ -153,38 +161,6 @@ export function openStores(options: StoresOptions): Stores {
       for (const one of all()) one.stop();
     },
   };
-}
-
-/** `kubectl apply` leaves a copy of the whole object here, of Secrets as well. */
-const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
-
-function trimmed(object: KubeObject): KubeObject {
-  const { annotations } = object.metadata;
-  if (annotations?.[lastApplied] === undefined) return object;
-  const { [lastApplied]: _copy, ...rest } = annotations;
-  return { ...object, metadata: { ...object.metadata, annotations: rest } };
-}
-
-/** Of what there may be very many, only what is read. */
-const trims: Partial<Record<Name, (object: KubeObject) => KubeObject>> = {
-  // Whose it is, and what was applied: Secrets of others say nothing here but that they are there and which version.
-  secrets: ({ apiVersion, kind, metadata }) => {
-    const { name, namespace, uid, resourceVersion, labels, ownerReferences, annotations } = metadata;
-    const version = { name, namespace, uid, resourceVersion } as KubeObject["metadata"];
-    if (labels?.[poolLabel] === undefined) return { apiVersion, kind, metadata: version };
-    return {
-      apiVersion,
-      kind,
-      metadata: { ...version, ...optional({ labels, ownerReferences, annotations }) },
-    };
-  },
-  pods: (pod) => ({ ...trimmed(pod), spec: {} }),
-};
-
-function optional<Fields extends object>(fields: Fields): Partial<Fields> {
-  return Object.fromEntries(
-    Object.entries(fields).filter(([, value]) => value !== undefined),
-  ) as Partial<Fields>;
 }
 
 interface Index {

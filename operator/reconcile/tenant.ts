@@ -28,7 +28,8 @@ export function createTenantReconciler(context: Context): TenantReconciler {
     if (verdict === undefined) return undefined;
     const facts = factsOf(context, key, { verdict: verdict.conditions, deleting });
     if (facts === undefined) return undefined;
-    if (deleting === undefined && isOnItsWay(context, key, facts)) return onItsWayMs;
+    const waitMs = deleting === undefined ? onItsWayMs(context, key, facts) : 0;
+    if (waitMs > 0) return waitMs;
     const { conditions: _conditions, observedGeneration, ...fields } = verdict;
     const programmed =
       facts.pods === undefined ? {} : { programmed: `${facts.pods.current}/${facts.pods.ready}` };
@@ -77,16 +78,16 @@ export function createTenantReconciler(context: Context): TenantReconciler {
   }
 }
 
-/** A configuration that is so young is most likely taken over in a moment, and then there is one thing to write and not two. */
-const onItsWayMs = 3000;
-
-function isOnItsWay({ configuration, clock }: Context, key: string, { pods, verdict }: TenantFacts): boolean {
+/** How much longer to wait for pods that are about to run the tenant as it is now, or to start. */
+function onItsWayMs({ configuration, clock }: Context, key: string, facts: TenantFacts): number {
   const place = configuration.tenant(key);
   const config = place === undefined ? undefined : configuration.pool(place.pool);
-  if (place === undefined || config === undefined || pods === undefined || pods.current === pods.ready)
-    return false;
+  const { pods, verdict } = facts;
+  if (place === undefined || config === undefined || pods === undefined) return 0;
+  if (facts.isPoolIdle || facts.isPoolPaused || (pods.current === pods.ready && pods.ready > 0)) return 0;
   const isFine = verdict.every(({ status }) => status === "True");
-  return isFine && place.since === config.generation && clock.monotonic() - config.at < onItsWayMs;
+  const ageMs = clock.monotonic() - config.at;
+  return isFine && place.since === config.generation ? Math.max(0, configuration.patienceMs() - ageMs) : 0;
 }
 
 /** undefined: its pool's pods were not asked yet, so there would be two writes within a second. */
