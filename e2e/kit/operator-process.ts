@@ -95,12 +95,15 @@ export async function startOperator(options: OperatorProcessOptions): Promise<Op
         Math.round(Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? 0) / 1024);
       return { now: mebibytes("VmRSS"), most: mebibytes("VmHWM") };
     },
-    cpuSeconds() {
-      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-      return (Number(fields[11]) + Number(fields[12])) / 100;
-    },
+    cpuSeconds: () => cpuSecondsOf(pid),
     [Symbol.asyncDispose]: stop,
   };
+}
+
+/** Of user and system together, so far. Linux. */
+export function cpuSecondsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 /** Of the operator's image: what is measured is what runs. */
