@@ -178,7 +178,8 @@ async function text(
     if (cause instanceof KubeError) throw cause;
     throw networkError(what, signal, timer, cause as NodeJS.ErrnoException);
   }
-  return Buffer.concat(chunks, bytes).toString("utf8");
+  const [first] = chunks;
+  return (first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks, bytes)).toString("utf8");
 }
 
 const newline = 0x0a;

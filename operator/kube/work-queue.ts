@@ -36,6 +36,8 @@ interface Running {
 
 interface Later {
   readonly at: number;
+  /** Asked for by a reconcile, and of no matter once a later one asks for nothing. */
+  isRequeue: boolean;
   readonly cancel: () => void;
 }
 
@@ -115,20 +117,30 @@ function add(state: State, key: string, priority: QueuePriority): void {
 function addAfter(
   state: State,
   key: string,
-  { ms, priority }: { ms: number; priority: QueuePriority },
+  { ms, priority, isRequeue = false }: { ms: number; priority: QueuePriority; isRequeue?: boolean },
 ): void {
   if (state.stopped) return;
   if (!(ms > 0)) return add(state, key, priority);
   const { clock } = state.options;
   const at = clock.monotonic() + ms;
   const known = state.later.get(key);
-  if (known !== undefined && known.at <= at) return;
+  if (known !== undefined && known.at <= at) {
+    known.isRequeue &&= isRequeue;
+    return;
+  }
   known?.cancel();
   const cancel = clock.after(ms, () => {
     state.later.delete(key);
     add(state, key, priority);
   });
-  state.later.set(key, { at, cancel });
+  state.later.set(key, { at, isRequeue, cancel });
+}
+
+function forgetRequeue({ later }: State, key: string): void {
+  const known = later.get(key);
+  if (known?.isRequeue !== true) return;
+  known.cancel();
+  later.delete(key);
 }
 
 function startMore(state: State): void {
@@ -187,8 +199,9 @@ async function reconcile(state: State, key: string, { startedAt, priority, abort
     const { requeueAfterMs } = (await state.options.reconcile(key, abort.signal)) ?? {};
     state.failures.delete(key);
     const isAgain = requeueAfterMs !== undefined;
+    if (!isAgain) forgetRequeue(state, key);
     state.counts?.ended(isAgain ? "requeue_after" : "success", seconds());
-    if (isAgain) addAfter(state, key, { ms: requeueAfterMs, priority });
+    if (isAgain) addAfter(state, key, { ms: requeueAfterMs, priority, isRequeue: true });
   } catch (error) {
     state.counts?.ended("error", seconds());
     if (isBug(error)) state.counts?.panicked();

@@ -212,6 +212,7 @@ test("a Secret's stringData wins over its data, and wrapped base64 is read", () 
   const text = (key: string): string => Buffer.from(secret?.data.get(key) ?? []).toString();
   assert.equal(text("a"), "other");
   assert.equal(text("b"), "twotwo");
+  assert.equal(secret?.data.get("b")?.buffer.byteLength, 11, "no piece of a pool of 64 KiB is kept for it");
 });
 
 test("gatherResources() does not depend on the order of documents", () => {

@@ -154,6 +154,24 @@ test("addAfter() takes the earliest of several times, and requeueAfterMs the sam
   );
 });
 
+test("a reconcile that asks for nothing more takes back what an earlier one asked for, and no addAfter()", async () => {
+  const { clock, queue, started, end, keys } = world();
+  queue.add("a");
+  await end(0, { requeueAfterMs: 50 });
+  queue.add("a");
+  await end(1);
+  clock.advance(60);
+  assert.equal(keys(), "a a");
+  queue.add("a");
+  await end(2, { requeueAfterMs: 50 });
+  queue.addAfter("a", 80);
+  queue.add("a");
+  await end(3);
+  clock.advance(90);
+  assert.equal(keys(), "a a a a a");
+  assert.equal(started.length, 5);
+});
+
 test("a reconcile above its time has its signal aborted, and keeps its key until it ends", async () => {
   const { queue, clock, started, counted, end } = world({ timeoutMs: 1000, workers: 2 });
   queue.add("a");
