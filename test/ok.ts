@@ -9,8 +9,13 @@ const checks = [
   { script: "generated", what: "generated files" },
 ] as const;
 
+/** The very npm that runs this. */
+const npm = process.env["npm_execpath"];
+if (npm === undefined) throw new Error("Cannot check: expected to be run as `npm run ok`");
+
 const failed = checks.filter(
-  ({ script }) => spawnSync("npm", ["run", "--silent", script], { stdio: "inherit" }).status !== 0,
+  ({ script }) =>
+    spawnSync(process.execPath, [npm, "run", "--silent", script], { stdio: "inherit" }).status !== 0,
 );
 const named = (some: typeof failed): string => some.map(({ what }) => what).join(", ");
 if (failed.length > 0) console.log(`NOT SHOWN: ${named(failed)} failed, see above.`);
