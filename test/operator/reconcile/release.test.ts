@@ -99,7 +99,8 @@ test("a leader that would set them again ends first; then all are free, but for 
   await using leader = await startLeader(it, "operator-0");
   await leader.election.acquired;
   assert.equal(await it.release(), 0);
-  assert.match(leader.lost.join(), /held by job/);
+  // It sees whose the Lease is, or on a busy machine, while this clock runs on, only that it cannot renew it.
+  assert.match(leader.lost.join(), /^(the lease is held by job|no renewal for)/);
   assert.deepEqual(it.held(), ["shared: example.net/backup"]);
   assert.equal(it.api.state.get(kinds.tenants, "mail", "leaving"), undefined, "it waited for nothing else");
   it.api.state.remove(kinds.tenants, "mail", "t1");
