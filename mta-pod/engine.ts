@@ -119,7 +119,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     // Others may have an address: the shards go to them in order, and whoever starts this pod again finds it waiting.
     lost: () => void process.kill(process.pid, "SIGTERM"),
   });
-  const outbound = createOutbound(pod, egress, () => deliver.pump());
+  const outbound = createOutbound(pod, egress, { wake: () => deliver.pump() });
   const mayProceed = (shard: number) =>
     owns(shard) && !leaving.isFrozen(shard) && pod.ownership.mayProceed(shard);
   const sunk = createSunkStore(spool);

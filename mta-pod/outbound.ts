@@ -7,7 +7,13 @@ import type { Egress } from "./egress.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
 import type { Dispatch, FinishResult } from "./schedule/types.ts";
-import { type Connection, type ConnectionEvents, openConnection } from "./smtp-out/connection.ts";
+import type { Clock } from "./runtime/clock.ts";
+import {
+  type Connection,
+  type ConnectionEvents,
+  type ConnectOptions,
+  openConnection,
+} from "./smtp-out/connection.ts";
 import { createPool } from "./smtp-out/pool.ts";
 import { openSink } from "./smtp-out/sink.ts";
 import { createTlsPolicy } from "./smtp-out/tls-policy.ts";
@@ -55,14 +61,30 @@ interface OpenOrder {
   failed(fault: Fault): void;
 }
 
+interface OutboundOptions {
+  wake(): void;
+  /** Default `openConnection`. */
+  readonly connect?: Connect;
+}
+
+type Connect = (options: ConnectOptions, events: ConnectionEvents) => Connection;
+
+function connecting(clock: Clock): Connect {
+  const tlsPolicy = createTlsPolicy({ clock });
+  return (options, events) => openConnection(options, events, { clock, tlsPolicy });
+}
+
 export function siteKey({ lane, source }: Dispatch): string {
   return `${lane.site}|${source}`;
 }
 
-export function createOutbound(pod: Pod, egress: Pick<Egress, "wayOf">, wake: () => void): Outbound {
+export function createOutbound(
+  pod: Pick<Pod, "clock" | "log" | "scheduler">,
+  egress: Pick<Egress, "wayOf">,
+  { wake, connect = connecting(pod.clock) }: OutboundOptions,
+): Outbound {
   const { clock, log, scheduler } = pod;
   const pool = createPool({ clock, log, idleMs });
-  const tlsPolicy = createTlsPolicy({ clock });
   const used = new Map<number, Set<Connection>>();
   /** Whether the source that a connection was opened for would open it in the same way now. */
   const isCurrent = new WeakMap<Connection, () => boolean>();
@@ -127,7 +149,7 @@ export function createOutbound(pod: Pod, egress: Pick<Egress, "wayOf">, wake: ()
       };
       const connection = way.isSink
         ? openSink(events)
-        : openConnection(
+        : connect(
             {
               targets,
               ehlo: way.ehlo,
@@ -138,7 +160,6 @@ export function createOutbound(pod: Pod, egress: Pick<Egress, "wayOf">, wake: ()
               ...(way.hop === undefined ? {} : { hop: way.hop }),
             },
             events,
-            { clock, tlsPolicy },
           );
       isCurrent.set(connection, () => egress.wayOf(dispatch.source)?.key === way.key);
       const opened = use(dispatch.entry.shard, connection);

@@ -1,0 +1,131 @@
+/** What befalls one simulated pool, as data drawn from a seed: how large it is, its hosts, its mail, its faults. So it can be shrunk. */
+import { random } from "#test/kit/random.ts";
+import type { HostOptions } from "./receiving-hosts.ts";
+
+export type Fault = { readonly at: number } & (
+  | { readonly kind: "freeze"; readonly pod: number; readonly ms: number }
+  | {
+      readonly kind: "kill";
+      readonly pod: number;
+      /** Somebody saw it end; 0 = nobody did. */
+      readonly witnessMs: number;
+      readonly restartMs: number;
+    }
+  | { readonly kind: "term"; readonly pod: number; readonly restartMs: number }
+  /** Cut off from NATS. */
+  | { readonly kind: "cut"; readonly pod: number; readonly ms: number }
+  /** A stream without a leader; the last = the bucket. */
+  | { readonly kind: "away"; readonly stream: number; readonly ms: number }
+  /** All of NATS is killed: the duplicate window is built anew, and some deletes are forgotten. */
+  | { readonly kind: "restart"; readonly ms: number; readonly forgotten: number }
+  /** As `restart`, and one shard's stream loses its unsynced end. */
+  | { readonly kind: "lose"; readonly ms: number; readonly stream: number; readonly count: number }
+  | { readonly kind: "jump"; readonly pod: number; readonly ms: number }
+  | { readonly kind: "down"; readonly host: number; readonly ms: number }
+  /** A domain goes to another host, and perhaps back. */
+  | { readonly kind: "move"; readonly host: number; readonly ms: number }
+);
+
+export interface Plan {
+  readonly seed: number;
+  readonly pods: readonly { readonly startMs: number; readonly rate: number }[];
+  readonly shards: number;
+  readonly hosts: readonly HostOptions[];
+  readonly mail: readonly { readonly at: number; readonly host: number; readonly pod: number }[];
+  readonly faults: readonly Fault[];
+  readonly lost: number;
+  readonly repeated: number;
+  readonly slow: number;
+  /** Faults are over. */
+  readonly calmAt: number;
+}
+
+export function planOf(seed: number): Plan {
+  const chance = random(Math.imul(seed + 1, 0x9e3779b1));
+  const between = (least: number, most: number): number => least + chance() * (most - least);
+  const count = (least: number, most: number): number => Math.floor(between(least, most + 1));
+  const oneIn = (n: number): boolean => chance() < 1 / n;
+  const chaosMs = between(6_000, 20_000);
+  const moments = Array.from({ length: count(1, 3) }, () => between(2_500, chaosMs - 1_000));
+  /** Troubles seldom come alone, and matter where mail is under way. */
+  const sometime = (): number =>
+    chance() < 0.7
+      ? (moments[count(0, moments.length - 1)] ?? 0) + between(-400, 800)
+      : between(1_500, chaosMs);
+  const pods = Array.from({ length: count(2, 3) }, (_, index) => ({
+    startMs: index > 0 && oneIn(3) ? between(1_000, chaosMs) : between(0, 300),
+    rate: 1 + between(-0.003, 0.003),
+  }));
+  const shards = count(1, 3);
+  const hosts = Array.from({ length: count(1, 3) }, (_, index) => ({
+    site: `site-${index}`,
+    connections: count(1, 3),
+    messagesPerSecond: oneIn(2) ? count(1, 8) : undefined,
+    wayMs: between(1, 12),
+    deferred: oneIn(3) ? 0.2 : 0,
+    refused: oneIn(5) ? 0.1 : 0,
+    broken: oneIn(4) ? 0.05 : 0,
+    slow: oneIn(3) ? 0.15 : 0,
+    isChunking: oneIn(2),
+    isPatient: oneIn(2),
+  }));
+  const mail: { at: number; host: number; pod: number }[] = [];
+  for (let burst = count(2, 5); burst > 0; burst--) {
+    const at = sometime();
+    const host = count(0, hosts.length - 1);
+    for (let size = count(1, 8); size > 0; size--)
+      mail.push({ at: at + between(0, 50), host, pod: count(0, pods.length - 1) });
+  }
+  const isLossy = oneIn(6);
+  const fault = (): Fault => {
+    const at = sometime();
+    const pod = count(0, pods.length - 1);
+    switch (count(0, isLossy ? 9 : 8)) {
+      case 0:
+        return { at, kind: "freeze", pod, ms: oneIn(3) ? between(200, 11_000) : between(11_000, 40_000) };
+      case 1:
+        return {
+          at,
+          kind: "kill",
+          pod,
+          witnessMs: oneIn(2) ? between(100, 2_000) : 0,
+          restartMs: between(300, 25_000),
+        };
+      case 2:
+        return { at, kind: "term", pod, restartMs: between(300, 25_000) };
+      case 3:
+        return { at, kind: "cut", pod, ms: oneIn(3) ? between(100, 5_000) : between(5_000, 35_000) };
+      case 4:
+        return { at, kind: "away", stream: count(0, shards), ms: between(200, oneIn(4) ? 20_000 : 5_000) };
+      case 5:
+        return { at, kind: "restart", ms: between(200, 4_000), forgotten: count(0, 3) };
+      case 6:
+        return { at, kind: "jump", pod, ms: oneIn(2) ? between(-90_000, 90_000) : between(-3_000, 14_000) };
+      case 7:
+        return { at, kind: "down", host: count(0, hosts.length - 1), ms: between(500, 10_000) };
+      case 8:
+        return { at, kind: "move", host: count(0, hosts.length - 1), ms: between(500, 15_000) };
+      default:
+        return {
+          at,
+          kind: "lose",
+          ms: between(200, 3_000),
+          stream: count(0, shards - 1),
+          count: count(1, 8),
+        };
+    }
+  };
+  const faults = Array.from({ length: count(1, 6) }, fault).sort((a, b) => a.at - b.at);
+  return {
+    seed,
+    pods,
+    shards,
+    hosts,
+    mail: mail.sort((a, b) => a.at - b.at),
+    faults,
+    lost: oneIn(3) ? 0.03 : 0,
+    repeated: oneIn(3) ? 0.03 : 0,
+    slow: oneIn(3) ? 0.05 : 0.003,
+    calmAt: chaosMs,
+  };
+}

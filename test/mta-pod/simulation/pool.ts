@@ -1,0 +1,357 @@
+/** A simulated pool: pods on virtual time around one modelled JetStream, with clients, hosts and faults as its plan says. */
+import { shardOf } from "#crds/wire/subject.ts";
+import type { SiteRoute } from "#mta-pod/route/site.ts";
+import { freeDead } from "#mta-pod/spool/witness.ts";
+import { random } from "#test/kit/random.ts";
+import { envelope } from "#test/kit/spool.ts";
+import { JetStream } from "./jetstream.ts";
+import { type Counts, Ledger } from "./ledger.ts";
+import type { Fault, Plan } from "./plan.ts";
+import { ReceivingHost } from "./receiving-hosts.ts";
+import { createSimPod, type Mutant, type SimPod } from "./sim-pod.ts";
+import type { Network } from "./sim-spool.ts";
+import { type Process, VirtualTime, withTimersOf } from "./virtual-time.ts";
+
+export interface Outcome {
+  readonly violations: readonly string[];
+  readonly counts: Counts;
+  readonly steps: number;
+  /** When all was settled. */
+  readonly endedAt: number;
+}
+
+export interface RunOptions {
+  readonly mutant?: Mutant;
+  readonly trace?: (line: string) => void;
+}
+
+/** Everything is settled by then: a former owner is waited for 11 minutes at most. */
+const patienceMs = 900_000;
+
+export async function simulate(plan: Plan, { mutant = "none", trace }: RunOptions = {}): Promise<Outcome> {
+  const time = new VirtualTime();
+  return withTimersOf(time, async () => {
+    const pool = new Pool(plan, { time, mutant, trace });
+    await time.run(plan.calmAt + patienceMs, () => pool.isOver());
+    return pool.outcome();
+  });
+}
+
+interface Slot {
+  readonly index: number;
+  starts: number;
+  pod: SimPod | undefined;
+}
+
+class Pool {
+  readonly #plan: Plan;
+  readonly #time: VirtualTime;
+  readonly #ledger: Ledger;
+  readonly #network: Network;
+  readonly #hosts: readonly ReceivingHost[];
+  readonly #slots: readonly Slot[];
+  readonly #mutant: Mutant;
+  readonly #trace: ((line: string) => void) | undefined;
+  readonly #chance: () => number;
+  /** By domain number: its site. */
+  readonly #siteOf: number[];
+  readonly #cutUntil = new Map<SimPod, number>();
+  #publishing = 0;
+  #isCalm = false;
+
+  constructor(
+    plan: Plan,
+    {
+      time,
+      mutant,
+      trace,
+    }: { time: VirtualTime; mutant: Mutant; trace: ((line: string) => void) | undefined },
+  ) {
+    this.#plan = plan;
+    this.#time = time;
+    this.#mutant = mutant;
+    this.#chance = random(plan.seed);
+    this.#trace =
+      trace === undefined ? undefined : (what) => trace(`${time.now.toFixed(1).padStart(9)} ${what}`);
+    this.#ledger = new Ledger(time, plan.shards);
+    this.#ledger.trace = this.#trace;
+    const jetStream = new JetStream(
+      { pool: "mail/simulated", shards: plan.shards },
+      { time, chance: this.#chance, watcher: this.#ledger },
+    );
+    this.#ledger.jetStream = jetStream;
+    this.#ledger.othersThatMayProceed = (than, shard) =>
+      this.#slots.flatMap(({ pod }) => {
+        if (pod === undefined || pod.process === than || !pod.process.alive) return [];
+        return pod.ownership.mayProceed(shard) ? [pod.process.name] : [];
+      });
+    const { lost, repeated, slow } = plan;
+    this.#network = { time, chance: this.#chance, jetStream, lost, repeated, slow };
+    this.#hosts = plan.hosts.map((host) => new ReceivingHost(host, time, this.#chance, this.#ledger));
+    this.#siteOf = plan.hosts.map((_, index) => index);
+    this.#slots = plan.pods.map((_, index) => ({ index, starts: 0, pod: undefined }));
+    for (const slot of this.#slots) time.after(plan.pods[slot.index]?.startMs ?? 0, () => this.#start(slot));
+    for (const [index, mail] of plan.mail.entries()) time.after(mail.at, () => this.#send(index, mail));
+    for (const fault of plan.faults) time.after(fault.at, () => this.#befall(fault));
+    time.after(plan.calmAt, () => this.#calm());
+  }
+
+  isOver(): boolean {
+    if (this.#ledger.violations.length > 0) return true;
+    if (!this.#isCalm || this.#publishing > 0) return false;
+    return this.#ledger.queued === 0 || this.#ledger.queued === this.#parked();
+  }
+
+  outcome(): Outcome {
+    const { violations, counts } = this.#ledger;
+    const left = violations.length > 0 ? [] : this.#ledger.unsettled();
+    const parked = this.#parked();
+    const late =
+      this.isOver() || violations.length > 0 ? [] : [`${this.#ledger.queued} entries are still queued`];
+    const lost = left.length <= parked ? [] : left.map((id) => `${id} was accepted and is not settled`);
+    return {
+      violations: [...violations, ...late, ...lost],
+      counts,
+      steps: this.#time.steps,
+      endedAt: this.#time.now,
+    };
+  }
+
+  /** Set aside since their pods died with them again and again. */
+  #parked(): number {
+    let parked = 0;
+    for (const { pod } of this.#slots) if (pod?.process.alive === true) parked += pod.parkedSize();
+    return parked;
+  }
+
+  #start(slot: Slot): void {
+    if (slot.pod?.process.alive === true) return;
+    const plan = this.#plan.pods[slot.index];
+    const process: Process = {
+      name: `pod-${slot.index}`,
+      alive: true,
+      frozenUntil: 0,
+      rate: plan?.rate ?? 1,
+      monoOffset: this.#chance() * 1e6,
+      wallOffset: (this.#chance() - 0.5) * 2_000,
+    };
+    const incarnation = `${process.name}.${++slot.starts}`;
+    this.#trace?.(`${process.name}: starts as ${incarnation}`);
+    this.#ledger.began(process, incarnation);
+    this.#time.arrive(process, 0, () => {
+      slot.pod = createSimPod({
+        network: this.#network,
+        process,
+        incarnation,
+        shards: this.#plan.shards,
+        mutant: this.#mutant,
+        trace: this.#trace === undefined ? undefined : (what) => this.#trace?.(`${process.name}: ${what}`),
+        routeOf: (domain) => this.#routeOf(domain),
+        hostOf: (site) => this.#hosts.find(({ options }) => options.site === site) as ReceivingHost,
+        ask: (pod, kind, { query, timeoutMs }) => this.#ask(process, pod, { kind, query, timeoutMs }),
+        onOwned: (shard, how, from) => this.#ledger.taken(shard, how, from),
+      });
+      slot.pod.start();
+    });
+  }
+
+  /** Core NATS between two pods. */
+  #ask(
+    asker: Process,
+    pod: string,
+    asked: { kind: string; query: unknown; timeoutMs: number },
+  ): Promise<unknown> {
+    const other = this.#slots.find(({ pod: one }) => one?.process.name === pod)?.pod;
+    const self = this.#slots.find(({ pod: one }) => one?.process === asker)?.pod;
+    return new Promise((resolve) => {
+      this.#time.timer(asker, asked.timeoutMs, () => resolve(undefined));
+      if (other === undefined || !other.link.isConnected() || self?.link.isConnected() !== true) return;
+      const way = (): number => 1 + this.#chance() * 4;
+      this.#time.arrive(other.process, way(), () => {
+        // As it crosses the wire.
+        const said: unknown = JSON.parse(JSON.stringify(other.answer(asked.kind, asked.query)));
+        this.#time.arrive(asker, way(), () => resolve(said));
+      });
+    });
+  }
+
+  #hostAt(index: number): ReceivingHost {
+    const host = this.#hosts[index];
+    if (host === undefined) throw new RangeError(`Cannot find host ${index} of ${this.#hosts.length}`);
+    return host;
+  }
+
+  #routeOf(domain: string): SiteRoute {
+    const index = this.#siteOf[Number(domain.slice(1))] ?? 0;
+    const { site, connections, messagesPerSecond } = this.#hostAt(index).options;
+    const limits = { connections, ...(messagesPerSecond === undefined ? {} : { messagesPerSecond }) };
+    const rule = { name: site, limits, retry: {}, tls: { mode: "None" }, timeouts: {}, routes: [] };
+    return {
+      id: site,
+      provider: site,
+      label: site,
+      rule: rule as never,
+      hops: [{ host: site, port: 25, preference: 0 }],
+    };
+  }
+
+  #send(index: number, { host, pod }: Plan["mail"][number]): void {
+    const from = [...this.#slots.slice(pod), ...this.#slots].find(
+      ({ pod: one }) => one?.process.alive === true,
+    )?.pod;
+    if (from === undefined) return;
+    const id = `m${String(index).padStart(3, "0")}`;
+    const { site } = this.#hostAt(this.#siteOf[host] ?? host).options;
+    const shard = shardOf(site, 0, this.#plan.shards);
+    const receivedAt = this.#time.wall(from.process);
+    const body = Buffer.from(id);
+    const mail = envelope({
+      id,
+      from: "",
+      to: [`someone@d${host}`],
+      site,
+      receivedAt,
+      expiresAt: receivedAt + 1e9,
+      size: body.length,
+    });
+    this.#publishing++;
+    let isOver = false;
+    const over = (): void => {
+      if (!isOver) this.#publishing--;
+      isOver = true;
+    };
+    // A client that is not answered gives up.
+    this.#time.after(70_000, over);
+    this.#time.arrive(from.process, 1, () => {
+      this.#trace?.(`${from.process.name}: receives ${id} for ${site}, shard ${shard}`);
+      from.accept(shard, mail, body, (stored) => {
+        over();
+        this.#trace?.(`${from.process.name}: ${id} ${JSON.stringify(stored)}`);
+        if (stored.kind === "stored") this.#ledger.accepted(id);
+      });
+    });
+  }
+
+  #podAt(index: number): SimPod | undefined {
+    const pod = this.#slots[index]?.pod;
+    return pod?.process.alive === true ? pod : undefined;
+  }
+
+  #befall(fault: Fault): void {
+    this.#trace?.(`FAULT ${JSON.stringify(fault)}`);
+    switch (fault.kind) {
+      case "freeze": {
+        const process = this.#podAt(fault.pod)?.process;
+        if (process !== undefined)
+          process.frozenUntil = Math.max(process.frozenUntil, this.#time.now + fault.ms);
+        return;
+      }
+      case "kill": {
+        const pod = this.#podAt(fault.pod);
+        if (pod === undefined) return;
+        const { incarnation, process } = pod;
+        this.#end(pod);
+        if (fault.witnessMs > 0)
+          this.#time.after(fault.witnessMs, () => this.#testify(process.name, incarnation));
+        return this.#startLater(fault.pod, fault.restartMs);
+      }
+      case "term": {
+        const pod = this.#podAt(fault.pod);
+        if (pod === undefined) return;
+        this.#time.arrive(pod.process, 0, () =>
+          pod.stop(() => {
+            this.#end(pod);
+            this.#startLater(fault.pod, fault.restartMs);
+          }),
+        );
+        return;
+      }
+      case "cut": {
+        const pod = this.#podAt(fault.pod);
+        if (pod === undefined) return;
+        pod.link.disconnect(false);
+        const until = Math.max(this.#cutUntil.get(pod) ?? 0, this.#time.now + fault.ms);
+        this.#cutUntil.set(pod, until);
+        return this.#time.after(until - this.#time.now, () => {
+          if ((this.#cutUntil.get(pod) ?? 0) <= this.#time.now + 1) pod.link.reconnect();
+        });
+      }
+      case "away": {
+        const stream = this.#streamAt(fault.stream);
+        stream.awayUntil = this.#time.now + fault.ms;
+        return;
+      }
+      case "restart":
+      case "lose": {
+        const { jetStream } = this.#network;
+        for (const { pod } of this.#slots) pod?.link.disconnect(true);
+        for (const stream of jetStream.streams.values()) {
+          stream.awayUntil = this.#time.now + fault.ms;
+          if (fault.kind === "restart") jetStream.restart(stream, fault.forgotten);
+          else if (stream === this.#streamAt(fault.stream)) jetStream.loseEnd(stream, fault.count);
+          else jetStream.restart(stream, 0);
+        }
+        return this.#time.after(fault.ms, () => {
+          for (const { pod } of this.#slots)
+            if (pod !== undefined && (this.#cutUntil.get(pod) ?? 0) <= this.#time.now + 1)
+              pod.link.reconnect();
+        });
+      }
+      case "jump": {
+        const process = this.#podAt(fault.pod)?.process;
+        if (process === undefined) return;
+        process.wallOffset += fault.ms;
+        if (fault.ms >= 60_000) this.#ledger.jumps++;
+        return;
+      }
+      case "down": {
+        const host = this.#hosts[fault.host];
+        if (host === undefined) return;
+        host.isDown = true;
+        return this.#time.after(fault.ms, () => void (host.isDown = false));
+      }
+      case "move": {
+        const to = (fault.host + 1) % this.#hosts.length;
+        this.#siteOf[fault.host] = to;
+        return this.#time.after(fault.ms, () => void (this.#siteOf[fault.host] = fault.host));
+      }
+      default:
+        return fault satisfies never;
+    }
+  }
+
+  #streamAt(index: number): ReturnType<JetStream["streams"]["get"]> & object {
+    const { names, streams } = this.#network.jetStream;
+    const name = index < this.#plan.shards ? names.shardStream(index) : `KV_${names.bucket}`;
+    return streams.get(name) as never;
+  }
+
+  #end(pod: SimPod): void {
+    this.#trace?.(`${pod.process.name}: ends`);
+    pod.process.alive = false;
+    pod.link.disconnect(false);
+    this.#ledger.died(pod.process);
+    for (const host of this.#hosts) host.died(pod.process);
+  }
+
+  #startLater(index: number, ms: number): void {
+    this.#time.after(ms, () => this.#start(this.#slots[index] as Slot));
+  }
+
+  /** Any pod that lives carries it out; asked again until one does. */
+  #testify(pod: string, incarnation: string): void {
+    const witness = this.#slots.find(({ pod: one }) => one?.process.alive === true)?.pod;
+    if (witness === undefined) return this.#time.after(500, () => this.#testify(pod, incarnation));
+    this.#time.arrive(witness.process, 1, () => void freeDead(witness.link.spool, { pod, incarnation }));
+    return undefined;
+  }
+
+  /** Nothing new befalls it; what is frozen, cut off or dead comes back in its time. */
+  #calm(): void {
+    this.#isCalm = true;
+    this.#trace?.("FAULTS are over");
+    this.#network.lost = 0;
+    this.#network.repeated = 0;
+    this.#network.slow = 0;
+  }
+}

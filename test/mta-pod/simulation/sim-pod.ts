@@ -1,0 +1,304 @@
+/**
+ * One pod of the simulated pool: the real corridors and rooms, put together as `engine.ts` does, on a modelled connection to JetStream, modelled
+ * connections to hosts, and virtual time. Only doors, DNS, sockets, signatures, metrics and parents are left out.
+ */
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { createAttempts } from "#mta-pod/attempt.ts";
+import { createDeliver, type Deliver } from "#mta-pod/deliver.ts";
+import { settled } from "#mta-pod/hand-over.ts";
+import { HotBodies } from "#mta-pod/hot-bodies.ts";
+import { watchDeletes } from "#mta-pod/open-deletes.ts";
+import { createOutbound, type Outbound } from "#mta-pod/outbound.ts";
+import type { Parents } from "#mta-pod/parents.ts";
+import type { Pod } from "#mta-pod/pod.ts";
+import { createPoison } from "#mta-pod/poison.ts";
+import { RecentIds } from "#mta-pod/recent-ids.ts";
+import { createRepeats } from "#mta-pod/repeats.ts";
+import type { SiteRoute } from "#mta-pod/route/site.ts";
+import { steadyClock } from "#mta-pod/runtime/clock.ts";
+import { type Log, silentLog } from "#mta-pod/runtime/log.ts";
+import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
+import { createSettlement } from "#mta-pod/settlement.ts";
+import { createShardChanges } from "#mta-pod/shard-changes.ts";
+import { createShards } from "#mta-pod/shards.ts";
+import { createSites } from "#mta-pod/sites.ts";
+import { createBundles } from "#mta-pod/spool/bundles.ts";
+import { createEntries } from "#mta-pod/spool/entries.ts";
+import type { HandOver } from "#mta-pod/spool/handover.ts";
+import type { How } from "#mta-pod/spool/lease-state.ts";
+import { createOwnership, type Ownership } from "#mta-pod/spool/ownership.ts";
+import type { OwnershipTimes } from "#mta-pod/spool/ownership-times.ts";
+import type { Peers } from "#mta-pod/spool/peers.ts";
+import { createPublisher, type Stored } from "#mta-pod/spool/publisher.ts";
+import { createSettledLog } from "#mta-pod/spool/settled-log.ts";
+import { createStates } from "#mta-pod/spool/states.ts";
+import { createTransfers } from "#mta-pod/transfers.ts";
+import type { ReceivingHost } from "./receiving-hosts.ts";
+import { createSimSpool, type Network, type SimSpool } from "./sim-spool.ts";
+import type { Process } from "./virtual-time.ts";
+
+/** What of the pod is wrong on purpose, to see that the invariants find it. */
+export type Mutant =
+  | "none"
+  | "takes over too early"
+  | "ignores its fence"
+  | "ignores the former owner"
+  | "tells its successor nothing"
+  | "deletes before the reply"
+  | "forgets what was settled"
+  | "deletes without looking"
+  | "counts no connection that is closing";
+
+export interface SimPodOptions {
+  readonly network: Network;
+  readonly process: Process;
+  readonly incarnation: string;
+  readonly shards: number;
+  readonly mutant: Mutant;
+  readonly trace: ((what: string) => void) | undefined;
+  /** Where mail to the domain goes now. */
+  routeOf(domain: string): SiteRoute;
+  hostOf(site: string): ReceivingHost;
+  ask(
+    pod: string,
+    kind: string,
+    question: { readonly query: unknown; readonly timeoutMs: number },
+  ): Promise<unknown>;
+  onOwned(shard: number, how: How, from: HandOver | null): void;
+}
+
+export interface SimPod {
+  readonly process: Process;
+  readonly incarnation: string;
+  readonly ownership: Ownership;
+  readonly link: SimSpool;
+  readonly parkedSize: () => number;
+  start(): void;
+  /** SIGTERM; `ended` when the process would exit. */
+  stop(ended: () => void): void;
+  /** A client's message; `done` with what the pod would answer. */
+  accept(shard: number, envelope: Envelope, body: Buffer, done: (stored: Stored) => void): void;
+  answer(kind: string, query: unknown): unknown;
+}
+
+const pool = "mail/simulated";
+const stopGraceMs = 10_000;
+const counter = { inc: () => {}, set: () => {}, observe: () => {} };
+
+export function createSimPod(options: SimPodOptions): SimPod {
+  const { network, process, incarnation, shards: shardCount, mutant, trace } = options;
+  const { time, chance } = network;
+  const machine = { now: () => time.wall(process), monotonic: () => time.monotonic(process) };
+  const clock = steadyClock(machine);
+  const say = (verb: string, fields?: object): void => trace?.(`${verb} ${JSON.stringify(fields ?? {})}`);
+  const log: Log = trace === undefined ? silentLog : { debug: () => {}, info: say, warn: say, error: say };
+  const link = createSimSpool({ network, process, clock, log, pool, incarnation, shards: shardCount });
+  const { spool } = link;
+  const sources = [{ name: "default", weight: 1 }];
+  const scheduler = createScheduler({ random: chance, sources });
+  const times: Partial<OwnershipTimes> = { tickMs: 1_000 };
+  const bundles = createBundles();
+  const recent = new RecentIds();
+  const changes = createShardChanges(() => ({
+    leaving,
+    former: mutant === "ignores the former owner" ? { ...former, owned: () => undefined } : former,
+    poison,
+    shards,
+    outbound,
+  }));
+  const ownership = createOwnership({
+    spool,
+    clock: machine,
+    log,
+    times: mutant === "takes over too early" ? { ...times, ttlMs: 4_000, memberTtlMs: 3_000 } : times,
+    handlers: {
+      ...changes,
+      onOwned(shard, leaseSeq, handOver, how) {
+        options.onOwned(shard, how, handOver);
+        changes.onOwned(shard, leaseSeq, handOver, how);
+      },
+      quiesce: async (shard) => {
+        const told = (await changes.quiesce?.(shard)) as object;
+        return mutant === "tells its successor nothing" ? { ...told, inFlight: [], sites: [] } : told;
+      },
+    },
+  });
+  const stored = createEntries(spool, bundles);
+  const deletes = watchDeletes(
+    mutant === "deletes without looking"
+      ? { ...stored, remove: ({ shard, seq }, done) => stored.remove({ shard, seq }, done) }
+      : stored,
+    clock,
+  );
+  const manifest = {
+    pool,
+    hostname: "out.example",
+    retry: { firstMs: 3_000, maxMs: 10_000, maxAgeMs: 1e9 },
+    egress: { sources },
+  };
+  const metrics = new Proxy({}, { get: (_, name) => (String(name).endsWith("Label") ? () => "" : counter) });
+  const pod = {
+    name: process.name,
+    incarnation,
+    clock,
+    random: chance,
+    log,
+    metrics,
+    router: {
+      peek: (domain: string) => ({ kind: "site", site: options.routeOf(domain) }),
+      route: async (domain: string) => ({ kind: "site", site: options.routeOf(domain) }),
+      // The host's name is its site's.
+      targets: async ({ id }: SiteRoute) => ({
+        kind: "targets",
+        targets: [{ host: id, address: "192.0.2.1", port: 25 }],
+      }),
+    },
+    scheduler,
+    publisher: createPublisher(spool),
+    entries: deletes.entries,
+    states: createStates(spool),
+    deletes,
+    eventLog: { append: () => {} },
+    settledLog: createSettledLog(spool, {
+      heard: (one, two) => recent.heard(one, two, clock.monotonic()),
+    }),
+    ownership,
+    newId: () => "",
+    config: () => ({ manifest }),
+  } as unknown as Pod;
+  const parents: Parents = { split: () => {}, underWay: () => 0, weightOf: () => 0, has: () => false };
+  const shards = createShards({
+    spool,
+    log,
+    bundles,
+    settledLog: pod.settledLog,
+    deliver: (): Deliver => deliver,
+    sizeOf: (shard) => scheduler.shardSize(shard) + poison.sizeOf(shard),
+    knows: (shard, seq) =>
+      deliver.inFlight(shard).has(seq) || scheduler.holds(shard, seq) || poison.has(shard, seq),
+    damaged: () => {},
+    epochLost: (shard) => ownership.fenced(shard),
+    reset: (shard) => poison.reread(shard),
+  });
+  const { leaseSeqOf, owns, reindex } = shards;
+  const hot = new HotBodies({});
+  const poison = createPoison({ pod, owns, leaseSeqOf, concurrencyOf: (site) => sites.concurrencyOf(site) });
+  const settlement = createSettlement({
+    pod,
+    intake: { put: () => {} } as never,
+    recent,
+    owns,
+    fenced: (shard) => ownership.fenced(shard),
+  });
+  const sites = createSites(pod, {
+    shards: shardCount,
+    wake: () => deliver.pump(),
+    met: (site) => former.met(site),
+  });
+  const mayProceed = (shard: number): boolean =>
+    mutant === "ignores its fence" ||
+    (owns(shard) && !leaving.isFrozen(shard) && ownership.mayProceed(shard));
+  const way = { key: "", ehlo: "out.example", isSink: false };
+  const outbound = createOutbound(
+    pod,
+    { wayOf: () => way },
+    {
+      wake: () => deliver.pump(),
+      connect: ({ targets }, events) => options.hostOf(targets[0]?.host ?? "").connect(process, events),
+    },
+  );
+  const attempts = createAttempts({
+    pod,
+    outbound: mutant === "counts no connection that is closing" ? countedClosed(outbound) : outbound,
+    sites,
+    settlement,
+    signers: () => ({ keysFor: () => [] }),
+    sunk: () => {},
+    mayProceed,
+    freed: () => deliver.pump(),
+    failed: (dispatch, loaded, trouble) => deliver.failed(dispatch, loaded, trouble),
+  });
+  const deliver: Deliver = createDeliver({
+    pod,
+    mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
+    attempts:
+      mutant === "deletes before the reply"
+        ? {
+            start(dispatch, loaded, ended) {
+              const { shard, seq } = dispatch.entry;
+              pod.entries.remove({ shard, seq, id: loaded.envelope.id, subject: loaded.subject }, () => {});
+              attempts.start(dispatch, loaded, ended);
+            },
+          }
+        : attempts,
+    sites,
+    settlement,
+    poison,
+    repeats:
+      mutant === "forgets what was settled"
+        ? { isRepeat: () => false, drop: () => {} }
+        : createRepeats(pod, recent),
+    splitParent: () => {},
+    leaseSeqOf,
+    hot,
+    reindex,
+  });
+  const transfers = createTransfers({
+    pod,
+    shardCount,
+    peers: { askPod: options.ask } as unknown as Peers,
+    deliver,
+    parents,
+    poison,
+    shards,
+    outbound,
+  });
+  const { leaving, former } = transfers;
+  ownership.setHeartbeatPayload(() => ({ open: transfers.openConnections() }));
+  scheduler.setTenants(new Map([["mail/acme", { weight: 1, held: false }]]), clock.now());
+
+  return {
+    process,
+    incarnation,
+    ownership,
+    link,
+    parkedSize: () =>
+      Array.from({ length: shardCount }, (_, shard) => poison.sizeOf(shard)).reduce((a, b) => a + b, 0),
+    start: () => void ownership.start(),
+    stop(ended) {
+      void (async () => {
+        await ownership.release();
+        deliver.stop();
+        await settled(() => deliver.running() === 0, stopGraceMs);
+        outbound.destroyAll();
+        former.stop();
+        await settled(() => pod.entries.removing() === 0, 5_000);
+        await pod.publisher.close();
+        await pod.settledLog.close();
+        pod.entries.close();
+        pod.states.close();
+        await ownership.close();
+        ended();
+      })();
+    },
+    accept(shard, envelope, body, done) {
+      pod.publisher.store({ shard, envelope, body, isForeign: !owns(shard) }, (result) => {
+        if (result.kind === "stored" && !result.duplicate)
+          shards.stored({ shard, seq: result.seq, subject: result.subject }, envelope, body);
+        done(result);
+      });
+    },
+    answer: transfers.answer,
+  };
+}
+
+function countedClosed(outbound: Outbound): Outbound {
+  return {
+    ...outbound,
+    keep: (key, connection, limit) => (outbound.keep(key, connection, limit) === "kept" ? "kept" : "closed"),
+    ending(connection) {
+      outbound.ending(connection);
+      return "closed";
+    },
+  };
+}
