@@ -86,19 +86,18 @@ export async function createAuthority(folder: string): Promise<Authority> {
 }
 
 /** JSON is YAML: kubectl and every client read it. */
-export function kubeconfig(server: string, ca: string, { cert, key }: KeyPair): string {
+export function kubeconfig(server: string, ca: string, who: KeyPair | { readonly token: string }): string {
   const base64 = (text: string): string => Buffer.from(text).toString("base64");
+  const user =
+    "token" in who
+      ? { token: who.token }
+      : { "client-certificate-data": base64(who.cert), "client-key-data": base64(who.key) };
   return JSON.stringify({
     apiVersion: "v1",
     kind: "Config",
     "current-context": "mailboat",
     clusters: [{ name: "mailboat", cluster: { server, "certificate-authority-data": base64(ca) } }],
-    users: [
-      {
-        name: "mailboat",
-        user: { "client-certificate-data": base64(cert), "client-key-data": base64(key) },
-      },
-    ],
+    users: [{ name: "mailboat", user }],
     contexts: [{ name: "mailboat", context: { cluster: "mailboat", user: "mailboat" } }],
   });
 }

@@ -110,6 +110,8 @@ export function cpuSecondsOf(pid: number): number {
 function imageOf(): { readonly command: readonly string[]; readonly env: Readonly<Record<string, string>> } {
   const text = readFileSync(join(root, "charts", "images", "operator.Containerfile"), "utf8");
   const { entrypoint, env } = parseContainerfile(text);
-  const options = env.find((one) => one.startsWith("NODE_OPTIONS="))?.slice("NODE_OPTIONS=".length) ?? "";
-  return { command: entrypoint.slice(1), env: { NODE_OPTIONS: options } };
+  const settings = env
+    .filter((one) => /^(?:NODE_OPTIONS|MALLOC_\w+)=/.test(one))
+    .map((one) => [one.slice(0, one.indexOf("=")), one.slice(one.indexOf("=") + 1)] as const);
+  return { command: entrypoint.slice(1), env: Object.fromEntries(settings) };
 }

@@ -113,9 +113,10 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
 
   const inherit = (): ReadonlySet<string> =>
     new Set([...stores.values("tenants")].filter(hasFinalizer).map(keyOf));
-  /** What a compile took in before. */
+  /** What a compile took in before. A verdict alone is not enough: one that could not be read has it as well, or its namesake of before. */
   const isInForce = (tenant: KubeObject): boolean =>
-    isKnown ? verdicts.has(`Tenant ${keyOf(tenant)}`) : inherited?.has(keyOf(tenant)) === true;
+    hasFinalizer(tenant) &&
+    (isKnown ? verdicts.has(`Tenant ${keyOf(tenant)}`) : inherited?.has(keyOf(tenant)) === true);
 
   /** Which Secrets are needed for what is in force, and which for what is to come. */
   const secretsWanted = () => {

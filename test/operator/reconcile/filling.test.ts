@@ -94,3 +94,22 @@ test("a new tenant whose Secret cannot be read holds nobody up, and comes in wit
     [["app"], ["app"]],
   );
 });
+
+test("a tenant that could not be read before is in no pod either before it has its finalizer", async () => {
+  await using world = await startWithAcme();
+  world.api.state.create(kinds.tenants, tenant("odd", { weight: "heavy" }));
+  await until("it to be refused", () => world.conditions("tenants", "odd")["Accepted"] === "False Invalid");
+  world.api.faults = ({ method, type, name, subresource }) =>
+    method === "PATCH" && type?.plural === "tenants" && name === "odd" && subresource === undefined
+      ? { kind: "status", code: 429, retryAfterSeconds: 1 }
+      : undefined;
+  world.api.state.patch(kinds.tenants, { namespace: "mail", name: "odd" }, { spec: { weight: 2 } });
+  await until("its finalizer to be refused", () => world.api.faultsDone.get("status") !== undefined);
+  await editIsLive(world);
+  const odds = () =>
+    [...world.fleet.running().values()].map(({ tenants }) => tenants.get("mail/odd")?.weight);
+  assert.deepEqual(odds(), [undefined, undefined]);
+  world.api.faults = undefined;
+  await until("it to be ready", () => isReady(world, "odd"), 60_000);
+  assert.deepEqual(odds(), [2, 2]);
+});
