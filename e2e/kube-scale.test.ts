@@ -41,6 +41,8 @@ clusterTest(`${tenants} tenants`, { needs: "control-plane" }, async (t, cluster)
   const kubeconfig = await accountOf(cluster);
   const spent = await startCounting(cluster);
   await using operator = await startOperator({ kubeconfig, args });
+  const run = (): boolean => [...pods.running().values()].some(({ tenants: { size } }) => size === tenants);
+  await until("a pod to run all tenants", run, syncBoundMs);
   await untilProgrammed(api);
   const { most } = operator.memory();
   t.diagnostic(`first sync: ${seconds(startedAt)} s, ${operator.cpuSeconds()} s of CPU, at most ${most} MiB`);
@@ -104,7 +106,8 @@ async function startCounting({ place }: Cluster): Promise<() => string> {
 async function untilProgrammed(api: Api): Promise<void> {
   const deadline = performance.now() + syncBoundMs;
   for (let index = 0; index < tenants; index += 50) {
-    const isDone = (): Promise<boolean> => isCurrent(api, nameOf(index));
+    let looks = 0;
+    const isDone = async (): Promise<boolean> => looks++ % 10 === 0 && (await isCurrent(api, nameOf(index)));
     await until(`${nameOf(index)} to be programmed`, isDone, deadline - performance.now());
   }
   const all = async (): Promise<boolean> => (await programmed(api)) === tenants;
