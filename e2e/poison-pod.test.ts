@@ -147,7 +147,7 @@ describe("a deadly mail", { concurrency: true }, () => {
     });
     await local.admin("/v1/queue/resume", { tenant: "mail/acme" });
     const startedAt = performance.now();
-    await untilParked(local, 40_000);
+    await untilParked(local, 90_000);
     t.diagnostic(`parked after ${await died()} deaths, ${Math.round(performance.now() - startedAt)} ms`);
     await until("the rest", () => provider.audit.ids.unique() === 2, 20_000);
     assert.equal(await died(), 3);
