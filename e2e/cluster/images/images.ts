@@ -39,15 +39,15 @@ export interface ImageSource {
 /** Packs all of them, and ours of more sources; app layers go to `folder`, the others to the user's cache. */
 export async function packImages(folder: string, more: readonly ImageSource[] = []): Promise<Image[]> {
   await mkdir(folder, { recursive: true });
-  const base = await cachedLayer("debian", await debianKey(basePackages), (to) =>
-    gatherDebian(basePackages, to),
-  );
+  // Asked once for all of them: apt takes a second or two each time.
+  const debian = await debianKey([...basePackages, ...shellPackages]);
+  const base = await cachedLayer("debian", debian, (to) => gatherDebian(basePackages, to));
   const ours: Image[] = [];
   const tag = ourImage("pod").split(":")[1] ?? "";
   for (const source of [{ root, tag }, ...more])
     for (const name of Object.keys(images) as ImageName[])
       ours.push(await packOurs(name, base, { folder, source }));
-  const shell = await cachedLayer("shell", await debianKey(shellPackages), gatherShell);
+  const shell = await cachedLayer("shell", debian, gatherShell);
   return [...ours, await natsImage(shell), pauseImage(shell)];
 }
 
