@@ -161,6 +161,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     eventLog: { append: () => {} },
     settledLog: createSettledLog(spool, {
       heard: (one, two) => recent.heard(one, two, clock.monotonic()),
+      heardOld: (one, two) => recent.heardOld(one, two),
     }),
     ownership,
     newId: () => "",
@@ -254,7 +255,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     outbound,
   });
   const { leaving, former } = transfers;
-  ownership.setHeartbeatPayload(() => ({ open: transfers.openConnections() }));
+  ownership.setHeartbeatPayload(transfers.told);
   scheduler.setTenants(new Map([["mail/acme", { weight: 1, held: false }]]), clock.now());
 
   return {
