@@ -10,7 +10,7 @@ export interface Double {
 
 /** What was answered longer before a fault than this was not open: its delete was acknowledged, or the pod had stopped. */
 const openMs = 1000;
-/** What was settled is noted by then. */
+/** What was settled is noted by then, while the store answers. */
 const notedMs = 100;
 /** The sink reads, and the signal is noted, a little late. */
 const lateMs = 500;
@@ -83,7 +83,8 @@ export function isForgotten(
   }: { readonly double: Double; readonly one: Struck; readonly struck: readonly Struck[] },
 ): boolean {
   const nextAt = double.copies[double.copies.indexOf(copy) + 1]?.at ?? Infinity;
-  if (one.kind.cost !== "kill" || copy.at <= one.at - notedMs - lateMs) return false;
+  // While NATS is away notes wait as well.
+  if (one.kind.cost !== "kill" || copy.at <= openSince(one.at, struck) - notedMs - lateMs) return false;
   return struck.some(({ kind, at }) => kind.cost === "nats-kill" && at > copy.at && at < nextAt);
 }
 
