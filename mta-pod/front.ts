@@ -96,8 +96,8 @@ export async function openFront(deps: FrontDeps): Promise<Front> {
       for (const listener of listeners.values()) listener.stopAccepting();
       await Promise.all([
         ...[...listeners.values()].map((listener) => listener.drain(graceMs)),
-        injection?.close(),
-        admin?.close(),
+        injection?.close(graceMs),
+        admin?.close(graceMs),
       ]);
     },
   };

@@ -5,8 +5,8 @@ import { Problem } from "./problem.ts";
 
 export interface HttpServer {
   readonly port: number;
-  /** Answers what is open, then ends. */
-  close(): Promise<void>;
+  /** Answers what is open, then ends. What is not through after `graceMs` is cut off. */
+  close(graceMs: number): Promise<void>;
 }
 
 export interface HttpAddress {
@@ -20,6 +20,8 @@ export interface HttpAddress {
 const requestMs = 120_000;
 const keepAliveMs = 65_000;
 const maxConnections = 2000;
+/** Between two looks for connections that have become idle, while it closes. */
+const idleLookMs = 100;
 
 /** Fastify's own refusals by status: their texts are fit for clients. */
 const codes: Readonly<Record<number, string>> = {
@@ -73,8 +75,16 @@ export async function listen(server: FastifyInstance, address: HttpAddress): Pro
   const port = bound !== null && typeof bound === "object" ? bound.port : address.port;
   return {
     port,
-    close: async () => {
-      await server.close();
+    async close(graceMs) {
+      // Idle ones are closed at the start alone: one whose refused body comes in after its answer would be kept for a minute.
+      const looking = setInterval(() => server.server.closeIdleConnections(), idleLookMs);
+      const cutting = setTimeout(() => server.server.closeAllConnections(), graceMs);
+      try {
+        await server.close();
+      } finally {
+        clearInterval(looking);
+        clearTimeout(cutting);
+      }
     },
   };
 }

@@ -47,7 +47,7 @@ async function start(tokenOf = () => "t0ken"): Promise<Running> {
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       }),
-    [Symbol.asyncDispose]: () => server.close(),
+    [Symbol.asyncDispose]: () => server.close(5000),
   };
 }
 

@@ -1,6 +1,8 @@
 /** The HTTP front over real requests: composing, envelopes, refusals. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { request as httpRequest } from "node:http";
+import { connect, type Socket } from "node:net";
 import { test } from "node:test";
 import { type InjectionOptions, startInjection } from "#mta-pod/http-in/injection.ts";
 import { fromAddresses, headerFields } from "#mta-pod/smtp/header.ts";
@@ -13,6 +15,7 @@ interface Running extends AsyncDisposable {
   readonly port: number;
   readonly messages: readonly Inbound[];
   post(body: unknown, headers?: Record<string, string>): Promise<Response>;
+  close(graceMs: number): Promise<void>;
 }
 
 const basic = `Basic ${Buffer.from("user:secret").toString("base64")}`;
@@ -39,7 +42,8 @@ async function start(
         headers: { authorization: basic, "content-type": "application/json", ...headers },
         body: typeof body === "string" ? body : JSON.stringify(body),
       }),
-    [Symbol.asyncDispose]: () => server.close(),
+    close: (graceMs) => server.close(graceMs),
+    [Symbol.asyncDispose]: () => server.close(5000),
   };
 }
 
@@ -271,6 +275,42 @@ test("bodies under way are bounded together, and one without a length is not rea
   });
   assert.equal(chunked, 411);
 });
+
+/** A request whose body is announced and not sent yet. It is refused for its length, on what is said of it. */
+async function refusedEarly(server: Running): Promise<Socket> {
+  const socket = connect(server.port, "127.0.0.1");
+  const head = `POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: ${basic}\r\nContent-Type: application/json`;
+  socket.write(`${head}\r\nContent-Length: ${announced}\r\n\r\n`);
+  const [answer] = (await once(socket, "data")) as [Buffer];
+  assert.match(answer.toString(), /^HTTP\/1\.1 413 /);
+  return socket;
+}
+
+const announced = 600_000;
+
+test("closing does not wait for a connection that is kept after a refused body has come in", async () => {
+  const server = await start({}, { maxMessageBytes: () => 5000 });
+  const socket = await refusedEarly(server);
+  const closed = server.close(60_000);
+  socket.write(Buffer.alloc(announced));
+  await within(closed, 5000);
+  socket.destroy();
+});
+
+test("closing cuts off what is not through when the time of grace is over", async () => {
+  const server = await start({}, { maxMessageBytes: () => 5000 });
+  const socket = await refusedEarly(server);
+  const startedAt = performance.now();
+  await within(server.close(300), 5000);
+  assert.ok(performance.now() - startedAt > 290, "it has its time");
+  socket.destroy();
+});
+
+async function within(done: Promise<void>, ms: number): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`not done within ${ms} ms`)), ms);
+  await Promise.race([done, late.promise]).finally(() => clearTimeout(timer));
+}
 
 test("GET shows a tenant its own message and nothing else", async () => {
   await using server = await start();

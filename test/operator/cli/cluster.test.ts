@@ -122,7 +122,7 @@ async function cluster(objects: Readonly<Record<string, unknown>>): Promise<Clus
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
-      await admin.close();
+      await admin.close(5000);
       await rm(folder, { recursive: true });
     },
   };
