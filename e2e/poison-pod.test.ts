@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import { hashToken } from "#crds/values/hash.ts";
 import { startProvider } from "#operator/provider/provider.ts";
-import { type LocalMode, startLocal } from "#test/kit/local.ts";
+import { type LocalMode, startLocal, type StartLocalOptions } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { scrape, sumOf } from "#test/kit/scrape.ts";
 import { openTalk, plainLogin, sendBurst } from "#test/kit/smtp-talk.ts";
@@ -62,6 +62,15 @@ const untilParked = (local: LocalMode, ms: number): Promise<Listed[]> =>
     ms,
   );
 
+let last: Promise<unknown> = Promise.resolve();
+
+/** One after another: two that look for free ports at the same moment may find the same one. */
+function startNext(options: StartLocalOptions): Promise<LocalMode> {
+  const started = last.then(() => startLocal(options));
+  last = started.catch(() => {});
+  return started;
+}
+
 /** What takes time is pods that start again and again, one at a time each. */
 describe("a deadly mail", { concurrency: true }, () => {
   for (const pods of [1, 3])
@@ -80,7 +89,7 @@ describe("a deadly mail", { concurrency: true }, () => {
           routes: [{ host: "127.0.0.1", port: provider.port }],
         },
       ];
-      await using local = await startLocal({
+      await using local = await startNext({
         resources: testResources({ rules }),
         pods,
         env: deadlyEnv({ port: provider.port, mark, deaths }),
@@ -129,7 +138,7 @@ describe("a deadly mail", { concurrency: true }, () => {
     const limits = { connections: 2, messageRate: "20/m" };
     const match = { domains: ["slow.example"] };
     const routes = [{ host: "127.0.0.1", port: provider.port }];
-    await using local = await startLocal({
+    await using local = await startNext({
       resources: testResources({ rules: [{ name: "slow", match, limits, routes }] }),
       pods: 1,
       env: deadlyEnv({ port: provider.port, mark, deaths, suspectMs: 500 }),
@@ -165,7 +174,7 @@ describe("a deadly mail", { concurrency: true }, () => {
     });
     // What it is split into is stored under the token of its site.
     const child = hashToken(`127.0.0.1:${two.port}`);
-    await using local = await startLocal({
+    await using local = await startNext({
       resources: testResources({ rules: [ruleTo("one", one.port), ruleTo("two", two.port)] }),
       pods: 1,
       env: deadlyEnv({ mark: child, deaths }),
