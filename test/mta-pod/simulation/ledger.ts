@@ -128,11 +128,13 @@ export class Ledger implements Watcher, HostEvents {
     mail.copies++;
     this.trace?.(`store: ${mail.id} ${why} as ${message.seq}`);
     if (why === "published" && mail.isSettled) this.counts.again++;
-    if (message.headers.get("Nats-Msg-Id")?.startsWith("mv:") === true) this.counts.moves++;
-    if (why !== "back" || mail.envelope === undefined || this.#noted.wasSettled(mail.envelope))
-      return undefined;
-    // The delete was lost before its note came to the store.
-    for (const delivery of mail.deliveries) delivery.excuse ??= "delete lost";
+    const isMove = message.headers.get("Nats-Msg-Id")?.startsWith("mv:") === true;
+    if (isMove) this.counts.moves++;
+    if (mail.envelope === undefined || this.#noted.wasSettled(mail.envelope)) return undefined;
+    // The server forgot a delete, or an id that was published again, before the note of its end came to the store.
+    if (why === "back") for (const delivery of mail.deliveries) delivery.excuse ??= "delete lost";
+    else if (mail.isSettled && !isMove)
+      for (const delivery of mail.deliveries) delivery.excuse ??= "id forgotten";
     return undefined;
   }
 
@@ -175,10 +177,13 @@ export class Ledger implements Watcher, HostEvents {
     // Who had it before may wait for the reply to a dot, and who knew of that is dead.
     const isOrphaned = this.#lastTaken.get(shard) === "expired" || this.#lastTaken.get(shard) === "witnessed";
     let strict = 0;
-    for (const { process, committed } of sockets) {
+    const { now } = this.#time;
+    for (const { process, committed, answeredAt } of sockets) {
       const incarnation = this.#incarnations.get(process);
       const key = `${incarnation}:${shard}`;
-      const isWaiting = committed !== undefined && incarnation !== holder;
+      // What was answered just now is being closed; a frozen one has yet to read that it was.
+      const isBusy = committed !== undefined || process.frozenUntil > now || now - answeredAt < closingMs;
+      const isWaiting = isBusy && incarnation !== holder;
       const isExcused = isWaiting && (this.#expired.has(key) || isOrphaned);
       if (!isExcused && !this.#frozenOut.has(key)) strict++;
     }
@@ -281,6 +286,9 @@ export class Ledger implements Watcher, HostEvents {
     this.trace?.(`VIOLATED: ${what}`);
   }
 }
+
+/** From an answer until its connection is closed, when nobody wants to keep that. */
+const closingMs = 250;
 
 /** A message's text is its id. */
 function idOf(message: readonly Buffer[]): string {

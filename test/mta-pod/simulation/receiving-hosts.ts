@@ -32,6 +32,8 @@ export interface PeerSocket {
   readonly process: Process;
   /** After its dot: the id that waits for its reply. */
   committed: string | undefined;
+  /** When the last reply to a dot left. */
+  answeredAt: number;
 }
 
 export interface HostEvents {
@@ -78,7 +80,7 @@ export class ReceivingHost {
   connect(process: Process, events: ConnectionEvents): Connection {
     const time = this.#time;
     const way = (): number => this.#way();
-    const socket: PeerSocket = { host: this.options, process, committed: undefined };
+    const socket: PeerSocket = { host: this.options, process, committed: undefined, answeredAt: -Infinity };
     let state: "opening" | "idle" | "busy" | "quitting" | "dead" = "opening";
     let facts: Connection["facts"];
     let sent = 0;
@@ -155,6 +157,7 @@ export class ReceivingHost {
         // Who was cut off meanwhile has delivered all the same: the host cannot tell.
         this.#events.said(socket, transaction, code);
         socket.committed = undefined;
+        socket.answeredAt = time.now;
         if (isGone) this.#events.unheard(socket);
         if (isBroken) this.sockets.delete(socket);
         if (isBroken) later(() => lost("final", "closed"));
