@@ -35,7 +35,7 @@ const operator = z
     resources: resources({
       requests: { cpu: "100m", memory: "192Mi" },
       limits: { memory: "512Mi" },
-    }).describe("1,000 tenants were seen to take 185 MB, 10,000 376 MB."),
+    }).describe("1,000 tenants were seen to take 180 MiB, 10,000 280 MiB."),
     serviceAccount: z
       .strictObject({
         create: z.boolean().default(true).describe("Make one; false: it exists."),

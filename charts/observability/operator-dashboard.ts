@@ -127,7 +127,7 @@ export const operatorDashboard: Dashboard = {
           "programmed",
         ),
         line(
-          ["Memory", "Resident; 1,000 tenants were seen to take 185 MB, 10,000 376 MB."],
+          ["Memory", "Resident; 1,000 tenants were seen to take 180 MiB, 10,000 280 MiB."],
           "bytes",
           `sum by (pod) (process_resident_memory_bytes{${ours}})`,
           "{{pod}}",
