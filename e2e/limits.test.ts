@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, before, describe, test, type TestContext } from "node:test";
+import { test, type TestContext } from "node:test";
 import { createSlidingWindow } from "#operator/provider/meter.ts";
 import { type Provider, startProvider } from "#operator/provider/provider.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
@@ -52,26 +52,16 @@ test("a connection counts until its peer has said goodbye: never a third one, ho
 const count = 300;
 const perSecond = 20;
 
-/** They do nothing but wait for their next message: side by side, once all pods have started. */
-describe("a site limited to 2 connections and 20 messages/s", { concurrency: true }, () => {
-  const worlds = new Map<number, World>();
-  before(async () => {
-    // One after another: two that look for free ports at the same moment may find the same one.
-    for (const pods of [1, 2, 4]) worlds.set(pods, await startWorld(pods));
-  });
-  after(async () => {
-    for (const { provider, local } of worlds.values()) {
-      await local[Symbol.asyncDispose]();
-      await provider.close();
+for (const pods of [1, 2, 4])
+  test(`a site limited to 2 connections and 20 messages/s sees at most that, and most of it, from ${pods} pods`, async (t) => {
+    const world = await startWorld(pods);
+    try {
+      await withinLimits(t, world);
+    } finally {
+      await world.local[Symbol.asyncDispose]();
+      await world.provider.close();
     }
   });
-  for (const pods of [1, 2, 4])
-    test(`sees at most that, and most of it, from ${pods} pods`, async (t) => {
-      const world = worlds.get(pods);
-      assert.ok(world !== undefined);
-      await withinLimits(t, world);
-    });
-});
 
 interface World {
   readonly provider: Provider;
