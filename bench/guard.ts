@@ -1,6 +1,8 @@
 /**
  * Has the product become dearer? Compares what it costs beside the stock path of the same runs with the committed ratios
- * (`ratios.json`): never with absolute times, which are the machine's. Pure; throws Error on ratios it cannot read.
+ * (`ratios.json`): never with absolute times, which are the machine's. But on a machine that has become several times slower, as virtual
+ * ones do for an hour, the two slow down unlike each other: then the stock path's own cost says so, and nothing is judged. Pure; throws
+ * Error on ratios it cannot read.
  */
 import { z } from "zod";
 import type { Measurement } from "./repetition.ts";
@@ -14,7 +16,16 @@ export interface Ratios {
 }
 
 const ratio = z.number().positive();
-const ratiosSchema = z.record(z.string(), z.object({ pods: ratio, nats: ratio, together: ratio }));
+const ratiosSchema = z.record(
+  z.string(),
+  z.object({
+    pods: ratio,
+    nats: ratio,
+    together: ratio,
+    /** CPU-seconds per 1,000 messages of the stock path up to which these ratios were seen to hold. */
+    stockAtMost: ratio,
+  }),
+);
 
 export type CommittedRatios = z.infer<typeof ratiosSchema>;
 
@@ -27,10 +38,8 @@ export function readRatios(text: string): CommittedRatios {
 
 /** Of one scenario, whose runs have both contenders. @throws Error when one of them is missing */
 export function ratiosOf(measurements: readonly Measurement[]): Ratios {
-  const median = (name: string, read: (run: Measurement) => number): number =>
-    spreadOf(measurements.filter(({ contender }) => contender === name).map(read)).median;
-  const stock = median("stock", ({ cpu }) => cpu.pods + cpu.nats);
-  const of = (read: (run: Measurement) => number): number => median("mailboat", read) / stock;
+  const stock = stockOf(measurements);
+  const of = (read: (run: Measurement) => number): number => medianOf(measurements, "mailboat", read) / stock;
   const ratios = {
     pods: of(({ cpu }) => cpu.pods),
     nats: of(({ cpu }) => cpu.nats),
@@ -38,6 +47,29 @@ export function ratiosOf(measurements: readonly Measurement[]): Ratios {
   };
   if (Object.values(ratios).every((value) => value > 0 && Number.isFinite(value))) return rounded(ratios);
   throw new Error("Cannot compare: expected runs of mailboat and of stock, got those of one of them");
+}
+
+/** Why nothing can be said of these runs; undefined = it can. */
+export function notJudged(
+  measurements: readonly Measurement[],
+  { stockAtMost }: CommittedRatios[string],
+): string | undefined {
+  const stock = stockOf(measurements);
+  return stock <= stockAtMost
+    ? undefined
+    : `the stock path cost ${stock.toFixed(2)} CPU-s per 1,000 here, and the committed ratios hold up to ${stockAtMost}`;
+}
+
+function stockOf(measurements: readonly Measurement[]): number {
+  return medianOf(measurements, "stock", ({ cpu }) => cpu.pods + cpu.nats);
+}
+
+function medianOf(
+  measurements: readonly Measurement[],
+  name: string,
+  read: (run: Measurement) => number,
+): number {
+  return spreadOf(measurements.filter(({ contender }) => contender === name).map(read)).median;
 }
 
 /** One line per part, and whether all are within bounds. */

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { buildTools } from "./build.ts";
 import { stopChildren } from "./child.ts";
 import { compare } from "./compare.ts";
-import { compareRatios, ratiosOf, readRatios } from "./guard.ts";
+import { compareRatios, notJudged, ratiosOf, readRatios } from "./guard.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
 import { readOptions, usage } from "./options.ts";
 import { profile } from "./profile.ts";
@@ -50,14 +50,20 @@ async function check(run: Run, args: readonly string[]): Promise<boolean> {
   const committed = readRatios(await readFile(new URL("ratios.json", import.meta.url), "utf8"));
   const { measurements, clean } = await compare(run, args);
   let isOk = clean;
+  const unknown: string[] = [];
   for (const { name } of options.scenarios) {
     const runs = measurements.filter(({ scenario }) => scenario === name);
     const { lines, ok } = compareRatios(name, ratiosOf(runs), committed[name]);
     for (const line of lines) say(line);
-    isOk &&= ok;
+    const held = committed[name];
+    const why = held === undefined ? undefined : notJudged(runs, held);
+    if (why === undefined) isOk &&= ok;
+    else unknown.push(`${name}: ${why}`);
   }
-  say(isOk ? "Shown: nothing is dearer than committed." : "NOT SHOWN: dearer than committed, see above.");
-  return isOk;
+  if (!isOk) say("NOT SHOWN: dearer than committed, or not clean, see above.");
+  else if (unknown.length > 0) say(`NOT JUDGED: ${unknown.join("; ")}.`);
+  else say("Shown: nothing is dearer than committed.");
+  return isOk && unknown.length === 0;
 }
 
 let isInterrupted = false;

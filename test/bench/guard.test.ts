@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
-import { compareRatios, ratiosOf, readRatios } from "#bench/guard.ts";
+import { compareRatios, notJudged, ratiosOf, readRatios } from "#bench/guard.ts";
 import type { Measurement } from "#bench/repetition.ts";
 
 const run = (contender: string, pods: number, nats: number): Measurement =>
@@ -24,6 +24,16 @@ describe("the guard of bench", () => {
       [false, true, false],
     );
     assert.equal(compareRatios("new", committed, undefined).ok, false);
+  });
+
+  test("judges nothing on a machine so slow that the stock path costs more than the ratios hold for", () => {
+    const committed = { pods: 0.4, nats: 0.2, together: 0.6, stockAtMost: 1 };
+    const runs = [run("mailboat", 0.2, 0.1), run("stock", 0.7, 0.3), run("stock", 0.6, 0.3)];
+    assert.equal(notJudged(runs, committed), undefined);
+    assert.match(
+      notJudged([...runs, run("stock", 2, 1), run("stock", 3, 1)], committed) ?? "",
+      /hold up to 1$/,
+    );
   });
 
   test("the committed ratios can be read and are of the default scenarios", async () => {
