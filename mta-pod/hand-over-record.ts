@@ -3,6 +3,7 @@
  * that the pods' clocks need not agree: the successor waits a little longer, never shorter. Pure; unreadable = undefined.
  */
 import { z } from "zod";
+import { budgetKinds } from "./schedule/site-budgets.ts";
 import type { BudgetKind, SiteHandover, SpentBudget, SpentBudgets } from "./schedule/types.ts";
 import type { Identity } from "./spool/lease-record.ts";
 
@@ -191,7 +192,7 @@ function optionalBudgets(budgets: SpentBudgets | undefined): { readonly budgets?
 }
 
 function isBudgetKind(text: string): text is BudgetKind {
-  return text === "perTenant" || text === "perSenderDomain";
+  return budgetKinds.some((kind) => kind === text);
 }
 
 export function decodeHandOver(value: unknown, now: number): HandedOver | undefined {

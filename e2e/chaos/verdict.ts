@@ -2,7 +2,6 @@
 import { longestGap } from "#e2e/kit/gaps.ts";
 import type { Sent } from "#e2e/kit/audit.ts";
 import type { Sink } from "#e2e/kit/sink.ts";
-import type { Copy } from "#e2e/kit/sink-books.ts";
 import { type Double, isForgotten, mostOpen, owedTo, transactionsOf } from "./owed.ts";
 import { type Doubtful, tooDoubtful } from "./limit-watch.ts";
 import type { Struck } from "./schedule.ts";
@@ -140,22 +139,18 @@ function seconds(ms: number): string {
   return (ms / 1000).toFixed(2);
 }
 
-function copiesOf({ copies }: Double, faults: Owed["faults"], one: Struck): readonly Copy[] {
-  return copies.filter((_, index) => faults?.[index] === one);
-}
-
 function excessiveOf(owed: readonly Owed[], { sink, struck, from }: Seen): string[] {
   return struck.flatMap((one) => {
     const most = mostOpen(one, sink.begun);
-    const costly = owed.filter(({ double, faults }) => copiesOf(double, faults, one).length > 0);
-    const copies = costly.flatMap(({ double, faults }) =>
-      copiesOf(double, faults, one).filter((copy) => !isForgotten(copy, { double, one, struck })),
+    const charged = owed.flatMap(({ double, faults }) =>
+      double.copies.flatMap((copy, index) => (faults?.[index] === one ? [{ double, copy }] : [])),
     );
-    const cost = transactionsOf(copies);
+    const open = charged.filter(({ double, copy }) => !isForgotten(copy, { double, one, struck }));
+    const cost = transactionsOf(open.map(({ copy }) => copy));
     return most === undefined || cost <= most
       ? []
       : [
-          `${one.kind.name}: ${one.what} at ${seconds(one.at - from)} s: ${cost} doubled, at most ${most} were open: ${costly.map(({ double }) => told(double, from)).join(", ")}`,
+          `${one.kind.name}: ${one.what} at ${seconds(one.at - from)} s: ${cost} doubled, at most ${most} were open: ${[...new Set(charged.map(({ double }) => told(double, from)))].join(", ")}`,
         ];
   });
 }

@@ -5,7 +5,7 @@ import { Pace } from "./pace.ts";
 import type { SiteState } from "./site-state.ts";
 import type { Binding, BudgetKind, BudgetLimits, SiteLimits, SpentBudget } from "./types.ts";
 
-const kinds: readonly BudgetKind[] = ["perTenant", "perSenderDomain"];
+export const budgetKinds: readonly BudgetKind[] = ["perTenant", "perSenderDomain"];
 
 interface Kind {
   limits: BudgetLimits | undefined;
@@ -26,7 +26,7 @@ export class SiteBudgets {
   }
 
   get isActive(): boolean {
-    return kinds.some((kind) => this.#kinds[kind].limits !== undefined);
+    return budgetKinds.some((kind) => this.#kinds[kind].limits !== undefined);
   }
 
   /**
@@ -35,7 +35,7 @@ export class SiteBudgets {
    */
   setLimits(limits: SiteLimits): boolean {
     let isChanged = false;
-    for (const name of kinds) {
+    for (const name of budgetKinds) {
       const kind = this.#kinds[name];
       const next: BudgetLimits | undefined = limits[name];
       const { connections, messagesPerSecond } = kind.limits ?? {};
@@ -75,7 +75,7 @@ export class SiteBudgets {
   }
 
   *all(): Iterable<Budget> {
-    for (const name of kinds) yield* this.#kinds[name].budgets.values();
+    for (const name of budgetKinds) yield* this.#kinds[name].budgets.values();
   }
 
   /** What the former owner says of one; taken only where it is stricter than what is known. */
@@ -112,7 +112,7 @@ export class SiteBudgets {
 
   isAtRest(now: number): boolean {
     for (const budget of this.all()) if (!budget.isAtRest(now)) return false;
-    return kinds.every((name) => {
+    return budgetKinds.every((name) => {
       const { messagesPerSecond } = this.#kinds[name].limits ?? {};
       return messagesPerSecond === undefined || this.#site.othersSpentAt + 2000 / messagesPerSecond <= now;
     });

@@ -142,7 +142,7 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
     if (toldSince < Infinity) return;
     toldSince = since;
     if (since === -Infinity) return;
-    await reached(await targetOf({ spool, stream, filter: subject, signal: spool.closing }), spool.closing);
+    await reachEnd(spool.closing);
     await readOld(beginning, Math.max(1, count) / Math.max(1, windowMs));
     toldSince = -Infinity;
   };
@@ -160,6 +160,9 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
       signal.addEventListener("abort", look);
       look();
     });
+  /** Of what is stored now. */
+  const reachEnd = async (signal: AbortSignal): Promise<void> =>
+    reached(await targetOf({ spool, stream, filter: subject, signal }), signal);
   void listen();
 
   return {
@@ -177,7 +180,7 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
       const late = new AbortController();
       const cancel = spool.timers.after(longestWaitMs, () => late.abort());
       const signal = AbortSignal.any([late.signal, spool.closing]);
-      await reached(await targetOf({ spool, stream, filter: subject, signal }), signal);
+      await reachEnd(signal);
       cancel();
       if (late.signal.aborted)
         log.warn("what was settled lately is not known", { stream, waitedMs: longestWaitMs });
