@@ -226,7 +226,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     explain,
     sunk: { list: sunk.list, find: sunk.find },
     admission: () => admission,
-    status: () => statusOf({ pod, deliver, poison }),
+    status: () => statusOf({ pod, deliver, parents, poison }),
     /** Resolves when there is a source to send from, in mode HostNetwork perhaps never. Rejects when `signal` aborts. */
     canSend: (signal: AbortSignal) => egress.ready(signal),
     async start() {

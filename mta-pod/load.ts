@@ -1,4 +1,5 @@
 /** CORRIDOR: reads a queued entry for whoever is to handle it: the stored message and, when it was deferred, its state. Never rejects. */
+import { formatIssue } from "#crds/values/issue.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Loaded } from "./attempt.ts";
@@ -29,11 +30,8 @@ export function createLoad(
     const since = clock.monotonic();
     const fetched = await entries.fetch(shard, seq);
     if (fetched.kind === "gone" || fetched.kind === "unavailable") return fetched.kind;
-    if (fetched.kind === "damaged") {
-      const [issue] = fetched.issues;
-      const damaged = `${issue?.where ?? "entry"}: expected ${issue?.expected ?? "one"}, got ${issue?.got ?? "none"}`;
-      return { damaged, envelope: fetched.envelope };
-    }
+    if (fetched.kind === "damaged")
+      return { damaged: fetched.issues.map(formatIssue).join("; "), envelope: fetched.envelope };
     const { envelope, body, subject } = fetched;
     if (idHashOf(envelope.id) !== idHash) return "changed";
     const all = envelope.to.map((_, index) => index);

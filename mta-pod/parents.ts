@@ -3,6 +3,7 @@
  * state, then deletes the parent. A crash in between publishes again under the same ids, which the duplicate window drops.
  * One that the owner before may have died of is noted first, as any entry is (poison.ts).
  */
+import { formatIssue } from "#crds/values/issue.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
@@ -30,6 +31,8 @@ export interface Parents {
   split(shard: number, seq: number, parent: Pick<Envelope, "tenant" | "to">): void;
   /** Parents of the shard that are being split now. */
   underWay(shard: number): number;
+  /** Of all shards. */
+  size(): number;
   /** Entries that may come of a tenant's that are being split now. */
   weightOf(tenant: string): number;
   has(shard: number, seq: number): boolean;
@@ -41,14 +44,15 @@ export function createParents(deps: ParentsDeps): Parents {
   /** Of those being split, once it is read: for whoever has to look at one that fails. */
   const envelopes = new Map<string, Envelope>();
 
-  const split = async (shard: number, seq: number): Promise<"done" | "later"> => {
+  const split = async (shard: number, seq: number): Promise<Split> => {
     const fetched = await pod.entries.fetch(shard, seq);
     if (fetched.kind === "gone") return "done";
-    if (fetched.kind !== "entry") return "later";
+    if (fetched.kind === "unavailable") return retryMs;
+    if (fetched.envelope !== undefined) envelopes.set(`${shard}:${seq}`, fetched.envelope);
+    if (fetched.kind === "damaged") throw new Error(fetched.issues.map(formatIssue).join("; "));
     const { envelope, body, subject } = fetched;
-    envelopes.set(`${shard}:${seq}`, envelope);
     const state = await pod.states.read(shard, seq);
-    if (state.kind === "unavailable") return "later";
+    if (state.kind === "unavailable") return retryMs;
     const idHash = idHashOf(envelope.id);
     const known = state.kind === "state" && state.record.idHash === idHash ? state : undefined;
     const found: Found = {
@@ -62,21 +66,14 @@ export function createParents(deps: ParentsDeps): Parents {
       started: known?.record.started ?? 0,
     };
     if (!deps.poison.isSuspectParent(shard, envelope.receivedAt)) return publishAll(shard, seq, found);
-    const noted = await note({ shard, seq, idHash, attempt: 0, due: 0 }, found);
-    return noted === undefined ? "later" : publishAll(shard, seq, noted.loaded).finally(() => noted.over());
+    // One that has to wait is read anew: its shard may have gone and come back under another lease, and the note is fenced by that.
+    const noted = await deps.poison.note({ shard, seq, idHash, attempt: 0, due: 0 }, found);
+    return typeof noted === "number"
+      ? noted
+      : publishAll(shard, seq, noted.loaded).finally(() => noted.over());
   };
 
-  /** Waits until it may go on; undefined = its shard is gone. */
-  const note = async (entry: Parameters<Poison["note"]>[0], found: Found) => {
-    while (deps.owns(entry.shard)) {
-      const noted = await deps.poison.note(entry, found);
-      if (typeof noted === "object") return noted;
-      await new Promise((resolve) => setTimeout(resolve, noted));
-    }
-    return undefined;
-  };
-
-  const publishAll = async (shard: number, seq: number, found: Found): Promise<"done" | "later"> => {
+  const publishAll = async (shard: number, seq: number, found: Found): Promise<Split> => {
     const { envelope, body, subject, started } = found;
     const idHash = idHashOf(envelope.id);
     const open = new Set(found.open);
@@ -89,13 +86,13 @@ export function createParents(deps: ParentsDeps): Parents {
       const published = some.filter((_, place) => results[place] === true);
       for (const { indexes } of published) for (const index of indexes) open.delete(index);
       if (open.size === 0) break;
-      if (published.length === 0) return "later";
+      if (published.length === 0) return retryMs;
       // Also when others failed: a child that is published again after the duplicate window is mailed again.
       const record = { attempt: 0, due: 0, open: [...open], idHash, last: "", started };
       const written = await pod.states.write(shard, seq, { record, leaseSeq: deps.leaseSeqOf(shard) });
-      if (written.kind !== "written") return "later";
+      if (written.kind !== "written") return retryMs;
       stateSeq = written.stateSeq;
-      if (published.length < some.length) return "later";
+      if (published.length < some.length) return retryMs;
     }
     return new Promise((resolve) => {
       pod.entries.remove({ shard, seq, id: envelope.id, subject }, () => {
@@ -133,7 +130,7 @@ export function createParents(deps: ParentsDeps): Parents {
 
   const attempt = (shard: number, seq: number): void => {
     void split(shard, seq).then(
-      (result) => (result === "done" ? end(shard, seq) : again(shard, seq)),
+      (result) => (result === "done" ? end(shard, seq) : again(shard, seq, result)),
       (error: unknown) => failed(shard, seq, error instanceof Error ? error.message : String(error)),
     );
   };
@@ -146,17 +143,17 @@ export function createParents(deps: ParentsDeps): Parents {
       attempt: 0,
       due: 0,
     };
-    if (deps.poison.failed({ ...entry, id: envelope?.id }, reason, false) !== "park")
-      return again(shard, seq);
+    const next = deps.poison.failed({ ...entry, id: envelope?.id }, reason, false);
+    if (next !== "park") return again(shard, seq, next);
     return deps.poison.park(entry, { envelope, reason }, () => end(shard, seq));
   };
   const end = (shard: number, seq: number): void => {
     busy.delete(`${shard}:${seq}`);
     envelopes.delete(`${shard}:${seq}`);
   };
-  const again = (shard: number, seq: number): void => {
+  const again = (shard: number, seq: number, ms: number): void => {
     if (!deps.owns(shard)) return end(shard, seq);
-    setTimeout(() => (deps.owns(shard) ? attempt(shard, seq) : end(shard, seq)), retryMs);
+    setTimeout(() => (deps.owns(shard) ? attempt(shard, seq) : end(shard, seq)), ms);
     return undefined;
   };
 
@@ -168,6 +165,7 @@ export function createParents(deps: ParentsDeps): Parents {
       attempt(shard, seq);
     },
     underWay: (shard) => [...busy.values()].filter((of) => of.shard === shard).length,
+    size: () => busy.size,
     weightOf(tenant) {
       let weight = 0;
       for (const of of busy.values()) if (of.tenant === tenant) weight += of.weight;
@@ -183,6 +181,9 @@ interface Busy {
   /** A child per site, hence per domain at most. */
   readonly weight: number;
 }
+
+/** A number = ms until it is tried again. */
+type Split = "done" | number;
 
 /** A parent in hand, with what its state record says. */
 interface Found extends Omit<Loaded, "subject"> {

@@ -30,7 +30,7 @@ const freshMs = 500;
 export interface PoolFactsDeps {
   readonly pod: Pod;
   readonly told: Transfers["told"];
-  readonly parents: Pick<Parents, "weightOf">;
+  readonly parents: Pick<Parents, "size" | "weightOf">;
   readonly poison: Pick<Poison, "list">;
   readonly shards: Pick<Shards, "indexedTo">;
   readonly marks: Pick<StoredMarks, "of">;
@@ -77,7 +77,7 @@ export function createPoolFacts(deps: PoolFactsDeps): PoolFacts {
         digest: manifest.digest,
         keysDigest: keysDigestOf(credentials, dkimKeys),
         shards: pod.ownership.ownedShards(),
-        queued: total.ready + total.waiting + total.suspended + total.inflight,
+        queued: total.ready + total.waiting + total.suspended + total.inflight + deps.parents.size(),
         oldestAt: total.oldest > 0 ? total.oldest : null,
         sendable: total.ready + total.inflight,
         backlog: { messages: unserved.entries, oldestAt: unserved.since > 0 ? unserved.since : null },

@@ -2,6 +2,7 @@
  * CORRIDOR: the shards this pod owns. Winning a lease opens the shard's reader, whose entries are indexed; losing it
  * forgets them. Quiesces a shard before it is handed over. Knows nothing of mail.
  */
+import { formatIssue } from "#crds/values/issue.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { StateRecord } from "#crds/wire/state-record.ts";
 import type { Deliver } from "./deliver.ts";
@@ -90,10 +91,8 @@ export function createShards(deps: ShardsDeps): Shards {
         },
         onDamaged: ({ seq, subject, id }, issues) => {
           if (!current()) return;
-          const [issue] = issues;
-          const reason = `${issue?.where ?? "envelope"}: expected ${issue?.expected ?? "one"}, got ${issue?.got ?? "none"}`;
           deps.bundles.given(shard, subject, seq);
-          deps.damaged(shard, seq, { id, reason });
+          deps.damaged(shard, seq, { id, reason: issues.map(formatIssue).join("; ") });
         },
         onEpochLost: () => {
           if (current()) deps.epochLost(shard);

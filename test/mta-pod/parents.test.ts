@@ -25,12 +25,14 @@ interface Setting {
   readonly how?: How;
   readonly fields?: Partial<Envelope>;
   readonly state?: StateRecord;
+  /** Its body is not whole. */
+  readonly isDamaged?: boolean;
   /** What the nth publish is answered with; default stored. */
   readonly answers?: (count: number) => Stored | undefined;
 }
 
 /** A spool of one parent that notes what is done to it, in order. Each domain is a site of its own. */
-function world({ to, fields = {}, state, answers, how = "released" }: Setting) {
+function world({ to, fields = {}, state, answers, how = "released", isDamaged = false }: Setting) {
   const parent = envelope({ id: "parent", site: parentSite, to, size: body.length, ...fields });
   const done: string[] = [];
   const children: { messageId: string | undefined; envelope: Envelope }[] = [];
@@ -38,8 +40,14 @@ function world({ to, fields = {}, state, answers, how = "released" }: Setting) {
   const indexed: string[] = [];
   let isGone = false;
   let owned = true;
+  let leaseSeq = 5;
   const entries: Pick<Entries, "fetch" | "remove"> = {
-    fetch: async () => (isGone ? { kind: "gone" } : { kind: "entry", subject: "", envelope: parent, body }),
+    async fetch() {
+      if (isGone) return { kind: "gone" };
+      const issues = [{ where: "body", expected: "14 bytes", got: "no chunk 1 of 2" }];
+      if (isDamaged) return { kind: "damaged", envelope: parent, issues };
+      return { kind: "entry", subject: "", envelope: parent, body };
+    },
     remove(_entry, removed) {
       done.push("parent removed");
       isGone = true;
@@ -52,7 +60,8 @@ function world({ to, fields = {}, state, answers, how = "released" }: Setting) {
       if (last !== undefined) return { kind: "state", stateSeq: 100 + written.length, record: last };
       return state === undefined ? { kind: "none" } : { kind: "state", stateSeq: 7, record: state };
     },
-    async write(_shard, seq, { record }) {
+    async write(_shard, seq, { record, leaseSeq: by }) {
+      if (by !== leaseSeq) return { kind: "fenced" };
       if (seq !== at.seq) return { kind: "written", stateSeq: 1 };
       written.push(record);
       done.push(`state: ${record.open.length} open`);
@@ -88,7 +97,7 @@ function world({ to, fields = {}, state, answers, how = "released" }: Setting) {
   const poison = createPoison({
     pod: { ...pod, clock: { now: () => parent.receivedAt + 1000, monotonic: () => 0 }, metrics },
     owns: () => owned,
-    leaseSeqOf: () => 5,
+    leaseSeqOf: () => leaseSeq,
     concurrencyOf: () => 1,
   });
   poison.owned(at.shard, how);
@@ -96,7 +105,7 @@ function world({ to, fields = {}, state, answers, how = "released" }: Setting) {
     pod,
     intake: intake as Intake,
     shards: 8,
-    leaseSeqOf: () => 5,
+    leaseSeqOf: () => leaseSeq,
     owns: () => owned,
     stored: (_at, child) => void indexed.push(child.site),
     poison,
@@ -115,6 +124,12 @@ function world({ to, fields = {}, state, answers, how = "released" }: Setting) {
     written,
     indexed,
     lose: () => void (owned = false),
+    regain(): void {
+      owned = true;
+      leaseSeq++;
+      poison.owned(at.shard, "resumed");
+      parents.split(at.shard, at.seq, parent);
+    },
   };
 }
 
@@ -225,6 +240,21 @@ describe("createParents()", () => {
   });
 });
 
+test("a parent whose body is not whole is tried three times, then parked with the reason", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { parents, parent, poison, children, done, written } = world({ to: addresses(2), isDamaged: true });
+  parents.split(at.shard, at.seq, parent);
+  for (const ms of [2000, 4000]) {
+    await settle();
+    assert.deepEqual([parents.size(), poison.sizeOf(at.shard)], [1, 0]);
+    context.mock.timers.tick(ms);
+  }
+  await settle();
+  assert.deepEqual([parents.size(), children.length, done.length, written.length], [0, 0, 0, 0]);
+  const [parked] = [...poison.list()];
+  assert.deepEqual([parked?.id, parked?.reason], ["parent", "body: expected 14 bytes, got no chunk 1 of 2"]);
+});
+
 describe("a parent that ends its pod as it is split", () => {
   const record = { attempt: 0, due: 0, open: [0, 1], idHash: idHashOf("parent"), last: "" };
 
@@ -279,6 +309,31 @@ describe("a parent that ends its pod as it is split", () => {
     context.mock.timers.tick(250);
     await settle();
     assert.deepEqual([children.length, parents.underWay(at.shard)], [0, 0]);
+  });
+
+  test("goes on under the new lease when its shard went and came back while it waited", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const state = { ...record, started: 1 };
+    const { poison, parents, parent, children, done, lose, regain } = world({
+      to: addresses(2),
+      how: "witnessed",
+      state,
+    });
+    const other = { shard: at.shard, seq: 40, idHash: 1, attempt: 0, due: 0 };
+    const first = await poison.note(other, { open: [0], last: "", leaseSeq: 5, stateSeq: 0, started: 1 });
+    assert.ok(typeof first === "object");
+    parents.split(at.shard, at.seq, parent);
+    await settle();
+    lose();
+    regain();
+    first.over();
+    for (let turn = 0; turn < 20; turn++) {
+      context.mock.timers.tick(250);
+      await settle();
+    }
+    assert.equal(children.length, 2);
+    assert.equal(done.at(-2), "parent removed");
+    assert.equal(parents.size(), 0);
   });
 
   test("is parked at the third death, and not split again", () => {

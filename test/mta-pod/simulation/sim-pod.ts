@@ -167,7 +167,13 @@ export function createSimPod(options: SimPodOptions): SimPod {
     newId: () => "",
     config: () => ({ manifest }),
   } as unknown as Pod;
-  const parents: Parents = { split: () => {}, underWay: () => 0, weightOf: () => 0, has: () => false };
+  const parents: Parents = {
+    split: () => {},
+    underWay: () => 0,
+    size: () => 0,
+    weightOf: () => 0,
+    has: () => false,
+  };
   const shards = createShards({
     spool,
     log,
