@@ -85,7 +85,8 @@ export function createParkedActs({ pod, poison, deliver, leaseSeqOf }: ParkedAct
   return {
     list,
     async act(action: ActionName, entry: ParkedEntry, reply: Reply): Promise<boolean> {
-      if (!pod.ownership.mayProceed(entry.shard)) return false;
+      const { shard, seq } = entry;
+      if (!pod.ownership.mayProceed(shard) || poison.isBeingParked(shard, seq)) return false;
       return action === "retry" ? retry(entry) : bounce(entry, reply);
     },
   };

@@ -61,6 +61,8 @@ export interface Poison {
   /** Parked entries of a shard: stored, and in no index. */
   sizeOf(shard: number): number;
   has(shard: number, seq: number): boolean;
+  /** It is not written yet that the entry is parked: what is written before that would be undone by it. */
+  isBeingParked(shard: number, seq: number): boolean;
   /** Handling failed: ms until it is tried again, or "park". `isLast` = another try could send it twice. */
   failed(entry: Kept & { readonly id: string | undefined }, error: string, isLast: boolean): number | "park";
   /** Takes the entry out of everybody's way, for good: `done` once that is noted, or its shard gone. */
@@ -107,6 +109,8 @@ export function createPoison({ pod, owns, leaseSeqOf, concurrencyOf }: PoisonDep
   const parked = new Map<number, Map<number, ParkedEntry>>();
   const tries = new Map<string, number>();
   const suspected = new Map<number, Suspected>();
+  /** Parked, and that is not written yet. */
+  const unwritten = new Set<string>();
   let isOneAlone = false;
 
   const tell = (): void => {
@@ -144,9 +148,15 @@ export function createPoison({ pod, owns, leaseSeqOf, concurrencyOf }: PoisonDep
     return written.kind === "unavailable" ? "later" : "done";
   };
   const persist = (entry: Kept, known: KnownOf, done: () => void): void => {
+    const key = `${entry.shard}:${entry.seq}`;
+    unwritten.add(key);
     void write(entry, known).then((result) => {
-      if (result === "later" && owns(entry.shard)) setTimeout(() => persist(entry, known, done), rewriteMs);
-      else done();
+      if (result === "later" && owns(entry.shard)) {
+        setTimeout(() => persist(entry, known, done), rewriteMs);
+        return;
+      }
+      unwritten.delete(key);
+      done();
     });
   };
 
@@ -193,6 +203,7 @@ export function createPoison({ pod, owns, leaseSeqOf, concurrencyOf }: PoisonDep
     },
     sizeOf: (shard) => parked.get(shard)?.size ?? 0,
     has: (shard, seq) => parked.get(shard)?.has(seq) === true,
+    isBeingParked: (shard, seq) => unwritten.has(`${shard}:${seq}`),
     failed({ shard, seq, id }, error, isLast) {
       const key = `${shard}:${seq}`;
       const count = (tries.get(key) ?? 0) + 1;
