@@ -1,5 +1,6 @@
 /** Kills the chart's operator again and again, as long as a test goes on. */
 import { setTimeout as delay } from "node:timers/promises";
+import { leaseName } from "#operator/reconcile/kinds.ts";
 import { until } from "#test/kit/until.ts";
 import { processesLike } from "./cgroup.ts";
 import type { Cluster } from "./cluster.ts";
@@ -19,6 +20,10 @@ export interface Killed {
   readonly errors: readonly Error[];
 }
 
+const operatorLabel = "app.kubernetes.io/component=operator";
+/** So long it is left to its work at least. */
+const leadsMs = 2000;
+
 /** kill -9 of the operator's process; then its pod goes too, as kubelet would wait longer each time before a restart. */
 export function startOperatorKiller(cluster: Cluster, everyMs: number): OperatorKiller {
   const over = new AbortController();
@@ -26,15 +31,18 @@ export function startOperatorKiller(cluster: Cluster, everyMs: number): Operator
   const startedAt = performance.now();
   let kills = 0;
   const kill = async (): Promise<void> => {
-    // One that never gets to work would be killed for nothing: a slow machine's is killed when it is ready again.
+    // One that never gets to work would be killed for nothing, and nothing would be done for as long as that goes on: a slow machine's is
+    // killed when it leads again, which is 15 s after the death of the one before at the earliest.
     const rollOut = ["rollout", "status", "-n", system, "deployment/mailboat-operator", "--timeout=60s"];
     await cluster.kubectl(rollOut);
+    await until("the operator to lead", () => isLed(cluster), 60_000);
+    await delay(leadsMs);
     const running = async (): Promise<number[] | false> => {
       const pids = await operatorProcesses(cluster);
       return pids.length > 0 && pids;
     };
     for (const pid of await until("an operator to kill", running, 60_000)) if (killed(pid)) kills++;
-    const all = ["delete", "pod", "-n", system, "-l", "app.kubernetes.io/component=operator"];
+    const all = ["delete", "pod", "-n", system, "-l", operatorLabel];
     await cluster.kubectl([...all, "--ignore-not-found", "--force", "--grace-period=0"]);
   };
   const running = (async () => {
@@ -54,6 +62,18 @@ export function startOperatorKiller(cluster: Cluster, everyMs: number): Operator
       return { kills, due, errors };
     },
   };
+}
+
+/** A pod that is there holds the lease. */
+async function isLed(cluster: Cluster): Promise<boolean> {
+  const lease = cluster.get(["-n", system, `lease/${leaseName}`]) as Promise<{
+    spec: { holderIdentity?: string };
+  }>;
+  const pods = cluster.get(["-n", system, "pods", "-l", operatorLabel]) as Promise<{
+    items: { metadata: { name: string } }[];
+  }>;
+  const { holderIdentity } = (await lease).spec;
+  return (await pods).items.some(({ metadata }) => metadata.name === holderIdentity);
 }
 
 async function operatorProcesses({ place }: Cluster): Promise<number[]> {
