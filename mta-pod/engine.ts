@@ -72,7 +72,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       parents.has(shard, seq) ||
       poison.has(shard, seq),
     damaged: (shard, seq, { id, reason }) => poison.keep({ shard, seq, id, envelope: undefined, reason }),
-    epochLost: (shard) => pod.ownership.fenced(shard),
+    epochLost: (shard, leaseSeq) => pod.ownership.fenced(shard, leaseSeq),
     reset: (shard) => poison.reread(shard),
   });
   const { leaseSeqOf, owns, stored, reindex } = shards;
@@ -102,7 +102,8 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     intake,
     recent,
     owns,
-    fenced: (shard) => pod.ownership.fenced(shard),
+    leaseSeqOf,
+    fenced: (shard, leaseSeq) => pod.ownership.fenced(shard, leaseSeq),
   });
   const sites = createSites(pod, {
     shards: shardCount,

@@ -6,6 +6,7 @@ import { hashToken } from "#crds/values/hash.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import type { Intake } from "./intake.ts";
+import { moveEntry } from "./moves.ts";
 import { type Pod, record } from "./pod.ts";
 import type { RecentIds } from "./recent-ids.ts";
 import type { Dispatch } from "./schedule/types.ts";
@@ -46,11 +47,14 @@ export interface SettlementDeps {
   readonly intake: Intake;
   readonly recent: RecentIds;
   owns(shard: number): boolean;
-  /** The server refused a write of this shard's: somebody else has its lease. */
-  fenced(shard: number): void;
+  /** Of the lease under which the shard is owned now. */
+  leaseSeqOf(shard: number): number;
+  /** The server refused a write under this lease of the shard's: somebody else has it. */
+  fenced(shard: number, leaseSeq: number): void;
 }
 
-export function createSettlement({ pod, intake, recent, owns, fenced }: SettlementDeps): Settlement {
+export function createSettlement(deps: SettlementDeps): Settlement {
+  const { pod, intake, recent, owns, leaseSeqOf, fenced } = deps;
   const { scheduler, clock, entries, states, settledLog } = pod;
 
   const remove = (attempted: Attempted, done: () => void) => {
@@ -74,11 +78,27 @@ export function createSettlement({ pod, intake, recent, owns, fenced }: Settleme
         setTimeout(() => writeState(attempted, stateRecord, done), rewriteMs);
         return;
       }
+      if (written.kind === "fenced" && owns(shard) && leaseSeqOf(shard) !== leaseSeq)
+        return storeAnew(attempted, stateRecord, done);
       // The new owner repeats what was open; the index goes with the lease.
-      if (written.kind === "fenced") fenced(shard);
+      if (written.kind === "fenced") fenced(shard, leaseSeq);
       if (written.kind === "written")
         scheduler.defer(handle, stateRecord.due, stateRecord.attempt, clock.now());
       done();
+    });
+  };
+
+  /**
+   * The shard went and came back while the attempt was under way. The index has the entry as it was before, and would send it again to who
+   * has it by now: it goes, and what is left of it comes as a new one.
+   */
+  const storeAnew = (attempted: Attempted, stateRecord: StateRecord, done: () => void): void => {
+    const { attempt, due, open } = stateRecord;
+    const { shard } = attempted;
+    moveEntry(pod, { ...attempted, open }, { shard, changed: { attempt, due } }, (isMoved) => {
+      if (isMoved || !owns(shard)) return done();
+      setTimeout(() => storeAnew(attempted, stateRecord, done), rewriteMs);
+      return undefined;
     });
   };
 

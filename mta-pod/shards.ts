@@ -37,7 +37,7 @@ export interface ShardsDeps {
   /** A stored entry that cannot be read: kept in sight, in no index. */
   damaged(shard: number, seq: number, what: { readonly id: string; readonly reason: string }): void;
   /** The shard's stream has lost our epoch: nothing is read before there is a new one. */
-  epochLost(shard: number): void;
+  epochLost(shard: number, leaseSeq: number): void;
   /** All of the shard is read again: what was told of it is void. */
   reset(shard: number): void;
 }
@@ -95,7 +95,7 @@ export function createShards(deps: ShardsDeps): Shards {
           deps.damaged(shard, seq, { id, reason: issues.map(formatIssue).join("; ") });
         },
         onEpochLost: () => {
-          if (current()) deps.epochLost(shard);
+          if (current()) deps.epochLost(shard, leaseSeq);
         },
         indexSize: () => deps.sizeOf(shard),
         knows: (seq) => deps.knows(shard, seq),

@@ -4,6 +4,7 @@
  */
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
+import { moveEntry } from "./moves.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
 import type { Dispatch, Lane, SiteLimits } from "./schedule/types.ts";
@@ -137,30 +138,13 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
 
   const move = (dispatch: Dispatch, found: Found, to: { site: string; shard: number; ended(): void }) => {
     const { entry, handle } = dispatch;
-    const { subject, since } = found;
-    const envelope: Envelope = {
-      ...found.envelope,
-      // The state record stays behind: whoever has the mail already must not get it from the new shard once more.
-      to: found.open.map((index) => found.envelope.to[index] ?? ""),
-      site: to.site,
-      moves: found.envelope.moves + 1,
-      attempt: entry.attempt,
-      due: entry.due,
-    };
-    const messageId = `mv:${entry.shard}:${entry.seq}`;
-    pod.publisher.store({ shard: to.shard, envelope, body: found.body, messageId, by: "pod" }, (stored) => {
-      if (stored.kind === "refused") {
-        scheduler.defer(handle, clock.now() + retryUnknownMs, entry.attempt, clock.now());
-        to.ended();
-        return wake();
-      }
-      const removed = () => {
-        scheduler.settle(handle);
-        if (found.stateSeq > 0) pod.states.remove(entry.shard, found.stateSeq, { since });
-        to.ended();
-      };
-      const { shard, seq } = entry;
-      return pod.entries.remove({ shard, seq, id: envelope.id, subject, since }, removed);
+    const { attempt, due, shard, seq } = entry;
+    const changed = { site: to.site, moves: found.envelope.moves + 1, attempt, due };
+    moveEntry(pod, { ...found, shard, seq }, { shard: to.shard, changed }, (isMoved) => {
+      if (isMoved) scheduler.settle(handle);
+      else scheduler.defer(handle, clock.now() + retryUnknownMs, attempt, clock.now());
+      to.ended();
+      if (!isMoved) wake();
     });
   };
 

@@ -27,8 +27,15 @@ export type Put =
   | { readonly kind: "full"; readonly text: string }
   /** No acknowledgement in time; it may still be stored. */
   | { readonly kind: "unavailable"; readonly text: string }
-  /** An expected sequence did not match: codes 10071 and 10164. */
+  /** An expected sequence did not match. */
   | { readonly kind: "fenced" };
+
+/** To be sent again. */
+interface Passing {
+  readonly kind: "passing";
+  readonly text: string;
+  readonly pauseMs: number;
+}
 
 export interface Outbox {
   /** `done` is called exactly once. */
@@ -56,7 +63,12 @@ const laterAnswerMs = 4_000;
 const refusedPauseMs = 500;
 const sweepMs = 100;
 
-const fencedCodes = new Set([10071, 10164]);
+const fencedCode = 10071;
+/**
+ * A stream with copies has another conditional write on that subject under way, and says nothing of this one (nats-server 2.15,
+ * jetstream_batching.go: `expectedPerSubjectInProcess`).
+ */
+const contendedCode = 10164;
 const fullCodes = new Set<number>([
   10002, // resource limits exceeded for account
   apiCodes.insufficientResources,
@@ -103,7 +115,7 @@ export function createOutbox(spool: Spool): Outbox {
   const heed = (sending: Sending, answer: Answer): void => {
     if (answer.kind === "answer") {
       const put = parsePut(answer.message.data);
-      if (put.kind === "passing") wait(sending, put.text, refusedPauseMs);
+      if (put.kind === "passing") wait(sending, put.text, put.pauseMs);
       else finish(sending, put);
       return;
     }
@@ -162,7 +174,7 @@ export function createOutbox(spool: Spool): Outbox {
 }
 
 /** `{"stream":"MB_…","seq":12}`, with `"duplicate": true` only where it is; read by position, since JSON.parse of every acknowledgement is 5 % of a publish. */
-export function parsePut(data: Uint8Array): Put | { readonly kind: "passing"; readonly text: string } {
+export function parsePut(data: Uint8Array): Put | Passing {
   const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("latin1");
   const at = text.indexOf('"seq":');
   if (at >= 0 && !text.includes('"error"')) {
@@ -170,8 +182,10 @@ export function parsePut(data: Uint8Array): Put | { readonly kind: "passing"; re
     if (seq > 0) return { kind: "stored", seq, duplicate: text.includes('"duplicate"', at) };
   }
   const result = parseApi(data);
-  if (result.kind !== "refused") return { kind: "passing", text: "not an acknowledgement" };
-  if (fencedCodes.has(result.code)) return { kind: "fenced" };
+  if (result.kind !== "refused")
+    return { kind: "passing", text: "not an acknowledgement", pauseMs: refusedPauseMs };
+  if (result.code === fencedCode) return { kind: "fenced" };
   if (fullCodes.has(result.code)) return { kind: "full", text: result.text };
-  return { kind: "passing", text: `${result.text} (${result.code})` };
+  const pauseMs = result.code === contendedCode ? 0 : refusedPauseMs;
+  return { kind: "passing", text: `${result.text} (${result.code})`, pauseMs };
 }

@@ -54,8 +54,8 @@ export interface Ownership {
   readonly ended: Pick<MemberTable, "isDead" | "lastPayload">;
   /** What every heartbeat tells the other pods besides identity; at most 64 KiB of JSON. */
   setHeartbeatPayload(payload: () => Readonly<Record<string, unknown>>): void;
-  /** A state write of the shard was refused: drops it, and takes it again if the lease is still ours. */
-  fenced(shard: number): void;
+  /** A write under this epoch was refused: drops the shard, and takes it again if the lease is still ours. An epoch of before says nothing. */
+  fenced(shard: number, leaseSeq: number): void;
   /** Somebody knows that this incarnation of a pod is dead. */
   freeDead(pod: string, incarnation: string): Promise<Freed>;
   /** Hands everything over; resolves when all is released, lost, or the time for it is over. Heartbeats go on. */
@@ -163,8 +163,8 @@ class Driver implements Ownership {
     this.#payload = payload;
   }
 
-  fenced(shard: number): void {
-    this.#leases.input(shard, { kind: "epoch-lost" });
+  fenced(shard: number, leaseSeq: number): void {
+    if (this.#leaseSeq(shard) === leaseSeq) this.#leases.input(shard, { kind: "epoch-lost" });
   }
 
   freeDead(pod: string, incarnation: string): Promise<Freed> {

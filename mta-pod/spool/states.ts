@@ -52,12 +52,45 @@ export function createStates(spool: Spool): States {
   const deletions = createDeletions(spool);
   const doubt = createDoubt(spool);
   const { names } = spool;
+  /** A stream with copies takes one write at a time that asks for the same subject's sequence, and refuses those beside it. */
+  const isSerial = spool.options.replicas > 1;
+  const lines = new Map<number, (() => void)[]>();
 
   const isState = async (shard: number, stateSeq: number): Promise<"same" | "other" | "unknown"> => {
     const read = await direct(spool, names.shardStream(shard), { seq: stateSeq });
     if (read.kind === "unavailable") return "unknown";
     const prefix = names.stateFilter(shard).slice(0, -1);
     return read.kind === "message" && read.subject.startsWith(prefix) ? "same" : "other";
+  };
+
+  const put = (
+    shard: number,
+    seq: number,
+    { record, leaseSeq }: StateWrite,
+    done: (written: Written) => void,
+  ): void =>
+    outbox.put(
+      {
+        subject: names.stateSubject(shard, seq),
+        headers: [
+          ["Nats-Rollup", "sub"],
+          ["Nats-Expected-Last-Subject-Sequence", String(leaseSeq)],
+          ["Nats-Expected-Last-Subject-Sequence-Subject", names.leaseSubject(shard)],
+        ],
+        payload: encodeState(record),
+        giveUpMs,
+        isUrgent: isSerial,
+      },
+      (answer) => {
+        next(shard);
+        done(writtenBy(answer));
+      },
+    );
+
+  const next = (shard: number): void => {
+    const line = lines.get(shard);
+    line?.shift();
+    line?.[0]?.();
   };
 
   return {
@@ -71,21 +104,15 @@ export function createStates(spool: Spool): States {
       const state = decodeState(found.data.toString("utf8"));
       return state.ok ? { kind: "state", stateSeq: found.seq, record: state.value } : { kind: "none" };
     },
-    write: (shard, seq, { record, leaseSeq }) =>
+    write: (shard, seq, what) =>
       new Promise((resolve) => {
-        outbox.put(
-          {
-            subject: names.stateSubject(shard, seq),
-            headers: [
-              ["Nats-Rollup", "sub"],
-              ["Nats-Expected-Last-Subject-Sequence", String(leaseSeq)],
-              ["Nats-Expected-Last-Subject-Sequence-Subject", names.leaseSubject(shard)],
-            ],
-            payload: encodeState(record),
-            giveUpMs,
-          },
-          (put) => resolve(writtenBy(put)),
-        );
+        const write = (): void => put(shard, seq, what, resolve);
+        if (!isSerial) return write();
+        const line = lines.get(shard) ?? [];
+        lines.set(shard, line);
+        // The first of the line is under way.
+        if (line.push(write) === 1) write();
+        return undefined;
       }),
     remove(shard, stateSeq, { since, done = () => {} } = {}) {
       const verify = (): Promise<"same" | "other" | "unknown"> => isState(shard, stateSeq);

@@ -38,7 +38,9 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
   const warned: [verb: string, fields: object][] = [];
   const metrics = createMetrics(quietSources);
   let isOwned = true;
+  let leaseSeq = 8;
   let written = 0;
+  const anew: { shard: number; envelope: Envelope; messageId: string | undefined }[] = [];
   const intake: Pick<Intake, "put"> = {
     put(message, done, { messageId } = {}) {
       const answer = puts[reports.length] ?? stored;
@@ -70,6 +72,17 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
       },
       removeBody: async (id: string) => calls.push(`remove body ${id}`) > 0,
     },
+    publisher: {
+      store(
+        { shard, envelope: mail, messageId }: { shard: number; envelope: Envelope; messageId?: string },
+        done: (answer: Stored) => void,
+      ) {
+        const answer = puts[anew.length] ?? stored;
+        anew.push({ shard, envelope: mail, messageId });
+        calls.push(`stored anew: ${answer.kind}`);
+        queueMicrotask(() => done(answer));
+      },
+    },
     states: {
       async write(_shard: number, seq: number, write: { record: object; leaseSeq: number }) {
         calls.push(`state of ${seq} ${JSON.stringify(write)}`);
@@ -90,7 +103,8 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     intake: intake as Intake,
     recent,
     owns: () => isOwned,
-    fenced: (shard) => void calls.push(`fenced ${shard}`),
+    leaseSeqOf: () => leaseSeq,
+    fenced: (shard, by) => void calls.push(`fenced ${shard} by ${by}`),
   });
   const attempted: Attempted = {
     handle: 5,
@@ -116,7 +130,10 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     recent,
     attempted,
     carryOut: (decision: Decision) => settlement.carryOut(attempted, decision, () => void calls.push("done")),
+    anew,
     lose: () => void (isOwned = false),
+    /** The shard goes and comes back. */
+    regain: () => void (leaseSeq = 9),
   };
 }
 
@@ -235,7 +252,26 @@ describe("an entry that is deferred", () => {
     const { carryOut, calls } = world({ states: [{ kind: "fenced" }] });
     carryOut(deferred);
     await turn();
-    assert.deepEqual(calls, [writes, "fenced 3", "done"]);
+    assert.deepEqual(calls, [writes, "fenced 3 by 8", "done"]);
+  });
+
+  test("whose shard went and came back meanwhile is stored anew with who is still to get it, and the shard is not given up", async (context) => {
+    const tick = stillTimers(context);
+    const { carryOut, calls, anew, regain } = world({
+      states: [{ kind: "fenced" }],
+      stateSeq: 60,
+      puts: [refused],
+    });
+    regain();
+    carryOut({ ...deferred, next: { ...deferred.next, open: [1] } as Decision["next"] });
+    await turn();
+    assert.deepEqual(calls.slice(1), ["stored anew: refused"], "it goes on trying");
+    await tick(rewriteMs);
+    const gone = ["remove 3:41 mail-id mb.q", "removed", "done", "remove state 3:60"];
+    assert.deepEqual(calls.slice(2), ["stored anew: stored", ...gone]);
+    const { shard, envelope: mail, messageId } = anew[1] ?? assert.fail();
+    assert.deepEqual([shard, messageId], [3, "mv:3:41"]);
+    assert.deepEqual([mail.to, mail.attempt, mail.due], [["b@x.example"], 2, now + 60_000]);
   });
 
   test("whose state cannot be stored is not tried early: the state is written again, as long as the shard is ours", async (context) => {

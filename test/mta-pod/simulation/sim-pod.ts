@@ -184,7 +184,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     knows: (shard, seq) =>
       deliver.inFlight(shard).has(seq) || scheduler.holds(shard, seq) || poison.has(shard, seq),
     damaged: () => {},
-    epochLost: (shard) => ownership.fenced(shard),
+    epochLost: (shard, leaseSeq) => ownership.fenced(shard, leaseSeq),
     reset: (shard) => poison.reread(shard),
   });
   const { leaseSeqOf, owns, reindex } = shards;
@@ -195,7 +195,8 @@ export function createSimPod(options: SimPodOptions): SimPod {
     intake: { put: () => {} } as never,
     recent,
     owns,
-    fenced: (shard) => ownership.fenced(shard),
+    leaseSeqOf,
+    fenced: (shard, leaseSeq) => ownership.fenced(shard, leaseSeq),
   });
   const sites = createSites(pod, {
     shards: shardCount,

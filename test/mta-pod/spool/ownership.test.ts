@@ -205,7 +205,14 @@ describe("createOwnership()", () => {
     await using pods = new Pods(nats.url);
     const pod = await pods.start({ pool: "t/again", pod: "pod-a", shards: 1 });
     await eventually("the shard", () => pod.ownership.mayProceed(0));
-    pod.ownership.fenced(0);
+    const { leaseSeq } = pods.told[0] ?? assert.fail();
+    pod.ownership.fenced(0, (leaseSeq ?? 0) - 1);
+    assert.equal(
+      pod.ownership.mayProceed(0),
+      true,
+      "a write under an epoch before this one says nothing of it",
+    );
+    pod.ownership.fenced(0, leaseSeq ?? 0);
     assert.equal(pod.ownership.mayProceed(0), false);
     await eventually("the shard again", () => pod.ownership.mayProceed(0));
     const [first, lost, second] = pods.told;

@@ -4,23 +4,50 @@ import { decodeState, idHashOf, type StateRecord } from "#crds/wire/state-record
 import { callApi } from "#mta-pod/spool/api.ts";
 import { direct } from "#mta-pod/spool/direct-get.ts";
 import { createStates } from "#mta-pod/spool/states.ts";
+import { startNatsCluster } from "#test/kit/nats-cluster.ts";
 import { startTestNats, type TestNats } from "#test/kit/nats-server.ts";
 import { eventually, startTestSpool, type TestSpool } from "#test/kit/spool.ts";
+import { until } from "#test/kit/until.ts";
 
 function record(attempt: number): StateRecord {
   return { attempt, due: 1_700_000_000_000 + attempt, open: [0], idHash: idHashOf("a"), last: "450 later" };
 }
 
-/** Writes the shard's lease and returns its sequence. */
+/** Writes the shard's lease and returns its sequence, 0 = not stored. */
 async function writeLease(spool: TestSpool): Promise<number> {
   const answer = await spool.ask({
     subject: spool.names.leaseSubject(0),
     payload: "owner",
     timeoutMs: 5_000,
   });
-  assert.equal(answer.kind, "answer");
-  return answer.kind === "answer" ? (JSON.parse(answer.message.string()) as { seq: number }).seq : 0;
+  return answer.kind === "answer" ? ((JSON.parse(answer.message.string()) as { seq?: number }).seq ?? 0) : 0;
 }
+
+/** A stream with copies takes one conditional write on a subject at a time, and refuses the others as it refuses a former owner's. */
+test("writes at once to a stream with three copies are all taken, and a former owner's is refused all the same", async (t) => {
+  await using cluster = await startNatsCluster();
+  await using spool = await startTestSpool(cluster.urls, { pool: "t/copies", replicas: 3 });
+  const states = createStates(spool);
+  // Its leader may have just been chosen.
+  await until("the stream to take writes", async () => (await writeLease(spool)) > 0);
+  const former = await writeLease(spool);
+  const leaseSeq = await writeLease(spool);
+  const startedAt = performance.now();
+  const count = 500;
+  const writes = Array.from({ length: count }, (_, index) =>
+    states.write(0, 10 + index, { record: record(1), leaseSeq }),
+  );
+  // Another process's, as while a shard changes hands: they meet now and then.
+  const others = createStates(spool);
+  for (let index = 0; index < 20; index++)
+    writes.push(others.write(0, 1000 + index, { record: record(1), leaseSeq }));
+  const late = states.write(0, 10, { record: record(2), leaseSeq: former });
+  const kinds = new Map<string, number>();
+  for (const { kind } of await Promise.all(writes)) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+  t.diagnostic(`${count} writes in ${Math.round(performance.now() - startedAt)} ms`);
+  assert.deepEqual([...kinds], [["written", count + 20]]);
+  assert.deepEqual(await late, { kind: "fenced" });
+});
 
 describe("createStates()", () => {
   let nats: TestNats;

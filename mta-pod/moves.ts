@@ -1,0 +1,46 @@
+/**
+ * CORRIDOR: an entry becomes another one: in another shard since its site changed, or anew in its own since the lease changed under it
+ * (design.md §3, Moves). Publish → ack → delete, so a crash in between leaves both, never none.
+ */
+import type { Envelope } from "#crds/wire/envelope.ts";
+import type { Pod } from "./pod.ts";
+
+interface Moving {
+  readonly shard: number;
+  readonly seq: number;
+  readonly subject: string | undefined;
+  /** Of its state record, 0 = none. */
+  readonly stateSeq: number;
+  /** When both were read or stored, monotonic ms. */
+  readonly since?: number | undefined;
+  readonly envelope: Envelope;
+  readonly body: Buffer;
+  /** Recipients that go along: who has the mail already must not get it once more, and the state record stays behind. */
+  readonly open: readonly number[];
+}
+
+interface MovedTo {
+  readonly shard: number;
+  /** What travels in the envelope since the state record does not. */
+  readonly changed: Pick<Envelope, "attempt" | "due"> & Partial<Pick<Envelope, "site" | "moves">>;
+}
+
+/** `done` once the old entry is deleted; false = it could not be stored there, and stays. */
+export function moveEntry(
+  { publisher, entries, states }: Pick<Pod, "publisher" | "entries" | "states">,
+  from: Moving,
+  { shard: target, changed }: MovedTo,
+  done: (isMoved: boolean) => void,
+): void {
+  const { shard, seq, subject, since, stateSeq, body, open } = from;
+  const to = open.map((index) => from.envelope.to[index] ?? "");
+  const envelope: Envelope = { ...from.envelope, ...changed, to };
+  const messageId = `mv:${shard}:${seq}`;
+  publisher.store({ shard: target, envelope, body, messageId, by: "pod" }, (stored) => {
+    if (stored.kind === "refused") return done(false);
+    return entries.remove({ shard, seq, id: envelope.id, subject, since }, () => {
+      done(true);
+      if (stateSeq > 0) states.remove(shard, stateSeq, { since });
+    });
+  });
+}
