@@ -103,6 +103,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     recent,
     owns,
     leaseSeqOf,
+    isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     fenced: (shard, leaseSeq) => pod.ownership.fenced(shard, leaseSeq),
   });
   const sites = createSites(pod, {

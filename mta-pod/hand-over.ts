@@ -47,6 +47,8 @@ export function createLeaving(deps: LeavingDeps) {
   /** Nothing new begins on these; on the frozen among them no MAIL and no dot is sent any more. */
   const leaving = new Set<number>();
   const frozen = new Set<number>();
+  /** What the last hand-over of a shard told to be under way. */
+  const awaited = new Map<number, ReadonlySet<number>>();
 
   const sitesOf = (shard: number): string[] =>
     [...scheduler.sites()].filter((site) => deps.shardOf(site) === shard);
@@ -100,13 +102,17 @@ export function createLeaving(deps: LeavingDeps) {
       const untoldSince = deps.untoldSince(shard);
       const former = deps.former(shard);
       const suspicion = deps.suspicion(shard);
+      awaited.set(shard, new Set(inFlight));
       return encodeHandOver({ inFlight, sites, untoldSince, former, suspicion }, now);
     },
-    /** The shard is gone, or ours anew. */
-    over(shard: number): void {
+    /** The shard is gone, or ours anew; `isHandedOver` = its next owner knows what was told, and waits for that. */
+    over(shard: number, isHandedOver = false): void {
       leaving.delete(shard);
       frozen.delete(shard);
+      if (!isHandedOver) awaited.delete(shard);
     },
+    /** The shard's next owner leaves the entry alone until we are through with it. */
+    isAwaited: (shard: number, seq: number): boolean => awaited.get(shard)?.has(seq) === true,
   };
 }
 

@@ -37,6 +37,14 @@ export interface Attempted {
   readonly peer: PeerFacts | undefined;
 }
 
+interface Deferral {
+  readonly attempted: Attempted;
+  /** What is left to do. */
+  readonly rest: StateRecord;
+  /** Somebody has it by now, or was told that nobody will. */
+  readonly isTaken: boolean;
+}
+
 export interface Settlement {
   /** `done` once the entry is deleted, or its state is stored, or its shard is gone. */
   carryOut(attempted: Attempted, decision: Decision, done: () => void): void;
@@ -49,12 +57,14 @@ export interface SettlementDeps {
   owns(shard: number): boolean;
   /** Of the lease under which the shard is owned now. */
   leaseSeqOf(shard: number): number;
+  /** It was told to the shard's next owner as still under way here: that one leaves it alone until we are through with it. */
+  isAwaited(shard: number, seq: number): boolean;
   /** The server refused a write under this lease of the shard's: somebody else has it. */
   fenced(shard: number, leaseSeq: number): void;
 }
 
 export function createSettlement(deps: SettlementDeps): Settlement {
-  const { pod, intake, recent, owns, leaseSeqOf, fenced } = deps;
+  const { pod, intake, recent, owns, leaseSeqOf, isAwaited, fenced } = deps;
   const { scheduler, clock, entries, states, settledLog } = pod;
 
   const remove = (attempted: Attempted, done: () => void) => {
@@ -70,34 +80,37 @@ export function createSettlement(deps: SettlementDeps): Settlement {
     });
   };
 
-  const writeState = (attempted: Attempted, stateRecord: StateRecord, done: () => void) => {
+  /** Of what nobody has taken yet the next owner knows all: a copy too many would do more harm than an attempt too many. */
+  const mayStoreAnew = ({ attempted: { shard, seq, leaseSeq }, isTaken }: Deferral): boolean =>
+    owns(shard) ? leaseSeqOf(shard) !== leaseSeq : isTaken && isAwaited(shard, seq);
+
+  const writeState = (deferral: Deferral, done: () => void) => {
+    const { attempted, rest } = deferral;
     const { shard, seq, handle, leaseSeq } = attempted;
-    void states.write(shard, seq, { record: stateRecord, leaseSeq }).then((written) => {
+    void states.write(shard, seq, { record: rest, leaseSeq }).then((written) => {
       if (written.kind === "unavailable" && owns(shard)) {
         pod.log.warn("state not stored", { shard, seq, id: attempted.envelope.id, reason: written.text });
-        setTimeout(() => writeState(attempted, stateRecord, done), rewriteMs);
+        setTimeout(() => writeState(deferral, done), rewriteMs);
         return;
       }
-      if (written.kind === "fenced" && owns(shard) && leaseSeqOf(shard) !== leaseSeq)
-        return storeAnew(attempted, stateRecord, done);
+      if (written.kind === "fenced" && mayStoreAnew(deferral)) return storeAnew(deferral, done);
       // The new owner repeats what was open; the index goes with the lease.
       if (written.kind === "fenced") fenced(shard, leaseSeq);
-      if (written.kind === "written")
-        scheduler.defer(handle, stateRecord.due, stateRecord.attempt, clock.now());
+      if (written.kind === "written") scheduler.defer(handle, rest.due, rest.attempt, clock.now());
       done();
     });
   };
 
   /**
-   * The shard went and came back while the attempt was under way. The index has the entry as it was before, and would send it again to who
-   * has it by now: it goes, and what is left of it comes as a new one.
+   * The shard went while the attempt was under way, and came back, or its next owner waits for us. Its index has the entry as it was before,
+   * and would send it again to who has it by now: it goes, and what is left of it comes as a new one.
    */
-  const storeAnew = (attempted: Attempted, stateRecord: StateRecord, done: () => void): void => {
-    const { attempt, due, open } = stateRecord;
-    const { shard } = attempted;
-    moveEntry(pod, { ...attempted, open }, { shard, changed: { attempt, due } }, (isMoved) => {
-      if (isMoved || !owns(shard)) return done();
-      setTimeout(() => storeAnew(attempted, stateRecord, done), rewriteMs);
+  const storeAnew = (deferral: Deferral, done: () => void): void => {
+    const { attempt, due, open } = deferral.rest;
+    const { shard } = deferral.attempted;
+    moveEntry(pod, { ...deferral.attempted, open }, { shard, changed: { attempt, due } }, (isMoved) => {
+      if (isMoved || !mayStoreAnew(deferral)) return done();
+      setTimeout(() => storeAnew(deferral, done), rewriteMs);
       return undefined;
     });
   };
@@ -169,8 +182,9 @@ export function createSettlement(deps: SettlementDeps): Settlement {
           return notify(attempted, decision, { told: () => remove(attempted, done), left: done });
         case "defer": {
           const { due, attempt, open, last } = decision.next;
-          const stateRecord = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last };
-          const told = () => writeState(attempted, stateRecord, done);
+          const rest = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last };
+          const isTaken = decision.recipients.some(({ outcome }) => outcome !== "deferred");
+          const told = () => writeState({ attempted, rest, isTaken }, done);
           return notify(attempted, decision, { told, left: done });
         }
         case "requeue":

@@ -31,7 +31,7 @@ export function createShardChanges(of: () => ShardChangesDeps): OwnershipHandler
       // Left to themselves they would outlast the lease by seconds, and the next owner knows only those of the last heartbeat.
       leaving.closeIdle(shard);
       poison.lost(shard);
-      leaving.over(shard);
+      leaving.over(shard, reason === "rebalance" || reason === "released");
     },
     quiesce: (shard) => of().leaving.quiesce(shard),
   };

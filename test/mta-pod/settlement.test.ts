@@ -39,6 +39,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
   const metrics = createMetrics(quietSources);
   let isOwned = true;
   let leaseSeq = 8;
+  let isAwaited = false;
   let written = 0;
   const anew: { shard: number; envelope: Envelope; messageId: string | undefined }[] = [];
   const intake: Pick<Intake, "put"> = {
@@ -104,6 +105,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     recent,
     owns: () => isOwned,
     leaseSeqOf: () => leaseSeq,
+    isAwaited: () => isAwaited,
     fenced: (shard, by) => void calls.push(`fenced ${shard} by ${by}`),
   });
   const attempted: Attempted = {
@@ -132,6 +134,10 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     carryOut: (decision: Decision) => settlement.carryOut(attempted, decision, () => void calls.push("done")),
     anew,
     lose: () => void (isOwned = false),
+    handOver(): void {
+      isOwned = false;
+      isAwaited = true;
+    },
     /** The shard goes and comes back. */
     regain: () => void (leaseSeq = 9),
   };
@@ -272,6 +278,24 @@ describe("an entry that is deferred", () => {
     const { shard, envelope: mail, messageId } = anew[1] ?? assert.fail();
     assert.deepEqual([shard, messageId], [3, "mv:3:41"]);
     assert.deepEqual([mail.to, mail.attempt, mail.due], [["b@x.example"], 2, now + 60_000]);
+  });
+
+  test("of a shard that was handed over is stored anew once somebody has it: the next owner would send to all", async () => {
+    const { carryOut, calls, anew, handOver } = world({ states: [{ kind: "fenced" }] });
+    handOver();
+    const partly = [outcome(0, "delivered"), outcome(1, "deferred")];
+    carryOut({ ...deferred, recipients: partly, next: { ...deferred.next, open: [1] } as Decision["next"] });
+    await turn();
+    assert.deepEqual(calls.slice(-4), ["stored anew: stored", "remove 3:41 mail-id mb.q", "removed", "done"]);
+    assert.deepEqual(anew[0]?.envelope.to, ["b@x.example"]);
+  });
+
+  test("of a shard that was handed over is left to the next owner when nobody has it", async () => {
+    const { carryOut, calls, handOver } = world({ states: [{ kind: "fenced" }] });
+    handOver();
+    carryOut(deferred);
+    await turn();
+    assert.deepEqual(calls, [writes, "fenced 3 by 8", "done"]);
   });
 
   test("whose state cannot be stored is not tried early: the state is written again, as long as the shard is ours", async (context) => {

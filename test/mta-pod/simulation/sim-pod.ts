@@ -196,6 +196,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     recent,
     owns,
     leaseSeqOf,
+    isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     fenced: (shard, leaseSeq) => ownership.fenced(shard, leaseSeq),
   });
   const sites = createSites(pod, {
