@@ -5,6 +5,9 @@ import { type LocalMode, startLocal } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
+import { assertNoneLost, missingOf } from "./kit/audit.ts";
+import { startLoad } from "./kit/load.ts";
+import { startSink } from "./kit/sink.ts";
 
 const perSecond = 30;
 const count = 900;
@@ -112,4 +115,41 @@ test("mail that waits for its final reply when its owner gets SIGTERM is not sen
   t.diagnostic(`${total.connections.most} connections at once, ${ids.repeated} repeated`);
   assert.equal(ids.repeated, 0);
   assert.ok(total.connections.most <= 2, `${total.connections.most} connections at once`);
+});
+
+test("who has a mail by the final reply that its leaving owner waited for does not get it from the next one, who sends to the others", async (t) => {
+  const isLater = (recipient: string): boolean => recipient.endsWith(".1");
+  await using sink = await startSink({ ports: 1, defersRecipient: isLater });
+  const rules = [
+    {
+      name: "held",
+      match: { domains: ["one.test", "two.test"] },
+      limits: { connections: 5 },
+      retry: { first: "1s", max: "1s" },
+      routes: [{ host: "127.0.0.1", port: sink.ports[0] }],
+    },
+  ];
+  await using local = await startLocal({ resources: testResources({ rules }), pods: 2 });
+  sink.hold();
+  const load = startLoad({
+    address: () => local.endpoints.smtp,
+    connections: 2,
+    messages: 20,
+    bytes: 2000,
+    recipients: 2,
+    domains: ["one.test", "two.test"],
+    user: "acme",
+    password: testPassword,
+    from: "a@acme.example",
+  });
+  await load.done;
+  await until("mail to wait for its reply", () => sink.open() === 5);
+  const { pod, pid } = await ownerPid(local);
+  process.kill(pid, "SIGTERM");
+  await until("another owner", async () => (await ownerPid(local)).pod !== pod, 30_000);
+  sink.release();
+  await until("all of it", () => missingOf(load, sink).length === 0, 60_000);
+  const { accepted, doubled } = assertNoneLost(t, [load], sink);
+  assert.equal(accepted, 40);
+  assert.deepEqual(doubled, []);
 });

@@ -45,6 +45,8 @@ export interface SinkOptions {
   readonly watch?: SinkWatch;
   /** Whether a message is answered with 451 the first time it comes; default none. */
   defers?(recipient: string): boolean;
+  /** Whether a recipient is answered with 451 the first time; the others of its message get it. Default none. */
+  defersRecipient?(recipient: string): boolean;
   /** Whether a message is answered with 550 each time it comes; default none. */
   refuses?(recipient: string): boolean;
   /** Between QUIT and the end of the connection; default 0. */
@@ -57,7 +59,7 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
   const paces = Array.from({ length: options.ports }, (): Pace => ({ delayMs: 0, held: undefined }));
   const pacesOf = (place: number | undefined): Pace[] =>
     place === undefined ? paces : paces.slice(place, place + 1);
-  const { defers = () => false, refuses = () => false } = options;
+  const { defers = () => false, defersRecipient = () => false, refuses = () => false } = options;
   const sockets = new Set<Socket>();
   const servers: Server[] = [];
   for (let index = 0; index < options.ports; index++) {
@@ -98,7 +100,8 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
         by = named;
       };
       const { goodbyeMs = 0 } = options;
-      receive(socket, { books, pace, offersChunking, defers, refuses, noteMail, noteName, goodbyeMs });
+      const manner = { books, pace, offersChunking, defers, defersRecipient, refuses, noteMail, noteName };
+      receive(socket, { ...manner, goodbyeMs });
     });
     server.listen(0, "127.0.0.1", 4096);
     await once(server, "listening");
@@ -162,6 +165,7 @@ interface Manner {
   readonly pace: Pace;
   readonly offersChunking: boolean;
   defers(recipient: string): boolean;
+  defersRecipient(recipient: string): boolean;
   refuses(recipient: string): boolean;
   noteMail(size: number): void;
   noteName(by: number): void;
@@ -236,7 +240,15 @@ function receive(socket: Socket, manner: Manner): void {
     if (verb === "MAIL" && performance.now() - lastAt > silenceMs) books.wokenMails.push(performance.now());
     if (verb === "MAIL" && !session.isOpen) begin();
     if (verb === "RSET" && session.isOpen) end();
-    if (verb === "RCPT") session.recipients.push(/<([^@>]*)@/.exec(line)?.[1] ?? line);
+    if (verb === "RCPT") {
+      const recipient = /<([^@>]*)@/.exec(line)?.[1] ?? line;
+      if (manner.defersRecipient(recipient) && !books.deferred.has(recipient)) {
+        books.deferred.add(recipient);
+        replies += "451 4.2.0 not now\r\n";
+        return;
+      }
+      session.recipients.push(recipient);
+    }
     if (verb === "RSET") session.recipients = [];
     if (verb === "DATA") session.phase = "data";
     if (verb === "BDAT") {
