@@ -40,6 +40,8 @@ export interface DeliverDeps {
   leaseSeqOf(shard: number): number;
   /** False while its shard is handed over, or while the shard's former owner still has it under way. */
   mayBegin(entry: Entry): boolean;
+  /** Pods are being asked what they have of the shard under way: so much later it may be known, 0 = it is. */
+  askingMs(shard: number): number;
   readonly hot: HotBodies;
   readonly poison: Poison;
   /** The stored entry is not the indexed one: read the shard again from nothing. */
@@ -120,12 +122,12 @@ export function createDeliver(deps: DeliverDeps) {
     if (inFlight.has(dispatch.entry) || !deps.mayBegin(dispatch.entry))
       return postpone(dispatch, unavailableRetryMs);
     // What is delivered cannot be deleted just now: sending on would only make more that may come twice.
-    const stallMs = pod.deletes.stallMs(dispatch.entry.shard) || unsureMs(dispatch.entry);
+    const { shard, attempt: made } = dispatch.entry;
+    const stallMs = pod.deletes.stallMs(shard) || unsureMs(dispatch.entry) || deps.askingMs(shard);
     if (stallMs > 0) return holdSite(dispatch, { retryAt: clock.now() + stallMs });
     if (!inFlight.hasRoomFor(dispatch.lane.site, dispatch.entry.size))
       return holdSite(dispatch, { crowdedUntil: clock.now() + crowdedMs });
     const ended = hold(dispatch.entry, dispatch.lane);
-    const { shard, attempt: made } = dispatch.entry;
     const held = hot.take(dispatch.handle);
     if (held !== undefined && made === 0) {
       const open = held.envelope.to.map((_, index) => index);

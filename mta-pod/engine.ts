@@ -143,6 +143,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const deliver = createDeliver({
     pod,
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
+    askingMs: (shard) => former.askingMs(shard),
     attempts,
     sites,
     settlement,

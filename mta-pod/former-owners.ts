@@ -24,7 +24,9 @@ export interface FormerDeps {
   lastReported(owner: Identity): LeftOver["open"];
   /** The owner is gone without a word: of what it had under way nobody will know what became of it. */
   vanished(owner: Identity, shard: number): void;
-  /** Asks the former owner what it still has; undefined = no answer. */
+  /** The other pods that live. */
+  others(): readonly Identity[];
+  /** Asks a pod what it still has; undefined = no answer. */
   ask(owner: Identity, shard: number): Promise<(LeftOver & { readonly incarnation: string }) | undefined>;
   pump(): void;
 }
@@ -35,6 +37,8 @@ export type Former = ReturnType<typeof createFormer>;
 const inFlightMs = 660_000;
 /** decisions.md 13: after an expiry that nobody witnessed, and when a former owner has fallen silent. */
 const connectionsMs = 60_000;
+/** While pods are asked, whoever would begin looks again so much later. */
+const askingLookMs = 20;
 /** Also how long connections that the former owner cut off count at least. */
 const pollMs = 500;
 
@@ -63,6 +67,8 @@ export function createFormer(deps: FormerDeps) {
   const waiting = new Map<number, readonly Waiting[]>();
   /** Shards whose former owner told nothing, or not all, when it lost them; until they are taken from another one again. */
   const cautious = new Map<number, Caution>();
+  /** Shards of which all pods are being asked, by the question. */
+  const asking = new Map<number, object>();
   let timer: NodeJS.Timeout | undefined;
 
   const waitingFor = (shard: number): readonly Waiting[] => waiting.get(shard) ?? [];
@@ -116,6 +122,36 @@ export function createFormer(deps: FormerDeps) {
     timer.unref();
   };
 
+  /**
+   * Nobody told what is under way: the last owner may have been waiting for one before it when it died, and what it knew of that went with
+   * it. So every pod is asked; nothing begins until all have answered, or have let their time pass.
+   */
+  const askAll = async (shard: number): Promise<void> => {
+    const question = {};
+    asking.set(shard, question);
+    const answers = await Promise.all(
+      deps
+        .others()
+        .filter((owner) => !deps.isDead(owner))
+        .map(async (owner) => ({ owner, left: await deps.ask(owner, shard) })),
+    );
+    if (asking.get(shard) !== question) return;
+    asking.delete(shard);
+    const now = clock.now();
+    const since = clock.monotonic();
+    const found = answers.flatMap(({ owner, left }) =>
+      left?.incarnation === owner.incarnation ? [{ owner, left }] : [],
+    );
+    for (const site of openAt(found.flatMap(({ left }) => left.open)))
+      scheduler.restore(site, now + inFlightMs, now);
+    for (const { owner, left } of found) {
+      const sites = new Set(left.open.map(([site]) => site));
+      const inFlight = new Set(left.inFlight);
+      watch({ owner, shard, inFlight, sites, since, until: since + inFlightMs, heardAt: since });
+    }
+    deps.pump();
+  };
+
   /** Connections that it reported when it was last heard may still be there, also when the shard is handed on meanwhile. */
   const beCautious = (site: string, { takenAt, connectionsUntil, open }: Caution): void => {
     const now = clock.now();
@@ -142,6 +178,7 @@ export function createFormer(deps: FormerDeps) {
       if (how === "resumed") return undefined;
       waiting.delete(shard);
       cautious.delete(shard);
+      asking.delete(shard);
       if (handOver === null) return undefined;
       const told = decodeHandOver(handOver.record, now);
       if (told === undefined) {
@@ -150,6 +187,7 @@ export function createFormer(deps: FormerDeps) {
         // Alive for all we know: its connections count. A dead one has none.
         const open = how === "expired" && !deps.isDead(handOver) ? deps.lastReported(handOver) : [];
         caution(shard, { takenAt: now, connectionsUntil: now + connectionsMs, open });
+        void askAll(shard);
         return undefined;
       }
       const openAt = told.sites
@@ -184,6 +222,8 @@ export function createFormer(deps: FormerDeps) {
     /** False while the former owner still has it under way. */
     mayBegin: ({ shard, seq }: Pick<Entry, "shard" | "seq">): boolean =>
       !waitingFor(shard).some(({ inFlight }) => inFlight.has(seq)),
+    /** While the others are being asked: so much later it may be known. 0 = it is. */
+    askingMs: (shard: number): number => (asking.has(shard) ? askingLookMs : 0),
     /** Those that are not through with the shard, for the next owner. */
     leftBy: (shard: number): FormerOwner[] =>
       waitingFor(shard).map(({ owner: { pod, incarnation }, inFlight, sites }) => ({
@@ -195,8 +235,24 @@ export function createFormer(deps: FormerDeps) {
     stop(): void {
       clearInterval(timer);
       waiting.clear();
+      asking.clear();
     },
   };
+}
+
+/** Connections that several pods have open, by site. */
+function openAt(open: LeftOver["open"]): SiteHandover[] {
+  const counts = new Map<string, Map<string, number>>();
+  for (const [site, source, count] of open) {
+    const sources = counts.get(site) ?? new Map<string, number>();
+    counts.set(site, sources.set(source, (sources.get(source) ?? 0) + count));
+  }
+  const nothingElse = { pausedUntil: 0, nextMessageAt: 0, nextConnectionAt: 0 };
+  return [...counts].map(([site, sources]) => ({
+    site,
+    backoffUntil: 0,
+    sources: [...sources].map(([source, count]) => ({ source, open: count, ...nothingElse })),
+  }));
 }
 
 function spentAt(

@@ -69,6 +69,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
         {},
         underWayIn(pod.ownership.ended.lastPayload(owner)?.["underWay"], shard),
       ),
+    others: () => pod.ownership.members().filter(({ isSelf }) => !isSelf),
     async ask(owner, shard) {
       const said = await peers.askPod(owner.pod, "left-over", { query: { shard }, timeoutMs: askMs });
       return leftOverIn(said);

@@ -19,6 +19,7 @@ function scene(t: TestContext) {
     answer: undefined as Answer,
     /** Of pods that say something else. */
     answers: {} as Record<string, Answer>,
+    others: [] as (typeof owner)[],
     dead: false as boolean | string,
     reported: [] as [string, string, number][],
     vanished: [] as [string, number][],
@@ -34,6 +35,7 @@ function scene(t: TestContext) {
     isDead: ({ pod }) => world.dead === true || world.dead === pod,
     lastReported: () => world.reported,
     vanished: ({ pod }, shard) => void world.vanished.push([pod, shard]),
+    others: () => world.others,
     ask: async ({ pod }) => (pod in world.answers ? world.answers[pod] : world.answer),
     pump: () => {},
   });
@@ -109,6 +111,46 @@ test("its open connections count until it says that they are closed", async (t) 
   world.answer = left([], 0);
   await pass(500);
   assert.equal(startable(), 1);
+  former.stop();
+});
+
+test("an owner that died may have waited for others: all are asked, and nothing begins before they have answered", async (t) => {
+  const { world, former, add, startable, pass } = scene(t);
+  const second = { pod: "pod-2", incarnation: "a" };
+  world.others = [{ pod: "gone", incarnation: "a" }, owner, second];
+  world.dead = "gone";
+  world.answers = {
+    gone: left([1], 2),
+    "pod-1": left([2], 1),
+    "pod-2": { incarnation: "b", inFlight: [3], open: [] },
+  };
+  former.owned(0, { pod: "gone", incarnation: "a", record: null }, "witnessed");
+  assert.ok(former.askingMs(0) > 0);
+  await pass(0);
+  assert.equal(former.askingMs(0), 0);
+  const mayBegin = (): boolean[] => [1, 2, 3].map((seq) => former.mayBegin({ shard: 0, seq }));
+  assert.deepEqual(mayBegin(), [true, false, true], "a dead one's and a former process's words do not count");
+  add();
+  assert.equal(startable(), 1, "one of two connections is pod-1's");
+  world.answers["pod-1"] = left([], 0);
+  await pass(500);
+  assert.deepEqual([mayBegin(), startable()], [[true, true, true], 1]);
+  former.stop();
+});
+
+test("whoever is asked and does not answer is not waited for, and a shard that is lost meanwhile is not either", async (t) => {
+  const { world, former, pass } = scene(t);
+  world.others = [owner];
+  world.answer = left([2], 1);
+  former.owned(0, { ...owner, record: null }, "expired");
+  former.owned(0, null, "absent");
+  assert.equal(former.askingMs(0), 0);
+  await pass(0);
+  assert.equal(former.mayBegin({ shard: 0, seq: 2 }), true);
+  former.owned(0, { ...owner, record: null }, "expired");
+  world.answer = undefined;
+  await pass(0);
+  assert.equal(former.askingMs(0), 0);
   former.stop();
 });
 

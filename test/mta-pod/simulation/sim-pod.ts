@@ -230,6 +230,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
   const deliver: Deliver = createDeliver({
     pod,
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
+    askingMs: (shard) => former.askingMs(shard),
     attempts:
       mutant === "deletes before the reply"
         ? {
