@@ -6,8 +6,8 @@ import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
 import { assertNoneLost, missingOf } from "./kit/audit.ts";
-import { startLoad } from "./kit/load.ts";
-import { startSink } from "./kit/sink.ts";
+import { type Load, startLoad } from "./kit/load.ts";
+import { type Sink, startSink } from "./kit/sink.ts";
 
 const perSecond = 30;
 const count = 900;
@@ -120,16 +120,57 @@ test("mail that waits for its final reply when its owner gets SIGTERM is not sen
 test("who has a mail by the final reply that its leaving owner waited for does not get it from the next one, who sends to the others", async (t) => {
   const isLater = (recipient: string): boolean => recipient.endsWith(".1");
   await using sink = await startSink({ ports: 1, defersRecipient: isLater });
-  const rules = [
-    {
-      name: "held",
-      match: { domains: ["one.test", "two.test"] },
-      limits: { connections: 5 },
-      retry: { first: "1s", max: "1s" },
-      routes: [{ host: "127.0.0.1", port: sink.ports[0] }],
-    },
-  ];
-  await using local = await startLocal({ resources: testResources({ rules }), pods: 2 });
+  await using local = await startLocal({ resources: heldBy(sink), pods: 2 });
+  const load = await held(local, sink);
+  const { pid } = await ownerPid(local);
+  process.kill(pid, "SIGTERM");
+  await otherOwner(local, pid);
+  sink.release();
+  await until("all of it", () => missingOf(load, sink).length === 0, 60_000);
+  const { accepted, doubled } = assertNoneLost(t, [load], sink);
+  assert.equal(accepted, 40);
+  assert.deepEqual(doubled, []);
+});
+
+test("who takes a shard from the dead knows what the owner before that one still has under way", async (t) => {
+  await using sink = await startSink({ ports: 1 });
+  await using local = await startLocal({ resources: heldBy(sink), pods: 3 });
+  const load = await held(local, sink);
+  const first = await ownerPid(local);
+  process.kill(first.pid, "SIGTERM");
+  const second = await otherOwner(local, first.pid);
+  process.kill(second.pid, "SIGKILL");
+  await otherOwner(local, second.pid);
+  // Its mail would be under way by then.
+  await until(
+    "the third to count what is queued",
+    async () => (await local.admin("/v1/queue?limit=100")) as Queue,
+  );
+  assert.equal(sink.open(), heldConnections);
+  sink.release();
+  await until("all of it", () => missingOf(load, sink).length === 0, 60_000);
+  const { doubled } = assertNoneLost(t, [load], sink);
+  assert.deepEqual(doubled, []);
+  const { most } = sink.meter(0).connections;
+  assert.ok(most <= heldConnections, `${most} connections at once`);
+});
+
+const heldConnections = 5;
+
+/** Resources by which mail for two domains goes to the sink in one transaction. */
+function heldBy({ ports }: Sink): string {
+  const rule = {
+    name: "held",
+    match: { domains: ["one.test", "two.test"] },
+    limits: { connections: heldConnections },
+    retry: { first: "1s", max: "1s" },
+    routes: [{ host: "127.0.0.1", port: ports[0] }],
+  };
+  return testResources({ rules: [rule] });
+}
+
+/** 20 mails for two, all accepted, of which as many as the connections wait for their final reply. */
+async function held(local: LocalMode, sink: Sink): Promise<Load> {
   sink.hold();
   const load = startLoad({
     address: () => local.endpoints.smtp,
@@ -143,13 +184,18 @@ test("who has a mail by the final reply that its leaving owner waited for does n
     from: "a@acme.example",
   });
   await load.done;
-  await until("mail to wait for its reply", () => sink.open() === 5);
-  const { pod, pid } = await ownerPid(local);
-  process.kill(pid, "SIGTERM");
-  await until("another owner", async () => (await ownerPid(local)).pod !== pod, 30_000);
-  sink.release();
-  await until("all of it", () => missingOf(load, sink).length === 0, 60_000);
-  const { accepted, doubled } = assertNoneLost(t, [load], sink);
-  assert.equal(accepted, 40);
-  assert.deepEqual(doubled, []);
-});
+  await until("mail to wait for its reply", () => sink.open() === heldConnections);
+  return load;
+}
+
+/** Another process; a killed pod comes back under its name. */
+async function otherOwner(local: LocalMode, than: number): Promise<{ pod: string; pid: number }> {
+  return until(
+    "another owner",
+    async () => {
+      const now = await ownerPid(local);
+      return now.pid !== than && now;
+    },
+    30_000,
+  );
+}
