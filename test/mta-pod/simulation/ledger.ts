@@ -74,6 +74,8 @@ export class Ledger implements Watcher, HostEvents {
   /** A clock was set by more than a minute: one message of pacing, says the scheduler's contract. */
   jumps = 0;
   trace: ((what: string) => void) | undefined;
+  /** It is frozen or cut off. */
+  cannotAnswer: (process: Process) => boolean = () => false;
   othersThatMayProceed: (than: Process, shard: number) => string[] = () => [];
 
   constructor(time: VirtualTime, shards: number) {
@@ -105,7 +107,7 @@ export class Ledger implements Watcher, HostEvents {
     this.counts.taken[how] = (this.counts.taken[how] ?? 0) + 1;
     if (how !== "resumed") this.#lastTaken.set(shard, how);
     if (how === "expired" || how === "witnessed")
-      this.#excuse("its successor died", (one) => one.shard === shard);
+      this.#excuse("its successor died", (one) => one.shard === shard && this.cannotAnswer(one.process));
     if (how !== "expired" || from === null) return;
     for (const [process, incarnation] of this.#incarnations) {
       if (process.name !== from.pod || incarnation !== from.incarnation) continue;

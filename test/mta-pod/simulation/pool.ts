@@ -80,6 +80,10 @@ class Pool {
       { time, chance: this.#chance, watcher: this.#ledger },
     );
     this.#ledger.jetStream = jetStream;
+    this.#ledger.cannotAnswer = (process) => {
+      const pod = this.#slots.find((slot) => slot.pod?.process === process)?.pod;
+      return process.frozenUntil > time.now || pod === undefined || !pod.link.isConnected();
+    };
     this.#ledger.othersThatMayProceed = (than, shard) =>
       this.#slots.flatMap(({ pod }) => {
         if (pod === undefined || pod.process === than || !pod.process.alive) return [];
