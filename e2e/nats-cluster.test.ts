@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { until } from "#test/kit/until.ts";
 import { poolNames } from "#crds/wire/subject.ts";
 import type { NatsNode } from "#test/kit/nats-cluster.ts";
-import { assertOnlyOpenDoubled } from "./kit/audit.ts";
+import { assertNoneLost, assertOnlyOpenDoubled } from "./kit/audit.ts";
 import { type ClusterScene, startClusterScene, throughFault } from "./kit/cluster-scene.ts";
 
 const { shardStream } = poolNames("mail/shared");
@@ -17,6 +17,22 @@ const hangMs = 25_000;
 async function leader({ cluster }: ClusterScene): Promise<NatsNode> {
   return until("a leader of shard 0", () => cluster.leaderOf(shardStream(0)));
 }
+
+test("a burst that every host puts off: each is noted and comes later, and no shard is given up over it", async (t) => {
+  await using world = await startClusterScene({ defers: () => true, retry: { first: "1s", max: "2s" } });
+  const { scene } = world;
+  const startedAt = performance.now();
+  const load = scene.load({ messages: 4000, bytes: 2000, connections: 64 });
+  await load.done;
+  await scene.drained([load], 120_000);
+  t.diagnostic(`twice attempted after ${Math.round(performance.now() - startedAt)} ms`);
+  assert.deepEqual(assertNoneLost(t, [load], scene.sink).doubled, []);
+  const givenUp = (await scene.logs()).filter((line) => line.includes('"event":"shard given up"'));
+  assert.deepEqual(
+    givenUp.filter((line) => line.includes('"reason":"fenced"')),
+    [],
+  );
+});
 
 test("a rolling restart of all nodes, each in lame duck mode first: nothing lost, nothing refused, hardly a pause", async (t) => {
   await using world = await startClusterScene();

@@ -44,6 +44,8 @@ export interface Scene extends AsyncDisposable {
   shared(): Promise<void>;
   /** Another number of pods, by an edit of the pool's replicas. */
   scale(pods: number): Promise<void>;
+  /** Lines that the pods have logged. */
+  logs(): Promise<string[]>;
   /** Starts local mode again on the same state, after `local.killAll()` or `local.stop()`. */
   restart(): Promise<void>;
 }
@@ -138,6 +140,7 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
       wanted = count;
       await local.edit(resources());
     },
+    logs: async () => (await podLogs(folder)).flat(),
     async restart() {
       local = await start();
       await shared();
