@@ -210,14 +210,15 @@ export function createDeliver(deps: DeliverDeps) {
     /** Indexes one stored entry; `state` is its record when it was deferred before. */
     add(at: StoredAt, envelope: Envelope, known: Known): void {
       const { shard, seq } = at;
-      // What was stored here just now is new.
-      if (known.body === undefined && repeats.isRepeat(envelope)) return repeats.drop(at, envelope, () => {});
+      const isParent = envelope.site === parentSite;
+      // What was stored here just now is new; if it is not, that shows before it is sent, and a parent is not sent.
+      if ((known.body === undefined || isParent) && repeats.isRepeat(envelope))
+        return repeats.drop(at, envelope, () => {});
       const idHash = idHashOf(envelope.id);
       const stored = known.state?.idHash === idHash ? known.state : undefined;
       const verdict = poison.verdict(shard, seq, stored);
       if (verdict === "parked")
         return poison.keep({ shard, seq, id: envelope.id, envelope, reason: stored?.last ?? "" });
-      const isParent = envelope.site === parentSite;
       if (isParent && verdict === "fine") return deps.splitParent(shard, seq, envelope);
       const entry: Entry = {
         shard,

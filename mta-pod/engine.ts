@@ -1,5 +1,6 @@
 /** Puts the corridors of one pod on top of its rooms and ties their knots; starts and stops them in order. */
 import type { PodConfig } from "#crds/pod-config/schema.ts";
+import type { Envelope } from "#crds/wire/envelope.ts";
 import { reportQuestion, witnessQuestion } from "#crds/wire/pod-report.ts";
 import { createActs } from "./acts.ts";
 import { createAdmission } from "./admit/admission.ts";
@@ -106,10 +107,13 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     fenced: (shard, leaseSeq) => pod.ownership.fenced(shard, leaseSeq),
   });
+  const noteSettled = (entry: Envelope): void =>
+    recent.settled(entry, clock.monotonic(), pod.settledLog.note);
   const sites = createSites(pod, {
     shards: shardCount,
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
+    settled: noteSettled,
   });
   const egress = createEgress({
     log,
@@ -139,7 +143,16 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     freed: () => deliver.pump(),
     failed: (dispatch, loaded, trouble) => deliver.failed(dispatch, loaded, trouble),
   });
-  const parents = createParents({ pod, intake, shards: shardCount, leaseSeqOf, owns, stored, poison });
+  const parents = createParents({
+    pod,
+    intake,
+    shards: shardCount,
+    leaseSeqOf,
+    owns,
+    stored,
+    settled: noteSettled,
+    poison,
+  });
   const deliver = createDeliver({
     pod,
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),

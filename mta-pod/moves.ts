@@ -4,6 +4,7 @@
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { Pod } from "./pod.ts";
+import { entryName } from "./recent-ids.ts";
 
 interface Moving {
   readonly shard: number;
@@ -25,9 +26,14 @@ interface MovedTo {
   readonly changed: Pick<Envelope, "attempt" | "due"> & Partial<Pick<Envelope, "site" | "moves">>;
 }
 
+export interface MoveDeps extends Pick<Pod, "publisher" | "entries" | "states"> {
+  /** What is left of the entry is stored: should its delete be forgotten, whoever owns the shard then is to know. */
+  settled(entry: Envelope): void;
+}
+
 /** `done` once the old entry is deleted; false = it could not be stored there, and stays. */
 export function moveEntry(
-  { publisher, entries, states }: Pick<Pod, "publisher" | "entries" | "states">,
+  { publisher, entries, states, settled }: MoveDeps,
   from: Moving,
   { shard: target, changed }: MovedTo,
   done: (isMoved: boolean) => void,
@@ -38,6 +44,8 @@ export function moveEntry(
   const messageId = `mv:${shard}:${seq}`;
   publisher.store({ shard: target, envelope, body, messageId, by: "pod" }, (stored) => {
     if (stored.kind === "refused") return done(false);
+    // Of the same name the new one would be taken for it.
+    if (entryName(envelope) !== entryName(from.envelope)) settled(from.envelope);
     return entries.remove({ shard, seq, id: envelope.id, subject, since }, () => {
       done(true);
       if (stateSeq > 0) states.remove(shard, stateSeq, { since });

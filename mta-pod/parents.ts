@@ -3,6 +3,7 @@
  * state, then deletes the parent. A crash in between publishes again under the same ids, which the duplicate window drops.
  * One that the owner before may have died of is noted first, as any entry is (poison.ts).
  */
+import { hashToken } from "#crds/values/hash.ts";
 import { formatIssue } from "#crds/values/issue.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
@@ -24,6 +25,8 @@ export interface ParentsDeps {
   leaseSeqOf(shard: number): number;
   owns(shard: number): boolean;
   stored(at: StoredAt, envelope: Envelope, body: Buffer): void;
+  /** All that comes of the parent is stored: should its delete be forgotten, whoever owns the shard then is to know. */
+  settled(parent: Envelope): void;
   readonly poison: Pick<Poison, "failed" | "park" | "isSuspectParent" | "note">;
 }
 
@@ -77,8 +80,9 @@ export function createParents(deps: ParentsDeps): Parents {
     const { envelope, body, subject, started } = found;
     const idHash = idHashOf(envelope.id);
     const open = new Set(found.open);
-    const groups = await intake.group([...open].map((index) => envelope.to[index] ?? ""));
-    const indexed = indexesOf(envelope, groups);
+    const indexed = (await childrenOf(shard, seq, found)).filter(({ indexes }) =>
+      indexes.some((index) => open.has(index)),
+    );
     let { stateSeq } = found;
     for (let start = 0; start < indexed.length; start += batch) {
       const some = indexed.slice(start, start + batch);
@@ -94,12 +98,27 @@ export function createParents(deps: ParentsDeps): Parents {
       stateSeq = written.stateSeq;
       if (published.length < some.length) return retryMs;
     }
+    deps.settled(envelope);
     return new Promise((resolve) => {
       pod.entries.remove({ shard, seq, id: envelope.id, subject }, () => {
         if (stateSeq > 0) pod.states.remove(shard, stateSeq);
         resolve("done");
       });
     });
+  };
+
+  /** The same however often it is tried here: who is in a child that was published must not come to be in another one. */
+  const childrenOf = async (
+    shard: number,
+    seq: number,
+    { envelope, open }: Found,
+  ): Promise<readonly Child[]> => {
+    const of = busy.get(`${shard}:${seq}`);
+    if (of?.children !== undefined) return of.children;
+    const groups = await intake.group(open.map((index) => envelope.to[index] ?? ""));
+    const children = indexesOf(envelope, groups);
+    if (of !== undefined) of.children = children;
+    return children;
   };
 
   const publish = (parent: Envelope, body: Buffer, child: Child): Promise<boolean> => {
@@ -116,9 +135,15 @@ export function createParents(deps: ParentsDeps): Parents {
     const shard = shardOf(child.group.site, 0, deps.shards);
     const envelope = { ...made, bodyChunks, isBodyShared: bodyChunks > 0, size: parent.size };
     return new Promise((resolve) => {
-      const messageId = `${parent.id}:${child.indexes[0] ?? 0}`;
       pod.publisher.store(
-        { shard, envelope, body, messageId, by: "pod", isForeign: !deps.owns(shard) },
+        {
+          shard,
+          envelope,
+          body,
+          messageId: messageIdOf(parent.id, child.indexes),
+          by: "pod",
+          isForeign: !deps.owns(shard),
+        },
         (stored) => {
           if (stored.kind === "stored" && !stored.duplicate)
             deps.stored({ shard, seq: stored.seq, subject: stored.subject }, envelope, body);
@@ -175,11 +200,22 @@ export function createParents(deps: ParentsDeps): Parents {
   };
 }
 
+/**
+ * Names who is in it: when the recipients are grouped in another way after a crash, since a site has changed, a child with others in it must not
+ * be taken for one that is stored.
+ */
+function messageIdOf(id: string, indexes: readonly number[]): string {
+  const name = `${id}:${indexes[0] ?? 0}`;
+  return indexes.length === 1 ? name : `${name}:${hashToken(indexes.join())}`;
+}
+
 interface Busy {
   readonly shard: number;
   readonly tenant: string;
   /** A child per site, hence per domain at most. */
   readonly weight: number;
+  /** Since they were grouped for the first time. */
+  children?: readonly Child[];
 }
 
 /** A number = ms until it is tried again. */

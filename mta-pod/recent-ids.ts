@@ -38,9 +38,13 @@ function fingerprint(text: string): void {
   second = (c >>> 0) + ((d >>> 11) & bits21) * above32;
 }
 
-/** Children of one parent share its id and may share its site: their recipients tell them apart. */
-function read(envelope: Envelope): void {
-  fingerprint(`${envelope.id}/${envelope.site}/${envelope.to[0] ?? ""}`);
+/**
+ * What tells an entry apart from others of its message. Children of one parent share its id and may share its site: all of their recipients
+ * count, as those that were grouped anew after a crash may have some in common. One that moved there and back is another one.
+ */
+export function entryName({ id, site, to, moves }: Envelope): string {
+  const name = `${id}/${site}/${to.length === 1 ? to[0] : to.join("\n")}`;
+  return moves === 0 ? name : `${name}/${moves}`;
 }
 
 /**
@@ -95,7 +99,7 @@ export class RecentIds {
 
   /** `tell` = who else is to know: gets what stands for the entry, to be given to `heard` elsewhere. */
   settled(envelope: Envelope, monotonicMs: number, tell?: (one: number, two: number) => void): void {
-    read(envelope);
+    fingerprint(entryName(envelope));
     tell?.(first, second);
     this.heard(first, second, monotonicMs);
   }
@@ -117,7 +121,7 @@ export class RecentIds {
   }
 
   wasSettled(envelope: Envelope): boolean {
-    read(envelope);
+    fingerprint(entryName(envelope));
     return this.#young.has(first, second) || this.#old.has(first, second);
   }
 }

@@ -3,6 +3,7 @@
  * one that the server forgot (`spool/settled-log.ts`). They are deleted, and not sent. Never fails.
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
+import { parentSite } from "#crds/wire/subject.ts";
 import type { Pod } from "./pod.ts";
 import type { RecentIds } from "./recent-ids.ts";
 
@@ -22,10 +23,11 @@ interface RepeatAt {
 export function createRepeats({ entries, log }: Pick<Pod, "entries" | "log">, recent: RecentIds): Repeats {
   return {
     isRepeat: (envelope) => recent.wasSettled(envelope),
-    drop(at, { id, bodyChunks, isBodyShared }, done) {
+    drop(at, { id, site, bodyChunks, isBodyShared }, done) {
       log.info("repeat dropped", { id, shard: at.shard, seq: at.seq });
       entries.remove({ ...at, id }, () => {
-        if (bodyChunks > 0 && !isBodyShared) void entries.removeBody(id);
+        // A parent's body is its children's.
+        if (bodyChunks > 0 && !isBodyShared && site !== parentSite) void entries.removeBody(id);
         done();
       });
     },

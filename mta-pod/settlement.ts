@@ -15,6 +15,8 @@ import type { Decision, RecipientOutcome } from "./settle/decide.ts";
 import type { PeerFacts } from "./smtp/transaction.ts";
 
 const rewriteMs = 2000;
+/** A shard whose epoch was lost with the end of its stream is ours again within so many of those. */
+const maxWaits = 6;
 
 /** One attempt's facts, as settlement needs them. */
 export interface Attempted {
@@ -43,6 +45,8 @@ interface Deferral {
   readonly rest: StateRecord;
   /** Somebody has it by now, or was told that nobody will. */
   readonly isTaken: boolean;
+  /** How often it was looked whether the shard is ours again. */
+  readonly waits: number;
 }
 
 export interface Settlement {
@@ -65,12 +69,14 @@ export interface SettlementDeps {
 
 export function createSettlement(deps: SettlementDeps): Settlement {
   const { pod, intake, recent, owns, leaseSeqOf, isAwaited, fenced } = deps;
-  const { scheduler, clock, entries, states, settledLog } = pod;
+  const { scheduler, clock, publisher, entries, states, settledLog } = pod;
+
+  const settled = (entry: Envelope): void => recent.settled(entry, clock.monotonic(), settledLog.note);
 
   const remove = (attempted: Attempted, done: () => void) => {
     const { shard, seq, subject, handle, stateSeq, envelope, since } = attempted;
     // Before the delete: if this pod dies in between, whoever owns the shard next has heard that it is done.
-    recent.settled(envelope, clock.monotonic(), settledLog.note);
+    settled(envelope);
     entries.remove({ shard, seq, subject, id: envelope.id, since }, () => {
       scheduler.settle(handle);
       // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
@@ -85,19 +91,22 @@ export function createSettlement(deps: SettlementDeps): Settlement {
     owns(shard) ? leaseSeqOf(shard) !== leaseSeq : isTaken && isAwaited(shard, seq);
 
   const writeState = (deferral: Deferral, done: () => void) => {
-    const { attempted, rest } = deferral;
+    const { attempted, rest, isTaken, waits } = deferral;
     const { shard, seq, handle, leaseSeq } = attempted;
+    const again = (next: Deferral): void => void setTimeout(() => writeState(next, done), rewriteMs);
     void states.write(shard, seq, { record: rest, leaseSeq }).then((written) => {
       if (written.kind === "unavailable" && owns(shard)) {
         pod.log.warn("state not stored", { shard, seq, id: attempted.envelope.id, reason: written.text });
-        setTimeout(() => writeState(deferral, done), rewriteMs);
-        return;
+        return again(deferral);
       }
       if (written.kind === "fenced" && mayStoreAnew(deferral)) return storeAnew(deferral, done);
       // The new owner repeats what was open; the index goes with the lease.
       if (written.kind === "fenced") fenced(shard, leaseSeq);
+      // Nobody else need have it: a stream that lost its end has lost our epoch.
+      if (written.kind === "fenced" && isTaken && waits < maxWaits)
+        return again({ ...deferral, waits: waits + 1 });
       if (written.kind === "written") scheduler.defer(handle, rest.due, rest.attempt, clock.now());
-      done();
+      return done();
     });
   };
 
@@ -108,7 +117,8 @@ export function createSettlement(deps: SettlementDeps): Settlement {
   const storeAnew = (deferral: Deferral, done: () => void): void => {
     const { attempt, due, open } = deferral.rest;
     const { shard } = deferral.attempted;
-    moveEntry(pod, { ...deferral.attempted, open }, { shard, changed: { attempt, due } }, (isMoved) => {
+    const moving = { publisher, entries, states, settled };
+    moveEntry(moving, { ...deferral.attempted, open }, { shard, changed: { attempt, due } }, (isMoved) => {
       if (isMoved || !mayStoreAnew(deferral)) return done();
       setTimeout(() => storeAnew(deferral, done), rewriteMs);
       return undefined;
@@ -184,7 +194,7 @@ export function createSettlement(deps: SettlementDeps): Settlement {
           const { due, attempt, open, last } = decision.next;
           const rest = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last };
           const isTaken = decision.recipients.some(({ outcome }) => outcome !== "deferred");
-          const told = () => writeState({ attempted, rest, isTaken }, done);
+          const told = () => writeState({ attempted, rest, isTaken, waits: 0 }, done);
           return notify(attempted, decision, { told, left: done });
         }
         case "requeue":

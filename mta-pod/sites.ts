@@ -77,10 +77,12 @@ export interface SitesOptions {
   wake(): void;
   /** A site is met that the scheduler does not know (any more). */
   met(site: string): void;
+  /** What is left of an entry is stored elsewhere. */
+  settled(entry: Envelope): void;
 }
 
-export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Sites {
-  const { scheduler, router, clock, log } = pod;
+export function createSites(pod: Pod, { shards, wake, met, settled }: SitesOptions): Sites {
+  const { scheduler, router, clock, log, publisher, entries, states } = pod;
   const known = new Map<string, KnownSite>();
   /** Some rule has limits per sender domain. */
   let isAsked = false;
@@ -140,12 +142,17 @@ export function createSites(pod: Pod, { shards, wake, met }: SitesOptions): Site
     const { entry, handle } = dispatch;
     const { attempt, due, shard, seq } = entry;
     const changed = { site: to.site, moves: found.envelope.moves + 1, attempt, due };
-    moveEntry(pod, { ...found, shard, seq }, { shard: to.shard, changed }, (isMoved) => {
-      if (isMoved) scheduler.settle(handle);
-      else scheduler.defer(handle, clock.now() + retryUnknownMs, attempt, clock.now());
-      to.ended();
-      if (!isMoved) wake();
-    });
+    moveEntry(
+      { publisher, entries, states, settled },
+      { ...found, shard, seq },
+      { shard: to.shard, changed },
+      (isMoved) => {
+        if (isMoved) scheduler.settle(handle);
+        else scheduler.defer(handle, clock.now() + retryUnknownMs, attempt, clock.now());
+        to.ended();
+        if (!isMoved) wake();
+      },
+    );
   };
 
   return {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { hashToken } from "#crds/values/hash.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import { parentSite } from "#crds/wire/subject.ts";
@@ -27,20 +28,27 @@ interface Setting {
   readonly state?: StateRecord;
   /** Its body is not whole. */
   readonly isDamaged?: boolean;
+  /** Sites of domains, asked each time; default the domain itself. */
+  readonly siteOf?: (domain: string) => string;
   /** What the nth publish is answered with; default stored. */
   readonly answers?: (count: number) => Stored | undefined;
 }
 
 /** A spool of one parent that notes what is done to it, in order. Each domain is a site of its own. */
-function world({ to, fields = {}, state, answers, how = "released", isDamaged = false }: Setting) {
+function world(setting: Setting) {
+  const { to, fields = {}, state, answers, how = "released", isDamaged = false } = setting;
+  const { siteOf = (domain: string): string => domain } = setting;
   const parent = envelope({ id: "parent", site: parentSite, to, size: body.length, ...fields });
   const done: string[] = [];
   const children: { messageId: string | undefined; envelope: Envelope }[] = [];
   const written: StateRecord[] = [];
   const indexed: string[] = [];
+  /** Parents that were noted as settled, and what was done by then. */
+  const noted: { id: string; children: number; isRemoved: boolean }[] = [];
   let isGone = false;
   let owned = true;
   let leaseSeq = 5;
+  let isFenced = false;
   const entries: Pick<Entries, "fetch" | "remove"> = {
     async fetch() {
       if (isGone) return { kind: "gone" };
@@ -61,7 +69,7 @@ function world({ to, fields = {}, state, answers, how = "released", isDamaged = 
       return state === undefined ? { kind: "none" } : { kind: "state", stateSeq: 7, record: state };
     },
     async write(_shard, seq, { record, leaseSeq: by }) {
-      if (by !== leaseSeq) return { kind: "fenced" };
+      if (by !== leaseSeq || isFenced) return { kind: "fenced" };
       if (seq !== at.seq) return { kind: "written", stateSeq: 1 };
       written.push(record);
       done.push(`state: ${record.open.length} open`);
@@ -81,8 +89,8 @@ function world({ to, fields = {}, state, answers, how = "released", isDamaged = 
     async group(addresses) {
       const bySite = new Map<string, string[]>();
       for (const address of addresses) {
-        const domain = address.slice(address.indexOf("@") + 1);
-        bySite.set(domain, [...(bySite.get(domain) ?? []), address]);
+        const site = siteOf(address.slice(address.indexOf("@") + 1));
+        bySite.set(site, [...(bySite.get(site) ?? []), address]);
       }
       return [...bySite].map(([site, some]) => ({ site, maxAgeMs: undefined, to: some, first: 0 }));
     },
@@ -108,6 +116,7 @@ function world({ to, fields = {}, state, answers, how = "released", isDamaged = 
     leaseSeqOf: () => leaseSeq,
     owns: () => owned,
     stored: (_at, child) => void indexed.push(child.site),
+    settled: ({ id }) => void noted.push({ id, children: children.length, isRemoved: isGone }),
     poison,
   });
   const split = async (): Promise<void> => {
@@ -123,7 +132,9 @@ function world({ to, fields = {}, state, answers, how = "released", isDamaged = 
     done,
     written,
     indexed,
+    noted,
     lose: () => void (owned = false),
+    fence: (is: boolean) => void (isFenced = is),
     regain(): void {
       owned = true;
       leaseSeq++;
@@ -146,12 +157,31 @@ describe("createParents()", () => {
     assert.deepEqual(
       children.map(({ messageId, envelope: child }) => [messageId, child.site, child.to]),
       [
-        ["parent:0", "one.example", ["a@one.example", "c@one.example"]],
+        [`parent:0:${hashToken("0,2")}`, "one.example", ["a@one.example", "c@one.example"]],
         ["parent:1", "two.example", ["b@two.example"]],
       ],
     );
     assert.deepEqual(indexed, ["one.example", "two.example"]);
     assert.deepEqual(done, ["parent removed"]);
+  });
+
+  test("is noted as settled when its children are stored, before its delete: a delete may be forgotten, and it would be split again", async () => {
+    const { split, noted } = world({ to: addresses(2) });
+    await split();
+    assert.deepEqual(noted, [{ id: "parent", children: 2, isRemoved: false }]);
+  });
+
+  test("a parent that was settled and is stored once more is dropped, whoever stored it", () => {
+    const [split, dropped]: number[][] = [[], []];
+    const deliver = createDeliver({
+      pod: {},
+      repeats: { isRepeat: () => true, drop: ({ seq }: { seq: number }) => void dropped?.push(seq) },
+      splitParent: (_shard: number, seq: number) => void split?.push(seq),
+    } as unknown as DeliverDeps);
+    const { parent } = world({ to: addresses(2) });
+    deliver.add({ ...at, subject: "mb.q" }, parent, {});
+    deliver.add({ ...at, subject: "mb.q" }, parent, { body });
+    assert.deepEqual([split, dropped], [[], [at.seq, at.seq]]);
   });
 
   test("notes progress every 64 children, and removes the note with the parent, last", async () => {
@@ -186,8 +216,41 @@ describe("createParents()", () => {
     assert.deepEqual(children[0]?.envelope.to, ["a@one.example", "a@one.example"]);
     assert.deepEqual(
       children.map(({ messageId }) => messageId),
-      ["parent:0", "parent:2"],
+      [`parent:0:${hashToken("0,1")}`, "parent:2"],
     );
+  });
+
+  test("names a child by all who are in it: grouped anew after a crash it is not taken for one that is stored", async () => {
+    const nameOf = async (siteOf: (domain: string) => string): Promise<string | undefined> => {
+      const { split, children } = world({ to: addresses(2), siteOf });
+      await split();
+      return children[0]?.messageId;
+    };
+    assert.equal(await nameOf((domain) => domain), "parent:0");
+    assert.notEqual(await nameOf(() => "same.example"), "parent:0");
+  });
+
+  test("groups once, however often it tries: who is in a child that is stored does not come into another one", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const refusal: Stored = { kind: "refused", reason: "unavailable" };
+    let isMerged = true;
+    const { parents, parent, children, fence } = world({
+      to: addresses(3),
+      siteOf: (domain) => (isMerged && domain !== "site2.example" ? "same.example" : domain),
+      answers: (count) => (count === 1 ? refusal : undefined),
+    });
+    // The note of the first child is refused, so all are open still.
+    fence(true);
+    parents.split(at.shard, at.seq, parent);
+    await settle();
+    isMerged = false;
+    fence(false);
+    context.mock.timers.tick(retryMs);
+    await settle();
+    const names = children.map(({ messageId }) => messageId);
+    const merged = `parent:0:${hashToken("0,1")}`;
+    assert.deepEqual(names, [merged, "parent:2", merged, "parent:2"]);
+    assert.equal(parents.size(), 0);
   });
 
   test("children of a large message share its stored body", async () => {

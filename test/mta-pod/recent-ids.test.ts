@@ -39,13 +39,18 @@ describe("RecentIds", () => {
     assert.equal(recent.wasSettled(mail), false);
   });
 
-  test("tells the children of one parent apart by site and by first recipient", () => {
+  test("tells the children of one parent apart by site and by all of their recipients", () => {
     const recent = new RecentIds();
     recent.settled(envelope({ id: "a", site: "one", to: ["x@one.example"] }), 0);
     assert.ok(recent.wasSettled(envelope({ id: "a", site: "one", to: ["x@one.example"] })));
     assert.equal(recent.wasSettled(envelope({ id: "a", site: "two", to: ["x@one.example"] })), false);
     assert.equal(recent.wasSettled(envelope({ id: "a", site: "one", to: ["y@one.example"] })), false);
     assert.equal(recent.wasSettled(envelope({ id: "b", site: "one", to: ["x@one.example"] })), false);
+    const both = envelope({ id: "a", site: "one", to: ["x@one.example", "y@one.example"] });
+    assert.equal(recent.wasSettled(both), false);
+    recent.settled(both, 0);
+    assert.ok(recent.wasSettled(both));
+    assert.equal(recent.wasSettled({ ...both, moves: 2 }), false, "it moved there and back");
   });
 
   test("what one pod tells, another knows", () => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Envelope } from "#crds/wire/envelope.ts";
+import { parentSite } from "#crds/wire/subject.ts";
 import { RecentIds } from "#mta-pod/recent-ids.ts";
 import { createRepeats } from "#mta-pod/repeats.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
@@ -48,6 +49,8 @@ test("a large body goes after its entry, unless other entries share it", () => {
   const cases: [Partial<Envelope>, string[]][] = [
     [{ bodyChunks: 2 }, ["remove body mail-id"]],
     [{ bodyChunks: 2, isBodyShared: true }, []],
+    // Its children have it.
+    [{ bodyChunks: 2, site: parentSite }, []],
   ];
   for (const [fields, expected] of cases) {
     const { calls, drop, end } = world();

@@ -139,7 +139,10 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
       isAwaited = true;
     },
     /** The shard goes and comes back. */
-    regain: () => void (leaseSeq = 9),
+    regain(): void {
+      isOwned = true;
+      leaseSeq = 9;
+    },
   };
 }
 
@@ -263,7 +266,7 @@ describe("an entry that is deferred", () => {
 
   test("whose shard went and came back meanwhile is stored anew with who is still to get it, and the shard is not given up", async (context) => {
     const tick = stillTimers(context);
-    const { carryOut, calls, anew, regain } = world({
+    const { carryOut, calls, anew, regain, recent, attempted } = world({
       states: [{ kind: "fenced" }],
       stateSeq: 60,
       puts: [refused],
@@ -273,11 +276,44 @@ describe("an entry that is deferred", () => {
     await turn();
     assert.deepEqual(calls.slice(1), ["stored anew: refused"], "it goes on trying");
     await tick(rewriteMs);
-    const gone = ["remove 3:41 mail-id mb.q", "removed", "done", "remove state 3:60"];
+    const gone = ["noted", "remove 3:41 mail-id mb.q", "removed", "done", "remove state 3:60"];
     assert.deepEqual(calls.slice(2), ["stored anew: stored", ...gone]);
     const { shard, envelope: mail, messageId } = anew[1] ?? assert.fail();
     assert.deepEqual([shard, messageId], [3, "mv:3:41"]);
     assert.deepEqual([mail.to, mail.attempt, mail.due], [["b@x.example"], 2, now + 60_000]);
+    assert.ok(recent.wasSettled(attempted.envelope), "its delete may be forgotten");
+    assert.equal(recent.wasSettled(mail), false);
+  });
+
+  test("whose shard came back meanwhile and that nobody got yet is stored anew, and is no repeat of itself", async () => {
+    const { carryOut, anew, regain, recent } = world({ states: [{ kind: "fenced" }] });
+    regain();
+    carryOut({ ...deferred, next: { ...deferred.next, open: [0, 1] } as Decision["next"] });
+    await turn();
+    assert.equal(recent.wasSettled(anew[0]?.envelope ?? assert.fail()), false);
+  });
+
+  test("whose shard is given up waits until it is ours again, when some have it: all would be sent to again", async (context) => {
+    const tick = stillTimers(context);
+    const fenced = { kind: "fenced" } as const;
+    const partly = { ...deferred, recipients: [outcome(0, "delivered"), outcome(1, "deferred")] };
+    const { carryOut, calls, anew, lose, regain } = world({ states: [fenced, fenced, fenced] });
+    carryOut(partly);
+    await turn();
+    lose();
+    await tick(rewriteMs);
+    assert.equal(anew.length, 0);
+    regain();
+    await tick(rewriteMs);
+    assert.deepEqual(anew[0]?.envelope.to, ["b@x.example"]);
+    assert.equal(calls.at(-1), "done");
+
+    const other = world({ states: Array.from({ length: 7 }, () => fenced) });
+    other.carryOut(partly);
+    other.lose();
+    await turn();
+    for (let wait = 0; wait < 6; wait++) await tick(rewriteMs);
+    assert.deepEqual([other.calls.at(-1), other.anew], ["done", []], "for twelve seconds");
   });
 
   test("of a shard that was handed over is stored anew once somebody has it: the next owner would send to all", async () => {
@@ -286,7 +322,13 @@ describe("an entry that is deferred", () => {
     const partly = [outcome(0, "delivered"), outcome(1, "deferred")];
     carryOut({ ...deferred, recipients: partly, next: { ...deferred.next, open: [1] } as Decision["next"] });
     await turn();
-    assert.deepEqual(calls.slice(-4), ["stored anew: stored", "remove 3:41 mail-id mb.q", "removed", "done"]);
+    assert.deepEqual(calls.slice(-5), [
+      "stored anew: stored",
+      "noted",
+      "remove 3:41 mail-id mb.q",
+      "removed",
+      "done",
+    ]);
     assert.deepEqual(anew[0]?.envelope.to, ["b@x.example"]);
   });
 

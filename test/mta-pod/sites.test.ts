@@ -51,7 +51,8 @@ function world(
     },
     states: { remove: note("state removed") },
   } as unknown as Pod;
-  const sites = createSites(pod, { shards, wake: () => {}, met: () => {} });
+  const settled = (): void => void done.push("mail settled");
+  const sites = createSites(pod, { shards, wake: () => {}, met: () => {}, settled });
   return { sites, done, published };
 }
 
@@ -88,7 +89,7 @@ test("rehome() to another shard takes only the open recipients along, then delet
     [moved?.envelope.site, moved?.envelope.moves, moved?.envelope.attempt, moved?.envelope.due],
     ["mx:new", 1, 2, 5],
   );
-  assert.deepEqual(done, ["finish", "entry removed", "settle", "state removed"]);
+  assert.deepEqual(done, ["finish", "mail settled", "entry removed", "settle", "state removed"]);
   assert.equal(ended, 1);
 });
 
@@ -121,7 +122,7 @@ test("a site is not given the limits of another one to which a domain of it has 
   const router = { route: async () => ({ kind: "site", site: { ...route, rule: limitsOf(50) } }) };
   const pod = { clock: { now: () => 1000 }, log: silentLog, router, scheduler } as unknown as Pod;
   const woken = Promise.withResolvers<void>();
-  const sites = createSites(pod, { shards, wake: woken.resolve, met: () => {} });
+  const sites = createSites(pod, { shards, wake: woken.resolve, met: () => {}, settled: () => {} });
   sites.laneOf(envelope({ site: "old", to: ["somebody@gone.example"] }));
   await woken.promise;
   assert.deepEqual(given.at(-1), ["old", { retryAt: 1000 }]);

@@ -203,6 +203,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     shards: shardCount,
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
+    settled: () => {},
   });
   const mayProceed = (shard: number): boolean =>
     mutant === "ignores its fence" ||
