@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { shardOf } from "#crds/wire/subject.ts";
 import type { Plan } from "./plan.ts";
 import { type Outcome, simulate } from "./pool.ts";
 import type { HostOptions } from "./receiving-hosts.ts";
-import type { Mutant } from "./sim-pod.ts";
+import type { Mutant } from "./mutants.ts";
 
 const host: HostOptions = {
   site: "site-0",
@@ -33,6 +34,7 @@ function planWith(of: Partial<Plan>): Plan {
     lost: 0,
     repeated: 0,
     slow: 0.001,
+    replicas: 1,
     calmAt: 12_000,
     ...of,
   };
@@ -168,6 +170,28 @@ describe("on virtual time:", () => {
       sumOf(all, ({ counts }) => counts.delivered),
       12 * all.length,
     );
+  });
+
+  test("a parent that is split again when its domains have come to share a site leaves nobody out", async () => {
+    const all: Outcome[] = [];
+    for (const pod of [0, 1])
+      all.push(
+        ...(await outcomes({
+          shards: 4,
+          hosts: [host, { ...host, site: "site-1" }],
+          mail: mailAt(4_000, 8, { also: [1] }),
+          faults: [
+            // The second child cannot be stored, so that the first one is not noted.
+            { at: 3_900, kind: "away", stream: shardOf("site-1", 0, 4), ms: 12_000 },
+            { at: 4_500, kind: "move", host: 1, ms: 60_000 },
+            { at: 5_000, kind: "kill", pod, witnessMs: 500, restartMs: 30_000 },
+          ],
+          calmAt: 20_000,
+        })),
+      );
+    assert.deepEqual(violationsOf(all), []);
+    const again = sumOf(all, ({ counts }) => counts.repeated["grouped anew"] ?? 0);
+    assert.ok(again > 0, "it did not happen");
   });
 
   test("clocks that are set in the middle of a burst double nothing and exceed nothing", async () => {

@@ -2,42 +2,20 @@
  * The truth about a simulated pool, and what must hold of it: who may start a transaction, what a host may see, what may be deleted, and what
  * may come twice. It looks at the store, the hosts and the clock alone, never at what a pod believes.
  */
-import { decodeEnvelope, type Envelope, envelopeHeader } from "#crds/wire/envelope.ts";
-import { shardOf } from "#crds/wire/subject.ts";
+import { parentSite, shardOf } from "#crds/wire/subject.ts";
 import { RecentIds } from "#mta-pod/recent-ids.ts";
 import { decodeLease } from "#mta-pod/spool/lease-record.ts";
-import type { JetStream, Stored, Watcher } from "./jetstream.ts";
 import type { Transaction } from "#mta-pod/smtp/transaction.ts";
+import type { JetStream, Watcher } from "./jetstream.ts";
+import { type Delivery, entryOf, isAlike, newParcel, type Parcel, parcelName } from "./parcels.ts";
 import type { HostEvents, PeerSocket } from "./receiving-hosts.ts";
+import type { Stored } from "./stream.ts";
 import type { Process, VirtualTime } from "./virtual-time.ts";
-
-/** A host took it. */
-interface Delivery {
-  readonly process: Process;
-  readonly shard: number;
-  /** No copy is stored any more. */
-  isClosed: boolean;
-  /** Why it may come again; undefined = it must not. */
-  excuse: string | undefined;
-}
-
-interface Mail {
-  readonly id: string;
-  envelope: Envelope | undefined;
-  /** The client has its 250. */
-  isAccepted: boolean;
-  copies: number;
-  /** The store lost it. */
-  isLost: boolean;
-  /** A host said 2xx or 5xx to it. */
-  isSettled: boolean;
-  readonly deliveries: Delivery[];
-}
 
 /** What happened that is allowed, so that runs that show nothing are noticed. */
 export interface Counts {
   delivered: number;
-  /** Messages that came again, by what was lost. */
+  /** Recipients that it came to again, by what was lost. */
   repeated: Record<string, number>;
   /** Connections above a limit, of processes that were frozen beyond their lease or waited for the reply to a dot. */
   excess: number;
@@ -45,6 +23,8 @@ export interface Counts {
   /** Entries that were stored once more after they were settled. */
   again: number;
   moves: number;
+  /** Parents that were stored. */
+  parents: number;
 }
 
 export interface Holder {
@@ -54,11 +34,19 @@ export interface Holder {
 
 export class Ledger implements Watcher, HostEvents {
   readonly violations: string[] = [];
-  readonly counts: Counts = { delivered: 0, repeated: {}, excess: 0, taken: {}, again: 0, moves: 0 };
+  readonly counts: Counts = {
+    delivered: 0,
+    repeated: {},
+    excess: 0,
+    taken: {},
+    again: 0,
+    moves: 0,
+    parents: 0,
+  };
   /** Entries stored, over all shards. */
   queued = 0;
   jetStream: JetStream | undefined;
-  readonly #mail = new Map<string, Mail>();
+  readonly #parcels = new Map<string, Parcel>();
   readonly #noted = new RecentIds();
   readonly #incarnations = new Map<Process, string>();
   /** By process and shard: it was frozen when its lease ran out. */
@@ -67,8 +55,8 @@ export class Ledger implements Watcher, HostEvents {
   readonly #expired = new Set<string>();
   /** How each shard was last taken. */
   readonly #lastTaken = new Map<number, string>();
-  /** The last message of each connection. */
-  readonly #awaited = new WeakMap<PeerSocket, Delivery>();
+  /** What came of the last message of each connection. */
+  readonly #awaited = new WeakMap<PeerSocket, readonly Delivery[]>();
   readonly #time: VirtualTime;
   readonly #shards: number;
   /** A clock was set by more than a minute: one message of pacing, says the scheduler's contract. */
@@ -87,15 +75,15 @@ export class Ledger implements Watcher, HostEvents {
     this.#incarnations.set(process, incarnation);
   }
 
-  accepted(id: string): void {
-    this.#of(id).isAccepted = true;
+  accepted(id: string, to: readonly string[]): void {
+    for (const address of to) this.#of(id, address).isAccepted = true;
   }
 
-  /** Entries that are stored and neither lost nor settled. */
-  unsettled(): string[] {
-    return [...this.#mail.values()]
-      .filter((mail) => mail.isAccepted && !mail.isLost && !mail.isSettled)
-      .map(({ id }) => id);
+  /** What was accepted and is neither lost, settled nor `parked`, as `id to address`. */
+  unsettled(parked: ReadonlySet<string>): string[] {
+    return [...this.#parcels.values()]
+      .filter((one) => one.isAccepted && !one.isLost && !one.isSettled && !parked.has(one.name))
+      .map(({ name }) => name);
   }
 
   died(process: Process): void {
@@ -106,8 +94,11 @@ export class Ledger implements Watcher, HostEvents {
   taken(shard: number, how: string, from: Holder | null): void {
     this.counts.taken[how] = (this.counts.taken[how] ?? 0) + 1;
     if (how !== "resumed") this.#lastTaken.set(shard, how);
-    if (how === "expired" || how === "witnessed")
+    if (how === "expired" || how === "witnessed") {
       this.#excuse("its successor died", (one) => one.shard === shard && this.cannotAnswer(one.process));
+      const stream = this.#store().names.shardStream(shard);
+      for (const parcel of this.#parcels.values()) if (parcel.parentIn === stream) parcel.isSplitAgain = true;
+    }
     if (how !== "expired" || from === null) return;
     for (const [process, incarnation] of this.#incarnations) {
       if (process.name !== from.pod || incarnation !== from.incarnation) continue;
@@ -118,43 +109,70 @@ export class Ledger implements Watcher, HostEvents {
   }
 
   #excuse(why: string, fits: (delivery: Delivery) => boolean): void {
-    for (const { deliveries } of this.#mail.values())
+    for (const { deliveries } of this.#parcels.values())
       for (const delivery of deliveries) if (!delivery.isClosed && fits(delivery)) delivery.excuse ??= why;
   }
 
-  stored(_stream: string, message: Stored, why: "published" | "back"): void {
+  stored(stream: string, message: Stored, why: "published" | "back"): void {
     if (message.subject === this.#settledSubject) return this.#noteAll(message.data);
-    const mail = this.#mailOf(message);
-    if (mail === undefined) return undefined;
+    const envelope = entryOf(message);
+    if (envelope === undefined) return undefined;
     this.queued++;
-    mail.copies++;
-    this.trace?.(`store: ${mail.id} ${why} as ${message.seq}`);
-    if (why === "published" && mail.isSettled) this.counts.again++;
-    const isMove = message.headers.get("Nats-Msg-Id")?.startsWith("mv:") === true;
+    const isParent = envelope.site === parentSite;
+    const { id, to } = envelope;
+    const messageId = message.headers.get("Nats-Msg-Id") ?? "";
+    const isMove = messageId.startsWith("mv:");
+    const isChild = messageId.startsWith(`${id}:`);
+    const isNoted = this.#noted.wasSettled(envelope);
+    this.trace?.(`store: ${id} to ${to.join(" ")} ${why} as ${message.seq}${isParent ? ", a parent" : ""}`);
     if (isMove) this.counts.moves++;
-    if (mail.envelope === undefined || this.#noted.wasSettled(mail.envelope)) return undefined;
-    // The server forgot a delete, or an id that was published again, before the note of its end came to the store.
-    if (why === "back") for (const delivery of mail.deliveries) delivery.excuse ??= "delete lost";
-    else if (mail.isSettled && !isMove)
-      for (const delivery of mail.deliveries) delivery.excuse ??= "id forgotten";
+    if (isParent) this.counts.parents++;
+    for (const address of to) {
+      const parcel = this.#of(id, address);
+      parcel.copies++;
+      parcel.isLost = false;
+      if (why === "published" && parcel.isSettled) this.counts.again++;
+      const before = parcel.envelope;
+      if (isParent) parcel.parentIn = stream;
+      else parcel.envelope = envelope;
+      const isKnown = isNoted || (isParent && before !== undefined && this.#noted.wasSettled(before));
+      if (why === "back" && isParent && !isNoted) parcel.isSplitAgain = true;
+      // Its site had changed when the parent was split again: the same child would not have come anew.
+      const isRegrouped = isChild && before !== undefined && !isAlike(before, envelope);
+      if (isRegrouped && parcel.isSplitAgain) parcel.excuse ??= "grouped anew";
+      if (isKnown || isRegrouped) continue;
+      // The server forgot a delete, or an id that was published again, before the note of its end came to the store.
+      if (why === "back") for (const delivery of parcel.deliveries) delivery.excuse ??= "delete lost";
+      else if (parcel.isSettled && !isMove)
+        for (const delivery of parcel.deliveries) delivery.excuse ??= "id forgotten";
+    }
     return undefined;
   }
 
   removed(_stream: string, message: Stored, why: "deleted" | "purged" | "lost"): void {
-    const mail = this.#mailOf(message);
-    if (mail === undefined) return;
+    const envelope = entryOf(message);
+    if (envelope === undefined) return;
     this.queued--;
-    mail.copies--;
-    this.trace?.(`store: ${mail.id} ${why}, was ${message.seq}`);
-    if (why === "lost") {
-      if (mail.copies === 0) mail.isLost = true;
-      // A publish without an answer comes again, under another sequence than that of what is under way.
-      for (const delivery of mail.deliveries) delivery.excuse ??= "store lost";
-      return;
+    const { id, to } = envelope;
+    this.trace?.(`store: ${id} to ${to.join(" ")} ${why}, was ${message.seq}`);
+    for (const address of to) {
+      const parcel = this.#of(id, address);
+      parcel.copies--;
+      if (envelope.site === parentSite) parcel.parentIn = undefined;
+      if (why === "lost") {
+        parcel.isHurt = true;
+        if (parcel.copies === 0) parcel.isLost = true;
+        // A publish without an answer comes again, under another sequence than that of what is under way.
+        for (const delivery of parcel.deliveries) delivery.excuse ??= "store lost";
+        continue;
+      }
+      if (parcel.copies > 0) continue;
+      for (const delivery of parcel.deliveries) delivery.isClosed = true;
+      // A moved entry leaves its old shard when it is stored in the new one, a parent goes when its children are.
+      if (parcel.isSettled) continue;
+      if (parcel.isHurt) parcel.isLost = true;
+      else this.#violated(`${parcel.name} is ${why} and was not settled`);
     }
-    // A moved entry leaves its old shard when it is stored in the new one.
-    if (!mail.isSettled && mail.copies === 0) this.#violated(`${mail.id} is ${why} and was not settled`);
-    if (mail.copies === 0) for (const delivery of mail.deliveries) delivery.isClosed = true;
   }
 
   // The hosts.
@@ -196,37 +214,47 @@ export class Ledger implements Watcher, HostEvents {
 
   counted(
     socket: PeerSocket,
-    { message }: Transaction,
-    { inLastSecond, code }: { inLastSecond: number; code: number },
+    { message, to }: Transaction,
+    { inLastSecond, codes }: { inLastSecond: number; codes: readonly number[] },
   ): void {
     const { host, process } = socket;
     const { messagesPerSecond: limit } = host;
-    const mail = this.#of(idOf(message));
-    this.trace?.(`${host.site}: dot of ${mail.id} from ${process.name}, will be ${code}`);
+    const id = idOf(message);
+    this.trace?.(
+      `${host.site}: dot of ${id} from ${process.name}, ${to.join(" ")} will be ${codes.join(" ")}`,
+    );
     if (limit !== undefined && inLastSecond > limit + this.jumps)
       this.#violated(`${inLastSecond} messages in a second at ${host.site}, which takes ${limit}`);
-    if (code !== 250) return;
-    for (const { excuse, process: before } of mail.deliveries)
-      if (excuse === undefined)
-        this.#violated(`${mail.id} is delivered by ${before.name} and by ${process.name}`);
-      else this.counts.repeated[excuse] = (this.counts.repeated[excuse] ?? 0) + 1;
-    this.counts.delivered++;
-    const isClosed = mail.copies === 0;
     const excuse = process.alive ? this.#excuseOf(process, host.site) : "death";
-    const delivery = { process, shard: shardOf(host.site, 0, this.#shards), isClosed, excuse };
-    mail.deliveries.push(delivery);
-    this.#awaited.set(socket, delivery);
+    const awaited: Delivery[] = [];
+    for (const [at, address] of to.entries()) {
+      if (codes[at] !== 250) continue;
+      const parcel = this.#of(id, address);
+      this.#checkAgain(parcel, process);
+      this.counts.delivered++;
+      const isClosed = parcel.copies === 0;
+      const delivery = { process, shard: shardOf(host.site, 0, this.#shards), isClosed, excuse };
+      parcel.deliveries.push(delivery);
+      awaited.push(delivery);
+    }
+    this.#awaited.set(socket, awaited);
   }
 
-  said({ host, process }: PeerSocket, { message }: Transaction, code: number): void {
-    const mail = this.#of(idOf(message));
-    this.trace?.(`${host.site}: ${code} for ${mail.id} of ${process.name}`);
-    if (code !== 451) mail.isSettled = true;
+  #checkAgain({ name, deliveries, excuse: always }: Parcel, process: Process): void {
+    for (const { excuse = always, process: before } of deliveries)
+      if (excuse === undefined)
+        this.#violated(`${name} is delivered by ${before.name} and by ${process.name}`);
+      else this.counts.repeated[excuse] = (this.counts.repeated[excuse] ?? 0) + 1;
+  }
+
+  said({ host, process }: PeerSocket, { message, to }: Transaction, codes: readonly number[]): void {
+    const id = idOf(message);
+    this.trace?.(`${host.site}: ${codes.join(" ")} for ${id} of ${process.name}`);
+    for (const [at, address] of to.entries()) if (codes[at] !== 451) this.#of(id, address).isSettled = true;
   }
 
   unheard(socket: PeerSocket): void {
-    const delivery = this.#awaited.get(socket);
-    if (delivery !== undefined) delivery.excuse ??= "reply lost";
+    for (const delivery of this.#awaited.get(socket) ?? []) delivery.excuse ??= "reply lost";
   }
 
   #excuseOf(process: Process, site: string): string | undefined {
@@ -257,30 +285,11 @@ export class Ledger implements Watcher, HostEvents {
       this.#noted.heard(data.readDoubleLE(at), data.readDoubleLE(at + 8), this.#time.now);
   }
 
-  #mailOf(message: Stored): Mail | undefined {
-    if (!message.subject.includes(".q.")) return undefined;
-    const mail = this.#of(message.data.toString("latin1"));
-    if (mail.envelope !== undefined) return mail;
-    const envelope = decodeEnvelope(message.headers.get(envelopeHeader) ?? "");
-    if (envelope.ok) mail.envelope = envelope.value;
-    return mail;
-  }
-
-  #of(id: string): Mail {
-    let mail = this.#mail.get(id);
-    if (mail === undefined) {
-      mail = {
-        id,
-        envelope: undefined,
-        isAccepted: false,
-        copies: 0,
-        isLost: false,
-        isSettled: false,
-        deliveries: [],
-      };
-      this.#mail.set(id, mail);
-    }
-    return mail;
+  #of(id: string, address: string): Parcel {
+    const name = parcelName(id, address);
+    const parcel = this.#parcels.get(name) ?? newParcel(name);
+    this.#parcels.set(name, parcel);
+    return parcel;
   }
 
   #violated(what: string): void {

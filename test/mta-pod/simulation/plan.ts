@@ -26,16 +26,26 @@ export type Fault = { readonly at: number } & (
   | { readonly kind: "move"; readonly host: number; readonly ms: number }
 );
 
+export interface PlannedMail {
+  readonly at: number;
+  readonly host: number;
+  readonly pod: number;
+  /** Hosts of further recipients: the same one again, or others; with others it is stored as a parent. */
+  readonly also?: readonly number[];
+}
+
 export interface Plan {
   readonly seed: number;
   readonly pods: readonly { readonly startMs: number; readonly rate: number }[];
   readonly shards: number;
   readonly hosts: readonly HostOptions[];
-  readonly mail: readonly { readonly at: number; readonly host: number; readonly pod: number }[];
+  readonly mail: readonly PlannedMail[];
   readonly faults: readonly Fault[];
   readonly lost: number;
   readonly repeated: number;
   readonly slow: number;
+  /** Copies of each stream. */
+  readonly replicas: number;
   /** Faults are over. */
   readonly calmAt: number;
 }
@@ -69,12 +79,13 @@ export function planOf(seed: number): Plan {
     isChunking: oneIn(2),
     isPatient: oneIn(2),
   }));
-  const mail: { at: number; host: number; pod: number }[] = [];
+  const alsoTo = furtherHosts(seed, hosts.length);
+  const mail: PlannedMail[] = [];
   for (let burst = count(2, 5); burst > 0; burst--) {
     const at = sometime();
     const host = count(0, hosts.length - 1);
     for (let size = count(1, 8); size > 0; size--)
-      mail.push({ at: at + between(0, 50), host, pod: count(0, pods.length - 1) });
+      mail.push({ at: at + between(0, 50), host, pod: count(0, pods.length - 1), ...alsoTo() });
   }
   const isLossy = oneIn(6);
   const fault = (): Fault => {
@@ -126,6 +137,18 @@ export function planOf(seed: number): Plan {
     lost: oneIn(3) ? 0.03 : 0,
     repeated: oneIn(3) ? 0.03 : 0,
     slow: oneIn(3) ? 0.05 : 0.003,
+    replicas: random(~seed)() < 1 / 3 ? 3 : 1,
     calmAt: chaosMs,
+  };
+}
+
+/** A third of the mail goes to two or three, by chances of its own: the rest of a plan is as it was without. */
+function furtherHosts(seed: number, hosts: number): () => Pick<PlannedMail, "also"> {
+  const chance = random(Math.imul(seed + 1, 0x85ebca6b));
+  const any = (): number => Math.floor(chance() * hosts);
+  return () => {
+    const kind = chance();
+    if (kind > 1 / 3) return {};
+    return { also: kind < 1 / 9 ? [any(), any()] : [any()] };
   };
 }

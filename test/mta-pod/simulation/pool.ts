@@ -1,20 +1,24 @@
 /** A simulated pool: pods on virtual time around one modelled JetStream, with clients, hosts and faults as its plan says. */
-import { shardOf } from "#crds/wire/subject.ts";
+import type { ParkedEntry } from "#mta-pod/poison.ts";
 import type { SiteRoute } from "#mta-pod/route/site.ts";
-import { freeDead } from "#mta-pod/spool/witness.ts";
 import { random } from "#test/kit/random.ts";
 import { envelope } from "#test/kit/spool.ts";
+import { createFaults } from "./faults.ts";
 import { JetStream } from "./jetstream.ts";
 import { type Counts, Ledger } from "./ledger.ts";
-import type { Fault, Plan } from "./plan.ts";
+import { parcelName } from "./parcels.ts";
+import type { Plan, PlannedMail } from "./plan.ts";
 import { ReceivingHost } from "./receiving-hosts.ts";
-import { createSimPod, type Mutant, type SimPod } from "./sim-pod.ts";
+import type { Mutant } from "./mutants.ts";
+import { createSimPod, type SimPod } from "./sim-pod.ts";
 import type { Network } from "./sim-spool.ts";
 import { type Process, VirtualTime, withTimersOf } from "./virtual-time.ts";
 
 export interface Outcome {
   readonly violations: readonly string[];
   readonly counts: Counts;
+  /** Writes that streams with copies refused since another one was in process. */
+  readonly contended: number;
   readonly steps: number;
   /** When all was settled. */
   readonly endedAt: number;
@@ -55,7 +59,6 @@ class Pool {
   readonly #chance: () => number;
   /** By domain number: its site. */
   readonly #siteOf: number[];
-  readonly #cutUntil = new Map<SimPod, number>();
   #publishing = 0;
   #isCalm = false;
 
@@ -76,7 +79,7 @@ class Pool {
     this.#ledger = new Ledger(time, plan.shards);
     this.#ledger.trace = this.#trace;
     const jetStream = new JetStream(
-      { pool: "mail/simulated", shards: plan.shards },
+      { pool: "mail/simulated", shards: plan.shards, replicas: plan.replicas },
       { time, chance: this.#chance, watcher: this.#ledger },
     );
     this.#ledger.jetStream = jetStream;
@@ -96,36 +99,51 @@ class Pool {
     this.#slots = plan.pods.map((_, index) => ({ index, starts: 0, pod: undefined }));
     for (const slot of this.#slots) time.after(plan.pods[slot.index]?.startMs ?? 0, () => this.#start(slot));
     for (const [index, mail] of plan.mail.entries()) time.after(mail.at, () => this.#send(index, mail));
-    for (const fault of plan.faults) time.after(fault.at, () => this.#befall(fault));
+    const befall = createFaults({
+      shards: plan.shards,
+      network: this.#network,
+      hosts: this.#hosts,
+      siteOf: this.#siteOf,
+      pods: () => this.#slots.map(({ pod }) => pod),
+      end: (pod) => this.#end(pod),
+      start: (index) => this.#start(this.#slots[index] as Slot),
+      jumped: () => this.#ledger.jumps++,
+    });
+    for (const fault of plan.faults)
+      time.after(fault.at, () => {
+        this.#trace?.(`FAULT ${JSON.stringify(fault)}`);
+        befall(fault);
+      });
     time.after(plan.calmAt, () => this.#calm());
   }
 
   isOver(): boolean {
     if (this.#ledger.violations.length > 0) return true;
     if (!this.#isCalm || this.#publishing > 0) return false;
-    return this.#ledger.queued === 0 || this.#ledger.queued === this.#parked();
+    return this.#ledger.queued === 0 || this.#ledger.queued === this.#parked().length;
   }
 
   outcome(): Outcome {
     const { violations, counts } = this.#ledger;
-    const left = violations.length > 0 ? [] : this.#ledger.unsettled();
-    const parked = this.#parked();
+    const parked = this.#parked().flatMap(({ id, envelope: of }) =>
+      (of?.to ?? []).map((address) => parcelName(id, address)),
+    );
+    const left = violations.length > 0 ? [] : this.#ledger.unsettled(new Set(parked));
     const late =
       this.isOver() || violations.length > 0 ? [] : [`${this.#ledger.queued} entries are still queued`];
-    const lost = left.length <= parked ? [] : left.map((id) => `${id} was accepted and is not settled`);
+    const lost = left.map((parcel) => `${parcel} was accepted and is not settled`);
     return {
       violations: [...violations, ...late, ...lost],
       counts,
+      contended: this.#network.jetStream.contended,
       steps: this.#time.steps,
       endedAt: this.#time.now,
     };
   }
 
   /** Set aside since their pods died with them again and again. */
-  #parked(): number {
-    let parked = 0;
-    for (const { pod } of this.#slots) if (pod?.process.alive === true) parked += pod.parkedSize();
-    return parked;
+  #parked(): readonly ParkedEntry[] {
+    return this.#slots.flatMap(({ pod }) => (pod?.process.alive === true ? pod.parked() : []));
   }
 
   #start(slot: Slot): void {
@@ -199,25 +217,16 @@ class Pool {
     };
   }
 
-  #send(index: number, { host, pod }: Plan["mail"][number]): void {
+  #send(index: number, { host, pod, also = [] }: PlannedMail): void {
     const from = [...this.#slots.slice(pod), ...this.#slots].find(
       ({ pod: one }) => one?.process.alive === true,
     )?.pod;
     if (from === undefined) return;
     const id = `m${String(index).padStart(3, "0")}`;
-    const { site } = this.#hostAt(this.#siteOf[host] ?? host).options;
-    const shard = shardOf(site, 0, this.#plan.shards);
+    const to = [host, ...also].map((domain, place) => `user${place}@d${domain}`);
     const receivedAt = this.#time.wall(from.process);
-    const body = Buffer.from(id);
-    const mail = envelope({
-      id,
-      from: "",
-      to: [`someone@d${host}`],
-      site,
-      receivedAt,
-      expiresAt: receivedAt + 1e9,
-      size: body.length,
-    });
+    const { site: _site, size: _size, ...facts } = envelope({ id, from: "", to, receivedAt });
+    const message = { ...facts, expiresAt: receivedAt + 1e9, body: Buffer.from(id) };
     this.#publishing++;
     let isOver = false;
     const over = (): void => {
@@ -227,107 +236,13 @@ class Pool {
     // A client that is not answered gives up.
     this.#time.after(70_000, over);
     this.#time.arrive(from.process, 1, () => {
-      this.#trace?.(`${from.process.name}: receives ${id} for ${site}, shard ${shard}`);
-      from.accept(shard, mail, body, (stored) => {
+      this.#trace?.(`${from.process.name}: receives ${id} for ${to.join(" ")}`);
+      from.accept(message, (stored) => {
         over();
         this.#trace?.(`${from.process.name}: ${id} ${JSON.stringify(stored)}`);
-        if (stored.kind === "stored") this.#ledger.accepted(id);
+        if (stored.kind === "stored") this.#ledger.accepted(id, to);
       });
     });
-  }
-
-  #podAt(index: number): SimPod | undefined {
-    const pod = this.#slots[index]?.pod;
-    return pod?.process.alive === true ? pod : undefined;
-  }
-
-  #befall(fault: Fault): void {
-    this.#trace?.(`FAULT ${JSON.stringify(fault)}`);
-    switch (fault.kind) {
-      case "freeze": {
-        const process = this.#podAt(fault.pod)?.process;
-        if (process !== undefined)
-          process.frozenUntil = Math.max(process.frozenUntil, this.#time.now + fault.ms);
-        return;
-      }
-      case "kill": {
-        const pod = this.#podAt(fault.pod);
-        if (pod === undefined) return;
-        const { incarnation, process } = pod;
-        this.#end(pod);
-        if (fault.witnessMs > 0)
-          this.#time.after(fault.witnessMs, () => this.#testify(process.name, incarnation));
-        return this.#startLater(fault.pod, fault.restartMs);
-      }
-      case "term": {
-        const pod = this.#podAt(fault.pod);
-        if (pod === undefined) return;
-        this.#time.arrive(pod.process, 0, () =>
-          pod.stop(() => {
-            this.#end(pod);
-            this.#startLater(fault.pod, fault.restartMs);
-          }),
-        );
-        return;
-      }
-      case "cut": {
-        const pod = this.#podAt(fault.pod);
-        if (pod === undefined) return;
-        pod.link.disconnect(false);
-        const until = Math.max(this.#cutUntil.get(pod) ?? 0, this.#time.now + fault.ms);
-        this.#cutUntil.set(pod, until);
-        return this.#time.after(until - this.#time.now, () => {
-          if ((this.#cutUntil.get(pod) ?? 0) <= this.#time.now + 1) pod.link.reconnect();
-        });
-      }
-      case "away": {
-        const stream = this.#streamAt(fault.stream);
-        stream.awayUntil = this.#time.now + fault.ms;
-        return;
-      }
-      case "restart":
-      case "lose": {
-        const { jetStream } = this.#network;
-        for (const { pod } of this.#slots) pod?.link.disconnect(true);
-        for (const stream of jetStream.streams.values()) {
-          stream.awayUntil = this.#time.now + fault.ms;
-          if (fault.kind === "restart") jetStream.restart(stream, fault.forgotten);
-          else if (stream === this.#streamAt(fault.stream)) jetStream.loseEnd(stream, fault.count);
-          else jetStream.restart(stream, 0);
-        }
-        return this.#time.after(fault.ms, () => {
-          for (const { pod } of this.#slots)
-            if (pod !== undefined && (this.#cutUntil.get(pod) ?? 0) <= this.#time.now + 1)
-              pod.link.reconnect();
-        });
-      }
-      case "jump": {
-        const process = this.#podAt(fault.pod)?.process;
-        if (process === undefined) return;
-        process.wallOffset += fault.ms;
-        if (fault.ms >= 60_000) this.#ledger.jumps++;
-        return;
-      }
-      case "down": {
-        const host = this.#hosts[fault.host];
-        if (host === undefined) return;
-        host.isDown = true;
-        return this.#time.after(fault.ms, () => void (host.isDown = false));
-      }
-      case "move": {
-        const to = (fault.host + 1) % this.#hosts.length;
-        this.#siteOf[fault.host] = to;
-        return this.#time.after(fault.ms, () => void (this.#siteOf[fault.host] = fault.host));
-      }
-      default:
-        return fault satisfies never;
-    }
-  }
-
-  #streamAt(index: number): ReturnType<JetStream["streams"]["get"]> & object {
-    const { names, streams } = this.#network.jetStream;
-    const name = index < this.#plan.shards ? names.shardStream(index) : `KV_${names.bucket}`;
-    return streams.get(name) as never;
   }
 
   #end(pod: SimPod): void {
@@ -336,18 +251,6 @@ class Pool {
     pod.link.disconnect(false);
     this.#ledger.died(pod.process);
     for (const host of this.#hosts) host.died(pod.process);
-  }
-
-  #startLater(index: number, ms: number): void {
-    this.#time.after(ms, () => this.#start(this.#slots[index] as Slot));
-  }
-
-  /** Any pod that lives carries it out; asked again until one does. */
-  #testify(pod: string, incarnation: string): void {
-    const witness = this.#slots.find(({ pod: one }) => one?.process.alive === true)?.pod;
-    if (witness === undefined) return this.#time.after(500, () => this.#testify(pod, incarnation));
-    this.#time.arrive(witness.process, 1, () => void freeDead(witness.link.spool, { pod, incarnation }));
-    return undefined;
   }
 
   /** Nothing new befalls it; what is frozen, cut off or dead comes back in its time. */

@@ -3,7 +3,7 @@
  * the last second. They answer late, refuse, close, and fall silent after a final dot.
  */
 import type { ConnectionEvents, Connection } from "#mta-pod/smtp-out/connection.ts";
-import { reply } from "#mta-pod/smtp/reply.ts";
+import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
 import type { Fault, Transaction, TransactionResult } from "#mta-pod/smtp/transaction.ts";
 import type { Process, VirtualTime } from "./virtual-time.ts";
 
@@ -40,10 +40,14 @@ export interface HostEvents {
   /** MAIL is about to be sent. */
   begins(socket: PeerSocket, transaction: Transaction): void;
   opened(socket: PeerSocket, open: ReadonlySet<PeerSocket>): void;
-  /** The final dot is there, and this is what the host will say to it. */
-  counted(socket: PeerSocket, transaction: Transaction, facts: { inLastSecond: number; code: number }): void;
+  /** The final dot is there, and this is what the host will say of each recipient. */
+  counted(
+    socket: PeerSocket,
+    transaction: Transaction,
+    facts: { inLastSecond: number; codes: readonly number[] },
+  ): void;
   /** It says so, whether or not that is heard: 2xx and 5xx settle. */
-  said(socket: PeerSocket, transaction: Transaction, code: number): void;
+  said(socket: PeerSocket, transaction: Transaction, codes: readonly number[]): void;
   /** Nobody will hear that word. */
   unheard(socket: PeerSocket): void;
 }
@@ -87,6 +91,8 @@ export class ReceivingHost {
     let done: ((result: TransactionResult) => void) | undefined;
     let committed = false;
     let wantsClose = false;
+    /** One for each recipient of what is under way. */
+    let unanswered: readonly undefined[] = [];
     const target = { host: `mx.${this.options.site}`, address: "192.0.2.1", port: 25 };
 
     const lost = (stage: Fault["stage"], kind: Fault["kind"]): void => {
@@ -100,7 +106,7 @@ export class ReceivingHost {
       const fault: Fault = { stage, kind, text: kind, target };
       if (before === "opening") events.failed(fault);
       else {
-        tell?.({ kind: "fault", fault, replies: [undefined] });
+        tell?.({ kind: "fault", fault, replies: unanswered });
         time.timer(process, 0, () => events.closed());
       }
     };
@@ -148,14 +154,18 @@ export class ReceivingHost {
       const kind = this.#chance();
       const { deferred, refused, broken, slow } = this.options;
       const code = kind < refused ? 550 : kind < refused + deferred ? 451 : 250;
-      this.#events.counted(socket, transaction, { inLastSecond: this.counted.length, code });
+      // Of several some are told "later" by themselves, at their RCPT.
+      const codes = transaction.to.map((_, at) =>
+        at > 0 && code === 250 && this.#chance() < deferred ? 451 : code,
+      );
+      this.#events.counted(socket, transaction, { inLastSecond: this.counted.length, codes });
       const isBroken = this.#chance() < broken;
       if (isBroken) this.#events.unheard(socket);
       const thinks = this.#chance() < slow ? 1_000 + this.#chance() * 30_000 : this.#chance() * 5;
       time.after(thinks, () => {
         const isGone = !this.sockets.has(socket);
         // Who was cut off meanwhile has delivered all the same: the host cannot tell.
-        this.#events.said(socket, transaction, code);
+        this.#events.said(socket, transaction, codes);
         socket.committed = undefined;
         socket.answeredAt = time.now;
         if (isGone) this.#events.unheard(socket);
@@ -164,8 +174,7 @@ export class ReceivingHost {
         else
           later(() => {
             if (state !== "busy") return;
-            const text = code === 250 ? "taken" : "not taken";
-            finish({ kind: "answered", replies: [reply(code, code === 250 ? "2.0.0" : "4.2.0", text)] });
+            finish({ kind: "answered", replies: codes.map(replyOf) });
           });
       });
     };
@@ -211,7 +220,11 @@ export class ReceivingHost {
       send: (transaction, tell) => {
         const fail = (stage: Fault["stage"], kind: Fault["kind"]): void =>
           queueMicrotask(() =>
-            tell({ kind: "fault", fault: { stage, kind, text: kind, target }, replies: [undefined] }),
+            tell({
+              kind: "fault",
+              fault: { stage, kind, text: kind, target },
+              replies: transaction.to.map(() => undefined),
+            }),
           );
         if (state === "dead" || state === "quitting") return fail("mail", "closed");
         if (state !== "idle") throw new Error(`Cannot send: expected an idle connection, it is ${state}`);
@@ -219,6 +232,7 @@ export class ReceivingHost {
         sent++;
         state = "busy";
         done = tell;
+        unanswered = transaction.to.map(() => undefined);
         this.#events.begins(socket, transaction);
         if (this.options.isChunking) return sendBody(transaction);
         // MAIL, RCPT and DATA in one write; the host says 354.
@@ -240,4 +254,8 @@ export class ReceivingHost {
       },
     };
   }
+}
+
+function replyOf(code: number): Reply {
+  return code === 250 ? reply(code, "2.0.0", "taken") : reply(code, "4.2.0", "not taken");
 }

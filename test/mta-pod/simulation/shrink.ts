@@ -14,11 +14,18 @@ export async function shrink(plan: Plan, options: RunOptions = {}): Promise<Plan
   let best = plan;
   const quiet = { ...best, lost: 0, repeated: 0, slow: 0 };
   if (await fails(quiet)) best = quiet;
+  const alone = { ...best, replicas: 1 };
+  if (await fails(alone)) best = alone;
   for (const what of ["faults", "mail"] as const)
     for (let at = best[what].length - 1; at >= 0; at--) {
       const fewer = { ...best, [what]: best[what].filter((_, index) => index !== at) } as Plan;
       if (await fails(fewer)) best = fewer;
     }
+  for (const [at, { also }] of best.mail.entries()) {
+    if (also === undefined) continue;
+    const mail = best.mail.map((one, index) => (index === at ? { ...one, also: also.slice(1) } : one));
+    if (await fails({ ...best, mail })) best = { ...best, mail };
+  }
   return best;
 }
 

@@ -1,17 +1,18 @@
 /**
  * One pod of the simulated pool: the real corridors and rooms, put together as `engine.ts` does, on a modelled connection to JetStream, modelled
- * connections to hosts, and virtual time. Only doors, DNS, sockets, signatures, metrics and parents are left out.
+ * connections to hosts, and virtual time. Only doors, DNS, sockets, signatures, metrics and reports are left out.
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { createAttempts } from "#mta-pod/attempt.ts";
 import { createDeliver, type Deliver } from "#mta-pod/deliver.ts";
 import { settled } from "#mta-pod/hand-over.ts";
 import { HotBodies } from "#mta-pod/hot-bodies.ts";
+import { createIntake, type Message } from "#mta-pod/intake.ts";
 import { watchDeletes } from "#mta-pod/open-deletes.ts";
-import { createOutbound, type Outbound } from "#mta-pod/outbound.ts";
-import type { Parents } from "#mta-pod/parents.ts";
+import { createOutbound } from "#mta-pod/outbound.ts";
+import { createParents } from "#mta-pod/parents.ts";
 import type { Pod } from "#mta-pod/pod.ts";
-import { createPoison } from "#mta-pod/poison.ts";
+import { createPoison, type ParkedEntry } from "#mta-pod/poison.ts";
 import { RecentIds } from "#mta-pod/recent-ids.ts";
 import { createRepeats } from "#mta-pod/repeats.ts";
 import type { SiteRoute } from "#mta-pod/route/site.ts";
@@ -33,21 +34,10 @@ import { createPublisher, type Stored } from "#mta-pod/spool/publisher.ts";
 import { createSettledLog } from "#mta-pod/spool/settled-log.ts";
 import { createStates } from "#mta-pod/spool/states.ts";
 import { createTransfers } from "#mta-pod/transfers.ts";
+import { answeringAtOnce, countedClosed, type Mutant } from "./mutants.ts";
 import type { ReceivingHost } from "./receiving-hosts.ts";
 import { createSimSpool, type Network, type SimSpool } from "./sim-spool.ts";
 import type { Process } from "./virtual-time.ts";
-
-/** What of the pod is wrong on purpose, to see that the invariants find it. */
-export type Mutant =
-  | "none"
-  | "takes over too early"
-  | "ignores its fence"
-  | "ignores the former owner"
-  | "tells its successor nothing"
-  | "deletes before the reply"
-  | "forgets what was settled"
-  | "deletes without looking"
-  | "counts no connection that is closing";
 
 export interface SimPodOptions {
   readonly network: Network;
@@ -72,12 +62,12 @@ export interface SimPod {
   readonly incarnation: string;
   readonly ownership: Ownership;
   readonly link: SimSpool;
-  readonly parkedSize: () => number;
+  parked(): readonly ParkedEntry[];
   start(): void;
   /** SIGTERM; `ended` when the process would exit. */
   stop(ended: () => void): void;
   /** A client's message; `done` with what the pod would answer. */
-  accept(shard: number, envelope: Envelope, body: Buffer, done: (stored: Stored) => void): void;
+  accept(message: Message, done: (stored: Stored) => void): void;
   answer(kind: string, query: unknown): unknown;
 }
 
@@ -123,11 +113,11 @@ export function createSimPod(options: SimPodOptions): SimPod {
       },
     },
   });
-  const stored = createEntries(spool, bundles);
+  const entries = createEntries(spool, bundles);
   const deletes = watchDeletes(
     mutant === "deletes without looking"
-      ? { ...stored, remove: ({ shard, seq }, done) => stored.remove({ shard, seq }, done) }
-      : stored,
+      ? { ...entries, remove: ({ shard, seq }, done) => entries.remove({ shard, seq }, done) }
+      : entries,
     clock,
   );
   const manifest = {
@@ -167,43 +157,49 @@ export function createSimPod(options: SimPodOptions): SimPod {
     newId: () => "",
     config: () => ({ manifest }),
   } as unknown as Pod;
-  const parents: Parents = {
-    split: () => {},
-    underWay: () => 0,
-    size: () => 0,
-    weightOf: () => 0,
-    has: () => false,
-  };
   const shards = createShards({
     spool,
     log,
     bundles,
     settledLog: pod.settledLog,
     deliver: (): Deliver => deliver,
-    sizeOf: (shard) => scheduler.shardSize(shard) + poison.sizeOf(shard),
+    sizeOf: (shard) => scheduler.shardSize(shard) + parents.underWay(shard) + poison.sizeOf(shard),
     knows: (shard, seq) =>
-      deliver.inFlight(shard).has(seq) || scheduler.holds(shard, seq) || poison.has(shard, seq),
+      deliver.inFlight(shard).has(seq) ||
+      scheduler.holds(shard, seq) ||
+      parents.has(shard, seq) ||
+      poison.has(shard, seq),
     damaged: () => {},
     epochLost: (shard, leaseSeq) => ownership.fenced(shard, leaseSeq),
     reset: (shard) => poison.reread(shard),
   });
-  const { leaseSeqOf, owns, reindex } = shards;
+  const { leaseSeqOf, owns, reindex, stored } = shards;
   const hot = new HotBodies({});
+  const intake = createIntake({
+    router: pod.router,
+    publisher: pod.publisher,
+    shards: shardCount,
+    owns,
+    enter: (_shard, next) => next(),
+    stored,
+  });
   const poison = createPoison({ pod, owns, leaseSeqOf, concurrencyOf: (site) => sites.concurrencyOf(site) });
   const settlement = createSettlement({
     pod,
-    intake: { put: () => {} } as never,
+    intake,
     recent,
     owns,
     leaseSeqOf,
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     fenced: (shard, leaseSeq) => ownership.fenced(shard, leaseSeq),
   });
+  const noteSettled = (entry: Envelope): void =>
+    recent.settled(entry, clock.monotonic(), pod.settledLog.note);
   const sites = createSites(pod, {
     shards: shardCount,
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
-    settled: () => {},
+    settled: noteSettled,
   });
   const mayProceed = (shard: number): boolean =>
     mutant === "ignores its fence" ||
@@ -228,6 +224,20 @@ export function createSimPod(options: SimPodOptions): SimPod {
     freed: () => deliver.pump(),
     failed: (dispatch, loaded, trouble) => deliver.failed(dispatch, loaded, trouble),
   });
+  const { publisher } = pod;
+  const parents = createParents({
+    pod:
+      mutant === "deletes a parent before its children are stored"
+        ? { ...pod, publisher: answeringAtOnce(publisher) }
+        : pod,
+    intake,
+    shards: shardCount,
+    leaseSeqOf,
+    owns,
+    stored,
+    settled: noteSettled,
+    poison,
+  });
   const deliver: Deliver = createDeliver({
     pod,
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
@@ -249,7 +259,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
       mutant === "forgets what was settled"
         ? { isRepeat: () => false, drop: () => {} }
         : createRepeats(pod, recent),
-    splitParent: () => {},
+    splitParent: parents.split,
     leaseSeqOf,
     hot,
     reindex,
@@ -273,8 +283,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     incarnation,
     ownership,
     link,
-    parkedSize: () =>
-      Array.from({ length: shardCount }, (_, shard) => poison.sizeOf(shard)).reduce((a, b) => a + b, 0),
+    parked: () => [...poison.list()],
     start: () => void ownership.start(),
     stop(ended) {
       void (async () => {
@@ -292,24 +301,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
         ended();
       })();
     },
-    accept(shard, envelope, body, done) {
-      pod.publisher.store({ shard, envelope, body, isForeign: !owns(shard) }, (result) => {
-        if (result.kind === "stored" && !result.duplicate)
-          shards.stored({ shard, seq: result.seq, subject: result.subject }, envelope, body);
-        done(result);
-      });
-    },
+    accept: (message, done) => intake.put(message, done),
     answer: transfers.answer,
-  };
-}
-
-function countedClosed(outbound: Outbound): Outbound {
-  return {
-    ...outbound,
-    keep: (key, connection, limit) => (outbound.keep(key, connection, limit) === "kept" ? "kept" : "closed"),
-    ending(connection) {
-      outbound.ending(connection);
-      return "closed";
-    },
   };
 }

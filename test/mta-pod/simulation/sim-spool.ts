@@ -3,7 +3,9 @@ import type { Clock } from "#mta-pod/runtime/clock.ts";
 import type { Log } from "#mta-pod/runtime/log.ts";
 import type { Spool } from "#mta-pod/spool/connection.ts";
 import type { Answer, Call } from "#mta-pod/spool/request-inbox.ts";
-import type { Delivered, JetStream, Outlet, Reply } from "./jetstream.ts";
+import type { Delivered, Outlet } from "./consumers.ts";
+import type { JetStream } from "./jetstream.ts";
+import type { Reply } from "./replies.ts";
 import type { Process, VirtualTime } from "./virtual-time.ts";
 
 export interface Network {
@@ -105,18 +107,19 @@ export function createSimSpool({
     time.timer(process, call.timeoutMs, () => finish(one, none("timeout")));
     const [sentIn, sentTo] = [generation, life];
     const payload = typeof call.payload === "string" ? call.payload : Buffer.from(call.payload);
-    const carryOut = (): Reply | undefined => {
+    const carryOut = (answer: (reply: Reply) => void): void => {
       // Of a broken connection some has gone out before it broke, of a dead server's nothing.
-      if (sentTo !== life || (sentIn !== generation && chance() < 0.5)) return undefined;
-      return jetStream.serve(call.subject, payload, call.headers?.bytes, outlet);
+      if (sentTo !== life || (sentIn !== generation && chance() < 0.5)) return;
+      jetStream.serve({ subject: call.subject, payload, block: call.headers?.bytes, outlet }, answer);
     };
     const isLost = chance() < network.lost;
     if (isLost && chance() < 0.5) return;
     toServer(() => {
-      const reply = carryOut();
-      if (chance() < network.repeated) toServer(() => void carryOut());
-      if (reply === undefined || isLost || sentIn !== generation) return;
-      toPod(() => finish(one, { kind: "answer", message: reply as never }));
+      carryOut((reply) => {
+        if (isLost || sentIn !== generation) return;
+        toPod(() => finish(one, { kind: "answer", message: reply as never }));
+      });
+      if (chance() < network.repeated) toServer(() => carryOut(() => {}));
     });
   };
 
@@ -141,7 +144,7 @@ export function createSimSpool({
       pod: process.name,
       incarnation,
       shards,
-      replicas: 1,
+      replicas: jetStream.replicas,
       maxBytesPerShard: 1e9,
       log,
       clock,

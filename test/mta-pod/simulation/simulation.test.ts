@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { type Plan, planOf } from "./plan.ts";
 import { type Outcome, simulate } from "./pool.ts";
 import { storyOf } from "./shrink.ts";
-import type { Mutant } from "./sim-pod.ts";
+import type { Mutant } from "./mutants.ts";
 
 /** `SEEDS=200000 FIRST_SEED=1000000` looks further. */
 const seeds = Number(process.env["SEEDS"] ?? 200);
@@ -19,10 +19,12 @@ function add(to: Record<string, number>, from: Readonly<Record<string, number>>)
 function summary() {
   const taken: Record<string, number> = {};
   const repeated: Record<string, number> = {};
-  const all = { delivered: 0, excess: 0, taken, repeated };
+  const all = { delivered: 0, parents: 0, contended: 0, excess: 0, taken, repeated };
   return {
     all,
-    add({ counts }: Outcome): void {
+    add({ counts, contended }: Outcome): void {
+      all.parents += counts.parents;
+      all.contended += contended;
       all.delivered += counts.delivered;
       all.excess += counts.excess;
       add(taken, counts.taken);
@@ -50,6 +52,8 @@ describe("a pool of real pods on virtual time", () => {
     }
     for (const how of ["absent", "released", "expired", "witnessed", "resumed"])
       assert.ok((all.taken[how] ?? 0) > 0, `no shard was ever taken as ${how}`);
+    assert.ok(all.parents > seeds, `${all.parents} parents mean nothing`);
+    assert.ok(all.contended > 0, "no write was ever refused for another one");
     assert.ok(all.delivered > 5 * seeds, `${all.delivered} deliveries mean nothing`);
   });
 });
@@ -63,6 +67,7 @@ describe("the simulation finds what is wrong on purpose:", () => {
     ["tells its successor nothing", /connections at|is delivered by/],
     ["deletes before the reply", /was not settled/],
     ["forgets what was settled", /is delivered by/],
+    ["deletes a parent before its children are stored", /was not settled/],
   ];
   for (const [mutant, violation] of mutants)
     test(`a pod that ${mutant}`, async () => {

@@ -1,0 +1,40 @@
+/** Pods that are wrong on purpose, to see that the invariants find it. */
+import type { Outbound } from "#mta-pod/outbound.ts";
+import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
+
+/** What is wrong. */
+export type Mutant =
+  | "none"
+  | "takes over too early"
+  | "ignores its fence"
+  | "ignores the former owner"
+  | "tells its successor nothing"
+  | "deletes before the reply"
+  | "forgets what was settled"
+  | "deletes without looking"
+  | "deletes a parent before its children are stored"
+  | "counts no connection that is closing";
+
+/** Connections that are closing are none. */
+export function countedClosed(outbound: Outbound): Outbound {
+  return {
+    ...outbound,
+    keep: (key, connection, limit) => (outbound.keep(key, connection, limit) === "kept" ? "kept" : "closed"),
+    ending(connection) {
+      outbound.ending(connection);
+      return "closed";
+    },
+  };
+}
+
+/** Says that it is stored what it has only sent. */
+export function answeringAtOnce(publisher: Publisher): Publisher {
+  const said: Stored = { kind: "stored", seq: 0, duplicate: true, bodyChunks: 0, subject: "" };
+  return {
+    ...publisher,
+    store(entry, done) {
+      publisher.store(entry, () => {});
+      setImmediate(done, said);
+    },
+  };
+}
