@@ -103,6 +103,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     intake,
     recent,
     owns,
+    isLeaving: (shard) => leaving.isLeaving(shard),
     leaseSeqOf,
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     fenced: (shard, leaseSeq) => pod.ownership.fenced(shard, leaseSeq),

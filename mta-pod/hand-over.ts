@@ -70,6 +70,7 @@ export function createLeaving(deps: LeavingDeps) {
 
   return {
     mayBegin: ({ shard }: Pick<Entry, "shard">): boolean => !leaving.has(shard),
+    isLeaving: (shard: number): boolean => leaving.has(shard),
     isFrozen: (shard: number): boolean => frozen.has(shard),
     leftOver,
     /** Says goodbye on every idle connection of the shard's sites. */

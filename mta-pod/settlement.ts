@@ -61,6 +61,8 @@ export interface SettlementDeps {
   owns(shard: number): boolean;
   /** Of the lease under which the shard is owned now. */
   leaseSeqOf(shard: number): number;
+  /** It is being handed over: its index is gone, and the next owner reads all states. */
+  isLeaving(shard: number): boolean;
   /** It was told to the shard's next owner as still under way here: that one leaves it alone until we are through with it. */
   isAwaited(shard: number, seq: number): boolean;
   /** The server refused a write under this lease of the shard's: somebody else has it. */
@@ -68,7 +70,7 @@ export interface SettlementDeps {
 }
 
 export function createSettlement(deps: SettlementDeps): Settlement {
-  const { pod, intake, recent, owns, leaseSeqOf, isAwaited, fenced } = deps;
+  const { pod, intake, recent, owns, leaseSeqOf, isLeaving, isAwaited, fenced } = deps;
   const { scheduler, clock, publisher, entries, states, settledLog } = pod;
 
   const settled = (entry: Envelope): void => recent.settled(entry, clock.monotonic(), settledLog.note);
@@ -105,21 +107,25 @@ export function createSettlement(deps: SettlementDeps): Settlement {
       // Nobody else need have it: a stream that lost its end has lost our epoch.
       if (written.kind === "fenced" && isTaken && waits < maxWaits)
         return again({ ...deferral, waits: waits + 1 });
-      if (written.kind === "written") scheduler.defer(handle, rest.due, rest.attempt, clock.now());
+      if (written.kind !== "written") return done();
+      // The index was read again meanwhile: it has the entry as one that was never attempted, and does not look for its state.
+      if (scheduler.entryOf(handle) === undefined && owns(shard) && !isLeaving(shard))
+        return storeAnew({ ...deferral, attempted: { ...attempted, stateSeq: written.stateSeq } }, done);
+      scheduler.defer(handle, rest.due, rest.attempt, clock.now());
       return done();
     });
   };
 
   /**
-   * The shard went while the attempt was under way, and came back, or its next owner waits for us. Its index has the entry as it was before,
-   * and would send it again to who has it by now: it goes, and what is left of it comes as a new one.
+   * While the attempt was under way its shard was read again, or went and came back, or is another's now, who waits for us. The index there
+   * has the entry as it was before, and would send it again to who has it by now: it goes, and what is left of it comes as a new one.
    */
   const storeAnew = (deferral: Deferral, done: () => void): void => {
     const { attempt, due, open } = deferral.rest;
     const { shard } = deferral.attempted;
     const moving = { publisher, entries, states, settled };
     moveEntry(moving, { ...deferral.attempted, open }, { shard, changed: { attempt, due } }, (isMoved) => {
-      if (isMoved || !mayStoreAnew(deferral)) return done();
+      if (isMoved || !(owns(shard) || mayStoreAnew(deferral))) return done();
       setTimeout(() => storeAnew(deferral, done), rewriteMs);
       return undefined;
     });

@@ -38,6 +38,8 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
   const warned: [verb: string, fields: object][] = [];
   const metrics = createMetrics(quietSources);
   let isOwned = true;
+  let isLeaving = false;
+  let isIndexed = true;
   let leaseSeq = 8;
   let isAwaited = false;
   let written = 0;
@@ -92,6 +94,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
       remove: (shard: number, seq: number) => void calls.push(`remove state ${shard}:${seq}`),
     },
     scheduler: {
+      entryOf: () => (isIndexed ? {} : undefined),
       settle: (handle: number) => void calls.push(`settle ${handle}`),
       defer: (handle: number, due: number, attempt: number) =>
         void calls.push(`defer ${handle} ${due - now} ${attempt}`),
@@ -104,6 +107,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     intake: intake as Intake,
     recent,
     owns: () => isOwned,
+    isLeaving: () => isLeaving,
     leaseSeqOf: () => leaseSeq,
     isAwaited: () => isAwaited,
     fenced: (shard, by) => void calls.push(`fenced ${shard} by ${by}`),
@@ -137,6 +141,11 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     handOver(): void {
       isOwned = false;
       isAwaited = true;
+    },
+    /** The shard's index is read again, or is gone since it is handed over. */
+    reread(isHandedOver: boolean): void {
+      isIndexed = false;
+      isLeaving = isHandedOver;
     },
     /** The shard goes and comes back. */
     regain(): void {
@@ -283,6 +292,25 @@ describe("an entry that is deferred", () => {
     assert.deepEqual([mail.to, mail.attempt, mail.due], [["b@x.example"], 2, now + 60_000]);
     assert.ok(recent.wasSettled(attempted.envelope), "its delete may be forgotten");
     assert.equal(recent.wasSettled(mail), false);
+  });
+
+  test("whose shard was read again meanwhile is stored anew: the index has it as one that was never attempted", async () => {
+    const { carryOut, calls, anew, reread } = world();
+    reread(false);
+    carryOut(deferred);
+    await turn();
+    const gone = ["noted", "remove 3:41 mail-id mb.q", "removed", "done", "remove state 3:77"];
+    assert.deepEqual(calls, [writes, "stored anew: stored", ...gone]);
+    assert.deepEqual(anew[0]?.envelope.to, ["b@x.example"]);
+    const leaving = world();
+    leaving.reread(true);
+    leaving.carryOut(deferred);
+    await turn();
+    assert.deepEqual(
+      [leaving.anew.length, leaving.calls.at(-1)],
+      [0, "done"],
+      "the next owner reads its state",
+    );
   });
 
   test("whose shard came back meanwhile and that nobody got yet is stored anew, and is no repeat of itself", async () => {

@@ -189,6 +189,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     intake,
     recent,
     owns,
+    isLeaving: (shard) => leaving.isLeaving(shard),
     leaseSeqOf,
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     fenced: (shard, leaseSeq) => ownership.fenced(shard, leaseSeq),
