@@ -2,6 +2,7 @@
  * CORRIDOR: an entry becomes another one: in another shard since its site changed, or anew in its own since the lease changed under it
  * (design.md §3, Moves). Publish → ack → delete, so a crash in between leaves both, never none.
  */
+import { hash32 } from "#crds/values/hash.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { Pod } from "./pod.ts";
 import { entryName } from "./recent-ids.ts";
@@ -41,7 +42,9 @@ export function moveEntry(
   const { shard, seq, subject, since, stateSeq, body, open } = from;
   const to = open.map((index) => from.envelope.to[index] ?? "");
   const envelope: Envelope = { ...from.envelope, ...changed, to };
-  const messageId = `mv:${shard}:${seq}`;
+  // Names what is moved as well: of the sequence another part may have been stored elsewhere before, or another entry, as a server that
+  // lost its end uses sequences again.
+  const messageId = `mv:${shard}:${seq}:${hash32(entryName(envelope)).toString(36)}`;
   publisher.store({ shard: target, envelope, body, messageId, by: "pod" }, (stored) => {
     if (stored.kind === "refused") return done(false);
     // Of the same name the new one would be taken for it.

@@ -3,7 +3,7 @@
  * state, then deletes the parent. A crash in between publishes again under the same ids, which the duplicate window drops.
  * One that the owner before may have died of is noted first, as any entry is (poison.ts).
  */
-import { hashToken } from "#crds/values/hash.ts";
+import { hash32 } from "#crds/values/hash.ts";
 import { formatIssue } from "#crds/values/issue.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
@@ -206,7 +206,7 @@ export function createParents(deps: ParentsDeps): Parents {
  */
 function messageIdOf(id: string, indexes: readonly number[]): string {
   const name = `${id}:${indexes[0] ?? 0}`;
-  return indexes.length === 1 ? name : `${name}:${hashToken(indexes.join())}`;
+  return indexes.length === 1 ? name : `${name}:${hash32(indexes.join()).toString(36)}`;
 }
 
 interface Busy {

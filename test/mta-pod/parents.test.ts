@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { hashToken } from "#crds/values/hash.ts";
+import { hash32 } from "#crds/values/hash.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import { parentSite } from "#crds/wire/subject.ts";
@@ -157,7 +157,7 @@ describe("createParents()", () => {
     assert.deepEqual(
       children.map(({ messageId, envelope: child }) => [messageId, child.site, child.to]),
       [
-        [`parent:0:${hashToken("0,2")}`, "one.example", ["a@one.example", "c@one.example"]],
+        [`parent:0:${hash32("0,2").toString(36)}`, "one.example", ["a@one.example", "c@one.example"]],
         ["parent:1", "two.example", ["b@two.example"]],
       ],
     );
@@ -216,7 +216,7 @@ describe("createParents()", () => {
     assert.deepEqual(children[0]?.envelope.to, ["a@one.example", "a@one.example"]);
     assert.deepEqual(
       children.map(({ messageId }) => messageId),
-      [`parent:0:${hashToken("0,1")}`, "parent:2"],
+      [`parent:0:${hash32("0,1").toString(36)}`, "parent:2"],
     );
   });
 
@@ -248,7 +248,7 @@ describe("createParents()", () => {
     context.mock.timers.tick(retryMs);
     await settle();
     const names = children.map(({ messageId }) => messageId);
-    const merged = `parent:0:${hashToken("0,1")}`;
+    const merged = `parent:0:${hash32("0,1").toString(36)}`;
     assert.deepEqual(names, [merged, "parent:2", merged, "parent:2"]);
     assert.equal(parents.size(), 0);
   });

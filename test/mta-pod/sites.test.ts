@@ -79,11 +79,10 @@ test("rehome() to another shard takes only the open recipients along, then delet
   const { sites, done, published } = world(stored);
   let ended = 0;
   sites.rehome(dispatchIn((target + 1) % shards), found, { route, ended: () => ended++ });
-  assert.deepEqual(
-    published.map(({ shard, messageId }) => [shard, messageId]),
-    [[target, `mv:${(target + 1) % shards}:7`]],
-  );
   const [moved] = published;
+  assert.equal(published.length, 1);
+  assert.equal(moved?.shard, target);
+  assert.match(moved?.messageId ?? "", new RegExp(`^mv:${(target + 1) % shards}:7:\\w+$`));
   assert.deepEqual(moved?.envelope.to, ["open@b.example"]);
   assert.deepEqual(
     [moved?.envelope.site, moved?.envelope.moves, moved?.envelope.attempt, moved?.envelope.due],
