@@ -20,6 +20,7 @@ import {
 } from "./replies.ts";
 import {
   find,
+  findBehind,
   lastOf,
   linesOf,
   matches,
@@ -74,6 +75,10 @@ interface Asked extends Wanted {
 const windowMs = 120_000;
 /** The feeds look for a sign of life after 1.5 s. */
 const beatMs = 600;
+/** What a copy that does not lead has not come to yet; of those that answer gets this share is busy. */
+const behindMs = 10;
+const farBehind = 0.1;
+const farBehindMs = 300;
 
 export class JetStream {
   readonly names: PoolNames;
@@ -83,6 +88,7 @@ export class JetStream {
   contended = 0;
   readonly #led = new Map<string, Led>();
   readonly #time: VirtualTime;
+  readonly #chance: () => number;
   readonly #watcher: Watcher;
 
   constructor(
@@ -92,6 +98,7 @@ export class JetStream {
     this.names = poolNames(pool);
     this.replicas = replicas;
     this.#time = time;
+    this.#chance = chance;
     this.#watcher = watcher;
     const shardStreams = Array.from({ length: shards }, (_, shard) => this.names.shardStream(shard));
     for (const name of [...shardStreams, this.names.eventStream, `KV_${this.names.bucket}`]) {
@@ -127,7 +134,7 @@ export class JetStream {
           answer,
         );
       case "DIRECT.GET":
-        return answer(direct(find(stream, asked)));
+        return answer(direct(this.#findAnywhere(stream, asked)));
       case "STREAM.MSG.GET":
         return answer(plain(find(stream, asked)));
       case "STREAM.INFO":
@@ -224,15 +231,23 @@ export class JetStream {
     const { subject, headers } = of;
     const isOnlyOne = stream.name.startsWith("KV_") || headers.get("Nats-Rollup") === "sub";
     const before = isOnlyOne ? lastOf(stream, subject) : undefined;
-    if (before !== undefined) forget(stream, before);
+    if (before !== undefined) this.#forget(stream, before);
     const message = { ...of, seq: ++stream.lastSeq, at: this.#time.now };
     stream.messages.set(message.seq, message);
     const id = headers.get("Nats-Msg-Id");
     if (id !== undefined) stream.ids.set(id, message);
-    note(stream, { kind: "stored", message });
+    note(stream, { kind: "stored", message, at: message.at });
     this.#watcher.stored(stream.name, message, "published");
     consumers.feed(message);
     return ok({ stream: stream.name, seq: message.seq });
+  }
+
+  /** Of any copy, also of one that is behind. */
+  #findAnywhere(stream: Stream, asked: Asked): Stored | undefined {
+    if (this.replicas === 1 || asked.seq === undefined || this.#chance() < 1 / this.replicas)
+      return find(stream, asked);
+    const lagMs = this.#chance() < farBehind ? this.#chance() * farBehindMs : this.#chance() * behindMs;
+    return findBehind(stream, asked.seq, { now: this.#time.now, lagMs });
   }
 
   #streamOf(subject: string): string | undefined {
@@ -242,10 +257,15 @@ export class JetStream {
     return Number.isInteger(shard) ? this.names.shardStream(shard) : undefined;
   }
 
+  #forget(stream: Stream, message: Stored): void {
+    stream.messages.delete(message.seq);
+    note(stream, { kind: "removed", message, at: this.#time.now });
+  }
+
   #remove(stream: Stream, seq: number): Reply {
     const message = stream.messages.get(seq);
     if (message === undefined) return noSuchMessage;
-    forget(stream, message);
+    this.#forget(stream, message);
     this.#watcher.removed(stream.name, message, "deleted");
     return deleted;
   }
@@ -255,7 +275,7 @@ export class JetStream {
     for (const message of Array.from(stream.messages.values())) {
       if (message.seq >= below || !matches(filter, message.subject)) continue;
       purged++;
-      forget(stream, message);
+      this.#forget(stream, message);
       this.#watcher.removed(stream.name, message, "purged");
     }
     return ok({ success: true, purged });
@@ -270,11 +290,6 @@ export class JetStream {
 
 function change(apply: () => Reply): Proposal<Reply> {
   return { subjects: [], id: undefined, apply };
-}
-
-function forget(stream: Stream, message: Stored): void {
-  stream.messages.delete(message.seq);
-  note(stream, { kind: "removed", message });
 }
 
 function infoOf(stream: Stream): Reply {

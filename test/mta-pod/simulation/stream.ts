@@ -9,9 +9,11 @@ export interface Stored {
   readonly at: number;
 }
 
-type Change =
-  | { readonly kind: "stored"; readonly message: Stored }
-  | { readonly kind: "removed"; readonly message: Stored };
+interface Change {
+  readonly kind: "stored" | "removed";
+  readonly message: Stored;
+  readonly at: number;
+}
 
 export interface Stream {
   readonly name: string;
@@ -42,6 +44,21 @@ export function newStream(name: string): Stream {
 export function note(stream: Stream, change: Change): void {
   stream.changes.push(change);
   if (stream.changes.length > 2 * keptChanges) stream.changes = stream.changes.slice(-keptChanges);
+}
+
+/** As a copy has it that is behind by `lagMs`. */
+export function findBehind(
+  stream: Stream,
+  seq: number,
+  { now, lagMs }: { now: number; lagMs: number },
+): Stored | undefined {
+  for (let index = stream.changes.length - 1; index >= 0; index--) {
+    const change = stream.changes[index];
+    if (change === undefined || change.at <= now - lagMs) break;
+    if (change.message.seq === seq)
+      return change.kind === "removed" && change.message.at <= now - lagMs ? change.message : undefined;
+  }
+  return stream.messages.get(seq);
 }
 
 export function matches(filter: string, subject: string): boolean {
