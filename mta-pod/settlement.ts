@@ -122,13 +122,16 @@ export function createSettlement(deps: SettlementDeps): Settlement {
    */
   const storeAnew = (deferral: Deferral, done: () => void): void => {
     const { attempt, due, open } = deferral.rest;
-    const { shard } = deferral.attempted;
+    const { shard, envelope } = deferral.attempted;
+    // Somebody else has had the shard in between, and has done with it.
+    if (recent.wasSettled(envelope)) return done();
     const moving = { publisher, entries, states, settled };
     moveEntry(moving, { ...deferral.attempted, open }, { shard, changed: { attempt, due } }, (isMoved) => {
       if (isMoved || !(owns(shard) || mayStoreAnew(deferral))) return done();
       setTimeout(() => storeAnew(deferral, done), rewriteMs);
       return undefined;
     });
+    return undefined;
   };
 
   /** `told` once the report is stored; `left` when the shard is gone before: the next owner finds the entry as it was, and tells. */

@@ -314,6 +314,15 @@ describe("an entry that is deferred", () => {
     );
   });
 
+  test("that another owner has settled in between is not stored again", async () => {
+    const { carryOut, calls, anew, regain, recent, attempted } = world({ states: [{ kind: "fenced" }] });
+    regain();
+    recent.settled(attempted.envelope, 0);
+    carryOut(deferred);
+    await turn();
+    assert.deepEqual([anew.length, calls.at(-1)], [0, "done"]);
+  });
+
   test("and that is stored anew twice, since its pod ended before the old one was deleted, is named by who is in it each time", async () => {
     const names: (string | undefined)[] = [];
     for (const open of [[0], [1]]) {

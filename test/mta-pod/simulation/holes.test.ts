@@ -145,6 +145,36 @@ describe("on virtual time:", () => {
       without: "ignores the former owner",
       violation: /is delivered by|connections at/,
     },
+    {
+      name: "an attempt that ends partly after its shard was handed over: who has it by then does not get it again",
+      plan: {
+        hosts: [{ ...host, slow: 1, deferred: 0.5 }],
+        mail: mailAt(4_000, 6, { also: [0] }),
+        faults: [{ at: 4_100, kind: "term", pod: 1, restartMs: 30_000 }],
+        calmAt: 20_000,
+      },
+      happens: ({ counts }) => counts.moves,
+      without: "leaves to its successor what is left of an attempt",
+      violation: /is delivered by/,
+    },
+    {
+      name: "a delete of a parent that JetStream forgot: it is not split again, with other sites than before",
+      plan: {
+        hosts: [
+          { ...host, messagesPerSecond: 1 },
+          { ...host, site: "site-1", messagesPerSecond: 1 },
+        ],
+        mail: mailAt(4_000, 4, { also: [1] }),
+        faults: [
+          { at: 4_200, kind: "move", host: 1, ms: 60_000 },
+          { at: 4_300, kind: "restart", ms: 300, forgotten: 6 },
+        ],
+        calmAt: 6_000,
+      },
+      happens: ({ counts }) => counts.parents - 4,
+      without: "splits a parent again",
+      violation: /is delivered by/,
+    },
   ];
   for (const { name, plan, happens, without, violation } of holes)
     test(name, async () => {

@@ -1,5 +1,7 @@
 /** Pods that are wrong on purpose, to see that the invariants find it. */
+import { parentSite } from "#crds/wire/subject.ts";
 import type { Outbound } from "#mta-pod/outbound.ts";
+import type { Repeats } from "#mta-pod/repeats.ts";
 import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
 
 /** What is wrong. */
@@ -13,6 +15,8 @@ export type Mutant =
   | "forgets what was settled"
   | "deletes without looking"
   | "deletes a parent before its children are stored"
+  | "splits a parent again"
+  | "leaves to its successor what is left of an attempt"
   | "counts no connection that is closing";
 
 /** Connections that are closing are none. */
@@ -37,4 +41,11 @@ export function answeringAtOnce(publisher: Publisher): Publisher {
       setImmediate(done, said);
     },
   };
+}
+
+/** What a pod makes of entries that come again. */
+export function repeatsOf(mutant: Mutant, repeats: Repeats): Repeats {
+  if (mutant === "forgets what was settled") return { isRepeat: () => false, drop: () => {} };
+  if (mutant !== "splits a parent again") return repeats;
+  return { ...repeats, isRepeat: (entry) => entry.site !== parentSite && repeats.isRepeat(entry) };
 }

@@ -34,7 +34,7 @@ import { createPublisher, type Stored } from "#mta-pod/spool/publisher.ts";
 import { createSettledLog } from "#mta-pod/spool/settled-log.ts";
 import { createStates } from "#mta-pod/spool/states.ts";
 import { createTransfers } from "#mta-pod/transfers.ts";
-import { answeringAtOnce, countedClosed, type Mutant } from "./mutants.ts";
+import { answeringAtOnce, countedClosed, type Mutant, repeatsOf } from "./mutants.ts";
 import type { ReceivingHost } from "./receiving-hosts.ts";
 import { createSimSpool, type Network, type SimSpool } from "./sim-spool.ts";
 import type { Process } from "./virtual-time.ts";
@@ -191,7 +191,8 @@ export function createSimPod(options: SimPodOptions): SimPod {
     owns,
     isLeaving: (shard) => leaving.isLeaving(shard),
     leaseSeqOf,
-    isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
+    isAwaited: (shard, seq) =>
+      mutant !== "leaves to its successor what is left of an attempt" && leaving.isAwaited(shard, seq),
     fenced: (shard, leaseSeq) => ownership.fenced(shard, leaseSeq),
   });
   const noteSettled = (entry: Envelope): void =>
@@ -256,10 +257,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     sites,
     settlement,
     poison,
-    repeats:
-      mutant === "forgets what was settled"
-        ? { isRepeat: () => false, drop: () => {} }
-        : createRepeats(pod, recent),
+    repeats: repeatsOf(mutant, createRepeats(pod, recent)),
     splitParent: parents.split,
     leaseSeqOf,
     hot,
