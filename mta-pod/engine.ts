@@ -151,6 +151,8 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     leaseSeqOf,
     owns,
     stored,
+    mayBegin: (at) => former.mayBegin(at) && former.askingMs(at.shard) === 0,
+    isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     settled: noteSettled,
     poison,
   });
@@ -257,7 +259,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       await pod.ownership.release();
       deliver.stop();
       egress.stop();
-      await settled(() => deliver.running() === 0, graceMs);
+      await settled(() => deliver.running() + parents.size() === 0, graceMs);
       outbound.destroyAll();
       former.stop();
       explain.stop();

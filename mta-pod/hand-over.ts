@@ -9,10 +9,8 @@ import { encodeHandOver, type FormerOwner, type HandOverRecord, type Suspicion }
 export interface LeavingDeps {
   readonly scheduler: Scheduler;
   readonly clock: Clock;
-  /** Sequences under way. */
+  /** Sequences under way, parents being split included. */
   inFlight(shard: number): ReadonlySet<number>;
-  /** Parents being split. */
-  splitting(shard: number): number;
   shardOf(site: string): number;
   /** Stops reading the shard and forgets its index; what is in flight goes on. */
   retire(shard: number): void;
@@ -80,7 +78,7 @@ export function createLeaving(deps: LeavingDeps) {
       leaving.add(shard);
       deps.retire(shard);
       closeIdle(shard);
-      await settled(() => deps.inFlight(shard).size + deps.splitting(shard) === 0, graceMs);
+      await settled(() => deps.inFlight(shard).size === 0, graceMs);
       frozen.add(shard);
       const isCut = deps.inFlight(shard).size > 0;
       const beforeCut = isCut ? sitesOf(shard).flatMap(toldOf) : [];

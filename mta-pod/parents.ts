@@ -17,6 +17,8 @@ import { domainOf } from "./smtp/address.ts";
 /** Children published before progress is written down. */
 const batch = 64;
 const retryMs = 2000;
+/** How often it is looked whether the owner before is through with one. */
+const lookMs = 100;
 
 export interface ParentsDeps {
   readonly pod: Pick<Pod, "entries" | "states" | "publisher" | "log">;
@@ -25,6 +27,10 @@ export interface ParentsDeps {
   leaseSeqOf(shard: number): number;
   owns(shard: number): boolean;
   stored(at: StoredAt, envelope: Envelope, body: Buffer): void;
+  /** False while an owner of the shard before us is still at it. */
+  mayBegin(at: Pick<StoredAt, "shard" | "seq">): boolean;
+  /** Its shard was handed over while it was being split: the next owner leaves it alone until we are through with it. */
+  isAwaited(shard: number, seq: number): boolean;
   /** All that comes of the parent is stored: should its delete be forgotten, whoever owns the shard then is to know. */
   settled(parent: Envelope): void;
   readonly poison: Pick<Poison, "failed" | "park" | "isSuspectParent" | "note">;
@@ -34,6 +40,8 @@ export interface Parents {
   split(shard: number, seq: number, parent: Pick<Envelope, "tenant" | "to">): void;
   /** Parents of the shard that are being split now. */
   underWay(shard: number): number;
+  /** Their sequences. */
+  sequences(shard: number): number[];
   /** Of all shards. */
   size(): number;
   /** Entries that may come of a tenant's that are being split now. */
@@ -68,7 +76,9 @@ export function createParents(deps: ParentsDeps): Parents {
       last: "",
       started: known?.record.started ?? 0,
     };
-    if (!deps.poison.isSuspectParent(shard, envelope.receivedAt)) return publishAll(shard, seq, found);
+    // What goes on after a hand-over was noted before it began.
+    if (!deps.owns(shard) || !deps.poison.isSuspectParent(shard, envelope.receivedAt))
+      return publishAll(shard, seq, found);
     // One that has to wait is read anew: its shard may have gone and come back under another lease, and the note is fenced by that.
     const noted = await deps.poison.note({ shard, seq, idHash, attempt: 0, due: 0 }, found);
     return typeof noted === "number"
@@ -89,8 +99,13 @@ export function createParents(deps: ParentsDeps): Parents {
       const results = await Promise.all(some.map((child) => publish(envelope, body, child)));
       const published = some.filter((_, place) => results[place] === true);
       for (const { indexes } of published) for (const index of indexes) open.delete(index);
+      const of = busy.get(`${shard}:${seq}`);
+      if (of?.children !== undefined) of.children = of.children.filter((child) => !published.includes(child));
       if (open.size === 0) break;
       if (published.length === 0) return retryMs;
+      // The note is its owner's; who goes on after a hand-over remembers it.
+      if (!deps.owns(shard) && published.length < some.length) return retryMs;
+      if (!deps.owns(shard)) continue;
       // Also when others failed: a child that is published again after the duplicate window is mailed again.
       const record = { attempt: 0, due: 0, open: [...open], idHash, last: "", started };
       const written = await pod.states.write(shard, seq, { record, leaseSeq: deps.leaseSeqOf(shard) });
@@ -154,10 +169,12 @@ export function createParents(deps: ParentsDeps): Parents {
   };
 
   const attempt = (shard: number, seq: number): void => {
+    if (!deps.mayBegin({ shard, seq })) return again(shard, seq, lookMs);
     void split(shard, seq).then(
       (result) => (result === "done" ? end(shard, seq) : again(shard, seq, result)),
       (error: unknown) => failed(shard, seq, error instanceof Error ? error.message : String(error)),
     );
+    return undefined;
   };
   const failed = (shard: number, seq: number, reason: string): void => {
     const envelope = envelopes.get(`${shard}:${seq}`);
@@ -176,9 +193,12 @@ export function createParents(deps: ParentsDeps): Parents {
     busy.delete(`${shard}:${seq}`);
     envelopes.delete(`${shard}:${seq}`);
   };
+  /** Also what has begun when its shard is handed over: its next owner may group in another way. */
+  const isOurs = (shard: number, seq: number): boolean =>
+    deps.owns(shard) || (busy.get(`${shard}:${seq}`)?.children !== undefined && deps.isAwaited(shard, seq));
   const again = (shard: number, seq: number, ms: number): void => {
-    if (!deps.owns(shard)) return end(shard, seq);
-    setTimeout(() => (deps.owns(shard) ? attempt(shard, seq) : end(shard, seq)), ms);
+    if (!isOurs(shard, seq)) return end(shard, seq);
+    setTimeout(() => (isOurs(shard, seq) ? attempt(shard, seq) : end(shard, seq)), ms);
     return undefined;
   };
 
@@ -186,10 +206,11 @@ export function createParents(deps: ParentsDeps): Parents {
     split(shard, seq, { tenant, to }) {
       const key = `${shard}:${seq}`;
       if (busy.has(key)) return;
-      busy.set(key, { shard, tenant, weight: new Set(to.map(domainOf)).size });
+      busy.set(key, { shard, seq, tenant, weight: new Set(to.map(domainOf)).size });
       attempt(shard, seq);
     },
     underWay: (shard) => [...busy.values()].filter((of) => of.shard === shard).length,
+    sequences: (shard) => [...busy.values()].filter((of) => of.shard === shard).map(({ seq }) => seq),
     size: () => busy.size,
     weightOf(tenant) {
       let weight = 0;
@@ -211,10 +232,11 @@ function messageIdOf(id: string, indexes: readonly number[]): string {
 
 interface Busy {
   readonly shard: number;
+  readonly seq: number;
   readonly tenant: string;
   /** A child per site, hence per domain at most. */
   readonly weight: number;
-  /** Since they were grouped for the first time. */
+  /** Those that are left, since they were grouped for the first time. */
   children?: readonly Child[];
 }
 

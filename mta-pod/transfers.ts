@@ -45,8 +45,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
   const leaving = createLeaving({
     scheduler,
     clock,
-    inFlight: deliver.inFlight,
-    splitting: deps.parents.underWay,
+    inFlight: (shard) => deliver.inFlight(shard).union(new Set(deps.parents.sequences(shard))),
     shardOf: shardOfSite,
     retire: deps.shards.retire,
     closeIdle: outbound.closeIdle,

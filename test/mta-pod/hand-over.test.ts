@@ -37,7 +37,6 @@ function scene({ endsByItself, waits = [] }: { endsByItself: boolean; waits?: re
     scheduler,
     clock: { now: () => now, monotonic: () => 0 },
     inFlight: () => inFlight,
-    splitting: () => 0,
     shardOf: () => 0,
     retire: () => {},
     closeIdle: () => {},

@@ -49,6 +49,8 @@ function world(setting: Setting) {
   let owned = true;
   let leaseSeq = 5;
   let isFenced = false;
+  let isFormers = false;
+  let isAwaited = false;
   const entries: Pick<Entries, "fetch" | "remove"> = {
     async fetch() {
       if (isGone) return { kind: "gone" };
@@ -116,6 +118,8 @@ function world(setting: Setting) {
     leaseSeqOf: () => leaseSeq,
     owns: () => owned,
     stored: (_at, child) => void indexed.push(child.site),
+    mayBegin: () => !isFormers,
+    isAwaited: () => isAwaited,
     settled: ({ id }) => void noted.push({ id, children: children.length, isRemoved: isGone }),
     poison,
   });
@@ -134,6 +138,14 @@ function world(setting: Setting) {
     indexed,
     noted,
     lose: () => void (owned = false),
+    /** Its next owner waits for us. */
+    handOver(): void {
+      owned = false;
+      isFenced = true;
+      isAwaited = true;
+    },
+    /** The owner before us is at it. */
+    former: (is: boolean) => void (isFormers = is),
     fence: (is: boolean) => void (isFenced = is),
     regain(): void {
       owned = true;
@@ -249,7 +261,7 @@ describe("createParents()", () => {
     await settle();
     const names = children.map(({ messageId }) => messageId);
     const merged = `parent:0:${hash32("0,1").toString(36)}`;
-    assert.deepEqual(names, [merged, "parent:2", merged, "parent:2"]);
+    assert.deepEqual(names, [merged, "parent:2", "parent:2"]);
     assert.equal(parents.size(), 0);
   });
 
@@ -285,6 +297,42 @@ describe("createParents()", () => {
     assert.deepEqual(done, ["state: 1 open", "parent removed", "state 101 removed"]);
     assert.equal(parents.underWay(at.shard), 0);
     assert.equal(parents.weightOf("mail/acme"), 0);
+  });
+
+  test("goes on with what has begun when its shard is handed over: its next owner may group in another way, and waits", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const refusal: Stored = { kind: "refused", reason: "unavailable" };
+    const { parents, parent, children, done, handOver } = world({
+      to: addresses(2),
+      answers: (count) => (count === 0 || count === 2 ? refusal : undefined),
+    });
+    parents.split(at.shard, at.seq, parent);
+    handOver();
+    assert.deepEqual(parents.sequences(at.shard), [at.seq]);
+    for (let turn = 0; turn < 3; turn++) {
+      await settle();
+      context.mock.timers.tick(retryMs);
+    }
+    await settle();
+    assert.deepEqual(
+      children.map(({ messageId }) => messageId),
+      ["parent:0", "parent:1", "parent:0", "parent:0"],
+      "none that is stored again, as the duplicate window ends",
+    );
+    assert.deepEqual([done, parents.size()], [["parent removed"], 0]);
+  });
+
+  test("does not begin while the owner before is at it", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const { parents, parent, children, former } = world({ to: addresses(2) });
+    former(true);
+    parents.split(at.shard, at.seq, parent);
+    await settle();
+    assert.deepEqual([children.length, parents.underWay(at.shard)], [0, 1]);
+    former(false);
+    context.mock.timers.tick(retryMs);
+    await settle();
+    assert.deepEqual([children.length, parents.size()], [2, 0]);
   });
 
   test("leaves the parent to the next owner when its shard is gone", async (context) => {

@@ -17,7 +17,6 @@ function world() {
     scheduler,
     clock: { now: () => 1000, monotonic: () => 0 },
     inFlight: () => new Set(),
-    splitting: () => 0,
     shardOf: (site) => Number(site.slice(1)),
     retire: note("retire"),
     closeIdle: (site) => void said.push(`close idle of ${site}`),

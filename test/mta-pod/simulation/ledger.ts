@@ -86,7 +86,10 @@ export class Ledger implements Watcher, HostEvents {
       .map(({ name }) => name);
   }
 
-  died(process: Process): void {
+  /** `splitting` = parents that it had begun with. */
+  died(process: Process, splitting: readonly { readonly shard: number; readonly seq: number }[]): void {
+    const { names } = this.#store();
+    for (const { shard, seq } of splitting) this.#splitAgain(`${names.shardStream(shard)}:${seq}:`);
     this.#excuse("death", (delivery) => delivery.process === process);
   }
 
@@ -96,8 +99,7 @@ export class Ledger implements Watcher, HostEvents {
     if (how !== "resumed") this.#lastTaken.set(shard, how);
     if (how === "expired" || how === "witnessed") {
       this.#excuse("its successor died", (one) => one.shard === shard && this.cannotAnswer(one.process));
-      const stream = this.#store().names.shardStream(shard);
-      for (const parcel of this.#parcels.values()) if (parcel.parentIn === stream) parcel.isSplitAgain = true;
+      this.#splitAgain(`${this.#store().names.shardStream(shard)}:`);
     }
     if (how !== "expired" || from === null) return;
     for (const [process, incarnation] of this.#incarnations) {
@@ -106,6 +108,11 @@ export class Ledger implements Watcher, HostEvents {
       if (process.frozenUntil > this.#time.now) this.#frozenOut.add(`${incarnation}:${shard}`);
       this.#excuse("lease ran out", (one) => one.process === process && one.shard === shard);
     }
+  }
+
+  #splitAgain(parentIn: string): void {
+    for (const parcel of this.#parcels.values())
+      if (parcel.parentIn?.startsWith(parentIn) === true) parcel.isSplitAgain = true;
   }
 
   #excuse(why: string, fits: (delivery: Delivery) => boolean): void {
@@ -133,7 +140,7 @@ export class Ledger implements Watcher, HostEvents {
       parcel.isLost = false;
       if (why === "published" && parcel.isSettled) this.counts.again++;
       const before = parcel.envelope;
-      if (isParent) parcel.parentIn = stream;
+      if (isParent) parcel.parentIn = `${stream}:${message.seq}:`;
       else parcel.envelope = envelope;
       const isKnown = isNoted || (isParent && before !== undefined && this.#noted.wasSettled(before));
       if (why === "back" && isParent && !isNoted) parcel.isSplitAgain = true;

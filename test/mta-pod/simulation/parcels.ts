@@ -28,7 +28,7 @@ export interface Parcel {
   isLost: boolean;
   /** A host said 2xx or 5xx to it. */
   isSettled: boolean;
-  /** The stream that has its parent. */
+  /** Where its parent is stored: `stream:seq:`. */
   parentIn: string | undefined;
   /** The owner of its parent died or lost it, so what had come of it may have been unknown to the next one. */
   isSplitAgain: boolean;

@@ -249,7 +249,7 @@ class Pool {
     this.#trace?.(`${pod.process.name}: ends`);
     pod.process.alive = false;
     pod.link.disconnect(false);
-    this.#ledger.died(pod.process);
+    this.#ledger.died(pod.process, pod.splitting());
     for (const host of this.#hosts) host.died(pod.process);
   }
 

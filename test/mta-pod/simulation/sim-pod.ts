@@ -63,6 +63,8 @@ export interface SimPod {
   readonly ownership: Ownership;
   readonly link: SimSpool;
   parked(): readonly ParkedEntry[];
+  /** Parents that it is splitting. */
+  splitting(): readonly { readonly shard: number; readonly seq: number }[];
   start(): void;
   /** SIGTERM; `ended` when the process would exit. */
   stop(ended: () => void): void;
@@ -237,6 +239,8 @@ export function createSimPod(options: SimPodOptions): SimPod {
     leaseSeqOf,
     owns,
     stored,
+    mayBegin: (at) => former.mayBegin(at) && former.askingMs(at.shard) === 0,
+    isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     settled: noteSettled,
     poison,
   });
@@ -283,12 +287,16 @@ export function createSimPod(options: SimPodOptions): SimPod {
     ownership,
     link,
     parked: () => [...poison.list()],
+    splitting: () =>
+      Array.from({ length: shardCount }, (_, shard) =>
+        parents.sequences(shard).map((seq) => ({ shard, seq })),
+      ).flat(),
     start: () => void ownership.start(),
     stop(ended) {
       void (async () => {
         await ownership.release();
         deliver.stop();
-        await settled(() => deliver.running() === 0, stopGraceMs);
+        await settled(() => deliver.running() + parents.size() === 0, stopGraceMs);
         outbound.destroyAll();
         former.stop();
         await settled(() => pod.entries.removing() === 0, 5_000);
