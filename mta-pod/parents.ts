@@ -99,8 +99,9 @@ export function createParents(deps: ParentsDeps): Parents {
       const results = await Promise.all(some.map((child) => publish(envelope, body, child)));
       const published = some.filter((_, place) => results[place] === true);
       for (const { indexes } of published) for (const index of indexes) open.delete(index);
-      const of = busy.get(`${shard}:${seq}`);
-      if (of?.children !== undefined) of.children = of.children.filter((child) => !published.includes(child));
+      const { grouped } = busy.get(`${shard}:${seq}`) ?? {};
+      if (grouped?.id === envelope.id)
+        grouped.children = grouped.children.filter((child) => !published.includes(child));
       if (open.size === 0) break;
       if (published.length === 0) return retryMs;
       // The note is its owner's; who goes on after a hand-over remembers it.
@@ -129,10 +130,11 @@ export function createParents(deps: ParentsDeps): Parents {
     { envelope, open }: Found,
   ): Promise<readonly Child[]> => {
     const of = busy.get(`${shard}:${seq}`);
-    if (of?.children !== undefined) return of.children;
+    // A server that lost its end uses sequences again.
+    if (of?.grouped?.id === envelope.id) return of.grouped.children;
     const groups = await intake.group(open.map((index) => envelope.to[index] ?? ""));
     const children = indexesOf(envelope, groups);
-    if (of !== undefined) of.children = children;
+    if (of !== undefined) of.grouped = { id: envelope.id, children };
     return children;
   };
 
@@ -195,7 +197,7 @@ export function createParents(deps: ParentsDeps): Parents {
   };
   /** Also what has begun when its shard is handed over: its next owner may group in another way. */
   const isOurs = (shard: number, seq: number): boolean =>
-    deps.owns(shard) || (busy.get(`${shard}:${seq}`)?.children !== undefined && deps.isAwaited(shard, seq));
+    deps.owns(shard) || (busy.get(`${shard}:${seq}`)?.grouped !== undefined && deps.isAwaited(shard, seq));
   const again = (shard: number, seq: number, ms: number): void => {
     if (!isOurs(shard, seq)) return end(shard, seq);
     setTimeout(() => (isOurs(shard, seq) ? attempt(shard, seq) : end(shard, seq)), ms);
@@ -236,8 +238,8 @@ interface Busy {
   readonly tenant: string;
   /** A child per site, hence per domain at most. */
   readonly weight: number;
-  /** Those that are left, since they were grouped for the first time. */
-  children?: readonly Child[];
+  /** Since its recipients were grouped for the first time: the children that are left. */
+  grouped?: { readonly id: string; children: readonly Child[] };
 }
 
 /** A number = ms until it is tried again. */

@@ -38,7 +38,7 @@ interface Setting {
 function world(setting: Setting) {
   const { to, fields = {}, state, answers, how = "released", isDamaged = false } = setting;
   const { siteOf = (domain: string): string => domain } = setting;
-  const parent = envelope({ id: "parent", site: parentSite, to, size: body.length, ...fields });
+  let parent = envelope({ id: "parent", site: parentSite, to, size: body.length, ...fields });
   const done: string[] = [];
   const children: { messageId: string | undefined; envelope: Envelope }[] = [];
   const written: StateRecord[] = [];
@@ -138,6 +138,7 @@ function world(setting: Setting) {
     indexed,
     noted,
     lose: () => void (owned = false),
+    replace: (by: Envelope) => void (parent = by),
     /** Its next owner waits for us. */
     handOver(): void {
       owned = false;
@@ -297,6 +298,27 @@ describe("createParents()", () => {
     assert.deepEqual(done, ["state: 1 open", "parent removed", "state 101 removed"]);
     assert.equal(parents.underWay(at.shard), 0);
     assert.equal(parents.weightOf("mail/acme"), 0);
+  });
+
+  test("another parent that has its sequence, after the server lost its end, is grouped by itself", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const refusal: Stored = { kind: "refused", reason: "unavailable" };
+    const { parents, parent, children, replace } = world({
+      to: addresses(2),
+      answers: (count) => (count < 2 ? refusal : undefined),
+    });
+    parents.split(at.shard, at.seq, parent);
+    await settle();
+    replace({ ...parent, id: "other", to: ["x@other.example", "y@other2.example"] });
+    context.mock.timers.tick(retryMs);
+    await settle();
+    assert.deepEqual(
+      children.slice(2).map(({ messageId, envelope: { to } }) => [messageId, ...to]),
+      [
+        ["other:0", "x@other.example"],
+        ["other:1", "y@other2.example"],
+      ],
+    );
   });
 
   test("goes on with what has begun when its shard is handed over: its next owner may group in another way, and waits", async (context) => {
