@@ -15,7 +15,7 @@ import type { Decision, RecipientOutcome } from "./settle/decide.ts";
 import type { PeerFacts } from "./smtp/transaction.ts";
 
 const rewriteMs = 2000;
-/** A shard whose epoch was lost with the end of its stream is ours again within so many of those. */
+/** A shard whose epoch was lost with the end of its stream, or whose owner was cut off, is ours again within so many of those. */
 const maxWaits = 6;
 
 /** One attempt's facts, as settlement needs them. */
@@ -101,11 +101,11 @@ export function createSettlement(deps: SettlementDeps): Settlement {
         pod.log.warn("state not stored", { shard, seq, id: attempted.envelope.id, reason: written.text });
         return again(deferral);
       }
-      if (written.kind === "fenced" && mayStoreAnew(deferral)) return storeAnew(deferral, done);
+      if (written.kind !== "written" && mayStoreAnew(deferral)) return storeAnew(deferral, done);
       // The new owner repeats what was open; the index goes with the lease.
       if (written.kind === "fenced") fenced(shard, leaseSeq);
-      // Nobody else need have it: a stream that lost its end has lost our epoch.
-      if (written.kind === "fenced" && isTaken && waits < maxWaits)
+      // Nobody else need have it: a stream that lost its end has lost our epoch, and who was cut off may come back to its shard.
+      if (written.kind !== "written" && isTaken && waits < maxWaits)
         return again({ ...deferral, waits: waits + 1 });
       if (written.kind !== "written") return done();
       // The index was read again meanwhile: it has the entry as one that was never attempted, and does not look for its state.

@@ -382,6 +382,24 @@ describe("an entry that is deferred", () => {
     assert.deepEqual(anew[0]?.envelope.to, ["b@x.example"]);
   });
 
+  test("whose state could not be stored before its shard went is stored anew as well, now or when it is ours again", async (context) => {
+    const tick = stillTimers(context);
+    const away: Written = { kind: "unavailable", text: "away" };
+    const partly = { ...deferred, recipients: [outcome(0, "delivered"), outcome(1, "deferred")] };
+    const handed = world({ states: [away] });
+    handed.handOver();
+    handed.carryOut(partly);
+    await turn();
+    assert.deepEqual(handed.anew[0]?.envelope.to, ["b@x.example"]);
+    const cut = world({ states: [away, { kind: "fenced" }] });
+    cut.lose();
+    cut.carryOut(partly);
+    await turn();
+    cut.regain();
+    await tick(rewriteMs);
+    assert.deepEqual(cut.anew[0]?.envelope.to, ["b@x.example"]);
+  });
+
   test("of a shard that was handed over is left to the next owner when nobody has it", async () => {
     const { carryOut, calls, handOver } = world({ states: [{ kind: "fenced" }] });
     handOver();

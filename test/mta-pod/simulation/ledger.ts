@@ -156,7 +156,8 @@ export class Ledger implements Watcher, HostEvents {
     return undefined;
   }
 
-  removed(_stream: string, message: Stored, why: "deleted" | "purged" | "lost"): void {
+  removed(stream: string, message: Stored, why: "deleted" | "purged" | "lost"): void {
+    if (why === "lost") this.#stateLost(stream, message);
     const envelope = entryOf(message);
     if (envelope === undefined) return;
     this.queued--;
@@ -180,6 +181,16 @@ export class Ledger implements Watcher, HostEvents {
       if (parcel.isHurt) parcel.isLost = true;
       else this.#violated(`${parcel.name} is ${why} and was not settled`);
     }
+  }
+
+  /** Who has an entry's mail already stands in its state record. */
+  #stateLost(stream: string, { subject }: Stored): void {
+    const seq = /\.s\.(\d+)$/.exec(subject)?.[1];
+    const entry = this.#store().streams.get(stream)?.messages.get(Number(seq));
+    const envelope = entry === undefined ? undefined : entryOf(entry);
+    for (const address of envelope?.to ?? [])
+      for (const delivery of this.#of(envelope?.id ?? "", address).deliveries)
+        delivery.excuse ??= "store lost";
   }
 
   // The hosts.
