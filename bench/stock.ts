@@ -3,9 +3,9 @@ import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { findNatsServer } from "#operator/local/nats-binary.ts";
 import { startNatsServer } from "#operator/local/nats-server.ts";
+import { freePorts } from "#operator/local/ports.ts";
 import { type Child, startChild } from "./child.ts";
 import type { Contender, RunningPath } from "./contender.ts";
-import { freePort } from "./free-port.ts";
 
 const program = fileURLToPath(new URL("stock-path.ts", import.meta.url));
 const readyMs = 30_000;
@@ -31,7 +31,7 @@ export const stock: Contender = {
       await nats.stop();
     };
     try {
-      const port = await freePort();
+      const [port = 0] = await freePorts(1);
       const each = Math.max(1, Math.ceil(scenario.nextHopConnections / pods));
       const { server, dkim } = keys;
       const args = [

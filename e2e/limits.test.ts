@@ -55,32 +55,23 @@ const perSecond = 20;
 
 for (const pods of [1, 2, 4])
   test(`a site limited to 2 connections and 20 messages/s sees at most that, and most of it, from ${pods} pods`, async (t) => {
-    const world = await startWorld(pods);
-    try {
-      await withinLimits(t, world);
-    } finally {
-      await world.local[Symbol.asyncDispose]();
-      await world.provider.close();
-    }
+    await using provider = await startProvider();
+    const rules = [
+      {
+        name: "limited",
+        match: { domains: ["limited.example"] },
+        limits: { connections: 2, messageRate: `${perSecond}/s` },
+        routes: [{ host: "127.0.0.1", port: provider.port }],
+      },
+    ];
+    await using local = await startLocal({ resources: testResources({ rules }), pods });
+    await withinLimits(t, { provider, local, pods });
   });
 
 interface World {
   readonly provider: Provider;
   readonly local: LocalMode;
   readonly pods: number;
-}
-
-async function startWorld(pods: number): Promise<World> {
-  const provider = await startProvider();
-  const rules = [
-    {
-      name: "limited",
-      match: { domains: ["limited.example"] },
-      limits: { connections: 2, messageRate: `${perSecond}/s` },
-      routes: [{ host: "127.0.0.1", port: provider.port }],
-    },
-  ];
-  return { provider, local: await startLocal({ resources: testResources({ rules }), pods }), pods };
 }
 
 async function withinLimits(t: TestContext, { provider, local, pods }: World): Promise<void> {

@@ -1,15 +1,15 @@
 /** Exim of Debian as a contender: one daemon, each mail delivered as it comes. Throws Error when it cannot be had or does not start. */
 import { chmod, chown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { freePorts } from "#operator/local/ports.ts";
 import type { Contender } from "../contender.ts";
-import { freePort } from "../free-port.ts";
 import { accounts, debianProgram, prepareEtc } from "./debian.ts";
 import { startPeer, writeConfiguration } from "./peer.ts";
 
 export const exim: Contender = {
   name: "exim",
   async start({ scenario, durability, keys, sinkPort, folder }) {
-    const port = await freePort();
+    const [port = 0] = await freePorts(1);
     const etc = await prepareEtc(folder);
     await mkdir(join(etc, "exim4"));
     const state = join(folder, "state");

@@ -2,8 +2,8 @@
 import { cp, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { freePorts } from "#operator/local/ports.ts";
 import type { Contender } from "../contender.ts";
-import { freePort } from "../free-port.ts";
 import { durabilityEnv } from "./debian.ts";
 import { startPeer } from "./peer.ts";
 import { findHaraka } from "./programs.ts";
@@ -13,7 +13,7 @@ const configuration = fileURLToPath(new URL("haraka/", import.meta.url));
 export const haraka: Contender = {
   name: "haraka",
   async start({ scenario, durability, keys: { server, dkim }, sinkPort, pods, folder }) {
-    const port = await freePort();
+    const [port = 0] = await freePorts(1);
     const home = join(folder, "haraka");
     await cp(configuration, home, { recursive: true });
     await mkdir(join(home, "queue"));

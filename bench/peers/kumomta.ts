@@ -2,8 +2,8 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { freePorts } from "#operator/local/ports.ts";
 import type { Contender } from "../contender.ts";
-import { freePort } from "../free-port.ts";
 import { startPeer } from "./peer.ts";
 
 const policy = fileURLToPath(new URL("kumomta.lua", import.meta.url));
@@ -12,7 +12,7 @@ export function kumomta(program: string): Contender {
   return {
     name: "kumomta",
     async start({ scenario, durability, keys: { server, dkim }, sinkPort, folder }) {
-      const port = await freePort();
+      const [port = 0, http = 0] = await freePorts(2);
       for (const name of ["data", "meta", "logs"]) await mkdir(join(folder, name));
       return startPeer({
         name: "kumomta",
@@ -20,7 +20,7 @@ export function kumomta(program: string): Contender {
         env: {
           KB_DIR: folder,
           KB_PORT: String(port),
-          KB_HTTP: String(await freePort()),
+          KB_HTTP: String(http),
           KB_SINK: String(sinkPort),
           KB_CONNS: String(scenario.nextHopConnections),
           ...(durability === "disk" ? { KB_FORCESYNC: "1" } : {}),

@@ -1,8 +1,8 @@
 /** Postfix of Debian as a contender: its own master and daemons. Throws Error when it cannot be had or does not start. */
 import { chmod, chown, cp, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { freePorts } from "#operator/local/ports.ts";
 import type { Contender } from "../contender.ts";
-import { freePort } from "../free-port.ts";
 import { accounts, debianProgram, prepareEtc } from "./debian.ts";
 import { startPeer, writeConfiguration } from "./peer.ts";
 import { findDebianPrograms } from "./programs.ts";
@@ -14,7 +14,7 @@ const socketFolders = ["private", "public", "maildrop", "saved", "trace"];
 export const postfix: Contender = {
   name: "postfix",
   async start({ scenario, durability, keys, sinkPort, folder }) {
-    const port = await freePort();
+    const [port = 0] = await freePorts(1);
     const etc = await prepareEtc(folder);
     const configuration = join(etc, "postfix");
     await cp(join(await findDebianPrograms(), "etc/postfix"), configuration, { recursive: true });

@@ -5,7 +5,7 @@
  */
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { pickPorts } from "#operator/local/ports.ts";
+import { freePorts } from "#operator/local/ports.ts";
 import { installPackages } from "./apt.ts";
 import { kubeconfig } from "./authority.ts";
 import { type Binaries, findBinaries } from "./binaries.ts";
@@ -145,8 +145,7 @@ async function startFull({
 }
 
 async function startPlane({ place, binaries }: StartOptions): Promise<Started> {
-  const any = { option: "", port: 0 };
-  const [api = 0, etcd = 0, etcdPeers = 0] = await pickPorts("127.0.0.1", [any, any, any]);
+  const [api = 0, etcd = 0, etcdPeers = 0] = await freePorts(3);
   const address = `127.0.0.1:${api}`;
   const ports = { api, etcd, etcdPeers };
   await mkdir(place.folder, { recursive: true });
@@ -206,7 +205,7 @@ async function leave({ place, tier, file, controlPlane }: Parts): Promise<string
     await handOver(place, (await recorded(place.folder, "kube-apiserver"))?.pid ?? 0);
     return file;
   }
-  const [port = 0] = await pickPorts("127.0.0.1", [{ option: "", port: 0 }]);
+  const [port = 0] = await freePorts(1);
   const gate = join(import.meta.dirname, "gate.ts");
   const args = ["outer", gateSocket(place), `127.0.0.1:${apiPort}`, String(port)];
   const { pid } = await startProgram(place.folder, {

@@ -1,10 +1,10 @@
 /** A real Prometheus that scrapes given addresses once a second; asked over its HTTP API. Its data goes when it is closed. */
 import { spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
+import { freePorts } from "#operator/local/ports.ts";
 import { until } from "#test/kit/until.ts";
 
 interface Target {
@@ -34,7 +34,7 @@ export async function startPrometheus({
   ruleFiles,
 }: PrometheusOptions): Promise<Prometheus> {
   const folder = await mkdtemp(join(tmpdir(), "mailboat-prometheus-"));
-  const port = await freePort();
+  const [port = 0] = await freePorts(1);
   const config = {
     global: { scrape_interval: "1s", evaluation_interval: "1s" },
     rule_files: ruleFiles,
@@ -98,15 +98,4 @@ export async function startPrometheus({
     },
     [Symbol.asyncDispose]: close,
   };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -2,11 +2,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { freePorts } from "#operator/local/ports.ts";
 import { until } from "#test/kit/until.ts";
 
 export const login = { username: "pods", password: "opensesame" };
@@ -59,21 +60,12 @@ function exitOf(child: ChildProcess): Promise<number | null> {
   return new Promise((resolve) => child.once("exit", (code) => resolve(code)));
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** Starts a foreign program that listens on a port of its own. @throws Error that names the package when it is not there */
 async function startForeign(
   name: string,
   argsFor: (port: number) => readonly string[] | Promise<readonly string[]>,
 ): Promise<AsyncDisposable & { readonly port: number }> {
-  const port = await freePort();
+  const [port = 0] = await freePorts(1);
   const child = spawn(name, await argsFor(port), { stdio: ["ignore", "ignore", "inherit"] });
   const exited = exitOf(child);
   let missing: Error | undefined;

@@ -1,9 +1,9 @@
 /** The demo's resources in STATE/demo: copied once, so that the reader may edit them, with keys and passwords made there. */
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import type { ProviderRules } from "#operator/provider/rules.ts";
+import { freePorts, pickPorts } from "./ports.ts";
 import { type StateDir, writeAtomic } from "./state-dir.ts";
 
 export interface DemoFiles {
@@ -94,17 +94,7 @@ function dkimKey(): string {
 }
 
 /** The port asked for when it is free, else another; 0 asks for any. */
-function freePort(port: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", (error) => {
-      if (port === 0) reject(error);
-      else resolve(freePort(0));
-    });
-    server.listen({ host: "127.0.0.1", port, exclusive: true }, () => {
-      const address = server.address();
-      const found = typeof address === "object" && address !== null ? address.port : port;
-      server.close(() => resolve(found));
-    });
-  });
+async function freePort(port: number): Promise<number> {
+  const [found = 0] = await pickPorts("127.0.0.1", [{ option: "", port }]).catch(() => freePorts(1));
+  return found;
 }

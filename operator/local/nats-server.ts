@@ -7,6 +7,7 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
+import { freePorts } from "./ports.ts";
 
 export interface NatsServerOptions {
   /** Path of the program, from `findNatsServer`. */
@@ -53,7 +54,9 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   const configFile = join(storeDir, "nats-server.conf");
   const pidFile = join(storeDir, "nats-server.pid");
   await stopSurvivor(pidFile, configFile);
-  await writeFile(configFile, configText({ ...options, storeDir }), { mode: 0o600 });
+  // Not the server's own choice: it is to find its port free when it starts again.
+  const wanted = options.port === 0 ? await freePorts(1, options.host) : [options.port];
+  await writeFile(configFile, configText({ ...options, storeDir, port: wanted[0] ?? 0 }), { mode: 0o600 });
   // A group of its own: Ctrl-C in a terminal must stop the pods first, and this last.
   const child = spawn(options.binary, ["--config", configFile], {
     detached: true,
@@ -82,8 +85,7 @@ function configText(options: NatsServerOptions): string {
   const { host, port, storeDir, sync = "os", maxStoreBytes, moreConfig = [] } = options;
   return [
     `host: ${JSON.stringify(host)}`,
-    // The server takes 0 for its default port, and -1 for any free one.
-    `port: ${port === 0 ? -1 : port}`,
+    `port: ${port}`,
     "logtime: false",
     "max_payload: 8MB",
     "max_pending: 256MB",

@@ -1,4 +1,5 @@
 /** Picks and checks ports before pods are started, so that a taken one is named at once. Throws with the option that changes it. */
+import { randomInt } from "node:crypto";
 import { createServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -13,6 +14,21 @@ export interface WantedPort {
 const busyMs = 5000;
 
 /**
+ * Free ports are looked for here: below what systems give to outgoing connections (Linux from 32768 on, others from 49152, RFC 6335 §6).
+ * One of those could be taken by any connection before its server listens, and again whenever that server starts anew.
+ */
+const anyPorts = { first: 20_000, count: 10_000 };
+const anyTries = 100;
+
+/** So many different ports, for servers that must be told theirs. */
+export function freePorts(count: number, host = "127.0.0.1"): Promise<number[]> {
+  return pickPorts(
+    host,
+    Array.from({ length: count }, () => ({ option: "", port: 0 })),
+  );
+}
+
+/**
  * The ports to use, in the same order and all different. They are free when this returns; nobody holds them.
  * @throws Error when one is taken
  */
@@ -25,7 +41,8 @@ export async function pickPorts(host: string, wanted: readonly WantedPort[]): Pr
       (a, b) => Number(wanted[a]?.port === 0) - Number(wanted[b]?.port === 0),
     );
     for (const index of order) {
-      const server = await hold(host, wanted[index] ?? { option: "", port: 0 });
+      const { option = "", port = 0 } = wanted[index] ?? {};
+      const server = await (port === 0 ? holdAny(host) : hold(host, { option, port }));
       held.push(server);
       const address = server.address();
       ports[index] = typeof address === "object" && address !== null ? address.port : 0;
@@ -34,6 +51,17 @@ export async function pickPorts(host: string, wanted: readonly WantedPort[]): Pr
   } finally {
     await Promise.all(held.map((server) => new Promise((closed) => void server.close(closed))));
   }
+}
+
+async function holdAny(host: string): Promise<Server> {
+  for (let tries = 0; tries < anyTries; tries++) {
+    const outcome = await listen(host, anyPorts.first + randomInt(anyPorts.count));
+    if (typeof outcome !== "string") return outcome;
+    if (outcome !== "EADDRINUSE" && outcome !== "EACCES")
+      throw new Error(`Cannot listen on ${host}: ${outcome}`);
+  }
+  // Nearly all are taken: whatever the system gives.
+  return hold(host, { option: "", port: 0 });
 }
 
 async function hold(host: string, { option, port }: WantedPort): Promise<Server> {

@@ -1,6 +1,7 @@
 /**
  * node:test's own report (`spec`), and behind it one line that says what was shown, as every command for developers ends. A test
- * whose name begins with "cluster tier" is named there: a green run is not to be taken for more than it was.
+ * whose name begins with "cluster tier" is named there: a green run is not to be taken for more than it was. Why a test failed is
+ * said at once, not only at the end: a run that hangs has no end.
  */
 import { Readable } from "node:stream";
 import { spec as SpecReporter, type TestEvent } from "node:test/reporters";
@@ -18,6 +19,9 @@ interface Run {
   tier: string;
 }
 
+type TestFail = Extract<TestEvent, { type: "test:fail" }>["data"];
+
+const reasonLines = 30;
 const tierName = "cluster tier";
 
 async function* watched(events: AsyncIterable<TestEvent>, run: Run): AsyncGenerator<TestEvent> {
@@ -25,7 +29,20 @@ async function* watched(events: AsyncIterable<TestEvent>, run: Run): AsyncGenera
     if (event.type === "test:summary" && event.data.file === undefined) run.counts = event.data.counts;
     if (event.type === "test:pass" && event.data.name.startsWith(tierName)) run.tier = event.data.name;
     yield event;
+    if (event.type === "test:fail") yield reasonOf(event.data);
   }
+}
+
+/** As a diagnostic of the test, for its own report. */
+export function reasonOf({
+  name,
+  nesting,
+  details: { error },
+}: Pick<TestFail, "name" | "nesting" | "details">): TestEvent {
+  const { cause } = error;
+  const reason = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause ?? error);
+  const message = `${name}: ${reason}`.split("\n").slice(0, reasonLines).join("\n");
+  return { type: "test:diagnostic", data: { nesting, message, level: "error" } };
 }
 
 // node:test takes a reporter by its module's default export.

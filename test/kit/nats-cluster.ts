@@ -1,11 +1,10 @@
 /** A real cluster of nats-servers on loopback, each behind a proxy that can cut a pod off; killed with the test. */
-import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findNatsServer } from "#operator/local/nats-binary.ts";
 import { type NatsServer, startNatsServer } from "#operator/local/nats-server.ts";
+import { freePorts } from "#operator/local/ports.ts";
 import { type NatsProxy, startNatsProxy } from "./nats-proxy.ts";
 import { until } from "./until.ts";
 
@@ -264,18 +263,4 @@ async function isHealthy(nodes: readonly Node[]): Promise<boolean> {
   return streams.every(({ cluster }) =>
     (cluster?.replicas ?? []).every(({ offline, lag = 0 }) => offline !== true && lag <= maxLag),
   );
-}
-
-/** Taken by nobody a moment ago. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, "127.0.0.1");
-      await once(server, "listening");
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

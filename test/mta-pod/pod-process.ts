@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeProjected } from "#operator/local/projected-folder.ts";
-import { pickPorts } from "#operator/local/ports.ts";
+import { freePorts } from "#operator/local/ports.ts";
 import { compile } from "#operator/compile/compile.ts";
 import { poolFiles } from "#operator/compile/files.ts";
 import { documentsOf } from "#operator/gather/documents.ts";
@@ -69,11 +69,7 @@ export interface PodProcess extends AsyncDisposable {
 }
 
 export async function startPodProcess(folder: PodFolder, more: readonly string[] = []): Promise<PodProcess> {
-  const names = ["smtp", "submissions", "admin", "metrics"] as const;
-  const [smtp = 0, submissions = 0, admin = 0, metrics = 0] = await pickPorts(
-    "127.0.0.1",
-    names.map((option) => ({ option, port: 0 })),
-  );
+  const [smtp = 0, submissions = 0, admin = 0, metrics = 0] = await freePorts(4);
   const ports = { smtp, submissions, admin, metrics, submission: -1, http: -1 };
   const args = Object.entries(ports).map(([name, port]) => `--${name}-port=${port}`);
   args.push("--config", folder.path("config"), "--keys", folder.path("keys"), "--bind", "127.0.0.1");

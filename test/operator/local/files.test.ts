@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { connect, createServer as createTlsServer } from "node:tls";
 import { openLogFile } from "#operator/local/log-file.ts";
-import { pickPorts } from "#operator/local/ports.ts";
+import { freePorts, pickPorts } from "#operator/local/ports.ts";
 import { writeProjected } from "#operator/local/projected-folder.ts";
 import { openStateDir, readOrCreate } from "#operator/local/state-dir.ts";
 import { ensureTlsFiles } from "#operator/local/tls-files.ts";
@@ -106,6 +106,15 @@ test("pickPorts() picks different free ports and keeps fixed ones", async () => 
   ]);
   assert.equal(ports[1], probe);
   assert.equal(new Set(ports).size, 3);
+});
+
+test("freePorts() gives none that a connection could have as its own: those begin at 32768", async () => {
+  const ports = await freePorts(50);
+  assert.equal(new Set(ports).size, 50);
+  assert.deepEqual(
+    ports.filter((port) => port < 1024 || port >= 32_768),
+    [],
+  );
 });
 
 test("pickPorts() waits for a port that becomes free, and names the option of one that does not", async () => {
