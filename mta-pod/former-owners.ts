@@ -24,7 +24,7 @@ export interface FormerDeps {
   lastReported(owner: Identity): LeftOver["open"];
   /** The owner is gone without a word: of what it had under way nobody will know what became of it. */
   vanished(owner: Identity, shard: number): void;
-  /** The other pods that live. */
+  /** The other pods that live, for all we know: one that we have not heard yet, since we were just started, may as well. */
   others(): readonly Identity[];
   /** Asks a pod what it still has; undefined = no answer. */
   ask(owner: Identity, shard: number): Promise<(LeftOver & { readonly incarnation: string }) | undefined>;

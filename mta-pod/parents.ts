@@ -5,7 +5,7 @@
  */
 import { hash32 } from "#crds/values/hash.ts";
 import { formatIssue } from "#crds/values/issue.ts";
-import { shardOf } from "#crds/wire/subject.ts";
+import { parentSite, shardOf } from "#crds/wire/subject.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { Loaded } from "./attempt.ts";
@@ -62,6 +62,8 @@ export function createParents(deps: ParentsDeps): Parents {
     if (fetched.envelope !== undefined) envelopes.set(`${shard}:${seq}`, fetched.envelope);
     if (fetched.kind === "damaged") throw new Error(fetched.issues.map(formatIssue).join("; "));
     const { envelope, body, subject } = fetched;
+    // A server that lost its end uses sequences again: this one is not for us.
+    if (envelope.site !== parentSite) return "done";
     const state = await pod.states.read(shard, seq);
     if (state.kind === "unavailable") return retryMs;
     const idHash = idHashOf(envelope.id);

@@ -68,7 +68,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
         {},
         underWayIn(pod.ownership.ended.lastPayload(owner)?.["underWay"], shard),
       ),
-    others: () => pod.ownership.members().filter(({ isSelf }) => !isSelf),
+    others: () => pod.ownership.ended.perhapsAlive(clock.monotonic()),
     async ask(owner, shard) {
       const said = await peers.askPod(owner.pod, "left-over", { query: { shard }, timeoutMs: askMs });
       return leftOverIn(said);

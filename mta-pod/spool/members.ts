@@ -14,6 +14,8 @@ export interface MemberTable {
   observe(key: string, revision: number, { record, mono, isNews }: Observed): void;
   /** The others that are alive. */
   others(mono: number): Member[];
+  /** The others that are not known to have ended: also those of whom it is still open whether they live. */
+  perhapsAlive(mono: number): Identity[];
   /** Nobody is there of whom it is still open whether it lives. */
   isComplete(): boolean;
   /** It said so itself, a witness did, or its pod has been started again. False = not known. */
@@ -43,6 +45,8 @@ export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
     for (const { record } of entries.values()) if (record.pod === identity.pod) return record;
     return undefined;
   };
+  const isOver = ({ record, changedAt, isProven }: Entry, mono: number): boolean =>
+    record.state === "gone" || (isProven && mono - changedAt >= ttlMs);
   return {
     observe(key, revision, { record, mono, isNews }) {
       if (record === undefined || record.pod === self.pod) {
@@ -58,13 +62,17 @@ export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
       [...entries.values()].every(({ record, isProven }) => isProven || record.state === "gone"),
     others(mono) {
       const members: Member[] = [];
-      for (const { record, changedAt, isProven } of entries.values()) {
-        if (!isProven || mono - changedAt >= ttlMs || record.state === "gone") continue;
-        const { pod, incarnation, startedAt, state, payload } = record;
+      for (const entry of entries.values()) {
+        const { pod, incarnation, startedAt, state, payload } = entry.record;
+        if (!entry.isProven || isOver(entry, mono)) continue;
         members.push({ pod, incarnation, startedAt, state, payload, isSelf: false });
       }
       return members;
     },
+    perhapsAlive: (mono) =>
+      [...entries.values()]
+        .filter((entry) => !isOver(entry, mono))
+        .map(({ record: { pod, incarnation } }) => ({ pod, incarnation })),
     isDead(identity) {
       if (identity.pod === self.pod) return identity.incarnation !== self.incarnation;
       const record = recordOf(identity);

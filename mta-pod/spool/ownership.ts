@@ -51,7 +51,7 @@ export interface Ownership {
   /** The live pods, this one included. */
   members(): readonly Member[];
   /** What is known of pods that may have ended. */
-  readonly ended: Pick<MemberTable, "isDead" | "lastPayload">;
+  readonly ended: Pick<MemberTable, "isDead" | "lastPayload" | "perhapsAlive">;
   /** What every heartbeat tells the other pods besides identity; at most 64 KiB of JSON. */
   setHeartbeatPayload(payload: () => Readonly<Record<string, unknown>>): void;
   /** A write under this epoch was refused: drops the shard, and takes it again if the lease is still ours. An epoch of before says nothing. */

@@ -197,6 +197,13 @@ describe("createParents()", () => {
     assert.deepEqual([split, dropped], [[], [at.seq, at.seq]]);
   });
 
+  test("leaves alone what stands where a parent stood: a server that lost its end uses sequences again", async () => {
+    const { replace, split, children, done, noted } = world({ to: addresses(2) });
+    replace(envelope({ id: "another", site: "one.example", to: ["a@one.example"], size: body.length }));
+    await split();
+    assert.deepEqual([children, done, noted], [[], [], []]);
+  });
+
   test("notes progress every 64 children, and removes the note with the parent, last", async () => {
     const { split, children, done } = world({ to: addresses(130) });
     await split();

@@ -27,3 +27,14 @@ test("what a pod told last is kept while it is mourned, and what the process bef
   assert.deepEqual(table.others(3), [], "neither our own pod nor one that is gone");
   assert.equal(table.isDead({ pod: "pod-0", incarnation: "old" }), true);
 });
+
+test("who is there already when we come may be alive, and is no member before it is heard", () => {
+  const table = createMemberTable(self, 15_000);
+  table.observe("pod.1", 1, { record: record("pod-1", "a", "leaving"), mono: 0, isNews: false });
+  table.observe("pod.2", 2, { record: record("pod-2", "b", "gone"), mono: 0, isNews: false });
+  assert.deepEqual(table.others(1), []);
+  assert.deepEqual(table.perhapsAlive(1), [{ pod: "pod-1", incarnation: "a" }]);
+  table.observe("pod.1", 3, { record: record("pod-1", "a"), mono: 2, isNews: true });
+  assert.deepEqual(table.perhapsAlive(3), [{ pod: "pod-1", incarnation: "a" }]);
+  assert.deepEqual(table.perhapsAlive(15_002), [], "silent for too long");
+});
