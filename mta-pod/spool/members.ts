@@ -64,7 +64,7 @@ export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
       const members: Member[] = [];
       for (const entry of entries.values()) {
         const { pod, incarnation, startedAt, state, payload } = entry.record;
-        if (!entry.isProven || isOver(entry, mono)) continue;
+        if (state === "gone" || !entry.isProven || isOver(entry, mono)) continue;
         members.push({ pod, incarnation, startedAt, state, payload, isSelf: false });
       }
       return members;
