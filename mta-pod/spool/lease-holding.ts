@@ -70,7 +70,9 @@ function found(held: Held, key: { readonly revision: number; readonly record: Ke
   const { phase, context } = held;
   const state = observe(held.state, key, context.at.mono);
   const { record } = key;
-  if (typeof record === "string" || !isSame(record, state.self)) return lose(state, phase, "taken");
+  // Whoever has it found what we told, if the answer to our release was lost.
+  if (typeof record === "string" || !isSame(record, state.self))
+    return lose(state, phase, (phase.release?.handOver ?? null) === null ? "taken" : "released");
   if (record.state === "released") return lose(state, phase, "released");
   if (record.state === "freed") return lose(state, phase, "freed");
   return confirm({ state, phase: { ...phase, revision: key.revision }, context }, record.renewals);

@@ -320,6 +320,18 @@ describe("step() of a pod that holds the lease", () => {
     ]);
   });
 
+  for (const [what, handOver, reason] of [
+    ["with its word", { flying: [7] }, "released"],
+    ["without a word", null, "taken"],
+  ] as const)
+    test(`a release ${what} whose answer is lost: whoever has the key by then found ${reason === "taken" ? "nothing" : "it"}`, () => {
+      const script = owner();
+      script.input({ kind: "release", handOver });
+      script.input({ kind: "failed", op: 5 });
+      script.at(4_000).seen(other, 3);
+      assert.deepEqual(script.actions.at(-1), { kind: "lost", reason });
+    });
+
   test("releases after the renewal that is under way", () => {
     const script = owner();
     script.at(2_000).tick();
