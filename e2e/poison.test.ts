@@ -35,7 +35,7 @@ async function plant(
   const fields = natsHeaders();
   fields.set("Nats-Msg-Id", id);
   fields.set(envelopeHeader, text);
-  const shard = shardOf(site, 0, shards);
+  const shard = shardOf(site, shards);
   const answer = await connection.request(subject ?? names.entrySubject(shard, "mail/acme", site), payload, {
     headers: fields,
     timeout: 5000,
@@ -127,7 +127,7 @@ test("an entry that was under way at two noted deaths is parked by the next owne
   await using local = await startLocal({ resources: testResources({ rules, shards }), pods: 1 });
   await local.admin("/v1/queue/suspend", { tenant: "mail/acme" });
   const text = "Subject: x\r\n\r\nhello\r\n";
-  const shard = shardOf(site, 0, shards);
+  const shard = shardOf(site, shards);
   for (const [id, started] of [
     ["deadly", 2],
     ["neighbour", 1],

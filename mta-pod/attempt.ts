@@ -7,7 +7,7 @@ import { hostsKey } from "./intake.ts";
 import { answered, countAttempt, decisionOf, type Run, unresolved, wasStale } from "./attempt-outcome.ts";
 import { type Outbound, siteKey } from "./outbound.ts";
 import type { Pod } from "./pod.ts";
-import type { Routed, SiteRoute } from "./route/router.ts";
+import { type Routed, sliceFor, type SiteRoute } from "./route/router.ts";
 import type { Targets } from "./route/targets.ts";
 import type { Dispatch, FinishResult } from "./schedule/types.ts";
 import { attemptedOf, type Settlement } from "./settlement.ts";
@@ -123,7 +123,8 @@ export function createAttempts(deps: AttemptDeps) {
   /** For the next transaction, where one more is wanted and allowed. */
   const keep = (run: Run, connection: Connection): FinishResult["connection"] => {
     const { lane, source, entry } = run.dispatch;
-    const isWanted = scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
+    const isOpen = run.route === undefined || sites.isOpen(run.route);
+    const isWanted = isOpen && scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
     const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
     return outbound.keep(run.key, connection, isWanted ? limit : 0);
   };
@@ -233,14 +234,20 @@ export function createAttempts(deps: AttemptDeps) {
   const routed = (run: Run, found: Routed) => {
     const { dispatch, loaded } = run;
     switch (found.kind) {
-      case "site":
-        if (found.site.id !== dispatch.lane.site) {
-          return sites.rehome(dispatch, loaded, { route: found.site, ended: run.ended });
+      case "site": {
+        const site = sliceFor(found.site, loaded.envelope.id);
+        if (!sites.isOpen(site)) {
+          sites.wait(dispatch, site);
+          return run.ended();
         }
-        sites.found(dispatch.lane.site, found.site);
-        run.route = found.site;
-        run.key = `${siteKey(dispatch)}|${hostsKey(found.site)}`;
-        return signed(run, found.site);
+        if (site.id !== dispatch.lane.site) {
+          return sites.rehome(dispatch, loaded, { route: site, ended: run.ended });
+        }
+        sites.found(dispatch.lane.site, site);
+        run.route = site;
+        run.key = `${siteKey(dispatch)}|${hostsKey(site)}`;
+        return signed(run, site);
+      }
       case "refused":
         return conclude(run, answered(run, found.reply), unused(dispatch));
       case "unknown":

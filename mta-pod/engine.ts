@@ -29,6 +29,7 @@ import { createShardChanges } from "./shard-changes.ts";
 import { createShards } from "./shards.ts";
 import { createSigners } from "./signers.ts";
 import { createSites } from "./sites.ts";
+import { slicingOf } from "./slicing.ts";
 import { createBundles } from "./spool/bundles.ts";
 import { createPurges } from "./spool/purges.ts";
 import { createSunkStore } from "./spool/sunk.ts";
@@ -110,11 +111,14 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   });
   const noteSettled = (entry: Envelope): void =>
     recent.settled(entry, clock.monotonic(), pod.settledLog.note);
+  const slicing = slicingOf(pod, () => ({ sites, outbound, deliver }));
   const sites = createSites(pod, {
     shards: shardCount,
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
     settled: noteSettled,
+    slicing,
+    spent: (site, at) => former.spent(site, at),
   });
   const egress = createEgress({
     log,
@@ -180,6 +184,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     poison,
     shards,
     outbound,
+    slicing,
   });
   const { leaving, former } = transfers;
   const facts = createPoolFacts({
@@ -216,6 +221,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     pod.router.configure(config.manifest.rules, config.manifest.egress.allowDestinations);
     pod.scheduler.setTenants(tenantPolicies(config), clock.now());
     egress.adopt(config);
+    slicing.adopt(config.manifest.rules);
     sites.refresh();
     deliver.pump();
   };
@@ -262,6 +268,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       await settled(() => deliver.running() + parents.size() === 0, graceMs);
       outbound.destroyAll();
       former.stop();
+      slicing.stop();
       explain.stop();
       peers.close();
       await settled(() => pod.entries.removing() === 0, handOverMs);

@@ -7,6 +7,7 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
 import { maxListed, maxPeerAnswerBytes, type PeerAnswer } from "#crds/wire/peer.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
+import type { Selection } from "#crds/wire/selection.ts";
 import type { Acts } from "./acts.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf, tenantOf } from "./pod.ts";
@@ -15,7 +16,7 @@ import type { ListedEntry } from "./schedule/types.ts";
 import type { ParkedEntry } from "./poison.ts";
 import { domainOf } from "./smtp/address.ts";
 import type { Peers } from "./spool/peers.ts";
-import type { Selection, Suspending } from "./suspend.ts";
+import type { Suspending } from "./suspend.ts";
 import { createTop, mergeTop, type Top } from "./top.ts";
 
 const askMs = 4000;

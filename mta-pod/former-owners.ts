@@ -217,6 +217,14 @@ export function createFormer(deps: FormerDeps) {
       const caution = cautious.get(deps.shardOf(site));
       if (caution !== undefined) beCautious(site, caution);
     },
+    /** Somebody else may have sent at the site as late as `at`, ms since 1970. */
+    spent(site: string, at: number): void {
+      scheduler.restore(
+        spentAt(site, deps.sources(), { at, until: at, reported: new Map() }),
+        0,
+        clock.now(),
+      );
+    },
     /** At sites of the shard that were not met since, somebody else may have sent as late as then; undefined = at none. */
     untoldSince: (shard: number): number | undefined => cautious.get(shard)?.takenAt,
     /** False while the former owner still has it under way. */

@@ -4,7 +4,7 @@
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { parentShardOf, parentSite, shardOf } from "#crds/wire/subject.ts";
-import type { Router, SiteRoute } from "./route/router.ts";
+import { type Router, sliceFor, type SiteRoute } from "./route/router.ts";
 import { domainOf } from "./smtp/address.ts";
 import type { Publisher, Stored } from "./spool/publisher.ts";
 
@@ -56,16 +56,16 @@ export interface Intake {
   /** Calls `done` once. */
   put(message: Message, done: (stored: Stored) => void, how?: Put): void;
   /** Groups without storing: for the owner of a parent. Never rejects. */
-  group(to: readonly string[]): Promise<Group[]>;
+  group({ id, to }: Pick<Message, "id" | "to">): Promise<Group[]>;
 }
 
 export function createIntake(options: IntakeOptions): Intake {
   const { router } = options;
-  const group = async (to: readonly string[]): Promise<Group[]> => {
+  const group = async ({ id, to }: Pick<Message, "id" | "to">): Promise<Group[]> => {
     const domains = [...new Set(to.map(domainOf))];
     const routes = new Map<string, SiteRoute | undefined>();
     await Promise.all(domains.map(async (domain) => routes.set(domain, await routeWithin(router, domain))));
-    return groupsOf(to, (domain) => routes.get(domain));
+    return groupsOf({ id, to }, (domain) => routes.get(domain));
   };
   const store = (
     message: Message,
@@ -76,7 +76,7 @@ export function createIntake(options: IntakeOptions): Intake {
     const [only] = groups;
     const single = groups.length === 1 && only !== undefined ? only : undefined;
     const site = single?.site ?? parentSite;
-    const shard = single ? shardOf(site, 0, options.shards) : parentShardOf(message.id, options.shards);
+    const shard = single ? shardOf(site, options.shards) : parentShardOf(message.id, options.shards);
     const envelope = envelopeOf(message, site, single?.maxAgeMs);
     const { body } = message;
     const by = message.from === "" ? "pod" : "intake";
@@ -97,9 +97,9 @@ export function createIntake(options: IntakeOptions): Intake {
   return {
     group,
     put(message, done, how = {}) {
-      const known = groupsFromCache(router, message.to);
+      const known = groupsFromCache(router, message);
       if (known !== undefined) return store(message, known, how, done);
-      void group(message.to).then((groups) => store(message, groups, how, done));
+      void group(message).then((groups) => store(message, groups, how, done));
       return undefined;
     },
   };
@@ -123,9 +123,9 @@ export function envelopeOf(message: Message, site: string, maxAgeMs: number | un
   };
 }
 
-function groupsFromCache(router: Router, to: readonly string[]): Group[] | undefined {
+function groupsFromCache(router: Router, { id, to }: Pick<Message, "id" | "to">): Group[] | undefined {
   for (const address of to) if (router.peek(domainOf(address)) === undefined) return undefined;
-  return groupsOf(to, (domain) => {
+  return groupsOf({ id, to }, (domain) => {
     const routed = router.peek(domain);
     return routed?.kind === "site" ? routed.site : undefined;
   });
@@ -145,7 +145,10 @@ async function routeWithin(router: Router, domain: string): Promise<SiteRoute | 
 }
 
 /** A domain without a site (unknown as yet, or refused for good) is its own: the owner asks again and settles it. */
-function groupsOf(to: readonly string[], routeOf: (domain: string) => SiteRoute | undefined): Group[] {
+function groupsOf(
+  { id, to }: Pick<Message, "id" | "to">,
+  routeOf: (domain: string) => SiteRoute | undefined,
+): Group[] {
   const groups = new Map<string, Group>();
   for (const [index, address] of to.entries()) {
     const domain = domainOf(address);
@@ -155,7 +158,7 @@ function groupsOf(to: readonly string[], routeOf: (domain: string) => SiteRoute 
     if (group !== undefined) group.to.push(address);
     else
       groups.set(key, {
-        site: route?.id ?? domain,
+        site: route === undefined ? domain : sliceFor(route, id).id,
         maxAgeMs: route?.rule?.retry.maxAgeMs,
         to: [address],
         first: index,

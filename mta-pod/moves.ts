@@ -25,6 +25,8 @@ interface MovedTo {
   readonly shard: number;
   /** What travels in the envelope since the state record does not. */
   readonly changed: Pick<Envelope, "attempt" | "due"> & Partial<Pick<Envelope, "site" | "moves">>;
+  /** False once it is no longer ours to move: another owner of its shard may be through with it. */
+  readonly isWanted?: () => boolean;
 }
 
 export interface MoveDeps extends Pick<Pod, "publisher" | "entries" | "states"> {
@@ -36,7 +38,7 @@ export interface MoveDeps extends Pick<Pod, "publisher" | "entries" | "states"> 
 export function moveEntry(
   { publisher, entries, states, settled }: MoveDeps,
   from: Moving,
-  { shard: target, changed }: MovedTo,
+  { shard: target, changed, isWanted }: MovedTo,
   done: (isMoved: boolean) => void,
 ): void {
   const { shard, seq, subject, since, stateSeq, body, open } = from;
@@ -45,7 +47,7 @@ export function moveEntry(
   // Names what is moved as well: of the sequence another part may have been stored elsewhere before, or another entry, as a server that
   // lost its end uses sequences again.
   const messageId = `mv:${shard}:${seq}:${hash32(entryName(envelope)).toString(36)}`;
-  publisher.store({ shard: target, envelope, body, messageId, by: "pod" }, (stored) => {
+  publisher.store({ shard: target, envelope, body, messageId, by: "pod", isWanted }, (stored) => {
     if (stored.kind === "refused") return done(false);
     // Of the same name the new one would be taken for it.
     if (entryName(envelope) !== entryName(from.envelope)) settled(from.envelope);

@@ -134,7 +134,7 @@ export function createParents(deps: ParentsDeps): Parents {
     const of = busy.get(`${shard}:${seq}`);
     // A server that lost its end uses sequences again.
     if (of?.grouped?.id === envelope.id) return of.grouped.children;
-    const groups = await intake.group(open.map((index) => envelope.to[index] ?? ""));
+    const groups = await intake.group({ id: envelope.id, to: open.map((index) => envelope.to[index] ?? "") });
     const children = indexesOf(envelope, groups);
     if (of !== undefined) of.grouped = { id: envelope.id, children };
     return children;
@@ -151,7 +151,7 @@ export function createParents(deps: ParentsDeps): Parents {
       ...facts
     } = parent;
     const made = envelopeOf({ ...facts, to: child.group.to, body }, child.group.site, child.group.maxAgeMs);
-    const shard = shardOf(child.group.site, 0, deps.shards);
+    const shard = shardOf(child.group.site, deps.shards);
     const envelope = { ...made, bodyChunks, isBodyShared: bodyChunks > 0, size: parent.size };
     return new Promise((resolve) => {
       pod.publisher.store(

@@ -1,6 +1,7 @@
 /** CORRIDOR: what people see of parked entries and do with them: shown, sent on their way again, or returned. Never rejects. */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
+import { isSiteWithin } from "#crds/wire/subject.ts";
 import type { Loaded } from "./attempt.ts";
 import type { ActionName } from "./acts.ts";
 import type { Deliver } from "./deliver.ts";
@@ -27,7 +28,7 @@ export function createParkedActs({ pod, poison, deliver, leaseSeqOf }: ParkedAct
       if (envelope === undefined)
         return tenant === undefined && site === undefined && query.domain === undefined;
       if (tenant !== undefined && envelope.tenant !== tenant) return false;
-      return (site === undefined || envelope.site === site) && matches(envelope, query);
+      return (site === undefined || isSiteWithin(envelope.site, site)) && matches(envelope, query);
     });
   };
 

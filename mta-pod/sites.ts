@@ -6,8 +6,10 @@ import { shardOf } from "#crds/wire/subject.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { moveEntry } from "./moves.ts";
 import type { Pod } from "./pod.ts";
-import type { SiteRoute } from "./route/router.ts";
+import type { Rule } from "#crds/pod-config/schema.ts";
+import { sliceNamed, type SiteRoute } from "./route/router.ts";
 import type { Dispatch, Lane, SiteLimits } from "./schedule/types.ts";
+import type { Slicing } from "./slicing.ts";
 import { domainOf } from "./smtp/address.ts";
 
 /** What a rule that is silent about them, or no rule, means; per (source, site). */
@@ -36,6 +38,14 @@ export interface Sites {
   sortIn(dispatch: Dispatch, envelope: Envelope): boolean;
   /** An entry met another site than its lane's on the way out. `ended` once it is at rest, here or in another shard. */
   rehome(dispatch: Dispatch, found: Found, to: { route: SiteRoute; ended(): void }): void;
+  /** False: its slices change, and nothing may be sent there yet. */
+  isOpen(route: SiteRoute): boolean;
+  /** It goes back to the head of its lane, which waits until the route is open. */
+  wait(dispatch: Dispatch, route: SiteRoute): void;
+  /** Connections at the sites of a rule. */
+  openAt(rule: string): number;
+  /** Nothing begins at the sites of a rule until it is open again; answers which these are. */
+  hold(rule: string): readonly string[];
   /** Rules changed: ask again for the limits of every known site. */
   refresh(): void;
   providerOf(site: string): string;
@@ -66,6 +76,8 @@ interface KnownSite {
   readonly domain: string;
   /** Its label for metrics. */
   readonly provider: string;
+  /** Its name; "" = it has none, or it is not known yet. */
+  readonly rule: string;
   readonly isResolved: boolean;
   readonly connections: number;
   /** Its limits ask for the senders' domains, or may do so once they are known. */
@@ -77,38 +89,53 @@ export interface SitesOptions {
   wake(): void;
   /** A site is met that the scheduler does not know (any more). */
   met(site: string): void;
+  readonly slicing: Pick<Slicing, "isOpen" | "changedAt">;
+  /** Others may have sent there as late as `at`, ms since 1970. */
+  spent(site: string, at: number): void;
   /** What is left of an entry is stored elsewhere. */
   settled(entry: Envelope): void;
 }
 
-export function createSites(pod: Pod, { shards, wake, met, settled }: SitesOptions): Sites {
+export function createSites(pod: Pod, { shards, wake, met, settled, slicing, spent }: SitesOptions): Sites {
   const { scheduler, router, clock, log, publisher, entries, states } = pod;
   const known = new Map<string, KnownSite>();
   /** Some rule has limits per sender domain. */
   let isAsked = false;
 
   const learn = (site: string, domain: string, route: SiteRoute): void => {
+    const { rule, provider } = route;
+    if (!slicing.isOpen(rule)) return holdAt(site, domain, rule);
+    const changedAt = slicing.changedAt(rule);
+    if (changedAt !== undefined && known.get(site)?.isResolved !== true) spent(site, changedAt);
     const limits = limitsOf(route);
     const { connections, perSenderDomain } = limits;
     const isBySender = perSenderDomain !== undefined;
-    known.set(site, { domain, provider: route.provider, isResolved: true, connections, isBySender });
-    scheduler.setSite(site, { limits }, clock.now());
+    known.set(site, { domain, provider, rule: rule?.name ?? "", isResolved: true, connections, isBySender });
+    return scheduler.setSite(site, { limits }, clock.now());
   };
-  const unlearnt = (site: string, domain: string): void =>
+  /** Its connections are still those of the rule it had. */
+  const unlearnt = (site: string, domain: string, rule = known.get(site)?.rule ?? ""): void =>
     void known.set(site, {
       domain,
       provider: site,
+      rule,
       isResolved: false,
       connections: defaultConnections,
       isBySender: true,
     });
+  const holdAt = (site: string, domain: string, rule: Pick<Rule, "name"> | null): void => {
+    unlearnt(site, domain, rule?.name);
+    scheduler.setSite(site, "unresolved", clock.now());
+  };
 
   const resolve = async (site: string, domain: string): Promise<void> => {
     const routed = await router.route(domain);
     const now = clock.now();
     switch (routed.kind) {
-      case "site":
-        if (routed.site.id === site) learn(site, domain, routed.site);
+      case "site": {
+        const named = sliceNamed(routed.site, site);
+        if (named !== undefined) learn(site, domain, named);
+        else if (!slicing.isOpen(routed.site.rule)) holdAt(site, domain, routed.site.rule);
         else {
           // This domain's entries are taken there one by one as they are dispatched; others of the lane may have stayed,
           // and have the limits of the old site: those last known, else one connection until the first of them is met.
@@ -116,6 +143,7 @@ export function createSites(pod: Pod, { shards, wake, met, settled }: SitesOptio
           unlearnt(site, domain);
         }
         break;
+      }
       case "refused":
         // Each entry is dispatched and settled by that reply; nothing connects, so limits do not matter.
         scheduler.setSite(site, { limits: { connections: defaultConnections } }, now);
@@ -145,7 +173,7 @@ export function createSites(pod: Pod, { shards, wake, met, settled }: SitesOptio
     moveEntry(
       { publisher, entries, states, settled },
       { ...found, shard, seq },
-      { shard: to.shard, changed },
+      { shard: to.shard, changed, isWanted: () => pod.ownership.mayProceed(shard) },
       (isMoved) => {
         if (isMoved) scheduler.settle(handle);
         else scheduler.defer(handle, clock.now() + retryUnknownMs, attempt, clock.now());
@@ -175,7 +203,7 @@ export function createSites(pod: Pod, { shards, wake, met, settled }: SitesOptio
     },
     rehome(dispatch, found, { route, ended }) {
       const { handle, entry, lane } = dispatch;
-      const shard = shardOf(route.id, 0, shards);
+      const shard = shardOf(route.id, shards);
       scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
       log.info("site changed", { id: found.envelope.id, from: lane.site, to: route.id, shard });
       if (shard !== entry.shard && found.envelope.moves < maxMoves)
@@ -188,6 +216,24 @@ export function createSites(pod: Pod, { shards, wake, met, settled }: SitesOptio
     found(site, route) {
       if (known.get(site)?.isResolved === true && scheduler.knowsSite(site)) return;
       learn(site, known.get(site)?.domain ?? site, route);
+    },
+    isOpen: ({ rule }) => slicing.isOpen(rule),
+    wait(dispatch, { rule }) {
+      const { handle, lane } = dispatch;
+      const now = clock.now();
+      holdAt(lane.site, known.get(lane.site)?.domain ?? lane.site, rule);
+      scheduler.requeue(handle, now);
+      scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch), isUnspent: true }, now);
+    },
+    openAt(rule) {
+      let open = 0;
+      for (const [site, of] of known) if (of.rule === rule) open += scheduler.siteState(site).open;
+      return open;
+    },
+    hold(rule) {
+      const held = [...known].filter(([, of]) => of.rule === rule);
+      for (const [site, { domain }] of held) holdAt(site, domain, { name: rule });
+      return held.map(([site]) => site);
     },
     refresh() {
       isAsked = pod.config().manifest.rules.some(({ limits }) => limits.perSenderDomain !== undefined);

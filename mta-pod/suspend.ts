@@ -2,19 +2,15 @@
  * CORRIDOR: suspends and resumes tenants and sites in the whole pool: stated once in the spool, taken in by every pod's
  * scheduler. An answer names the pods that had taken it in by then; those that had not will, since it is stored.
  */
+import { covers, type Selection } from "#crds/wire/selection.ts";
 import { type Pod, silentOf } from "./pod.ts";
 import type { Peers } from "./spool/peers.ts";
-import { covers, createSuspensions, type Stated, type Suspension } from "./spool/suspensions.ts";
+import { createSuspensions, type Stated, type Suspension } from "./spool/suspensions.ts";
 import type { Spool } from "./spool/connection.ts";
 
 const askMs = 4000;
 const applyMs = 3000;
 const pollMs = 10;
-
-export interface Selection {
-  readonly tenant?: string | undefined;
-  readonly site?: string | undefined;
-}
 
 export interface SuspendDeps {
   readonly pod: Pod;

@@ -9,6 +9,7 @@ import type { Parents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";
 import type { Shards } from "./shards.ts";
+import type { Slicing } from "./slicing.ts";
 import type { Peers } from "./spool/peers.ts";
 
 export interface TransfersDeps {
@@ -20,6 +21,7 @@ export interface TransfersDeps {
   readonly poison: Pick<Poison, "suspicion">;
   readonly shards: Shards;
   readonly outbound: Outbound;
+  readonly slicing: Pick<Slicing, "told">;
 }
 
 export interface Transfers {
@@ -31,17 +33,20 @@ export interface Transfers {
   told(): {
     readonly open: LeftOver["open"];
     readonly underWay: readonly (readonly [shard: number, count: number])[];
+    readonly slices: ReturnType<Slicing["told"]>;
   };
 }
 
 const askMs = 400;
+/** A pod may be silent since the bucket takes no heartbeats, and still answer. */
+const silentMs = 60_000;
 /** A heartbeat is small; beyond these a successor that nobody told counts on the connection limit alone. */
 const reportedSites = 500;
 
 export function createTransfers(deps: TransfersDeps): Transfers {
   const { pod, peers, deliver, outbound } = deps;
   const { scheduler, clock } = pod;
-  const shardOfSite = (site: string): number => shardOf(site, 0, deps.shardCount);
+  const shardOfSite = (site: string): number => shardOf(site, deps.shardCount);
   const leaving = createLeaving({
     scheduler,
     clock,
@@ -68,7 +73,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
         {},
         underWayIn(pod.ownership.ended.lastPayload(owner)?.["underWay"], shard),
       ),
-    others: () => pod.ownership.ended.perhapsAlive(clock.monotonic()),
+    others: () => pod.ownership.ended.perhapsAlive(clock.monotonic(), silentMs),
     async ask(owner, shard) {
       const said = await peers.askPod(owner.pod, "left-over", { query: { shard }, timeoutMs: askMs });
       return leftOverIn(said);
@@ -92,6 +97,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
         // Of the busiest sites.
         open: open.sort((a, b) => b[2] - a[2]).slice(0, reportedSites),
         underWay: pod.ownership.ownedShards().map((shard) => [shard, deliver.inFlight(shard).size] as const),
+        slices: deps.slicing.told(),
       };
     },
   };

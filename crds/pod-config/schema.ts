@@ -17,6 +17,18 @@ const perSecond = z.number().positive();
 
 const routeSchema = z.strictObject({ host: text, port: z.int().min(1).max(65535) });
 
+const limitsSchema = z.strictObject({
+  connections: positive.optional(),
+  messagesPerConnection: positive.optional(),
+  messagesPerSecond: perSecond.optional(),
+  connectionsPerSecond: perSecond.optional(),
+  /** Over all sources, as below. */
+  perTenant: z
+    .strictObject({ connections: positive.optional(), messagesPerSecond: perSecond.optional() })
+    .optional(),
+  perSenderDomain: z.strictObject({ messagesPerSecond: perSecond.optional() }).optional(),
+});
+
 const ruleSchema = z.strictObject({
   /** `shape-namespace/shape-name/rule-name`: what `why` and limits name. */
   name: text,
@@ -28,17 +40,9 @@ const ruleSchema = z.strictObject({
     /** Suffixes of MX host names, lower case, with their leading dot where given. */
     mxSuffixes: z.array(text),
   }),
-  limits: z.strictObject({
-    connections: positive.optional(),
-    messagesPerConnection: positive.optional(),
-    messagesPerSecond: perSecond.optional(),
-    connectionsPerSecond: perSecond.optional(),
-    /** Over all sources, as below. */
-    perTenant: z
-      .strictObject({ connections: positive.optional(), messagesPerSecond: perSecond.optional() })
-      .optional(),
-    perSenderDomain: z.strictObject({ messagesPerSecond: perSecond.optional() }).optional(),
-  }),
+  limits: limitsSchema,
+  /** The limits of each slice of its sites; together they are `limits`. Absent = they are not sliced. */
+  slices: z.array(limitsSchema).min(2).max(64).optional(),
   timeouts: z.strictObject({
     connectMs: positive,
     bannerMs: positive,

@@ -83,13 +83,30 @@ export function poolNames(pool: string): PoolNames {
   };
 }
 
-/** Shard of a site's slice: hash(site, slice) mod K (design.md §3). `shards` is the pool's K, at least 1. */
-export function shardOf(site: string, slice: number, shards: number): number {
-  return sliceHash(`${site}#${slice}`) % shards;
+/** Stands in no name of a rule, host or domain; what a client says may be one is not trusted to be. */
+const sliceMark = "~";
+const sliced = /^(.*)~(\d{1,2})$/s;
+
+/** Name of one of a site's slices, which has lanes, limits and a shard of its own, as a site has. */
+export function sliceName(site: string, slice: number): string {
+  return `${site}${sliceMark}${slice}`;
+}
+
+/** Is `site` the selected one, or one of its slices? */
+export function isSiteWithin(site: string, selected: string): boolean {
+  return site === selected || (site.includes(sliceMark) && sliced.exec(site)?.[1] === selected);
+}
+
+/** Shard of a site, or of a slice of one: hash(site) + slice mod K, so that slices are in as many shards as there are. `shards` is the pool's K, at least 1. */
+export function shardOf(site: string, shards: number): number {
+  return siteHash(site) % shards;
 }
 
 /** The busy sites of a pod are few, and each message asks: remembered, unlike the ids of parents. */
-const sliceHash = remember({ max: 10_000, maxLength: 1024 }, hash32);
+const siteHash = remember({ max: 10_000, maxLength: 1024 }, (site: string): number => {
+  const [, whole = site, slice = "0"] = sliced.exec(site) ?? [];
+  return hash32(`${whole}#0`) + Number(slice);
+});
 
 /** Shard of a parent entry, from the message's id. */
 export function parentShardOf(id: string, shards: number): number {

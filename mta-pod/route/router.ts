@@ -17,7 +17,7 @@ import type { Hop, SiteRoute } from "./site.ts";
 import { resolveTargets } from "./targets.ts";
 import type { Targets } from "./targets.ts";
 
-export type { SiteRoute } from "./site.ts";
+export { sliceFor, sliceNamed, type SiteRoute } from "./site.ts";
 
 export type Routed =
   | { readonly kind: "site"; readonly site: SiteRoute }

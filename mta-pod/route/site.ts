@@ -1,7 +1,8 @@
 /** The site of a recipient domain: its name, its hosts, its rule. Pure; never fails. */
 import { isIP } from "node:net";
 import type { Rule } from "#crds/pod-config/schema.ts";
-import { hashToken } from "#crds/values/hash.ts";
+import { hash32, hashToken } from "#crds/values/hash.ts";
+import { sliceName } from "#crds/wire/subject.ts";
 import { isCatchAll, routeName } from "./match.ts";
 import type { Ruleset } from "./match.ts";
 import type { MxRecord } from "./resolver.ts";
@@ -23,6 +24,8 @@ export interface SiteRoute {
   readonly rule: Rule | null;
   /** Most preferred first, equals by name, so that the list of a domain is the same each time. */
   readonly hops: readonly Hop[];
+  /** Of a hot site: its parts, each with a name and limits of its own; mail goes to one of these. */
+  readonly slices?: readonly SiteRoute[];
 }
 
 const smtpPort = 25;
@@ -58,7 +61,30 @@ export function preferredHosts(hops: readonly Hop[]): readonly string[] {
 export function siteOf(rules: Ruleset, rule: Rule | null, mx: readonly Hop[]): SiteRoute {
   const hops = rule !== null && rule.routes.length > 0 ? routeHops(rule) : mx;
   const label = hops[0]?.host ?? "";
-  return { id: siteId(rules, rule, hops), provider: rule?.provider ?? label, label, rule, hops };
+  return withSlices({ id: siteId(rules, rule, hops), provider: rule?.provider ?? label, label, rule, hops });
+}
+
+/** The site with the slices that its rule asks for. */
+export function withSlices(site: SiteRoute): SiteRoute {
+  const { rule } = site;
+  if (rule?.slices === undefined) return site;
+  const sliceOf = (limits: Rule["limits"], slice: number): SiteRoute => ({
+    ...site,
+    id: sliceName(site.id, slice),
+    rule: { ...rule, limits },
+  });
+  return { ...site, slices: rule.slices.map(sliceOf) };
+}
+
+/** The slice that mail of this id goes to, the same each time it is asked; a site without slices is its own. */
+export function sliceFor(site: SiteRoute, id: string): SiteRoute {
+  const { slices } = site;
+  return slices === undefined ? site : (slices[hash32(id) % slices.length] ?? site);
+}
+
+/** The site or the slice of it that has this name now; undefined = none has. */
+export function sliceNamed(site: SiteRoute, name: string): SiteRoute | undefined {
+  return (site.slices ?? [site]).find(({ id }) => id === name);
 }
 
 function routeHops(rule: Rule): readonly Hop[] {

@@ -12,6 +12,8 @@ const quickestOf = 100;
 const answersToTrust = 10;
 /** Of the quickest answer this much is believed to be the way: the next one may be quicker. */
 const believed = { share: 0.75, lessMs: 5 };
+/** The peer counts by a clock of its own: no two run apart faster, and the pace leaves more. */
+const byAnyClock = 1.005;
 const never = Number.POSITIVE_INFINITY;
 
 /**
@@ -55,7 +57,7 @@ export class PeerCount {
     const place = this.#sent % this.#length;
     const sentAt = this.#sentAt[place] ?? 0;
     const countedBy = this.#countedBy[place] ?? 0;
-    if (countedBy > 0) return Math.max(sentAt, countedBy - this.#way()) + this.#periodMs;
+    if (countedBy > 0) return Math.max(sentAt, countedBy - this.#way()) + this.#periodMs * byAnyClock;
     // It may be counted later than now, and the next one sooner: so the paced distance.
     return Math.max(sentAt, now - this.#way()) + this.#periodMs / tuning.pacedShare;
   }

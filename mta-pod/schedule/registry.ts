@@ -2,6 +2,8 @@
  * Sites, tenants and lanes by name, which lanes are parked, and the broom that forgets those at rest. Never fails;
  * numbers of forgotten lanes are used again.
  */
+import { covers } from "#crds/wire/selection.ts";
+import { isSiteWithin } from "#crds/wire/subject.ts";
 import { Broom } from "./broom.ts";
 import type { Budget } from "./budget.ts";
 import { LaneState, newTenant, SenderLanes, type TenantState } from "./lane-state.ts";
@@ -12,12 +14,6 @@ interface Suspension {
   readonly selector: Selector;
   /** Infinity = until resumed. */
   readonly until: number;
-}
-
-/** Does the selection `outer` hold all that `inner` holds? */
-function covers(outer: Selector, inner: Selector): boolean {
-  const isTenantCovered = outer.tenant === undefined || outer.tenant === inner.tenant;
-  return isTenantCovered && (outer.site === undefined || outer.site === inner.site);
 }
 
 export class Registry {
@@ -55,8 +51,8 @@ export class Registry {
   /** Lanes within a selection, by the shortest way there. */
   *lanesOf(selector: Selector): Iterable<LaneState> {
     if (selector.site !== undefined) {
-      const site = this.sites.get(selector.site);
-      if (site !== undefined) yield* site.allLanes(selector.tenant);
+      for (const [id, site] of this.sites)
+        if (isSiteWithin(id, selector.site)) yield* site.allLanes(selector.tenant);
     } else if (selector.tenant !== undefined) yield* this.tenants.get(selector.tenant)?.lanes ?? [];
     else for (const lane of this.#lanes) if (lane !== undefined) yield lane;
   }

@@ -14,8 +14,8 @@ export interface MemberTable {
   observe(key: string, revision: number, { record, mono, isNews }: Observed): void;
   /** The others that are alive. */
   others(mono: number): Member[];
-  /** The others that are not known to have ended: also those of whom it is still open whether they live. */
-  perhapsAlive(mono: number): Identity[];
+  /** The others that are not known to have ended: also those of whom it is still open whether they live, and those that fell silent up to `silentMs` ago. */
+  perhapsAlive(mono: number, silentMs?: number): (Identity & Pick<Member, "payload">)[];
   /** Nobody is there of whom it is still open whether it lives. */
   isComplete(): boolean;
   /** It said so itself, a witness did, or its pod has been started again. False = not known. */
@@ -69,10 +69,10 @@ export function createMemberTable(self: Identity, ttlMs: number): MemberTable {
       }
       return members;
     },
-    perhapsAlive: (mono) =>
+    perhapsAlive: (mono, silentMs = 0) =>
       [...entries.values()]
-        .filter((entry) => !isOver(entry, mono))
-        .map(({ record: { pod, incarnation } }) => ({ pod, incarnation })),
+        .filter((entry) => !isOver(entry, mono - silentMs))
+        .map(({ record: { pod, incarnation, payload } }) => ({ pod, incarnation, payload })),
     isDead(identity) {
       if (identity.pod === self.pod) return identity.incarnation !== self.incarnation;
       const record = recordOf(identity);

@@ -19,6 +19,8 @@ interface Outgoing {
   readonly isUrgent?: boolean | undefined;
   /** From the first send; repeats stop then and the answer is "unavailable". */
   readonly giveUpMs: number;
+  /** Asked before each repeat: false = no more of them. */
+  readonly isWanted?: (() => boolean) | undefined;
 }
 
 export type Put =
@@ -137,7 +139,7 @@ export function createOutbox(spool: Spool): Outbox {
 
   const resend = (isDue: (sending: Sending) => boolean): void => {
     for (const sending of Array.from(waiting)) {
-      const late = now() >= sending.deadline;
+      const late = now() >= sending.deadline || sending.outgoing.isWanted?.() === false;
       if (!late && !isDue(sending)) continue;
       waiting.delete(sending);
       if (late) finish(sending, { kind: "unavailable", text: sending.text });

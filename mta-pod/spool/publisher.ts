@@ -26,6 +26,8 @@ interface Entry {
   readonly isForeign?: boolean | undefined;
   /** Not held for others to share a write with. Default false. */
   readonly isUrgent?: boolean | undefined;
+  /** Asked before it is sent again: false = it is refused then. */
+  readonly isWanted?: (() => boolean) | undefined;
 }
 
 export type Stored =
@@ -107,7 +109,7 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
   let closed = false;
 
   const publish = (entry: Entry, { encoded, until }: Timed, done: (stored: Stored) => void): void => {
-    const { shard, envelope, body, messageId = envelope.id, isForeign = false, isUrgent } = entry;
+    const { shard, envelope, body, messageId = envelope.id, isForeign = false, isUrgent, isWanted } = entry;
     const { tenant, site } = envelope;
     const subject = bundleNames.subjectFor({ shard, tenant, site, isForeign });
     outbox.put(
@@ -115,6 +117,7 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
         subject,
         replyRoot: isForeign ? spool.names.ackRoot(shard) : undefined,
         isUrgent,
+        isWanted,
         headers: [
           ["Nats-Msg-Id", messageId],
           [envelopeHeader, encoded],

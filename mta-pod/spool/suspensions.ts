@@ -3,6 +3,7 @@
  * holds at all pods at once and outlives each of them. Never throws; while NATS is away the last known ones stand.
  */
 import { hashToken } from "#crds/values/hash.ts";
+import { covers } from "#crds/wire/selection.ts";
 import { callApi, isRecord } from "./api.ts";
 import { openBucket } from "./bucket.ts";
 import { pause, type Spool } from "./connection.ts";
@@ -123,15 +124,6 @@ export function createSuspensions(spool: Spool, handlers: SuspensionHandlers): S
       return { kind: "stated", revision, count };
     },
   };
-}
-
-/** Does the selection `outer` hold all that `inner` holds? */
-export function covers(
-  outer: Pick<Suspension, "tenant" | "site">,
-  inner: { readonly tenant?: string; readonly site?: string },
-): boolean {
-  const isTenantCovered = outer.tenant === undefined || outer.tenant === inner.tenant;
-  return isTenantCovered && (outer.site === undefined || outer.site === inner.site);
 }
 
 function keyOf({ tenant, site }: Suspension): string {

@@ -26,6 +26,7 @@ function compileRule(shape: string, rule: TrafficRule): Rule {
       ]),
     },
     limits: limitsOf(limits),
+    ...optional("slices", slicesOf(limits, rule.slices)),
     timeouts: timeoutsOf(rule),
     tls: { mode: rule.tls?.mode ?? compiledDefaults.tlsMode },
     retry: retryOf(rule),
@@ -33,7 +34,9 @@ function compileRule(shape: string, rule: TrafficRule): Rule {
   };
 }
 
-function limitsOf(limits: NonNullable<TrafficRule["limits"]>): Rule["limits"] {
+type Limits = NonNullable<TrafficRule["limits"]>;
+
+function limitsOf(limits: Limits): Rule["limits"] {
   const { perTenant, perSenderDomain } = limits;
   const ofTenant = {
     ...optional("connections", perTenant?.connections),
@@ -48,6 +51,46 @@ function limitsOf(limits: NonNullable<TrafficRule["limits"]>): Rule["limits"] {
     ...optional("perTenant", unlessEmpty(ofTenant)),
     ...optional("perSenderDomain", unlessEmpty(ofDomain)),
   };
+}
+
+/** Whole numbers, so that in no period the slices together do more than the site may: three of 8/s and 7/s never make 24. */
+function slicesOf(limits: Limits, wanted = 1): Rule["limits"][] | undefined {
+  const divisible = [
+    limits.connections ?? compiledDefaults.connections,
+    limits.perTenant?.connections,
+    ...[limits, limits.perTenant, limits.perSenderDomain].map((of) => countOf(of?.messageRate)),
+    countOf(limits.connectionRate),
+  ];
+  const count = Math.min(wanted, ...divisible.filter((number) => number !== undefined));
+  if (count < 2) return undefined;
+  return Array.from({ length: count }, (_, slice) => limitsOf(shareOf(limits, slice, count)));
+}
+
+/** What the slice has of the limits; those of one connection are the same for all. */
+function shareOf(limits: Limits, slice: number, count: number): Limits {
+  const { messagesPerConnection, connections = compiledDefaults.connections, perTenant } = limits;
+  const part = (whole: number): number => Math.floor(whole / count) + Number(slice < whole % count);
+  const partOfRate = (rate: string | undefined): string | undefined =>
+    rate?.replace(/^\d+/, (number) => String(part(Number(number))));
+  return {
+    ...optional("messagesPerConnection", messagesPerConnection),
+    connections: part(connections),
+    ...optional("messageRate", partOfRate(limits.messageRate)),
+    ...optional("connectionRate", partOfRate(limits.connectionRate)),
+    perTenant: {
+      ...optional(
+        "connections",
+        perTenant?.connections === undefined ? undefined : part(perTenant.connections),
+      ),
+      ...optional("messageRate", partOfRate(perTenant?.messageRate)),
+    },
+    perSenderDomain: optional("messageRate", partOfRate(limits.perSenderDomain?.messageRate)),
+  };
+}
+
+/** @example countOf("30/m") === 30 */
+function countOf(rate: string | undefined): number | undefined {
+  return rate === undefined ? undefined : Number.parseInt(rate, 10);
 }
 
 function unlessEmpty<Value extends object>(value: Value): Value | undefined {

@@ -83,7 +83,7 @@ describe("createIntake()", () => {
     assert.equal(result.kind, "stored");
     const [entry] = puts;
     assert.equal(puts.length, 1);
-    assert.equal(entry?.shard, shardOf("s1", 0, shards));
+    assert.equal(entry?.shard, shardOf("s1", shards));
     assert.equal(entry?.envelope.site, "s1");
     assert.equal(entry?.messageId, message.id);
     assert.equal(entry?.by, "intake");
@@ -140,7 +140,7 @@ describe("createIntake()", () => {
   test("group() keeps recipients in order and names the first of each group", async () => {
     const { intake } = world();
     const to = ["a@two.example", "b@one.example", "c@same.example", "d@two.example"];
-    assert.deepEqual(await intake.group(to), [
+    assert.deepEqual(await intake.group({ id: "x", to }), [
       { site: "s2", maxAgeMs: undefined, to: ["a@two.example", "d@two.example"], first: 0 },
       { site: "s1", maxAgeMs: undefined, to: ["b@one.example", "c@same.example"], first: 1 },
     ]);

@@ -88,7 +88,7 @@ function world(setting: Setting) {
     },
   };
   const intake: Pick<Intake, "group"> = {
-    async group(addresses) {
+    async group({ to: addresses }) {
       const bySite = new Map<string, string[]>();
       for (const address of addresses) {
         const site = siteOf(address.slice(address.indexOf("@") + 1));

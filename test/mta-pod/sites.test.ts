@@ -12,7 +12,7 @@ import { envelope } from "#test/kit/spool.ts";
 
 const shards = 8;
 const route: SiteRoute = { id: "mx:new", label: "mx", provider: "mx", rule: null, hops: [] };
-const target = shardOf(route.id, 0, shards);
+const target = shardOf(route.id, shards);
 const body = Buffer.from("Subject: x\r\n\r\n");
 
 /** A pod that notes what is asked of its scheduler and spool, in order. */
@@ -52,9 +52,11 @@ function world(
     states: { remove: note("state removed") },
   } as unknown as Pod;
   const settled = (): void => void done.push("mail settled");
-  const sites = createSites(pod, { shards, wake: () => {}, met: () => {}, settled });
+  const sites = createSites(pod, { shards, wake: () => {}, met: () => {}, settled, ...unsliced });
   return { sites, done, published };
 }
+
+const unsliced = { slicing: { isOpen: () => true, changedAt: () => undefined }, spent: () => {} };
 
 function senderOf({ senderDomain }: Lane): string {
   return senderDomain === undefined ? "" : ` to @${senderDomain}`;
@@ -121,7 +123,13 @@ test("a site is not given the limits of another one to which a domain of it has 
   const router = { route: async () => ({ kind: "site", site: { ...route, rule: limitsOf(50) } }) };
   const pod = { clock: { now: () => 1000 }, log: silentLog, router, scheduler } as unknown as Pod;
   const woken = Promise.withResolvers<void>();
-  const sites = createSites(pod, { shards, wake: woken.resolve, met: () => {}, settled: () => {} });
+  const sites = createSites(pod, {
+    shards,
+    wake: woken.resolve,
+    met: () => {},
+    settled: () => {},
+    ...unsliced,
+  });
   sites.laneOf(envelope({ site: "old", to: ["somebody@gone.example"] }));
   await woken.promise;
   assert.deepEqual(given.at(-1), ["old", { retryAt: 1000 }]);

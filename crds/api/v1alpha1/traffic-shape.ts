@@ -65,6 +65,9 @@ const limits = z.strictObject({
   ).optional(),
 });
 
+/** As many as a pool has shards at most: more could not be at more pods. */
+const maxSlices = 64;
+
 const patience = (what: string, unlessSet: string): z.ZodOptional<z.ZodString> =>
   described(`${what}; ${unlessSet} unless set.`, duration("1s", "30m")).optional();
 
@@ -108,6 +111,10 @@ const rule = z.strictObject({
   name: described("Name of the rule, and of its site when it matches by MX host.", itemName),
   match: described("Destinations that the rule is for; one of the fields is enough.", match),
   limits: described("Limits, per source and site unless they say otherwise.", limits).optional(),
+  slices: described(
+    "Parts of each site of the rule that different pods may serve at once: the limits are divided among them, so there are never more than the smallest number in these. 1 unless set.",
+    z.int().min(1).max(maxSlices),
+  ).optional(),
   timeouts: described(
     "How long to wait for the other side; what is not set, and sites without a rule, as RFC 5321 4.5.3.2 asks.",
     timeouts,

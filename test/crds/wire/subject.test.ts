@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { poolNames, parentSite, shardOf } from "#crds/wire/subject.ts";
+import { isSiteWithin, poolNames, parentSite, shardOf, sliceName } from "#crds/wire/subject.ts";
 import { hashToken } from "#crds/values/hash.ts";
 
 test("subjects hold tokens only, whatever tenants and sites are called", () => {
@@ -23,9 +23,38 @@ test("a parent's site token is no hash and its subject is stored by the shard's 
 });
 
 test("shardOf() spreads sites over all shards", () => {
-  const seen = new Set(Array.from({ length: 400 }, (_, site) => shardOf(`site-${site}`, 0, 8)));
+  const seen = new Set(Array.from({ length: 400 }, (_, site) => shardOf(`site-${site}`, 8)));
   assert.deepEqual(
     [...seen].sort((a, b) => a - b),
     [0, 1, 2, 3, 4, 5, 6, 7],
   );
+});
+
+test("shardOf() gives a site's slices shards one after the other, and its first one the site's", () => {
+  const shards = Array.from({ length: 9 }, (_, slice) => shardOf(sliceName("mail/hot/rule", slice), 8));
+  assert.equal(shards[0], shardOf("mail/hot/rule", 8));
+  assert.equal(new Set(shards.slice(0, 8)).size, 8);
+  assert.equal(shards[8], shards[0]);
+});
+
+test("shardOf() takes any name for what it is: a client chooses the domain that a provisional site is called after", () => {
+  for (const site of ["~", "a~b.example", "a~999", "~3", "a~1~2", "a~-1", "a~1e3", "\u{1f6a2}~5"]) {
+    const shard = shardOf(site, 8);
+    assert.ok(Number.isInteger(shard) && shard >= 0 && shard < 8, `${site}: ${shard}`);
+  }
+});
+
+test("isSiteWithin() is true of a site and of its slices", () => {
+  for (const [site, selected, expected] of [
+    ["hot", "hot", true],
+    ["hot~0", "hot", true],
+    ["hot~12", "hot", true],
+    ["hot~1", "hot~1", true],
+    ["hot~1", "hot~2", false],
+    ["hot~x", "hot", false],
+    ["hotter", "hot", false],
+    ["hot", "hot~1", false],
+    ["~", "", false],
+  ] as const)
+    assert.equal(isSiteWithin(site, selected), expected, `${site} within ${selected}`);
 });

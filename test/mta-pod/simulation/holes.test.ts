@@ -31,6 +31,7 @@ function planWith(of: Partial<Plan>): Plan {
     hosts: [host],
     mail: [],
     faults: [],
+    reshapes: [],
     lost: 0,
     repeated: 0,
     slow: 0.001,
@@ -212,7 +213,7 @@ describe("on virtual time:", () => {
           mail: mailAt(4_000, 8, { also: [1] }),
           faults: [
             // The second child cannot be stored, so that the first one is not noted.
-            { at: 3_900, kind: "away", stream: shardOf("site-1", 0, 4), ms: 12_000 },
+            { at: 3_900, kind: "away", stream: shardOf("site-1", 4), ms: 12_000 },
             { at: 4_500, kind: "move", host: 1, ms: 60_000 },
             { at: 5_000, kind: "kill", pod, witnessMs: 500, restartMs: 30_000 },
           ],

@@ -53,8 +53,8 @@ export class Ledger implements Watcher, HostEvents {
   readonly #frozenOut = new Set<string>();
   /** By process and shard: its lease ran out. */
   readonly #expired = new Set<string>();
-  /** How each shard was last taken. */
-  readonly #lastTaken = new Map<number, string>();
+  /** By process and shard: when an owner after it died it could not answer, and may wait for the reply to a dot that nobody else knows of. */
+  readonly #orphaned = new Set<string>();
   /** What came of the last message of each connection. */
   readonly #awaited = new WeakMap<PeerSocket, readonly Delivery[]>();
   readonly #time: VirtualTime;
@@ -96,9 +96,10 @@ export class Ledger implements Watcher, HostEvents {
   /** A shard was taken; `from` = whose lease it was. */
   taken(shard: number, how: string, from: Holder | null): void {
     this.counts.taken[how] = (this.counts.taken[how] ?? 0) + 1;
-    if (how !== "resumed") this.#lastTaken.set(shard, how);
     if (how === "expired" || how === "witnessed") {
       this.#excuse("its successor died", (one) => one.shard === shard && this.cannotAnswer(one.process));
+      for (const [process, incarnation] of this.#incarnations)
+        if (this.cannotAnswer(process)) this.#orphaned.add(`${incarnation}:${shard}`);
       this.#splitAgain(`${this.#store().names.shardStream(shard)}:`);
     }
     if (how !== "expired" || from === null) return;
@@ -195,10 +196,10 @@ export class Ledger implements Watcher, HostEvents {
 
   // The hosts.
 
-  begins({ process, host }: PeerSocket, { message }: Transaction): void {
-    const shard = shardOf(host.site, 0, this.#shards);
+  begins({ process, site }: PeerSocket, { message }: Transaction): void {
+    const shard = shardOf(site, this.#shards);
     const incarnation = this.#incarnations.get(process);
-    this.trace?.(`${process.name}: MAIL for ${idOf(message)} to ${host.site}`);
+    this.trace?.(`${process.name}: MAIL for ${idOf(message)} to ${site}`);
     // A bucket that lost its end says what was; then it must do that nobody else goes on.
     const holder = this.#holderOf(shard);
     if (holder !== undefined && holder.incarnation !== incarnation)
@@ -210,19 +211,17 @@ export class Ledger implements Watcher, HostEvents {
   opened({ host }: PeerSocket, sockets: ReadonlySet<PeerSocket>): void {
     this.trace?.(`${host.site}: ${[...sockets].map(({ process }) => process.name).join(" ")} open`);
     if (sockets.size <= host.connections) return;
-    const shard = shardOf(host.site, 0, this.#shards);
-    const holder = this.#holderOf(shard)?.incarnation;
-    // Who had it before may wait for the reply to a dot, and who knew of that is dead.
-    const isOrphaned = this.#lastTaken.get(shard) === "expired" || this.#lastTaken.get(shard) === "witnessed";
     let strict = 0;
     const { now } = this.#time;
-    for (const { process, committed, answeredAt } of sockets) {
+    for (const { process, site, committed, answeredAt } of sockets) {
+      const shard = shardOf(site, this.#shards);
+      const holder = this.#holderOf(shard)?.incarnation;
       const incarnation = this.#incarnations.get(process);
       const key = `${incarnation}:${shard}`;
       // What was answered just now is being closed; a frozen one has yet to read that it was.
       const isBusy = committed !== undefined || process.frozenUntil > now || now - answeredAt < closingMs;
       const isWaiting = isBusy && incarnation !== holder;
-      const isExcused = isWaiting && (this.#expired.has(key) || isOrphaned);
+      const isExcused = isWaiting && (this.#expired.has(key) || this.#orphaned.has(key));
       if (!isExcused && !this.#frozenOut.has(key)) strict++;
     }
     this.counts.excess++;
@@ -235,7 +234,7 @@ export class Ledger implements Watcher, HostEvents {
     { message, to }: Transaction,
     { inLastSecond, codes }: { inLastSecond: number; codes: readonly number[] },
   ): void {
-    const { host, process } = socket;
+    const { host, site, process } = socket;
     const { messagesPerSecond: limit } = host;
     const id = idOf(message);
     this.trace?.(
@@ -243,7 +242,7 @@ export class Ledger implements Watcher, HostEvents {
     );
     if (limit !== undefined && inLastSecond > limit + this.jumps)
       this.#violated(`${inLastSecond} messages in a second at ${host.site}, which takes ${limit}`);
-    const excuse = process.alive ? this.#excuseOf(process, host.site) : "death";
+    const excuse = process.alive ? this.#excuseOf(process, site) : "death";
     const awaited: Delivery[] = [];
     for (const [at, address] of to.entries()) {
       if (codes[at] !== 250) continue;
@@ -251,7 +250,7 @@ export class Ledger implements Watcher, HostEvents {
       this.#checkAgain(parcel, process);
       this.counts.delivered++;
       const isClosed = parcel.copies === 0;
-      const delivery = { process, shard: shardOf(host.site, 0, this.#shards), isClosed, excuse };
+      const delivery = { process, shard: shardOf(site, this.#shards), isClosed, excuse };
       parcel.deliveries.push(delivery);
       awaited.push(delivery);
     }
@@ -276,7 +275,7 @@ export class Ledger implements Watcher, HostEvents {
   }
 
   #excuseOf(process: Process, site: string): string | undefined {
-    const shard = shardOf(site, 0, this.#shards);
+    const shard = shardOf(site, this.#shards);
     return this.#expired.has(`${this.#incarnations.get(process)}:${shard}`) ? "lease ran out" : undefined;
   }
 

@@ -17,7 +17,8 @@ export type Mutant =
   | "deletes a parent before its children are stored"
   | "splits a parent again"
   | "leaves to its successor what is left of an attempt"
-  | "counts no connection that is closing";
+  | "counts no connection that is closing"
+  | "goes by new slices at once";
 
 /** Connections that are closing are none. */
 export function countedClosed(outbound: Outbound): Outbound {

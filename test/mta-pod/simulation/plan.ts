@@ -34,6 +34,15 @@ export interface PlannedMail {
   readonly also?: readonly number[];
 }
 
+/** A configuration that divides a host's site into so many slices; the pods get it one after the other. */
+export interface Reshape {
+  readonly at: number;
+  readonly host: number;
+  readonly slices: number;
+  /** By pod: so much later. */
+  readonly delays: readonly number[];
+}
+
 export interface Plan {
   readonly seed: number;
   readonly pods: readonly { readonly startMs: number; readonly rate: number }[];
@@ -41,6 +50,7 @@ export interface Plan {
   readonly hosts: readonly HostOptions[];
   readonly mail: readonly PlannedMail[];
   readonly faults: readonly Fault[];
+  readonly reshapes: readonly Reshape[];
   readonly lost: number;
   readonly repeated: number;
   readonly slow: number;
@@ -137,6 +147,7 @@ export function planOf(seed: number): Plan {
     lost: oneIn(3) ? 0.03 : 0,
     repeated: oneIn(3) ? 0.03 : 0,
     slow: oneIn(3) ? 0.05 : 0.003,
+    reshapes: reshapesOf(seed, { hosts, pods: pods.length, chaosMs }),
     replicas: random(~seed)() < 1 / 3 ? 3 : 1,
     calmAt: chaosMs,
   };
@@ -151,4 +162,25 @@ function furtherHosts(seed: number, hosts: number): () => Pick<PlannedMail, "als
     if (kind > 1 / 3) return {};
     return { also: kind < 1 / 9 ? [any(), any()] : [any()] };
   };
+}
+
+/** In a quarter of the plans, by chances of their own; a slice has one connection and one message a second at least. */
+function reshapesOf(
+  seed: number,
+  { hosts, pods, chaosMs }: { hosts: readonly HostOptions[]; pods: number; chaosMs: number },
+): Reshape[] {
+  const chance = random(Math.imul(seed + 1, 0xc2b2ae35));
+  if (chance() > 1 / 4) return [];
+  return hosts.flatMap(({ connections, messagesPerSecond = connections }, host) => {
+    const most = Math.min(connections, messagesPerSecond);
+    if (most < 2 || chance() < 1 / 4) return [];
+    const times = [0, ...Array.from({ length: Math.floor(chance() * 3) }, () => chance() * chaosMs)];
+    return times
+      .sort((a, b) => a - b)
+      .map((at) => {
+        const slices = 1 + Math.floor(chance() * most);
+        const delays = Array.from({ length: pods }, () => (at === 0 ? 0 : chance() ** 3 * 8_000));
+        return { at, host, slices, delays };
+      });
+  });
 }

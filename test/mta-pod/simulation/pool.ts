@@ -1,13 +1,15 @@
 /** A simulated pool: pods on virtual time around one modelled JetStream, with clients, hosts and faults as its plan says. */
+import type { Rule } from "#crds/pod-config/schema.ts";
+import { isSiteWithin } from "#crds/wire/subject.ts";
 import type { ParkedEntry } from "#mta-pod/poison.ts";
-import type { SiteRoute } from "#mta-pod/route/site.ts";
+import { type SiteRoute, withSlices } from "#mta-pod/route/site.ts";
 import { random } from "#test/kit/random.ts";
 import { envelope } from "#test/kit/spool.ts";
 import { createFaults } from "./faults.ts";
 import { JetStream } from "./jetstream.ts";
 import { type Counts, Ledger } from "./ledger.ts";
 import { parcelName } from "./parcels.ts";
-import type { Plan, PlannedMail } from "./plan.ts";
+import type { Plan, PlannedMail, Reshape } from "./plan.ts";
 import { ReceivingHost } from "./receiving-hosts.ts";
 import type { Mutant } from "./mutants.ts";
 import { createSimPod, type SimPod } from "./sim-pod.ts";
@@ -43,6 +45,9 @@ export async function simulate(plan: Plan, { mutant = "none", trace }: RunOption
 
 interface Slot {
   readonly index: number;
+  /** By host: its slices in the configuration that is mounted. */
+  readonly slices: number[];
+  readonly shapedAt: number[];
   starts: number;
   pod: SimPod | undefined;
 }
@@ -96,7 +101,16 @@ class Pool {
     this.#network = { time, chance: this.#chance, jetStream, lost, repeated, slow };
     this.#hosts = plan.hosts.map((host) => new ReceivingHost(host, time, this.#chance, this.#ledger));
     this.#siteOf = plan.hosts.map((_, index) => index);
-    this.#slots = plan.pods.map((_, index) => ({ index, starts: 0, pod: undefined }));
+    this.#slots = plan.pods.map((_, index) => ({
+      index,
+      slices: plan.hosts.map(() => 1),
+      shapedAt: [],
+      starts: 0,
+      pod: undefined,
+    }));
+    for (const reshape of plan.reshapes)
+      for (const slot of this.#slots)
+        time.after(reshape.at + (reshape.delays[slot.index] ?? 0), () => this.#reshape(slot, reshape));
     for (const slot of this.#slots) time.after(plan.pods[slot.index]?.startMs ?? 0, () => this.#start(slot));
     for (const [index, mail] of plan.mail.entries()) time.after(mail.at, () => this.#send(index, mail));
     const befall = createFaults({
@@ -168,8 +182,10 @@ class Pool {
         shards: this.#plan.shards,
         mutant: this.#mutant,
         trace: this.#trace === undefined ? undefined : (what) => this.#trace?.(`${process.name}: ${what}`),
-        routeOf: (domain) => this.#routeOf(domain),
-        hostOf: (site) => this.#hosts.find(({ options }) => options.site === site) as ReceivingHost,
+        rules: () => this.#hosts.map((_, host) => this.#ruleOf(slot, host)),
+        routeOf: (domain) => this.#routeOf(slot, domain),
+        hostOf: (site) =>
+          this.#hosts.find(({ options }) => isSiteWithin(site, options.site)) as ReceivingHost,
         ask: (pod, kind, { query, timeoutMs }) => this.#ask(process, pod, { kind, query, timeoutMs }),
         onOwned: (shard, how, from) => this.#ledger.taken(shard, how, from),
       });
@@ -203,18 +219,45 @@ class Pool {
     return host;
   }
 
-  #routeOf(domain: string): SiteRoute {
-    const index = this.#siteOf[Number(domain.slice(1))] ?? 0;
-    const { site, connections, messagesPerSecond } = this.#hostAt(index).options;
-    const limits = { connections, ...(messagesPerSecond === undefined ? {} : { messagesPerSecond }) };
-    const rule = { name: site, limits, retry: {}, tls: { mode: "None" }, timeouts: {}, routes: [] };
+  #reshape(slot: Slot, reshape: Reshape): void {
+    const { host, slices } = reshape;
+    // A newer configuration is there already.
+    if (reshape.at < (slot.shapedAt[host] ?? 0)) return;
+    slot.shapedAt[host] = reshape.at;
+    slot.slices[host] = slices;
+    const { pod } = slot;
+    if (pod === undefined) return;
+    this.#trace?.(`${pod.process.name}: is told of ${slices} slices of host ${host}`);
+    this.#time.arrive(pod.process, 0, () => pod.adopt());
+  }
+
+  #ruleOf(slot: Slot, host: number): Rule {
+    const { site, connections, messagesPerSecond } = this.#hostAt(host).options;
+    const count = slot.slices[host] ?? 1;
+    const partOf = (whole: number, slice: number, of: number): number =>
+      Math.floor(whole / of) + Number(slice < whole % of);
+    const limitsOf = (slice: number, of: number): Rule["limits"] => ({
+      connections: partOf(connections, slice, of),
+      ...(messagesPerSecond === undefined ? {} : { messagesPerSecond: partOf(messagesPerSecond, slice, of) }),
+    });
     return {
-      id: site,
+      name: site,
       provider: site,
-      label: site,
-      rule: rule as never,
-      hops: [{ host: site, port: 25, preference: 0 }],
-    };
+      match: { domains: ["*"], mxSuffixes: [] },
+      limits: limitsOf(0, 1),
+      ...(count === 1 ? {} : { slices: Array.from({ length: count }, (_, slice) => limitsOf(slice, count)) }),
+      timeouts: {},
+      tls: { mode: "None" },
+      retry: {},
+      routes: [{ host: site, port: 25 }],
+    } as unknown as Rule;
+  }
+
+  #routeOf(slot: Slot, domain: string): SiteRoute {
+    const host = this.#siteOf[Number(domain.slice(1))] ?? 0;
+    const rule = this.#ruleOf(slot, host);
+    const hops = [{ host: rule.name, port: 25, preference: 0 }];
+    return withSlices({ id: rule.name, provider: rule.name, label: rule.name, rule, hops });
   }
 
   #send(index: number, { host, pod, also = [] }: PlannedMail): void {

@@ -29,6 +29,8 @@ export interface HostOptions {
 /** Somebody has this open at the host. */
 export interface PeerSocket {
   readonly host: HostOptions;
+  /** By the client's word: this host's, or a slice of it. */
+  readonly site: string;
   readonly process: Process;
   /** After its dot: the id that waits for its reply. */
   committed: string | undefined;
@@ -81,10 +83,16 @@ export class ReceivingHost {
     return wayMs + (this.#chance() < 0.1 ? this.#chance() * noticeJitterMs : 0);
   }
 
-  connect(process: Process, events: ConnectionEvents): Connection {
+  connect(process: Process, events: ConnectionEvents, site = this.options.site): Connection {
     const time = this.#time;
     const way = (): number => this.#way();
-    const socket: PeerSocket = { host: this.options, process, committed: undefined, answeredAt: -Infinity };
+    const socket: PeerSocket = {
+      host: this.options,
+      site,
+      process,
+      committed: undefined,
+      answeredAt: -Infinity,
+    };
     let state: "opening" | "idle" | "busy" | "quitting" | "dead" = "opening";
     let facts: Connection["facts"];
     let sent = 0;

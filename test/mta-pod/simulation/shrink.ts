@@ -16,7 +16,7 @@ export async function shrink(plan: Plan, options: RunOptions = {}): Promise<Plan
   if (await fails(quiet)) best = quiet;
   const alone = { ...best, replicas: 1 };
   if (await fails(alone)) best = alone;
-  for (const what of ["faults", "mail"] as const)
+  for (const what of ["faults", "mail", "reshapes"] as const)
     for (let at = best[what].length - 1; at >= 0; at--) {
       const fewer = { ...best, [what]: best[what].filter((_, index) => index !== at) } as Plan;
       if (await fails(fewer)) best = fewer;

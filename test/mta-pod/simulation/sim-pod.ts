@@ -2,6 +2,7 @@
  * One pod of the simulated pool: the real corridors and rooms, put together as `engine.ts` does, on a modelled connection to JetStream, modelled
  * connections to hosts, and virtual time. Only doors, DNS, sockets, signatures, metrics and reports are left out.
  */
+import type { Rule } from "#crds/pod-config/schema.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { createAttempts } from "#mta-pod/attempt.ts";
 import { createDeliver, type Deliver } from "#mta-pod/deliver.ts";
@@ -23,6 +24,7 @@ import { createSettlement } from "#mta-pod/settlement.ts";
 import { createShardChanges } from "#mta-pod/shard-changes.ts";
 import { createShards } from "#mta-pod/shards.ts";
 import { createSites } from "#mta-pod/sites.ts";
+import { slicingOf } from "#mta-pod/slicing.ts";
 import { createBundles } from "#mta-pod/spool/bundles.ts";
 import { createEntries } from "#mta-pod/spool/entries.ts";
 import type { HandOver } from "#mta-pod/spool/handover.ts";
@@ -46,6 +48,8 @@ export interface SimPodOptions {
   readonly shards: number;
   readonly mutant: Mutant;
   readonly trace: ((what: string) => void) | undefined;
+  /** Of the configuration that is mounted. */
+  rules(): readonly Rule[];
   /** Where mail to the domain goes now. */
   routeOf(domain: string): SiteRoute;
   hostOf(site: string): ReceivingHost;
@@ -66,6 +70,8 @@ export interface SimPod {
   /** Parents that it is splitting. */
   splitting(): readonly { readonly shard: number; readonly seq: number }[];
   start(): void;
+  /** Takes over the rules that are mounted now. */
+  adopt(): void;
   /** SIGTERM; `ended` when the process would exit. */
   stop(ended: () => void): void;
   /** A client's message; `done` with what the pod would answer. */
@@ -126,6 +132,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     pool,
     hostname: "out.example",
     retry: { firstMs: 3_000, maxMs: 10_000, maxAgeMs: 1e9 },
+    rules: [],
     egress: { sources },
   };
   const metrics = new Proxy({}, { get: (_, name) => (String(name).endsWith("Label") ? () => "" : counter) });
@@ -199,11 +206,15 @@ export function createSimPod(options: SimPodOptions): SimPod {
   });
   const noteSettled = (entry: Envelope): void =>
     recent.settled(entry, clock.monotonic(), pod.settledLog.note);
+  const agreed = slicingOf(pod, () => ({ sites, outbound, deliver }));
+  const slicing = mutant === "goes by new slices at once" ? { ...agreed, isOpen: () => true } : agreed;
   const sites = createSites(pod, {
     shards: shardCount,
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
     settled: noteSettled,
+    slicing,
+    spent: (site, at) => former.spent(site, at),
   });
   const mayProceed = (shard: number): boolean =>
     mutant === "ignores its fence" ||
@@ -214,7 +225,9 @@ export function createSimPod(options: SimPodOptions): SimPod {
     { wayOf: () => way },
     {
       wake: () => deliver.pump(),
-      connect: ({ targets }, events) => options.hostOf(targets[0]?.host ?? "").connect(process, events),
+      connect({ targets: [{ host: site = "" } = {}] }, events) {
+        return options.hostOf(site).connect(process, events, site);
+      },
     },
   );
   const attempts = createAttempts({
@@ -276,8 +289,10 @@ export function createSimPod(options: SimPodOptions): SimPod {
     poison,
     shards,
     outbound,
+    slicing,
   });
   const { leaving, former } = transfers;
+  slicing.adopt(options.rules());
   ownership.setHeartbeatPayload(transfers.told);
   scheduler.setTenants(new Map([["mail/acme", { weight: 1, held: false }]]), clock.now());
 
@@ -292,6 +307,11 @@ export function createSimPod(options: SimPodOptions): SimPod {
         parents.sequences(shard).map((seq) => ({ shard, seq })),
       ).flat(),
     start: () => void ownership.start(),
+    adopt() {
+      slicing.adopt(options.rules());
+      sites.refresh();
+      deliver.pump();
+    },
     stop(ended) {
       void (async () => {
         await ownership.release();
@@ -299,6 +319,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
         await settled(() => deliver.running() + parents.size() === 0, stopGraceMs);
         outbound.destroyAll();
         former.stop();
+        slicing.stop();
         await settled(() => pod.entries.removing() === 0, 5_000);
         await pod.publisher.close();
         await pod.settledLog.close();

@@ -66,6 +66,7 @@ describe("the simulation finds what is wrong on purpose:", () => {
     ["ignores the former owner", /connections at|is delivered by/],
     ["tells its successor nothing", /connections at|messages in a second|is delivered by/],
     ["deletes before the reply", /was not settled/],
+    ["goes by new slices at once", /connections at|messages in a second/],
     ["forgets what was settled", /is delivered by/],
     ["deletes a parent before its children are stored", /was not settled/],
   ];

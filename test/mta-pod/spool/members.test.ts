@@ -33,8 +33,11 @@ test("who is there already when we come may be alive, and is no member before it
   table.observe("pod.1", 1, { record: record("pod-1", "a", "leaving"), mono: 0, isNews: false });
   table.observe("pod.2", 2, { record: record("pod-2", "b", "gone"), mono: 0, isNews: false });
   assert.deepEqual(table.others(1), []);
-  assert.deepEqual(table.perhapsAlive(1), [{ pod: "pod-1", incarnation: "a" }]);
+  const alive = { pod: "pod-1", incarnation: "a", payload: { underWay: [[0, 1]] } };
+  assert.deepEqual(table.perhapsAlive(1), [alive]);
   table.observe("pod.1", 3, { record: record("pod-1", "a"), mono: 2, isNews: true });
-  assert.deepEqual(table.perhapsAlive(3), [{ pod: "pod-1", incarnation: "a" }]);
+  assert.deepEqual(table.perhapsAlive(3), [alive]);
   assert.deepEqual(table.perhapsAlive(15_002), [], "silent for too long");
+  assert.deepEqual(table.perhapsAlive(15_002, 60_000), [alive], "but not for ever");
+  assert.deepEqual(table.perhapsAlive(75_002, 60_000), []);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { covers, createSuspensions, type Suspension, type Suspensions } from "#mta-pod/spool/suspensions.ts";
+import { covers } from "#crds/wire/selection.ts";
+import { createSuspensions, type Suspension, type Suspensions } from "#mta-pod/spool/suspensions.ts";
 import { openBucket } from "#mta-pod/spool/bucket.ts";
 import { startTestNats } from "#test/kit/nats-server.ts";
 import { eventually, startTestSpool, type TestSpool } from "#test/kit/spool.ts";
@@ -101,6 +102,8 @@ test("covers() compares selections", () => {
     [{ tenant: "a" }, { site: "s" }, false],
     [{ tenant: "a", site: "s" }, { tenant: "a" }, false],
     [{ site: "s" }, {}, false],
+    [{ site: "s" }, { tenant: "a", site: "s~3" }, true],
+    [{ site: "s~3" }, { tenant: "a", site: "s" }, false],
   ] as const;
   for (const [outer, inner, expected] of cases) assert.equal(covers(outer, inner), expected);
 });

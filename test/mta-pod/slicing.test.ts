@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Rule } from "#crds/pod-config/schema.ts";
+import { silentLog } from "#mta-pod/runtime/log.ts";
+import { createSlicing } from "#mta-pod/slicing.ts";
+
+const ruleOf = (name: string, slices = 1): Rule =>
+  ({ name, ...(slices === 1 ? {} : { slices: Array.from({ length: slices }, () => ({})) }) }) as Rule;
+
+/** One pod; what the others tell, and what it has open, is set by the test. */
+function world() {
+  const state = {
+    now: 1_000_000,
+    others: [] as unknown[],
+    open: 0,
+    held: [] as string[],
+    released: 0,
+    looks: new Set<() => void>(),
+  };
+  const slicing = createSlicing({
+    clock: { now: () => state.now, monotonic: () => state.now - 1_000_000 },
+    log: silentLog,
+    others: () => state.others,
+    openAt: () => state.open,
+    hold: (rule) => void state.held.push(rule),
+    released: () => void state.released++,
+    every(_ms, run) {
+      state.looks.add(run);
+      return () => void state.looks.delete(run);
+    },
+  });
+  return {
+    state,
+    slicing,
+    pass(ms: number): void {
+      for (let passed = 0; passed < ms; passed += 500) {
+        state.now += 500;
+        for (const look of Array.from(state.looks)) look();
+      }
+    },
+  };
+}
+
+describe("createSlicing()", () => {
+  test("a site that nobody slices is open at once, and nothing is told of it", () => {
+    const { slicing, state } = world();
+    state.others = [{}, undefined, { other: 2 }];
+    slicing.adopt([ruleOf("hot")]);
+    assert.equal(slicing.isOpen(ruleOf("hot")), true);
+    assert.equal(slicing.isOpen(null), true);
+    assert.deepEqual(slicing.told(), {});
+    assert.equal(state.looks.size, 0, "nothing has to be looked at");
+  });
+
+  test("a pod that starts sends when the others have been at the same number for a while, and has nothing to make good", () => {
+    const { slicing, state, pass } = world();
+    state.others = [{ hot: 4 }, { hot: 4 }];
+    slicing.adopt([ruleOf("hot", 4)]);
+    assert.deepEqual(slicing.told(), { hot: 4 });
+    assert.equal(slicing.isOpen(ruleOf("hot", 4)), false);
+    pass(5_500);
+    assert.equal(slicing.isOpen(ruleOf("hot", 4)), false);
+    pass(500);
+    assert.equal(slicing.isOpen(ruleOf("hot", 4)), true);
+    assert.equal(slicing.changedAt(ruleOf("hot", 4)), undefined);
+    assert.deepEqual([state.released, state.looks.size], [1, 0]);
+  });
+
+  test("a pod with a configuration of before sends nothing while others have the next one", () => {
+    const { slicing, state, pass } = world();
+    state.others = [{ hot: 4 }];
+    slicing.adopt([ruleOf("hot")]);
+    assert.equal(slicing.isOpen(ruleOf("hot")), false);
+    pass(60_000);
+    assert.equal(slicing.isOpen(ruleOf("hot")), false);
+    slicing.adopt([ruleOf("hot", 4)]);
+    pass(6_500);
+    assert.equal(slicing.isOpen(ruleOf("hot", 4)), true);
+    assert.equal(slicing.changedAt(ruleOf("hot", 4)), state.now);
+  });
+
+  test("another number: it stops, tells the new one when nothing is open any more, and goes on when all tell that", () => {
+    const { slicing, state, pass } = world();
+    slicing.adopt([ruleOf("hot"), ruleOf("cold")]);
+    for (const name of ["hot", "cold"]) assert.equal(slicing.isOpen(ruleOf(name)), true);
+    state.open = 2;
+    state.others = [{}];
+    slicing.adopt([ruleOf("hot", 2), ruleOf("cold")]);
+    assert.deepEqual(state.held, ["hot"]);
+    pass(30_000);
+    assert.deepEqual(slicing.told(), {}, "it still has connections by the number of before");
+    state.open = 0;
+    pass(500);
+    assert.deepEqual(slicing.told(), { hot: 2 });
+    pass(30_000);
+    assert.equal(slicing.isOpen(ruleOf("hot", 2)), false, "the other one has not followed");
+    state.others = [{ hot: 2 }];
+    pass(500);
+    assert.equal(slicing.isOpen(ruleOf("hot", 2)), true);
+    assert.equal(slicing.changedAt(ruleOf("hot", 2)), state.now);
+    assert.equal(slicing.isOpen(ruleOf("cold")), true);
+    assert.equal(slicing.changedAt(ruleOf("cold")), undefined);
+  });
+
+  test("back to one: pods that tell nothing are at one", () => {
+    const { slicing, state, pass } = world();
+    slicing.adopt([ruleOf("hot", 3)]);
+    pass(6_000);
+    state.others = [{ hot: 3 }];
+    slicing.adopt([ruleOf("hot")]);
+    pass(10_000);
+    assert.equal(slicing.isOpen(ruleOf("hot")), false);
+    state.others = [{}];
+    pass(500);
+    assert.equal(slicing.isOpen(ruleOf("hot")), true);
+    assert.deepEqual(slicing.told(), {});
+  });
+
+  test("what a stranger tells is no number", () => {
+    const { slicing, state } = world();
+    state.others = [{ hot: "many" }, 7, null, { hot: null }];
+    assert.equal(slicing.isOpen(ruleOf("hot")), true);
+  });
+
+  test("a rule that is gone is forgotten", () => {
+    const { slicing } = world();
+    slicing.adopt([ruleOf("hot", 3)]);
+    slicing.adopt([]);
+    assert.deepEqual(slicing.told(), {});
+  });
+});
