@@ -107,7 +107,6 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     isLeaving: (shard) => leaving.isLeaving(shard),
     leaseSeqOf,
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
-    fenced: (shard, leaseSeq) => pod.ownership.fenced(shard, leaseSeq),
   });
   const noteSettled = (entry: Envelope): void =>
     recent.settled(entry, clock.monotonic(), pod.settledLog.note);
@@ -116,6 +115,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     shards: shardCount,
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
+    wasSettled: (entry) => recent.wasSettled(entry),
     settled: noteSettled,
     slicing,
     spent: (site, at) => former.spent(site, at),

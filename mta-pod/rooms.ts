@@ -75,7 +75,7 @@ export function buildRooms(
   const rooms = {
     publisher: marks.watch(publisher),
     entries: deletes.entries,
-    states: createStates(spool),
+    states: createStates(spool, (shard, leaseSeq) => ownership.fenced(shard, leaseSeq)),
   };
   return {
     name: options.name,

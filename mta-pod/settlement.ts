@@ -65,12 +65,10 @@ export interface SettlementDeps {
   isLeaving(shard: number): boolean;
   /** It was told to the shard's next owner as still under way here: that one leaves it alone until we are through with it. */
   isAwaited(shard: number, seq: number): boolean;
-  /** The server refused a write under this lease of the shard's: somebody else has it. */
-  fenced(shard: number, leaseSeq: number): void;
 }
 
 export function createSettlement(deps: SettlementDeps): Settlement {
-  const { pod, intake, recent, owns, leaseSeqOf, isLeaving, isAwaited, fenced } = deps;
+  const { pod, intake, recent, owns, leaseSeqOf, isLeaving, isAwaited } = deps;
   const { scheduler, clock, publisher, entries, states, settledLog } = pod;
 
   const settled = (entry: Envelope): void => recent.settled(entry, clock.monotonic(), settledLog.note);
@@ -102,8 +100,6 @@ export function createSettlement(deps: SettlementDeps): Settlement {
         return again(deferral);
       }
       if (written.kind !== "written" && mayStoreAnew(deferral)) return storeAnew(deferral, done);
-      // The new owner repeats what was open; the index goes with the lease.
-      if (written.kind === "fenced") fenced(shard, leaseSeq);
       // Nobody else need have it: a stream that lost its end has lost our epoch, and who was cut off may come back to its shard.
       if (written.kind !== "written" && isTaken && waits < maxWaits)
         return again({ ...deferral, waits: waits + 1 });

@@ -92,11 +92,16 @@ export interface SitesOptions {
   readonly slicing: Pick<Slicing, "isOpen" | "changedAt">;
   /** Others may have sent there as late as `at`, ms since 1970. */
   spent(site: string, at: number): void;
+  /** Somebody else has had its shard meanwhile, and has done with it. */
+  wasSettled(entry: Envelope): boolean;
   /** What is left of an entry is stored elsewhere. */
   settled(entry: Envelope): void;
 }
 
-export function createSites(pod: Pod, { shards, wake, met, settled, slicing, spent }: SitesOptions): Sites {
+export function createSites(
+  pod: Pod,
+  { shards, wake, met, wasSettled, settled, slicing, spent }: SitesOptions,
+): Sites {
   const { scheduler, router, clock, log, publisher, entries, states } = pod;
   const known = new Map<string, KnownSite>();
   /** Some rule has limits per sender domain. */
@@ -173,7 +178,11 @@ export function createSites(pod: Pod, { shards, wake, met, settled, slicing, spe
     moveEntry(
       { publisher, entries, states, settled },
       { ...found, shard, seq },
-      { shard: to.shard, changed, isWanted: () => pod.ownership.mayProceed(shard) },
+      {
+        shard: to.shard,
+        changed,
+        isWanted: () => pod.ownership.mayProceed(shard) && !wasSettled(found.envelope),
+      },
       (isMoved) => {
         if (isMoved) scheduler.settle(handle);
         else scheduler.defer(handle, clock.now() + retryUnknownMs, attempt, clock.now());

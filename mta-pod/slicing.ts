@@ -97,7 +97,9 @@ export function createSlicing(deps: SlicingDeps): Slicing {
     const closed = [...states].filter(([, { isOpen }]) => !isOpen);
     for (const [rule, state] of closed) step(rule, state);
     if (closed.some(([, { isOpen }]) => isOpen)) deps.released();
-    if (closed.every(([, { isOpen }]) => isOpen)) stopLooking = void stopLooking?.();
+    if (!closed.every(([, { isOpen }]) => isOpen)) return;
+    stopLooking?.();
+    stopLooking = undefined;
   }
 
   return {

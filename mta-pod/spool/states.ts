@@ -47,7 +47,11 @@ export interface States {
 /** The caller writes again anyway; it should not hold its shard's hand-over for longer. */
 const giveUpMs = 10_000;
 
-export function createStates(spool: Spool): States {
+/** `fenced` is told of each write that the server refused as another owner's. */
+export function createStates(
+  spool: Spool,
+  fenced: (shard: number, leaseSeq: number) => void = () => {},
+): States {
   const outbox = createOutbox(spool);
   const deletions = createDeletions(spool);
   const doubt = createDoubt(spool);
@@ -83,6 +87,7 @@ export function createStates(spool: Spool): States {
       },
       (answer) => {
         next(shard);
+        if (answer.kind === "fenced") fenced(shard, leaseSeq);
         done(writtenBy(answer));
       },
     );

@@ -110,7 +110,6 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     isLeaving: () => isLeaving,
     leaseSeqOf: () => leaseSeq,
     isAwaited: () => isAwaited,
-    fenced: (shard, by) => void calls.push(`fenced ${shard} by ${by}`),
   });
   const attempted: Attempted = {
     handle: 5,
@@ -266,11 +265,11 @@ describe("an entry that is deferred", () => {
     assert.deepEqual(calls, [writes, "defer 5 60000 2", "done"]);
   });
 
-  test("whose state is refused as a former owner's tells so, and is left alone", async () => {
+  test("whose state is refused as a former owner's is left alone", async () => {
     const { carryOut, calls } = world({ states: [{ kind: "fenced" }] });
     carryOut(deferred);
     await turn();
-    assert.deepEqual(calls, [writes, "fenced 3 by 8", "done"]);
+    assert.deepEqual(calls, [writes, "done"]);
   });
 
   test("whose shard went and came back meanwhile is stored anew with who is still to get it, and the shard is not given up", async (context) => {
@@ -405,7 +404,7 @@ describe("an entry that is deferred", () => {
     handOver();
     carryOut(deferred);
     await turn();
-    assert.deepEqual(calls, [writes, "fenced 3 by 8", "done"]);
+    assert.deepEqual(calls, [writes, "done"]);
   });
 
   test("whose state cannot be stored is not tried early: the state is written again, as long as the shard is ours", async (context) => {

@@ -56,7 +56,11 @@ function world(
   return { sites, done, published };
 }
 
-const unsliced = { slicing: { isOpen: () => true, changedAt: () => undefined }, spent: () => {} };
+const unsliced = {
+  wasSettled: () => false,
+  slicing: { isOpen: () => true, changedAt: () => undefined },
+  spent: () => {},
+};
 
 function senderOf({ senderDomain }: Lane): string {
   return senderDomain === undefined ? "" : ` to @${senderDomain}`;

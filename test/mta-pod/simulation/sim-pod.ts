@@ -155,7 +155,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     scheduler,
     publisher: createPublisher(spool),
     entries: deletes.entries,
-    states: createStates(spool),
+    states: createStates(spool, (shard, leaseSeq) => ownership.fenced(shard, leaseSeq)),
     deletes,
     eventLog: { append: () => {} },
     settledLog: createSettledLog(spool, {
@@ -202,7 +202,6 @@ export function createSimPod(options: SimPodOptions): SimPod {
     leaseSeqOf,
     isAwaited: (shard, seq) =>
       mutant !== "leaves to its successor what is left of an attempt" && leaving.isAwaited(shard, seq),
-    fenced: (shard, leaseSeq) => ownership.fenced(shard, leaseSeq),
   });
   const noteSettled = (entry: Envelope): void =>
     recent.settled(entry, clock.monotonic(), pod.settledLog.note);
@@ -212,6 +211,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     shards: shardCount,
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
+    wasSettled: (entry) => recent.wasSettled(entry),
     settled: noteSettled,
     slicing,
     spent: (site, at) => former.spent(site, at),
@@ -225,7 +225,8 @@ export function createSimPod(options: SimPodOptions): SimPod {
     { wayOf: () => way },
     {
       wake: () => deliver.pump(),
-      connect({ targets: [{ host: site = "" } = {}] }, events) {
+      connect({ targets }, events) {
+        const site = targets[0]?.host ?? "";
         return options.hostOf(site).connect(process, events, site);
       },
     },

@@ -213,6 +213,18 @@ describe("createPublisher()", () => {
     assert.match(Buffer.from(message.hdrs, "base64").toString(), /\r\nMb-Retry: 1\r\n/);
     await publisher.close();
   });
+
+  test("does not repeat what is not wanted any more: a move whose shard another pod has by now", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/unwanted" });
+    const publisher = createPublisher(spool);
+    const stream = spool.names.shardStream(0);
+    await callApi(spool, { subject: `STREAM.DELETE.${stream}` });
+    let asked = 0;
+    const moved = { shard: 0, envelope: envelope({ size: body.length }), body, isWanted: () => ++asked < 2 };
+    assert.deepEqual(await store(publisher, moved), { kind: "refused", reason: "unavailable" });
+    assert.ok(asked >= 2, "repeated as long as it was");
+    await publisher.close();
+  });
 });
 
 test("createPublisher() stores each of 2,000 exactly once although the server is killed in the middle", async () => {

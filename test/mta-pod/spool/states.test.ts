@@ -27,7 +27,8 @@ async function writeLease(spool: TestSpool): Promise<number> {
 test("writes at once to a stream with three copies are all taken, and a former owner's is refused all the same", async (t) => {
   await using cluster = await startNatsCluster();
   await using spool = await startTestSpool(cluster.urls, { pool: "t/copies", replicas: 3 });
-  const states = createStates(spool);
+  const told: (readonly [number, number])[] = [];
+  const states = createStates(spool, (shard, by) => void told.push([shard, by]));
   // Its leader may have just been chosen.
   await until("the stream to take writes", async () => (await writeLease(spool)) > 0);
   const former = await writeLease(spool);
@@ -47,6 +48,7 @@ test("writes at once to a stream with three copies are all taken, and a former o
   t.diagnostic(`${count} writes in ${Math.round(performance.now() - startedAt)} ms`);
   assert.deepEqual([...kinds], [["written", count + 20]]);
   assert.deepEqual(await late, { kind: "fenced" });
+  assert.deepEqual(told, [[0, former]], "whoever wrote it: its shard is another's, or its epoch was lost");
 });
 
 describe("createStates()", () => {
