@@ -107,6 +107,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     isLeaving: (shard) => leaving.isLeaving(shard),
     leaseSeqOf,
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
+    isOthers: (shard, seq) => !former.mayBegin({ shard, seq }),
   });
   const noteSettled = (entry: Envelope): void =>
     recent.settled(entry, clock.monotonic(), pod.settledLog.note);
@@ -116,6 +117,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
     wasSettled: (entry) => recent.wasSettled(entry),
+    isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     settled: noteSettled,
     slicing,
     spent: (site, at) => former.spent(site, at),
@@ -199,8 +201,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   pod.ownership.setHeartbeatPayload(facts.payload);
   const parked = createParkedActs({ pod, poison, deliver: () => deliver, leaseSeqOf });
   const purging = createPurging({ pod, hot, purges: createPurges(spool, bundles) });
-  const isIndexed = (): boolean => shards.isIndexed();
-  const acts = createActs({ pod, peers, deliver, parked, purging, isIndexed });
+  const acts = createActs({ pod, peers, deliver, parked, purging, isIndexed: shards.isIndexed });
   const suspending = createSuspending({ pod, spool, peers, pump: () => deliver.pump() });
   const explain = createExplain({
     pod,

@@ -3,9 +3,9 @@
  * (design.md §3, Moves). Publish → ack → delete, so a crash in between leaves both, never none.
  */
 import { hash32 } from "#crds/values/hash.ts";
-import type { Envelope } from "#crds/wire/envelope.ts";
+import { type Envelope, entryName } from "#crds/wire/envelope.ts";
 import type { Pod } from "./pod.ts";
-import { entryName } from "./recent-ids.ts";
+import type { Repeats } from "./spool/outbox.ts";
 
 interface Moving {
   readonly shard: number;
@@ -25,8 +25,8 @@ interface MovedTo {
   readonly shard: number;
   /** What travels in the envelope since the state record does not. */
   readonly changed: Pick<Envelope, "attempt" | "due"> & Partial<Pick<Envelope, "site" | "moves">>;
-  /** False once it is no longer ours to move: another owner of its shard may be through with it. */
-  readonly isWanted?: () => boolean;
+  /** Whether it is still ours to move: another owner of its shard may be through with it. */
+  readonly repeats?: () => Repeats;
 }
 
 export interface MoveDeps extends Pick<Pod, "publisher" | "entries" | "states"> {
@@ -38,7 +38,7 @@ export interface MoveDeps extends Pick<Pod, "publisher" | "entries" | "states"> 
 export function moveEntry(
   { publisher, entries, states, settled }: MoveDeps,
   from: Moving,
-  { shard: target, changed, isWanted }: MovedTo,
+  { shard: target, changed, repeats }: MovedTo,
   done: (isMoved: boolean) => void,
 ): void {
   const { shard, seq, subject, since, stateSeq, body, open } = from;
@@ -47,11 +47,11 @@ export function moveEntry(
   // Names what is moved as well: of the sequence another part may have been stored elsewhere before, or another entry, as a server that
   // lost its end uses sequences again.
   const messageId = `mv:${shard}:${seq}:${hash32(entryName(envelope)).toString(36)}`;
-  publisher.store({ shard: target, envelope, body, messageId, by: "pod", isWanted }, (stored) => {
+  publisher.store({ shard: target, envelope, body, messageId, by: "pod", repeats }, (stored) => {
     if (stored.kind === "refused") return done(false);
     // Of the same name the new one would be taken for it.
     if (entryName(envelope) !== entryName(from.envelope)) settled(from.envelope);
-    return entries.remove({ shard, seq, id: envelope.id, subject, since }, () => {
+    return entries.remove({ shard, seq, entry: from.envelope, subject, since }, () => {
       done(true);
       if (stateSeq > 0) states.remove(shard, stateSeq, { since });
     });

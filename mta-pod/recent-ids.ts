@@ -4,7 +4,7 @@
  * (`spool/settled-log.ts`). Only settled ones count: an entry that was merely seen may have been lost with the server's unsynced
  * tail, and then its repeat is the mail.
  */
-import type { Envelope } from "#crds/wire/envelope.ts";
+import { type Envelope, entryName } from "#crds/wire/envelope.ts";
 
 /** decisions.md 14: an hour, at any rate the publisher's time for repeats and the duplicate window many times over. */
 const keepMs = 3_600_000;
@@ -36,15 +36,6 @@ function fingerprint(text: string): void {
   // The upper bits: they depend on all of every character. Never 0, which marks a free slot.
   first = (a >>> 0) + ((b >>> 11) & bits21) * above32 || 1;
   second = (c >>> 0) + ((d >>> 11) & bits21) * above32;
-}
-
-/**
- * What tells an entry apart from others of its message. Children of one parent share its id and may share its site: all of their recipients
- * count, as those that were grouped anew after a crash may have some in common. One that moved there and back is another one.
- */
-export function entryName({ id, site, to, moves }: Envelope): string {
-  const name = `${id}/${site}/${to.length === 1 ? to[0] : to.join("\n")}`;
-  return moves === 0 ? name : `${name}/${moves}`;
 }
 
 /**

@@ -23,9 +23,10 @@ interface RepeatAt {
 export function createRepeats({ entries, log }: Pick<Pod, "entries" | "log">, recent: RecentIds): Repeats {
   return {
     isRepeat: (envelope) => recent.wasSettled(envelope),
-    drop(at, { id, site, bodyChunks, isBodyShared }, done) {
+    drop(at, entry, done) {
+      const { id, site, bodyChunks, isBodyShared } = entry;
       log.info("repeat dropped", { id, shard: at.shard, seq: at.seq });
-      entries.remove({ ...at, id }, () => {
+      entries.remove({ ...at, entry }, () => {
         // A parent's body is its children's.
         if (bodyChunks > 0 && !isBodyShared && site !== parentSite) void entries.removeBody(id);
         done();

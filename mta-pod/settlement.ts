@@ -63,12 +63,14 @@ export interface SettlementDeps {
   leaseSeqOf(shard: number): number;
   /** It is being handed over: its index is gone, and the next owner reads all states. */
   isLeaving(shard: number): boolean;
+  /** An owner of the shard before us has it under way. */
+  isOthers(shard: number, seq: number): boolean;
   /** It was told to the shard's next owner as still under way here: that one leaves it alone until we are through with it. */
   isAwaited(shard: number, seq: number): boolean;
 }
 
 export function createSettlement(deps: SettlementDeps): Settlement {
-  const { pod, intake, recent, owns, leaseSeqOf, isLeaving, isAwaited } = deps;
+  const { pod, intake, recent, owns, leaseSeqOf, isLeaving, isAwaited, isOthers } = deps;
   const { scheduler, clock, publisher, entries, states, settledLog } = pod;
 
   const settled = (entry: Envelope): void => recent.settled(entry, clock.monotonic(), settledLog.note);
@@ -77,7 +79,7 @@ export function createSettlement(deps: SettlementDeps): Settlement {
     const { shard, seq, subject, handle, stateSeq, envelope, since } = attempted;
     // Before the delete: if this pod dies in between, whoever owns the shard next has heard that it is done.
     settled(envelope);
-    entries.remove({ shard, seq, subject, id: envelope.id, since }, () => {
+    entries.remove({ shard, seq, subject, entry: envelope, since }, () => {
       scheduler.settle(handle);
       // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
       if (stateSeq > 0) states.remove(shard, stateSeq, { since });
@@ -118,9 +120,9 @@ export function createSettlement(deps: SettlementDeps): Settlement {
    */
   const storeAnew = (deferral: Deferral, done: () => void): void => {
     const { attempt, due, open } = deferral.rest;
-    const { shard, envelope } = deferral.attempted;
-    // Somebody else has had the shard in between, and has done with it.
-    if (recent.wasSettled(envelope)) return done();
+    const { shard, seq, envelope } = deferral.attempted;
+    // Somebody else has had the shard in between, and has done with it or is still at it.
+    if (recent.wasSettled(envelope) || isOthers(shard, seq)) return done();
     const moving = { publisher, entries, states, settled };
     moveEntry(moving, { ...deferral.attempted, open }, { shard, changed: { attempt, due } }, (isMoved) => {
       if (isMoved || !(owns(shard) || mayStoreAnew(deferral))) return done();

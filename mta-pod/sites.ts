@@ -8,8 +8,9 @@ import { moveEntry } from "./moves.ts";
 import type { Pod } from "./pod.ts";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { sliceNamed, type SiteRoute } from "./route/router.ts";
-import type { Dispatch, Lane, SiteLimits } from "./schedule/types.ts";
+import type { Dispatch, Entry, Lane, SiteLimits } from "./schedule/types.ts";
 import type { Slicing } from "./slicing.ts";
+import type { Repeats } from "./spool/outbox.ts";
 import { domainOf } from "./smtp/address.ts";
 
 /** What a rule that is silent about them, or no rule, means; per (source, site). */
@@ -94,13 +95,15 @@ export interface SitesOptions {
   spent(site: string, at: number): void;
   /** Somebody else has had its shard meanwhile, and has done with it. */
   wasSettled(entry: Envelope): boolean;
+  /** The next owner of the shard waits until we are through with it. */
+  isAwaited(shard: number, seq: number): boolean;
   /** What is left of an entry is stored elsewhere. */
   settled(entry: Envelope): void;
 }
 
 export function createSites(
   pod: Pod,
-  { shards, wake, met, wasSettled, settled, slicing, spent }: SitesOptions,
+  { shards, wake, met, wasSettled, isAwaited, settled, slicing, spent }: SitesOptions,
 ): Sites {
   const { scheduler, router, clock, log, publisher, entries, states } = pod;
   const known = new Map<string, KnownSite>();
@@ -118,12 +121,12 @@ export function createSites(
     known.set(site, { domain, provider, rule: rule?.name ?? "", isResolved: true, connections, isBySender });
     return scheduler.setSite(site, { limits }, clock.now());
   };
-  /** Its connections are still those of the rule it had. */
-  const unlearnt = (site: string, domain: string, rule = known.get(site)?.rule ?? ""): void =>
+  const unlearnt = (site: string, domain: string, rule = ""): void =>
     void known.set(site, {
       domain,
       provider: site,
-      rule,
+      // Its connections are still those of the rule it had.
+      rule: known.get(site)?.rule || rule,
       isResolved: false,
       connections: defaultConnections,
       isBySender: true,
@@ -171,6 +174,12 @@ export function createSites(
     void resolve(site, domain);
   };
 
+  /** Whose shard is lost waits: nobody else need have had it when it comes back. */
+  const repeatsOf = (entry: Envelope, { shard, seq }: Pick<Entry, "shard" | "seq">): Repeats => {
+    if (wasSettled(entry)) return "never";
+    return pod.ownership.mayProceed(shard) || isAwaited(shard, seq) ? "now" : "later";
+  };
+
   const move = (dispatch: Dispatch, found: Found, to: { site: string; shard: number; ended(): void }) => {
     const { entry, handle } = dispatch;
     const { attempt, due, shard, seq } = entry;
@@ -178,11 +187,7 @@ export function createSites(
     moveEntry(
       { publisher, entries, states, settled },
       { ...found, shard, seq },
-      {
-        shard: to.shard,
-        changed,
-        isWanted: () => pod.ownership.mayProceed(shard) && !wasSettled(found.envelope),
-      },
+      { shard: to.shard, changed, repeats: () => repeatsOf(found.envelope, { shard, seq }) },
       (isMoved) => {
         if (isMoved) scheduler.settle(handle);
         else scheduler.defer(handle, clock.now() + retryUnknownMs, attempt, clock.now());

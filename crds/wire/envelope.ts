@@ -170,3 +170,15 @@ function refusedField(fields: readonly unknown[]): Decoded {
   }
   return refused("", "a complete envelope", `${fields.length} fields`);
 }
+
+/** What an entry is known by. */
+export type Named = Pick<Envelope, "id" | "site" | "to" | "moves">;
+
+/**
+ * What tells an entry apart from others of its message. Children of one parent share its id and may share its site: all of their recipients
+ * count, as those that were grouped anew after a crash may have some in common. One that moved there and back is another one.
+ */
+export function entryName({ id, site, to, moves }: Named): string {
+  const name = `${id}/${site}/${to.length === 1 ? to[0] : to.join("\n")}`;
+  return moves === 0 ? name : `${name}/${moves}`;
+}

@@ -144,7 +144,11 @@ export function createDeletions(spool: Spool): Deletions {
     }
     advance();
   };
-  const forget = spool.onReconnect(() => wake(() => true));
+  const forget = spool.onReconnect(() => {
+    // Also those whose time was over before the connection broke.
+    for (const waiting of [...paused, ...queue.slice(head)]) waiting.isDoubtful = true;
+    wake(() => true);
+  });
 
   const close = (): void => {
     closed = true;

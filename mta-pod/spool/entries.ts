@@ -1,5 +1,5 @@
 /** Reads stored entries back for an attempt and deletes them when they are done. Never throws. */
-import { decodeEnvelope, type Envelope, envelopeHeader } from "#crds/wire/envelope.ts";
+import { decodeEnvelope, type Envelope, entryName, envelopeHeader, type Named } from "#crds/wire/envelope.ts";
 import type { Issue } from "#crds/values/issue.ts";
 import { readBody, removeBody } from "./bodies.ts";
 import { createBundleDeletions } from "./bundle-deletions.ts";
@@ -25,8 +25,8 @@ type Fetched =
 interface StoredEntry {
   readonly shard: number;
   readonly seq: number;
-  /** The envelope's: a repeat after a lost connection first makes sure that the entry is still that one. */
-  readonly id?: string;
+  /** A repeat after a lost connection first makes sure that it is still that one, and not another part of the same message. */
+  readonly entry?: Named;
   /** Under which it is stored, so that it can leave together with others. */
   readonly subject?: string | undefined;
   /** When it was read or stored, monotonic ms: over a connection before this one, its sequence may be another's by now. */
@@ -50,20 +50,25 @@ export function createEntries(spool: Spool, bundles: Bundles = createBundles()):
   const deletions = createDeletions(spool);
   const bundled = createBundleDeletions(spool, { bundles, deletions });
   const doubt = createDoubt(spool);
-  const isSame = async (shard: number, seq: number, id: string): Promise<"same" | "other" | "unknown"> => {
+  const isSame = async (shard: number, seq: number, name: string): Promise<"same" | "other" | "unknown"> => {
     const read = await readEnvelope(spool, shard, seq);
     if (read.kind === "unavailable") return "unknown";
-    return read.kind === "read" && read.envelope.id === id ? "same" : "other";
+    return read.kind === "read" && entryName(read.envelope) === name ? "same" : "other";
   };
   return {
     fetch: (shard, seq) => fetchEntry(spool, shard, seq),
-    remove({ shard, seq, id, subject, since }, done) {
+    remove({ shard, seq, entry, subject, since }, done) {
       const stream = spool.names.shardStream(shard);
       const deletion: Deletion =
-        id === undefined
+        entry === undefined
           ? { stream, seq }
-          : { stream, seq, verify: () => isSame(shard, seq, id), isDoubtful: doubt.isDoubtful(since) };
-      if (subject === undefined || id === undefined) deletions.remove(deletion, done);
+          : {
+              stream,
+              seq,
+              verify: () => isSame(shard, seq, entryName(entry)),
+              isDoubtful: doubt.isDoubtful(since),
+            };
+      if (subject === undefined || entry === undefined) deletions.remove(deletion, done);
       else bundled.remove({ ...deletion, shard, subject }, done);
     },
     removeBody: (id) => removeBody(spool, id),

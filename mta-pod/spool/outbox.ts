@@ -19,9 +19,12 @@ interface Outgoing {
   readonly isUrgent?: boolean | undefined;
   /** From the first send; repeats stop then and the answer is "unavailable". */
   readonly giveUpMs: number;
-  /** Asked before each repeat: false = no more of them. */
-  readonly isWanted?: (() => boolean) | undefined;
+  /** Asked before each repeat. */
+  readonly repeats?: (() => Repeats) | undefined;
 }
+
+/** later = not now, perhaps in a moment; never = no more of them, it is answered with "unavailable". */
+export type Repeats = "now" | "later" | "never";
 
 export type Put =
   | { readonly kind: "stored"; readonly seq: number; readonly duplicate: boolean }
@@ -139,8 +142,9 @@ export function createOutbox(spool: Spool): Outbox {
 
   const resend = (isDue: (sending: Sending) => boolean): void => {
     for (const sending of Array.from(waiting)) {
-      const late = now() >= sending.deadline || sending.outgoing.isWanted?.() === false;
-      if (!late && !isDue(sending)) continue;
+      const repeats = sending.outgoing.repeats?.() ?? "now";
+      const late = now() >= sending.deadline || repeats === "never";
+      if (!late && (repeats === "later" || !isDue(sending))) continue;
       waiting.delete(sending);
       if (late) finish(sending, { kind: "unavailable", text: sending.text });
       else send(sending);

@@ -8,7 +8,7 @@ import { createBundleNames } from "./bundle-names.ts";
 import { pause, type Spool } from "./connection.ts";
 import { createFullness } from "./fullness.ts";
 import { maxHeaderBytes } from "./headers.ts";
-import { createOutbox, type Put } from "./outbox.ts";
+import { createOutbox, type Put, type Repeats } from "./outbox.ts";
 
 interface Entry {
   readonly shard: number;
@@ -26,8 +26,8 @@ interface Entry {
   readonly isForeign?: boolean | undefined;
   /** Not held for others to share a write with. Default false. */
   readonly isUrgent?: boolean | undefined;
-  /** Asked before it is sent again: false = it is refused then. */
-  readonly isWanted?: (() => boolean) | undefined;
+  /** Asked before it is sent again; "never" = it is refused then. */
+  readonly repeats?: (() => Repeats) | undefined;
 }
 
 export type Stored =
@@ -109,7 +109,7 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
   let closed = false;
 
   const publish = (entry: Entry, { encoded, until }: Timed, done: (stored: Stored) => void): void => {
-    const { shard, envelope, body, messageId = envelope.id, isForeign = false, isUrgent, isWanted } = entry;
+    const { shard, envelope, body, messageId = envelope.id, isForeign = false, isUrgent, repeats } = entry;
     const { tenant, site } = envelope;
     const subject = bundleNames.subjectFor({ shard, tenant, site, isForeign });
     outbox.put(
@@ -117,7 +117,7 @@ export function createPublisher(spool: Spool, limits: PublisherLimits = {}): Pub
         subject,
         replyRoot: isForeign ? spool.names.ackRoot(shard) : undefined,
         isUrgent,
-        isWanted,
+        repeats,
         headers: [
           ["Nats-Msg-Id", messageId],
           [envelopeHeader, encoded],

@@ -13,8 +13,8 @@ function world() {
   const calls: string[] = [];
   const ends: (() => void)[] = [];
   const entries: Pick<Entries, "remove" | "removeBody"> = {
-    remove({ shard, seq, id, subject }, done) {
-      calls.push(`remove ${shard}:${seq} ${id} ${subject}`);
+    remove({ shard, seq, entry, subject }, done) {
+      calls.push(`remove ${shard}:${seq} ${entry?.id} ${subject}`);
       ends.push(() => done("removed"));
     },
     removeBody: async (id) => calls.push(`remove body ${id}`) > 0,

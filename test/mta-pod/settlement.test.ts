@@ -42,6 +42,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
   let isIndexed = true;
   let leaseSeq = 8;
   let isAwaited = false;
+  let isOthers = false;
   let written = 0;
   const anew: { shard: number; envelope: Envelope; messageId: string | undefined }[] = [];
   const intake: Pick<Intake, "put"> = {
@@ -66,8 +67,11 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     eventLog: { append: (event: EventRecord) => void events.push(event) },
     settledLog: { note: () => void calls.push("noted") },
     entries: {
-      remove({ shard, seq, id, subject }: Record<string, unknown>, done: (removed: "removed") => void) {
-        calls.push(`remove ${shard}:${seq} ${id} ${subject}`);
+      remove(
+        { shard, seq, entry, subject }: Parameters<Pod["entries"]["remove"]>[0],
+        done: (removed: "removed") => void,
+      ) {
+        calls.push(`remove ${shard}:${seq} ${entry?.id} ${subject}`);
         queueMicrotask(() => {
           calls.push("removed");
           done("removed");
@@ -110,6 +114,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     isLeaving: () => isLeaving,
     leaseSeqOf: () => leaseSeq,
     isAwaited: () => isAwaited,
+    isOthers: () => isOthers,
   });
   const attempted: Attempted = {
     handle: 5,
@@ -137,6 +142,8 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     carryOut: (decision: Decision) => settlement.carryOut(attempted, decision, () => void calls.push("done")),
     anew,
     lose: () => void (isOwned = false),
+    /** Who had the shard meanwhile has it under way. */
+    leaveToOthers: () => void (isOthers = true),
     handOver(): void {
       isOwned = false;
       isAwaited = true;
@@ -340,6 +347,17 @@ describe("an entry that is deferred", () => {
     carryOut({ ...deferred, next: { ...deferred.next, open: [0, 1] } as Decision["next"] });
     await turn();
     assert.equal(recent.wasSettled(anew[0]?.envelope ?? assert.fail()), false);
+  });
+
+  test("whose shard came back meanwhile from somebody who still has it under way is left alone", async () => {
+    const { carryOut, calls, anew, regain, leaveToOthers } = world({ states: [{ kind: "fenced" }] });
+    regain();
+    leaveToOthers();
+    carryOut(deferred);
+    await turn();
+    assert.deepEqual(anew, []);
+    assert.equal(calls.at(-1), "done");
+    assert.ok(!calls.some((call) => call.startsWith("remove")));
   });
 
   test("whose shard is given up waits until it is ours again, when some have it: all would be sent to again", async (context) => {

@@ -58,6 +58,7 @@ function world(
 
 const unsliced = {
   wasSettled: () => false,
+  isAwaited: () => false,
   slicing: { isOpen: () => true, changedAt: () => undefined },
   spent: () => {},
 };

@@ -91,6 +91,7 @@ export class Ledger implements Watcher, HostEvents {
     const { names } = this.#store();
     for (const { shard, seq } of splitting) this.#splitAgain(`${names.shardStream(shard)}:${seq}:`);
     this.#excuse("death", (delivery) => delivery.process === process);
+    this.#breakMoves();
   }
 
   /** A shard was taken; `from` = whose lease it was. */
@@ -102,6 +103,7 @@ export class Ledger implements Watcher, HostEvents {
         if (this.cannotAnswer(process)) this.#orphaned.add(`${incarnation}:${shard}`);
       this.#splitAgain(`${this.#store().names.shardStream(shard)}:`);
     }
+    if (how !== "resumed") this.#breakMoves();
     if (how !== "expired" || from === null) return;
     for (const [process, incarnation] of this.#incarnations) {
       if (process.name !== from.pod || incarnation !== from.incarnation) continue;
@@ -109,6 +111,12 @@ export class Ledger implements Watcher, HostEvents {
       if (process.frozenUntil > this.#time.now) this.#frozenOut.add(`${incarnation}:${shard}`);
       this.#excuse("lease ran out", (one) => one.process === process && one.shard === shard);
     }
+  }
+
+  /** Who moved them may be gone: where their domain goes somewhere else by now, the next owner does not go on with that. */
+  #breakMoves(): void {
+    for (const parcel of this.#parcels.values())
+      if (parcel.isMoving) parcel.excuse ??= "in the middle of a move";
   }
 
   #splitAgain(parentIn: string): void {
@@ -142,7 +150,8 @@ export class Ledger implements Watcher, HostEvents {
       if (why === "published" && parcel.isSettled) this.counts.again++;
       const before = parcel.envelope;
       if (isParent) parcel.parentIn = `${stream}:${message.seq}:`;
-      else parcel.envelope = envelope;
+      else if (!isMove) parcel.envelope = envelope;
+      if (isMove && parcel.copies > 1) parcel.isMoving = true;
       const isKnown = isNoted || (isParent && before !== undefined && this.#noted.wasSettled(before));
       if (why === "back" && isParent && !isNoted) parcel.isSplitAgain = true;
       // Its site had changed when the parent was split again: the same child would not have come anew.
@@ -167,6 +176,7 @@ export class Ledger implements Watcher, HostEvents {
     for (const address of to) {
       const parcel = this.#of(id, address);
       parcel.copies--;
+      if (parcel.copies < 2) parcel.isMoving = false;
       if (envelope.site === parentSite) parcel.parentIn = undefined;
       if (why === "lost") {
         parcel.isHurt = true;
@@ -209,7 +219,9 @@ export class Ledger implements Watcher, HostEvents {
   }
 
   opened({ host }: PeerSocket, sockets: ReadonlySet<PeerSocket>): void {
-    this.trace?.(`${host.site}: ${[...sockets].map(({ process }) => process.name).join(" ")} open`);
+    this.trace?.(
+      `${host.site}: ${[...sockets].map(({ process, site }) => `${process.name} at ${site}`).join(", ")} open`,
+    );
     if (sockets.size <= host.connections) return;
     let strict = 0;
     const { now } = this.#time;

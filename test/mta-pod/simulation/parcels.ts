@@ -16,7 +16,7 @@ export interface Delivery {
 /** One mail as it is owed to one of its recipients, whatever entries that takes: a parent, its child, a moved one. */
 export interface Parcel {
   readonly name: string;
-  /** Of the last entry for it that was no parent. */
+  /** Of the last entry for it that was no parent and had not moved. */
   envelope: Envelope | undefined;
   /** The client has its 250. */
   isAccepted: boolean;
@@ -28,6 +28,8 @@ export interface Parcel {
   isLost: boolean;
   /** A host said 2xx or 5xx to it. */
   isSettled: boolean;
+  /** It was stored elsewhere, and the entry that it comes from may still be there. */
+  isMoving: boolean;
   /** Where its parent is stored: `stream:seq:`. */
   parentIn: string | undefined;
   /** The owner of its parent died or lost it, so what had come of it may have been unknown to the next one. */
@@ -46,6 +48,7 @@ export function newParcel(name: string): Parcel {
     isHurt: false,
     isLost: false,
     isSettled: false,
+    isMoving: false,
     parentIn: undefined,
     isSplitAgain: false,
     excuse: undefined,

@@ -202,6 +202,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     leaseSeqOf,
     isAwaited: (shard, seq) =>
       mutant !== "leaves to its successor what is left of an attempt" && leaving.isAwaited(shard, seq),
+    isOthers: (shard, seq) => !former.mayBegin({ shard, seq }),
   });
   const noteSettled = (entry: Envelope): void =>
     recent.settled(entry, clock.monotonic(), pod.settledLog.note);
@@ -212,6 +213,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
     wasSettled: (entry) => recent.wasSettled(entry),
+    isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     settled: noteSettled,
     slicing,
     spent: (site, at) => former.spent(site, at),
@@ -267,7 +269,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
         ? {
             start(dispatch, loaded, ended) {
               const { shard, seq } = dispatch.entry;
-              pod.entries.remove({ shard, seq, id: loaded.envelope.id, subject: loaded.subject }, () => {});
+              pod.entries.remove({ shard, seq, entry: loaded.envelope, subject: loaded.subject }, () => {});
               attempts.start(dispatch, loaded, ended);
             },
           }

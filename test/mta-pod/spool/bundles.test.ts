@@ -102,7 +102,12 @@ describe("entries.remove() of bundles", () => {
     const removed = await Promise.all(
       stored
         .filter((one) => !isKept(one))
-        .map((one) => new Promise((resolve) => entries.remove({ shard: 0, ...one }, resolve))),
+        .map(
+          (one) =>
+            new Promise((resolve) =>
+              entries.remove({ shard: 0, ...one, entry: envelope({ id: one.id }) }, resolve),
+            ),
+        ),
     );
     const calls = spool.nc.stats().outMsgs - before;
     assert.ok(removed.every((said) => said === "removed"));
@@ -120,7 +125,10 @@ describe("entries.remove() of bundles", () => {
     for (const { seq, subject: name } of stored) bundles.given(0, name, seq);
     bundles.indexed(0, () => stored.length);
     const removing = stored.map(
-      (one) => new Promise((resolve) => entries.remove({ shard: 0, ...one }, resolve)),
+      (one) =>
+        new Promise((resolve) =>
+          entries.remove({ shard: 0, ...one, entry: envelope({ id: one.id }) }, resolve),
+        ),
     );
     await removing[40];
     await nats.kill();

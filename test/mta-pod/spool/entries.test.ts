@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { callApi } from "#mta-pod/spool/api.ts";
+import type { Envelope } from "#crds/wire/envelope.ts";
 import { createBundles } from "#mta-pod/spool/bundles.ts";
 import { isRemoved } from "#mta-pod/spool/deletions.ts";
 import { createEntries, type Entries } from "#mta-pod/spool/entries.ts";
@@ -17,13 +18,15 @@ interface StoredEntry {
   readonly subject: string;
 }
 
+const mail = (id: string): Envelope => envelope({ id, size: body.length });
+
 /** Stores `count` entries `e0…` in shard 0; their sequences are 1…count in a fresh pool. */
 async function fill(spool: TestSpool, count: number): Promise<StoredEntry[]> {
   const publisher = createPublisher(spool);
   const one = (index: number) =>
     new Promise<StoredEntry>((resolve, reject) => {
       const id = `e${index}`;
-      const sent = envelope({ id, size: body.length });
+      const sent = mail(id);
       publisher.store({ shard: 0, envelope: sent, body }, (stored) => {
         if (stored.kind === "stored") resolve({ id, seq: stored.seq, subject: stored.subject });
         else reject(new Error(stored.reason));
@@ -36,7 +39,10 @@ async function fill(spool: TestSpool, count: number): Promise<StoredEntry[]> {
 
 function remove(entries: Entries, seq: number, id?: string, subject?: string): Promise<string> {
   return new Promise((resolve) =>
-    entries.remove(id === undefined ? { shard: 0, seq } : { shard: 0, seq, id, subject }, resolve),
+    entries.remove(
+      id === undefined ? { shard: 0, seq } : { shard: 0, seq, entry: mail(id), subject },
+      resolve,
+    ),
   );
 }
 
@@ -159,10 +165,14 @@ test("what was read before the connection broke is looked at again before it is 
   await eventually("the disconnect", () => !spool.connected());
   await nats.restart();
   await eventually("the reconnect", () => spool.connected());
-  const take = (seq: number, id: string, subject: string): Promise<string> =>
-    new Promise((resolve) => entries.remove({ shard: 0, seq, id, subject, since }, resolve));
-  // As many as are otherwise purged together; all but the first have somebody else's sequence by now.
-  const removed = stored.map(({ seq, id, subject }) => take(seq, seq === 1 ? id : "another", subject));
+  const take = (seq: number, entry: Envelope, subject: string): Promise<string> =>
+    new Promise((resolve) => entries.remove({ shard: 0, seq, entry, subject, since }, resolve));
+  // As many as are otherwise purged together; all but the first have somebody else's sequence by now, or another part of their message.
+  const others = (id: string, seq: number): Envelope =>
+    seq % 2 === 0 ? mail("another") : { ...mail(id), to: ["another@recipient.example"] };
+  const removed = stored.map(({ seq, id, subject }) =>
+    take(seq, seq === 1 ? mail(id) : others(id, seq), subject),
+  );
   removed.push(new Promise((resolve) => states.remove(0, 2, { since, done: resolve })));
   assert.deepEqual(new Set(await Promise.all(removed)), new Set(["removed"]));
   assert.equal(await messages(spool), stored.length - 1);

@@ -67,7 +67,7 @@ describe("a server that lost its unsynced end, and uses sequences again", () => 
     const load = createLoad({ entries, states: createStates(spool), clock: spool.options.clock }, () => 0);
     assert.equal(await load(stale), "changed");
     const { subject } = again;
-    const removed = { shard: 0, seq: again.seq, id: "lost-0", subject, since };
+    const removed = { shard: 0, seq: again.seq, entry: mail("lost-0"), subject, since };
     await new Promise((resolve) => entries.remove(removed, resolve));
     assert.equal((await entries.fetch(0, again.seq)).kind, "entry");
     reader.close();
@@ -128,7 +128,9 @@ test("the id of a deleted entry is forgotten in a restart: its repeat is stored 
   const repeats = createRepeats({ entries, log: silentLog }, recent);
   const first = await store(publisher, "repeated");
   recent.settled(mail("repeated"), 0);
-  await new Promise((resolve) => entries.remove({ shard: 0, seq: first.seq, id: "repeated" }, resolve));
+  await new Promise((resolve) =>
+    entries.remove({ shard: 0, seq: first.seq, entry: mail("repeated") }, resolve),
+  );
   assert.equal(
     (await store(publisher, "repeated")).duplicate,
     true,
