@@ -26,9 +26,12 @@ interface Held {
 export function lose(state: LeaseState, phase: Holding, reason: LostReason): Step {
   // Without an epoch nobody was told that the shard is owned.
   const wasTold = phase.epoch.kind === "published";
+  const { isSent = false, handOver = null } = phase.release ?? {};
+  // Who has it now, or will, finds what we told, although the answer to our release was lost.
+  const isReleased = (reason === "taken" || reason === "fenced") && isSent && handOver !== null;
   return {
     state: { ...state, phase: { kind: "outside" } },
-    actions: wasTold ? [{ kind: "lost", reason }] : [],
+    actions: wasTold ? [{ kind: "lost", reason: isReleased ? "released" : reason }] : [],
   };
 }
 
@@ -70,9 +73,7 @@ function found(held: Held, key: { readonly revision: number; readonly record: Ke
   const { phase, context } = held;
   const state = observe(held.state, key, context.at.mono);
   const { record } = key;
-  // Whoever has it found what we told, if the answer to our release was lost.
-  if (typeof record === "string" || !isSame(record, state.self))
-    return lose(state, phase, (phase.release?.handOver ?? null) === null ? "taken" : "released");
+  if (typeof record === "string" || !isSame(record, state.self)) return lose(state, phase, "taken");
   if (record.state === "released") return lose(state, phase, "released");
   if (record.state === "freed") return lose(state, phase, "freed");
   return confirm({ state, phase: { ...phase, revision: key.revision }, context }, record.renewals);
@@ -139,6 +140,8 @@ function failed(held: Held, op: number): Step {
 
 function loseEpoch({ state, phase }: Held): Step {
   if (phase.epoch.kind !== "published") return stay(state);
+  // The next owner has published its own.
+  if (phase.release?.isSent === true) return lose(state, phase, "taken");
   const grounds = { how: "resumed", from: undefined } as const;
   return {
     state: { ...state, phase: { ...phase, grounds, epoch: { kind: "reading", op: undefined } } },
@@ -163,7 +166,7 @@ function epochPublished({ state, phase }: Held, input: LeaseInput & { kind: "epo
 }
 
 function release(held: Held, handOver: unknown): Step {
-  const phase = { ...held.phase, release: { handOver } };
+  const phase = { ...held.phase, release: { handOver, isSent: false } };
   if (phase.op !== undefined) return stay({ ...held.state, phase });
   return sendRelease({ ...held, phase });
 }
@@ -208,6 +211,8 @@ function send({ state, phase, context }: Held, kind: "renewal" | "release"): Ste
   };
   const holding: Holding = {
     ...phase,
+    release:
+      kind === "release" && phase.release !== undefined ? { ...phase.release, isSent: true } : phase.release,
     lastSent: sent,
     unconfirmed: [...phase.unconfirmed, sent].slice(-maxUnconfirmed),
     op: { id, kind, renewals },

@@ -73,7 +73,7 @@ export interface Holding {
   readonly epoch: Epoch;
   readonly grounds: Grounds;
   /** Set once the shard is to be released; from then on nothing may be started. */
-  readonly release: { readonly handOver: unknown } | undefined;
+  readonly release: { readonly handOver: unknown; readonly isSent: boolean } | undefined;
 }
 
 export type Phase =

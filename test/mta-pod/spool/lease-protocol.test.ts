@@ -332,6 +332,26 @@ describe("step() of a pod that holds the lease", () => {
       assert.deepEqual(script.actions.at(-1), { kind: "lost", reason });
     });
 
+  test("a release whose answer is lost until the fence is one all the same", () => {
+    const script = owner();
+    script.input({ kind: "release", handOver: { flying: [7] } });
+    script.input({ kind: "failed", op: 5 });
+    assert.deepEqual(script.at(12_000).tick(false), [{ kind: "lost", reason: "released" }]);
+  });
+
+  test("a release whose answer is lost is one when the next owner's epoch tells of it first", () => {
+    const script = owner();
+    script.input({ kind: "release", handOver: { flying: [7] } });
+    assert.deepEqual(script.input({ kind: "epoch-lost" }), [{ kind: "lost", reason: "released" }]);
+  });
+
+  test("a release that was not sent yet is none", () => {
+    const script = owner();
+    script.at(2_000).tick();
+    script.input({ kind: "release", handOver: { flying: [7] } });
+    assert.deepEqual(script.at(12_000).tick(false), [{ kind: "lost", reason: "fenced" }]);
+  });
+
   test("releases after the renewal that is under way", () => {
     const script = owner();
     script.at(2_000).tick();
