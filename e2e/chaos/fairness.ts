@@ -3,6 +3,7 @@
  * while A is suspended, resumed, its shard handed on, its mail purged. On the way: what a queued entry costs its pod, how long a shard of that
  * many takes to index, how long a purge.
  */
+import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -164,6 +165,9 @@ async function sendFew({ local, sink }: Scene, prefix: string): Promise<number[]
   return delays().sort((a, b) => a - b);
 }
 
+const orderMs = 10_000;
+const maxOrders = 10;
+
 /** Purges what A has queued, as for a tenant that is deleted; answers how long that took, ms. */
 async function purge({ local }: Scene, isGone: () => Promise<boolean>): Promise<number> {
   const connection = await connect({ servers: (await local.read()).nats });
@@ -178,15 +182,19 @@ async function purge({ local }: Scene, isGone: () => Promise<boolean>): Promise<
         trouble: () => "",
         close: async () => {},
       },
-      newJob: () => `purge-${startedAt}`,
+      newJob: randomUUID,
       after(ms, run) {
         const timer = setTimeout(run, ms);
         return () => clearTimeout(timer);
       },
     });
-    if (!(await queue.discard(many))) throw new Error("no pod took the order to purge");
-    await until("what was queued to be gone", isGone, 600_000);
-    return performance.now() - startedAt;
+    // A shard that changes hands just then is with nobody who was asked: said again, as the operator does.
+    for (let orders = 0; orders < maxOrders; orders++) {
+      if (!(await queue.discard(many))) throw new Error("no pod took the order to purge");
+      const isOver = await until("what was queued to be gone", isGone, orderMs).catch(() => false);
+      if (isOver) return performance.now() - startedAt;
+    }
+    throw new Error(`what was queued is not gone after ${maxOrders} orders`);
   } finally {
     await connection.close();
   }
