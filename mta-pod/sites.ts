@@ -17,7 +17,9 @@ import { domainOf } from "./smtp/address.ts";
 const defaultConnections = 10;
 export const defaultMessagesPerConnection = 100;
 const retryUnknownMs = 15_000;
-const maxMoves = 3;
+/** Moved so often it waits before it goes on: a site that changes back and forth must not keep mail on the move. Nobody but a site's owner sends there. */
+const quickMoves = 3;
+const slowMoveMs = { first: 15_000, most: 600_000 } as const;
 
 /** The entry in hand: recipients that are still open, and its state record (0 = none). */
 interface Found {
@@ -183,7 +185,14 @@ export function createSites(
   const move = (dispatch: Dispatch, found: Found, to: { site: string; shard: number; ended(): void }) => {
     const { entry, handle } = dispatch;
     const { attempt, due, shard, seq } = entry;
-    const changed = { site: to.site, moves: found.envelope.moves + 1, attempt, due };
+    const { moves } = found.envelope;
+    const waits = Math.min(slowMoveMs.most, slowMoveMs.first * 2 ** (moves - quickMoves));
+    const changed = {
+      site: to.site,
+      moves: moves + 1,
+      attempt,
+      due: moves < quickMoves ? due : Math.max(due, clock.now() + waits),
+    };
     moveEntry(
       { publisher, entries, states, settled },
       { ...found, shard, seq },
@@ -220,8 +229,7 @@ export function createSites(
       const shard = shardOf(route.id, shards);
       scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
       log.info("site changed", { id: found.envelope.id, from: lane.site, to: route.id, shard });
-      if (shard !== entry.shard && found.envelope.moves < maxMoves)
-        return move(dispatch, found, { site: route.id, shard, ended });
+      if (shard !== entry.shard) return move(dispatch, found, { site: route.id, shard, ended });
       scheduler.requeue(handle, clock.now());
       learn(route.id, known.get(lane.site)?.domain ?? route.id, route);
       scheduler.relane(handle, { ...lane, site: route.id }, clock.now());

@@ -99,6 +99,20 @@ test("rehome() to another shard takes only the open recipients along, then delet
   assert.equal(ended, 1);
 });
 
+for (const [moves, waits] of [
+  [2, 0],
+  [3, 15_000],
+  [5, 60_000],
+  [400, 600_000],
+] as const)
+  test(`rehome() after ${moves} moves waits ${waits / 1000} s in its new shard: no other may send it`, () => {
+    const { sites, published } = world(stored);
+    const often = { ...found, envelope: { ...found.envelope, moves } };
+    sites.rehome(dispatchIn((target + 1) % shards), often, { route, ended: () => {} });
+    assert.equal(published[0]?.envelope.due, waits === 0 ? 5 : 1000 + waits);
+    assert.equal(published[0]?.envelope.moves, moves + 1);
+  });
+
 test("rehome() that cannot be stored keeps the entry for later", () => {
   const { sites, done } = world({ kind: "refused", reason: "unavailable" });
   let ended = 0;
