@@ -24,8 +24,8 @@ export interface SiteRoute {
   readonly rule: Rule | null;
   /** Most preferred first, equals by name, so that the list of a domain is the same each time. */
   readonly hops: readonly Hop[];
-  /** Of a hot site: its parts, each with a name and limits of its own; mail goes to one of these. */
-  readonly slices?: readonly SiteRoute[];
+  /** A part of a hot site: its name and limits are its own. */
+  readonly isSlice?: true;
 }
 
 const smtpPort = 25;
@@ -61,31 +61,31 @@ export function preferredHosts(hops: readonly Hop[]): readonly string[] {
 export function siteOf(rules: Ruleset, rule: Rule | null, mx: readonly Hop[]): SiteRoute {
   const hops = rule !== null && rule.routes.length > 0 ? routeHops(rule) : mx;
   const label = hops[0]?.host ?? "";
-  return withSlices({ id: siteId(rules, rule, hops), provider: rule?.provider ?? label, label, rule, hops });
-}
-
-/** The site with the slices that its rule asks for. */
-export function withSlices(site: SiteRoute): SiteRoute {
-  const { rule } = site;
-  if (rule?.slices === undefined) return site;
-  const sliceOf = (limits: Rule["limits"], slice: number): SiteRoute => ({
-    ...site,
-    id: sliceName(site.id, slice),
-    rule: { ...rule, limits },
-  });
-  return { ...site, slices: rule.slices.map(sliceOf) };
+  return { id: siteId(rules, rule, hops), provider: rule?.provider ?? label, label, rule, hops };
 }
 
 /** The slice that mail of this id goes to, the same each time it is asked; a site without slices is its own. */
 export function sliceFor(site: SiteRoute, id: string): SiteRoute {
-  const { slices } = site;
-  return slices === undefined ? site : (slices[hash32(id) % slices.length] ?? site);
+  const { rule, isSlice = false } = site;
+  return rule?.slices === undefined || isSlice ? site : sliceOf(site, rule, hash32(id) % rule.slices.length);
 }
 
 /** The site or the slice of it that has this name now; undefined = none has. */
 export function sliceNamed(site: SiteRoute, name: string): SiteRoute | undefined {
-  return (site.slices ?? [site]).find(({ id }) => id === name);
+  const { id, rule } = site;
+  if (rule?.slices === undefined) return id === name ? site : undefined;
+  const slice = rule.slices.findIndex((_, index) => sliceName(id, index) === name);
+  return slice < 0 ? undefined : sliceOf(site, rule, slice);
 }
+
+function sliceOf(site: SiteRoute, rule: Rule, slice: number): SiteRoute {
+  const rules = slicedRules.get(rule) ?? (rule.slices ?? []).map((limits) => ({ ...rule, limits }));
+  slicedRules.set(rule, rules);
+  return { ...site, id: sliceName(site.id, slice), rule: rules[slice] ?? rule, isSlice: true };
+}
+
+/** Of each rule those of its slices. */
+const slicedRules = new WeakMap<Rule, readonly Rule[]>();
 
 function routeHops(rule: Rule): readonly Hop[] {
   return rule.routes.map(({ host, port }, preference) => ({ host: host.toLowerCase(), port, preference }));

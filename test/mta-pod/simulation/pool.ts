@@ -2,7 +2,7 @@
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { isSiteWithin } from "#crds/wire/subject.ts";
 import type { ParkedEntry } from "#mta-pod/poison.ts";
-import { type SiteRoute, withSlices } from "#mta-pod/route/site.ts";
+import type { SiteRoute } from "#mta-pod/route/site.ts";
 import { random } from "#test/kit/random.ts";
 import { envelope } from "#test/kit/spool.ts";
 import { createFaults } from "./faults.ts";
@@ -257,7 +257,7 @@ class Pool {
     const host = this.#siteOf[Number(domain.slice(1))] ?? 0;
     const rule = this.#ruleOf(slot, host);
     const hops = [{ host: rule.name, port: 25, preference: 0 }];
-    return withSlices({ id: rule.name, provider: rule.name, label: rule.name, rule, hops });
+    return { id: rule.name, provider: rule.name, label: rule.name, rule, hops };
   }
 
   #send(index: number, { host, pod, also = [] }: PlannedMail): void {
