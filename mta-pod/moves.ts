@@ -53,7 +53,7 @@ export function moveEntry(
     if (entryName(envelope) !== entryName(from.envelope)) settled(from.envelope);
     return entries.remove({ shard, seq, entry: from.envelope, subject, since }, () => {
       done(true);
-      if (stateSeq > 0) states.remove(shard, stateSeq, { since });
+      if (stateSeq > 0) states.remove(shard, stateSeq, { of: seq, since });
     });
   });
 }

@@ -119,7 +119,7 @@ export function createParents(deps: ParentsDeps): Parents {
     deps.settled(envelope);
     return new Promise((resolve) => {
       pod.entries.remove({ shard, seq, entry: envelope, subject }, () => {
-        if (stateSeq > 0) pod.states.remove(shard, stateSeq);
+        if (stateSeq > 0) pod.states.remove(shard, stateSeq, { of: seq });
         resolve("done");
       });
     });

@@ -3,7 +3,7 @@
  * state acknowledged before the wait. What cannot be written is kept in memory and written again; nothing is retried early.
  */
 import { hashToken } from "#crds/values/hash.ts";
-import type { Envelope } from "#crds/wire/envelope.ts";
+import { type Envelope, entryName } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import type { Intake } from "./intake.ts";
 import { moveEntry } from "./moves.ts";
@@ -82,7 +82,7 @@ export function createSettlement(deps: SettlementDeps): Settlement {
     entries.remove({ shard, seq, subject, entry: envelope, since }, () => {
       scheduler.settle(handle);
       // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
-      if (stateSeq > 0) states.remove(shard, stateSeq, { since });
+      if (stateSeq > 0) states.remove(shard, stateSeq, { of: seq, since });
       if (envelope.bodyChunks > 0 && !envelope.isBodyShared) void entries.removeBody(envelope.id);
       done();
     });
@@ -121,15 +121,32 @@ export function createSettlement(deps: SettlementDeps): Settlement {
   const storeAnew = (deferral: Deferral, done: () => void): void => {
     const { attempt, due, open } = deferral.rest;
     const { shard, seq, envelope } = deferral.attempted;
-    // Somebody else has had the shard in between, and has done with it or is still at it.
-    if (recent.wasSettled(envelope) || isOthers(shard, seq)) return done();
-    const moving = { publisher, entries, states, settled };
-    moveEntry(moving, { ...deferral.attempted, open }, { shard, changed: { attempt, due } }, (isMoved) => {
-      if (isMoved || !(owns(shard) || mayStoreAnew(deferral))) return done();
-      setTimeout(() => storeAnew(deferral, done), rewriteMs);
-      return undefined;
+    const again = (): void => {
+      if (owns(shard) || mayStoreAnew(deferral)) setTimeout(() => storeAnew(deferral, done), rewriteMs);
+      else done();
+    };
+    void isUntouched(deferral).then((answer) => {
+      if (answer === "unknown") return again();
+      // Somebody else has had the shard in between, and has done with it, has tried it as well, or is still at it.
+      if (answer === "no" || recent.wasSettled(envelope) || isOthers(shard, seq)) return done();
+      const moving = { publisher, entries, states, settled };
+      const changed = { attempt, due };
+      return moveEntry(moving, { ...deferral.attempted, open }, { shard, changed }, (isMoved) =>
+        isMoved ? done() : again(),
+      );
     });
-    return undefined;
+  };
+
+  /** The entry is there, and what is noted of it is what this attempt began from, or has noted itself. */
+  const isUntouched = async ({ attempted, rest }: Deferral): Promise<"yes" | "no" | "unknown"> => {
+    const { shard, seq, envelope, stateSeq } = attempted;
+    const [stored, state] = await Promise.all([entries.fetch(shard, seq), states.read(shard, seq)]);
+    if (stored.kind === "unavailable" || state.kind === "unavailable") return "unknown";
+    if (stored.kind !== "entry" || entryName(stored.envelope) !== entryName(envelope)) return "no";
+    if (state.kind === "none") return "yes";
+    const { attempt, due } = state.record;
+    const isOurs = attempt === rest.attempt && due === rest.due;
+    return state.stateSeq <= stateSeq || isOurs ? "yes" : "no";
   };
 
   /** `told` once the report is stored; `left` when the shard is gone before: the next owner finds the entry as it was, and tells. */

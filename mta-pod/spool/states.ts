@@ -29,6 +29,8 @@ type StateRead =
   | { readonly kind: "unavailable"; readonly text: string };
 
 interface Removal {
+  /** The entry's sequence: a record of another one, which has taken this one's place, is spared. */
+  readonly of?: number;
   /** When the record was read or written, as for entries. */
   readonly since?: number | undefined;
   readonly done?: (removed: Removed) => void;
@@ -60,11 +62,18 @@ export function createStates(
   const isSerial = spool.options.replicas > 1;
   const lines = new Map<number, (() => void)[]>();
 
-  const isState = async (shard: number, stateSeq: number): Promise<"same" | "other" | "unknown"> => {
+  const isState = async (
+    shard: number,
+    stateSeq: number,
+    of: number | undefined,
+  ): Promise<"same" | "other" | "unknown"> => {
     const read = await direct(spool, names.shardStream(shard), { seq: stateSeq });
     if (read.kind === "unavailable") return "unknown";
+    if (read.kind !== "message") return "other";
     const prefix = names.stateFilter(shard).slice(0, -1);
-    return read.kind === "message" && read.subject.startsWith(prefix) ? "same" : "other";
+    const isSame =
+      of === undefined ? read.subject.startsWith(prefix) : read.subject === names.stateSubject(shard, of);
+    return isSame ? "same" : "other";
   };
 
   const put = (
@@ -119,8 +128,8 @@ export function createStates(
         if (line.push(write) === 1) write();
         return undefined;
       }),
-    remove(shard, stateSeq, { since, done = () => {} } = {}) {
-      const verify = (): Promise<"same" | "other" | "unknown"> => isState(shard, stateSeq);
+    remove(shard, stateSeq, { of, since, done = () => {} } = {}) {
+      const verify = (): Promise<"same" | "other" | "unknown"> => isState(shard, stateSeq, of);
       const isDoubtful = doubt.isDoubtful(since);
       deletions.remove({ stream: names.shardStream(shard), seq: stateSeq, verify, isDoubtful }, done);
     },

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 import type { Envelope } from "#crds/wire/envelope.ts";
+import type { StateRecord } from "#crds/wire/state-record.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Intake, Message } from "#mta-pod/intake.ts";
@@ -43,6 +44,8 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
   let leaseSeq = 8;
   let isAwaited = false;
   let isOthers = false;
+  let isStored = true;
+  let noted: Awaited<ReturnType<Pod["states"]["read"]>> = { kind: "none" };
   let written = 0;
   const anew: { shard: number; envelope: Envelope; messageId: string | undefined }[] = [];
   const intake: Pick<Intake, "put"> = {
@@ -77,6 +80,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
           done("removed");
         });
       },
+      fetch: async () => ({ kind: isStored ? "entry" : "gone", envelope: attempted.envelope }),
       removeBody: async (id: string) => calls.push(`remove body ${id}`) > 0,
     },
     publisher: {
@@ -91,6 +95,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
       },
     },
     states: {
+      read: async () => noted,
       async write(_shard: number, seq: number, write: { record: object; leaseSeq: number }) {
         calls.push(`state of ${seq} ${JSON.stringify(write)}`);
         return states[written++] ?? { kind: "written", stateSeq: 77 };
@@ -144,6 +149,9 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     lose: () => void (isOwned = false),
     /** Who had the shard meanwhile has it under way. */
     leaveToOthers: () => void (isOthers = true),
+    /** Who had the shard meanwhile has deleted it, or noted an attempt of its own. */
+    othersDeleted: () => void (isStored = false),
+    othersNoted: (record: StateRecord) => void (noted = { kind: "state", stateSeq: 99, record }),
     handOver(): void {
       isOwned = false;
       isAwaited = true;
@@ -193,6 +201,8 @@ const writes = `state of 41 ${JSON.stringify({ record, leaseSeq: 8 })}`;
 const removal = ["noted", "remove 3:41 mail-id mb.q", "removed", "settle 5"];
 
 /** Lets promises run; no timer. */
+type World = ReturnType<typeof world>;
+
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 function stillTimers(context: TestContext): (ms: number) => Promise<void> {
@@ -348,6 +358,23 @@ describe("an entry that is deferred", () => {
     await turn();
     assert.equal(recent.wasSettled(anew[0]?.envelope ?? assert.fail()), false);
   });
+
+  for (const [what, meanwhile] of [
+    ["has deleted it", (world: World) => world.othersDeleted()],
+    [
+      "has tried it as well",
+      (world: World) => world.othersNoted({ attempt: 9, due: 9, open: [0], idHash: 1, last: "", started: 0 }),
+    ],
+  ] as const)
+    test(`whose shard came back meanwhile from somebody who ${what} is left alone`, async () => {
+      const one = world({ states: [{ kind: "fenced" }] });
+      one.regain();
+      meanwhile(one);
+      one.carryOut(deferred);
+      await turn();
+      assert.deepEqual(one.anew, []);
+      assert.equal(one.calls.at(-1), "done");
+    });
 
   test("whose shard came back meanwhile from somebody who still has it under way is left alone", async () => {
     const { carryOut, calls, anew, regain, leaveToOthers } = world({ states: [{ kind: "fenced" }] });

@@ -116,7 +116,7 @@ export class Ledger implements Watcher, HostEvents {
   /** Who moved them may be gone: where their domain goes somewhere else by now, the next owner does not go on with that. */
   #breakMoves(): void {
     for (const parcel of this.#parcels.values())
-      if (parcel.isMoving) parcel.excuse ??= "in the middle of a move";
+      if (parcel.movesFrom !== undefined) parcel.excuse ??= "in the middle of a move";
   }
 
   #splitAgain(parentIn: string): void {
@@ -151,7 +151,7 @@ export class Ledger implements Watcher, HostEvents {
       const before = parcel.envelope;
       if (isParent) parcel.parentIn = `${stream}:${message.seq}:`;
       else if (!isMove) parcel.envelope = envelope;
-      if (isMove && parcel.copies > 1) parcel.isMoving = true;
+      if (isMove && parcel.copies > 1) parcel.movesFrom = envelope.moves - 1;
       const isKnown = isNoted || (isParent && before !== undefined && this.#noted.wasSettled(before));
       if (why === "back" && isParent && !isNoted) parcel.isSplitAgain = true;
       // Its site had changed when the parent was split again: the same child would not have come anew.
@@ -176,7 +176,7 @@ export class Ledger implements Watcher, HostEvents {
     for (const address of to) {
       const parcel = this.#of(id, address);
       parcel.copies--;
-      if (parcel.copies < 2) parcel.isMoving = false;
+      if (envelope.moves === parcel.movesFrom) parcel.movesFrom = undefined;
       if (envelope.site === parentSite) parcel.parentIn = undefined;
       if (why === "lost") {
         parcel.isHurt = true;

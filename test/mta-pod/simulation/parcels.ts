@@ -29,7 +29,7 @@ export interface Parcel {
   /** A host said 2xx or 5xx to it. */
   isSettled: boolean;
   /** It was stored elsewhere, and the entry that it comes from may still be there. */
-  isMoving: boolean;
+  movesFrom: number | undefined;
   /** Where its parent is stored: `stream:seq:`. */
   parentIn: string | undefined;
   /** The owner of its parent died or lost it, so what had come of it may have been unknown to the next one. */
@@ -48,7 +48,7 @@ export function newParcel(name: string): Parcel {
     isHurt: false,
     isLost: false,
     isSettled: false,
-    isMoving: false,
+    movesFrom: undefined,
     parentIn: undefined,
     isSplitAgain: false,
     excuse: undefined,
