@@ -16,6 +16,8 @@ export interface SlicingDeps {
   readonly log: Log;
   /** What each of the other pods that live, for all we know, told last (`told`). */
   others(): readonly unknown[];
+  /** False: which pods there are has not been read yet. */
+  isKnown(): boolean;
   /** Connections at the rule's sites. */
   openAt(rule: string): number;
   /** Nothing new begins at the rule's sites, and idle connections there are closed. */
@@ -87,7 +89,7 @@ export function createSlicing(deps: SlicingDeps): Slicing {
       state.since = clock.monotonic();
     }
     if (differs(rule, state.told)) state.isChanged = true;
-    else if (clock.monotonic() - state.since >= settleMs) {
+    else if (deps.isKnown() && clock.monotonic() - state.since >= settleMs) {
       state.isOpen = true;
       if (state.isChanged) state.openedAt = clock.now();
       log.info("slices agreed", { rule, slices: state.told });
@@ -142,6 +144,7 @@ export function slicingOf(
     log,
     others: () =>
       ownership.ended.perhapsAlive(clock.monotonic(), silentMs).map(({ payload }) => payload["slices"]),
+    isKnown: () => ownership.members().some(({ isSelf, state }) => isSelf && state !== "joining"),
     openAt: (rule) => of().sites.openAt(rule),
     hold(rule) {
       const { sites, outbound } = of();

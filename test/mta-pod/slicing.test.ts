@@ -13,6 +13,7 @@ function world() {
     now: 1_000_000,
     others: [] as unknown[],
     open: 0,
+    isKnown: true,
     held: [] as string[],
     released: 0,
     looks: new Set<() => void>(),
@@ -21,6 +22,7 @@ function world() {
     clock: { now: () => state.now, monotonic: () => state.now - 1_000_000 },
     log: silentLog,
     others: () => state.others,
+    isKnown: () => state.isKnown,
     openAt: () => state.open,
     hold: (rule) => void state.held.push(rule),
     released: () => void state.released++,
@@ -64,6 +66,17 @@ describe("createSlicing()", () => {
     assert.equal(slicing.isOpen(ruleOf("hot", 4)), true);
     assert.equal(slicing.changedAt(ruleOf("hot", 4)), undefined);
     assert.deepEqual([state.released, state.looks.size], [1, 0]);
+  });
+
+  test("a pod that starts while nobody can be asked who there is sends nothing", () => {
+    const { slicing, state, pass } = world();
+    state.isKnown = false;
+    slicing.adopt([ruleOf("hot", 4)]);
+    pass(60_000);
+    assert.equal(slicing.isOpen(ruleOf("hot", 4)), false);
+    state.isKnown = true;
+    pass(500);
+    assert.equal(slicing.isOpen(ruleOf("hot", 4)), true);
   });
 
   test("a pod with a configuration of before sends nothing while others have the next one", () => {
