@@ -235,7 +235,9 @@ export function createDeliver(deps: DeliverDeps) {
         return poison.park(entry, { envelope, open: stored?.open, reason }, () => {});
       }
       const handle = scheduler.add(sites.laneOf(envelope), entry, clock.now());
-      if (known.body !== undefined && entry.attempt === 0 && entry.due === 0)
+      // What is still under way, here or with an owner before, may come to be stored anew or be gone: then it has to be read again.
+      const isFree = !inFlight.has(entry) && deps.mayBegin(entry);
+      if (known.body !== undefined && entry.attempt === 0 && entry.due === 0 && isFree)
         hot.put(handle, { envelope, body: known.body, subject: at.subject, since: clock.monotonic() });
       return undefined;
     },

@@ -131,9 +131,11 @@ export function createSettlement(deps: SettlementDeps): Settlement {
       if (answer === "no" || recent.wasSettled(envelope) || isOthers(shard, seq)) return done();
       const moving = { publisher, entries, states, settled };
       const changed = { attempt, due };
-      return moveEntry(moving, { ...deferral.attempted, open }, { shard, changed }, (isMoved) =>
-        isMoved ? done() : again(),
-      );
+      return moveEntry(moving, { ...deferral.attempted, open }, { shard, changed }, (isMoved) => {
+        // A replica that lags would still show it to whoever has it in an index, and waits for us.
+        if (isMoved) setTimeout(done, rewriteMs);
+        else again();
+      });
     });
   };
 
