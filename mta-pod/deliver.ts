@@ -236,8 +236,8 @@ export function createDeliver(deps: DeliverDeps) {
       }
       const handle = scheduler.add(sites.laneOf(envelope), entry, clock.now());
       // What is still under way, here or with an owner before, may come to be stored anew or be gone: then it has to be read again.
-      const isFree = !inFlight.has(entry) && deps.mayBegin(entry);
-      if (known.body !== undefined && entry.attempt === 0 && entry.due === 0 && isFree)
+      const isFree = (): boolean => !inFlight.has(entry) && deps.mayBegin(entry);
+      if (known.body !== undefined && entry.attempt === 0 && entry.due === 0 && isFree())
         hot.put(handle, { envelope, body: known.body, subject: at.subject, since: clock.monotonic() });
       return undefined;
     },

@@ -36,7 +36,7 @@ export type Former = ReturnType<typeof createFormer>;
 /** A reply to the final dot takes 10 minutes at most (RFC 5321 4.5.3.2.6): nothing is under way longer than that. */
 const inFlightMs = 660_000;
 /** decisions.md 13: after an expiry that nobody witnessed, and when a former owner has fallen silent. */
-const connectionsMs = 60_000;
+export const connectionsMs = 60_000;
 /** While pods are asked, whoever would begin looks again so much later. */
 const askingLookMs = 20;
 /** Also how long connections that the former owner cut off count at least. */

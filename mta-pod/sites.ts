@@ -2,11 +2,11 @@
  * CORRIDOR: gives the scheduler what the router knows of each site (its limits), and takes entries to where they belong
  * when a site turns out to be another one: another lane, or another shard by publish → ack → delete (design.md §3, Moves).
  */
+import type { Rule } from "#crds/pod-config/schema.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { moveEntry } from "./moves.ts";
 import type { Pod } from "./pod.ts";
-import type { Rule } from "#crds/pod-config/schema.ts";
 import { sliceNamed, type SiteRoute } from "./route/router.ts";
 import type { Dispatch, Entry, Lane, SiteLimits } from "./schedule/types.ts";
 import type { Slicing } from "./slicing.ts";

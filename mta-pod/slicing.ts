@@ -5,6 +5,7 @@
  */
 import type { Rule } from "#crds/pod-config/schema.ts";
 import type { Deliver } from "./deliver.ts";
+import { connectionsMs } from "./former-owners.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Pod } from "./pod.ts";
 import type { Clock } from "./runtime/clock.ts";
@@ -43,8 +44,6 @@ export interface Slicing {
 const lookMs = 500;
 /** What a pod tells is with the others by then: a heartbeat is 2 s apart, and a write may have to be repeated. */
 const settleMs = 6_000;
-/** What a pod that fell silent has after its dot may still be open so long (decisions.md 13). */
-const silentMs = 60_000;
 
 interface State {
   wanted: number;
@@ -143,7 +142,7 @@ export function slicingOf(
     clock,
     log,
     others: () =>
-      ownership.ended.perhapsAlive(clock.monotonic(), silentMs).map(({ payload }) => payload["slices"]),
+      ownership.ended.perhapsAlive(clock.monotonic(), connectionsMs).map(({ payload }) => payload["slices"]),
     isKnown: () => ownership.members().some(({ isSelf, state }) => isSelf && state !== "joining"),
     openAt: (rule) => of().sites.openAt(rule),
     hold(rule) {

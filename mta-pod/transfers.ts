@@ -1,7 +1,7 @@
 /** CORRIDOR: both sides of the hand-over of shards, wired to the rooms of this pod; heartbeats tell what may be left of it. */
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Deliver } from "./deliver.ts";
-import { createFormer, type Former } from "./former-owners.ts";
+import { connectionsMs, createFormer, type Former } from "./former-owners.ts";
 import { createLeaving, type Leaving, type LeftOver } from "./hand-over.ts";
 import type { FormerOwner } from "./hand-over-record.ts";
 import type { Outbound } from "./outbound.ts";
@@ -38,8 +38,6 @@ export interface Transfers {
 }
 
 const askMs = 400;
-/** A pod may be silent since the bucket takes no heartbeats, and still answer. */
-const silentMs = 60_000;
 /** A heartbeat is small; beyond these a successor that nobody told counts on the connection limit alone. */
 const reportedSites = 500;
 
@@ -73,7 +71,8 @@ export function createTransfers(deps: TransfersDeps): Transfers {
         {},
         underWayIn(pod.ownership.ended.lastPayload(owner)?.["underWay"], shard),
       ),
-    others: () => pod.ownership.ended.perhapsAlive(clock.monotonic(), silentMs),
+    // One may be silent since the bucket takes no heartbeats, and still answer.
+    others: () => pod.ownership.ended.perhapsAlive(clock.monotonic(), connectionsMs),
     async ask(owner, shard) {
       const said = await peers.askPod(owner.pod, "left-over", { query: { shard }, timeoutMs: askMs });
       return leftOverIn(said);

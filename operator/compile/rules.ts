@@ -53,7 +53,7 @@ function limitsOf(limits: Limits): Rule["limits"] {
   };
 }
 
-/** Whole numbers, so that in no period the slices together do more than the site may: three of 8/s and 7/s never make 24. */
+/** Whole numbers, so that in no period the slices together do more than the site may: of 30/s four have 8, 8, 7 and 7; 7.5 each could make 32. */
 function slicesOf(limits: Limits, wanted = 1): Rule["limits"][] | undefined {
   const divisible = [
     limits.connections ?? compiledDefaults.connections,
