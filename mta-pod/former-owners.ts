@@ -124,9 +124,10 @@ export function createFormer(deps: FormerDeps) {
 
   /**
    * Nobody told what is under way: the last owner may have been waiting for one before it when it died, and what it knew of that went with
-   * it. So every pod is asked; nothing begins until all have answered, or have let their time pass.
+   * it. So every pod is asked; nothing begins until all have answered, or have let their time pass: of those the connections count that
+   * they last reported.
    */
-  const askAll = async (shard: number): Promise<void> => {
+  const askAll = async (shard: number, known: Caution, counted: Identity): Promise<void> => {
     const question = {};
     asking.set(shard, question);
     const answers = await Promise.all(
@@ -137,6 +138,9 @@ export function createFormer(deps: FormerDeps) {
     );
     if (asking.get(shard) !== question) return;
     asking.delete(shard);
+    const silent = answers.filter(({ owner, left }) => left === undefined && owner.pod !== counted.pod);
+    const reported = silent.flatMap(({ owner }) => deps.lastReported(owner));
+    if (reported.length > 0) caution(shard, { ...known, open: [...known.open, ...reported] });
     const now = clock.now();
     const since = clock.monotonic();
     const found = answers.flatMap(({ owner, left }) =>
@@ -155,10 +159,9 @@ export function createFormer(deps: FormerDeps) {
   /** Connections that it reported when it was last heard may still be there, also when the shard is handed on meanwhile. */
   const beCautious = (site: string, { takenAt, connectionsUntil, open }: Caution): void => {
     const now = clock.now();
-    const counting = now < connectionsUntil ? open : [];
-    const reported = new Map(
-      counting.flatMap(([at, source, count]) => (at === site ? [[source, count]] : [])),
-    );
+    const reported = new Map<string, number>();
+    for (const [at, source, count] of now < connectionsUntil ? open : [])
+      if (at === site) reported.set(source, (reported.get(source) ?? 0) + count);
     const spent = spentAt(site, deps.sources(), { at: takenAt, until: connectionsUntil, reported });
     scheduler.restore(spent, 0, now);
   };
@@ -186,8 +189,9 @@ export function createFormer(deps: FormerDeps) {
         if (how === "expired" || how === "witnessed") deps.vanished(handOver, shard);
         // Alive for all we know: its connections count. A dead one has none.
         const open = how === "expired" && !deps.isDead(handOver) ? deps.lastReported(handOver) : [];
-        caution(shard, { takenAt: now, connectionsUntil: now + connectionsMs, open });
-        void askAll(shard);
+        const known = { takenAt: now, connectionsUntil: now + connectionsMs, open };
+        caution(shard, known);
+        void askAll(shard, known, handOver);
         return undefined;
       }
       const openAt = told.sites

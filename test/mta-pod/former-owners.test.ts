@@ -154,6 +154,23 @@ test("whoever is asked and does not answer is not waited for, and a shard that i
   former.stop();
 });
 
+test("of whoever is asked and does not answer the connections that it last reported count", async (t) => {
+  const { world, former, add, startable, pass } = scene(t);
+  const frozen = { pod: "frozen", incarnation: "a" };
+  world.others = [{ pod: "gone", incarnation: "a" }, frozen, owner];
+  world.dead = "gone";
+  world.answers = { "pod-1": left([], 0) };
+  world.reported = [["s", "default", 1]];
+  former.owned(0, { pod: "gone", incarnation: "a", record: null }, "witnessed");
+  await pass(0);
+  add();
+  world.now += 100;
+  assert.equal(startable(), 1, "one of two connections is the frozen one's");
+  world.now += 60_000;
+  assert.equal(startable(), 1);
+  former.stop();
+});
+
 test("an owner that is gone without a word is told of, once; one that handed over, or comes back itself, is not", (t) => {
   const { world, former, record } = scene(t);
   former.owned(0, record(1), "released");
