@@ -46,6 +46,7 @@ export interface Outbound {
   closeIdle(site: string): void;
   /** Aborts what is before its dot on the shard, connections on their way to be opened included. */
   abandon(shard: number): void;
+  /** Cuts everything off, what waits for the reply to its dot too: nobody counts connections of a pod that says it is gone. */
   destroyAll(): void;
 }
 
@@ -172,6 +173,9 @@ export function createOutbound(
     abandon(shard) {
       for (const connection of used.get(shard) ?? []) if (!connection.committed) connection.destroy();
     },
-    destroyAll: () => pool.destroyAll(),
+    destroyAll() {
+      pool.destroyAll();
+      for (const connection of [...used.values()].flatMap((set) => [...set])) connection.destroy();
+    },
   };
 }

@@ -15,7 +15,7 @@ import type { Cancel } from "./timers.ts";
 export interface SettledLog {
   /** The two numbers that stand for a settled entry; see `recent-ids.ts`. Never blocks, never fails. */
   note(one: number, two: number): void;
-  /** Resolves once everything that was stored before the call is told; after 5 s anyway, with a warning. */
+  /** Resolves once everything that was stored before the call is told; after 15 s anyway, with a warning. */
   caughtUp(): Promise<void>;
   /**
    * Whether what was settled since `time` (ms since 1970) is told, as far as it ever will be: what was received before may have been
@@ -36,6 +36,8 @@ export interface SettledLogOptions {
    * long. Default 5 minutes: after 2 to 4 the server has written anew the files that it kept.
    */
   readonly windowMs?: number;
+  /** Of `caughtUp`; default 15 s. */
+  readonly longestWaitMs?: number;
 }
 
 const defaultWindowMs = 300_000;
@@ -54,14 +56,13 @@ const maxBatchBytes = 4096 * noteBytes;
 const maxUnderWay = 100;
 const giveUpMs = 30_000;
 const retryMs = 200;
-const longestWaitMs = 5_000;
 const closeMs = 1_000;
 
 export function createSettledLog(spool: Spool, options: SettledLogOptions): SettledLog {
   const { eventStream: stream, settledSubject: subject } = spool.names;
   const { clock, log } = spool.options;
   const outbox = createOutbox(spool);
-  const { windowMs = defaultWindowMs } = options;
+  const { windowMs = defaultWindowMs, longestWaitMs = longestReadMs } = options;
   /** Gathered in one place; what is sent is a copy of what is used of it. */
   const batch = Buffer.allocUnsafeSlow(maxBatchBytes);
   let used = 0;
