@@ -186,7 +186,7 @@ export function createAttempts(deps: AttemptDeps) {
       const idle = outbound.take(run.key);
       if (idle !== undefined) return transact(run, idle, pieces);
       // What is idle leads to another customer's hosts at the same site: one is given up, then a new one is due.
-      outbound.makeRoom(dispatch);
+      outbound.makeRoom({ site: route.id, source: dispatch.source });
       return giveUp(run, "kept");
     }
     const found: Promise<Targets> = outbound.isSink(dispatch.source)
@@ -245,7 +245,7 @@ export function createAttempts(deps: AttemptDeps) {
         }
         sites.found(dispatch.lane.site, site);
         run.route = site;
-        run.key = `${siteKey(dispatch)}|${hostsKey(site)}`;
+        run.key = `${siteKey({ site: site.id, source: dispatch.source })}|${hostsKey(site)}`;
         return signed(run, site);
       }
       case "refused":
@@ -258,6 +258,8 @@ export function createAttempts(deps: AttemptDeps) {
   };
 
   return {
+    /** Another site that shares the hosts has no connection: an idle one of this site is closed. */
+    yieldIdle: outbound.makeRoom,
     /** Runs one attempt; `ended` is called once, when the entry is deleted, deferred, requeued or moved. */
     start(dispatch: Dispatch, loaded: Loaded, ended: () => void): void {
       const run: Run = {

@@ -69,6 +69,7 @@ export function createDeliver(deps: DeliverDeps) {
         const step = scheduler.next(clock.now());
         if (step.kind === "dispatch") begin(step.dispatch);
         else if (step.kind === "expire") beginExpiry(step);
+        else if (step.kind === "yield") attempts.yieldIdle(step);
         else {
           if (step.kind === "sleep") timer = setTimeout(pump, Math.min(Math.ceil(step.ms), 60_000));
           break;

@@ -12,7 +12,8 @@ const maxSites = 500;
 const maxInFlight = 5000;
 /** Over all sites; tenants and sender domains beyond these are taken to have spent what they may. */
 const maxBudgets = 1000;
-const maxText = 512;
+/** The longest name is that of a site beside a provider's: two names of rules, of up to 380 characters each. */
+const maxText = 1024;
 /** A shard that goes on so often within a reply's time is not what limits are lost by. */
 const maxFormer = 8;
 

@@ -9,7 +9,7 @@ import { unused } from "./sites.ts";
 interface HandlingDeps {
   readonly pod: Pick<Pod, "scheduler" | "clock">;
   readonly poison: Poison;
-  readonly attempts: Attempts;
+  readonly attempts: Pick<Attempts, "start">;
   /** Ends the dispatch; the entry waits so long. */
   postpone(dispatch: Dispatch, ms: number): void;
 }

@@ -35,8 +35,8 @@ export interface Outbound {
   ending(connection: Connection): "closing" | "closed";
   /** Says goodbye on every idle connection. */
   closeAllIdle(): void;
-  /** Closes one idle connection of the dispatch's site to make room for another host's. */
-  makeRoom(dispatch: Dispatch): void;
+  /** Closes one idle connection, to make room for another host's or another site's. */
+  makeRoom(link: SiteSource): void;
   /** Nothing leaves: it can be opened without targets. */
   isSink(source: string): boolean;
   open(order: OpenOrder): void;
@@ -75,8 +75,13 @@ function connecting(clock: Clock): Connect {
   return (options, events) => openConnection(options, events, { clock, tlsPolicy });
 }
 
-export function siteKey({ lane, source }: Dispatch): string {
-  return `${lane.site}|${source}`;
+interface SiteSource {
+  readonly site: string;
+  readonly source: string;
+}
+
+export function siteKey({ site, source }: SiteSource): string {
+  return `${site}|${source}`;
 }
 
 export function createOutbound(
@@ -116,7 +121,7 @@ export function createOutbound(
     ending,
     closeAllIdle: () => pool.closeIdle(),
     isSink: (source) => egress.wayOf(source)?.isSink === true,
-    makeRoom: (dispatch) => void pool.closeOne(siteKey(dispatch)),
+    makeRoom: (link) => void pool.closeOne(siteKey(link)),
     open({ dispatch, key, route, targets, ready, failed }) {
       const way = egress.wayOf(dispatch.source);
       if (way === undefined) return queueMicrotask(() => failed(unused));

@@ -6,7 +6,7 @@ import type { Pod } from "./pod.ts";
 import type { RecentIds } from "./recent-ids.ts";
 import { createResolver } from "./route/resolver.ts";
 import { createRouter } from "./route/router.ts";
-import { systemClock } from "./runtime/clock.ts";
+import { type SteadyClock, systemClock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
 import { createIdMaker } from "./runtime/message-id.ts";
 import { createScheduler } from "./schedule/scheduler.ts";
@@ -26,7 +26,7 @@ import { timedSpool } from "./timed-spool.ts";
 export interface EngineParts {
   readonly options: PodOptions;
   readonly log: Log;
-  readonly clock: Pod["clock"];
+  readonly clock: SteadyClock;
   readonly incarnation: string;
   readonly live: LiveConfig;
   readonly spool: Spool;
@@ -48,6 +48,7 @@ export function buildRooms(
   providerOf: (site: string) => string,
 ): Pod {
   const scheduler = createScheduler({ random: Math.random, sources: live.current().manifest.egress.sources });
+  clock.onStep(scheduler.clockSet.bind(scheduler));
   const ownership = createOwnership({ spool, clock: systemClock, log, handlers });
   const eventLog = createEventLog(spool);
   const publisher = createPublisher(spool);

@@ -83,6 +83,20 @@ export function poolNames(pool: string): PoolNames {
   };
 }
 
+/** As `sliceMark`. */
+const besideMark = "+";
+
+/** Name of the site that mail of a rule's goes to where other rules' mail has its site already: at the same hosts, with limits of its own. */
+export function siteBeside(place: string, rule: string): string {
+  return `${place}${besideMark}${rule}`;
+}
+
+/** What sites that share their hosts have in common: the name of the first of them. A slice of a site shares with none. */
+export function placeOf(site: string): string {
+  const end = site.indexOf(besideMark);
+  return end < 0 || sliced.test(site) ? site : site.slice(0, end);
+}
+
 /** Stands in no name of a rule, host or domain; what a client says may be one is not trusted to be. */
 const sliceMark = "~";
 const sliced = /^(.*)~(\d{1,2})$/s;
@@ -97,7 +111,10 @@ export function isSiteWithin(site: string, selected: string): boolean {
   return site === selected || (site.includes(sliceMark) && sliced.exec(site)?.[1] === selected);
 }
 
-/** Shard of a site, or of a slice of one: hash(site) + slice mod K, so that slices are in as many shards as there are. `shards` is the pool's K, at least 1. */
+/**
+ * Shard of a site, or of a slice of one: hash(place) + slice mod K, so that slices are in as many shards as there are, and sites that
+ * share their hosts in one. `shards` is the pool's K, at least 1.
+ */
 export function shardOf(site: string, shards: number): number {
   return siteHash(site) % shards;
 }
@@ -105,7 +122,7 @@ export function shardOf(site: string, shards: number): number {
 /** The busy sites of a pod are few, and each message asks: remembered, unlike the ids of parents. */
 const siteHash = remember({ max: 10_000, maxLength: 1024 }, (site: string): number => {
   const [, whole = site, slice = "0"] = sliced.exec(site) ?? [];
-  return hash32(`${whole}#0`) + Number(slice);
+  return hash32(`${placeOf(whole)}#0`) + Number(slice);
 });
 
 /** Shard of a parent entry, from the message's id. */

@@ -7,7 +7,7 @@ import { describeIssues } from "./message-schema.ts";
 import { Problem, unauthorized } from "./problem.ts";
 import { createServer, type HttpAddress, type HttpServer, listen } from "./server.ts";
 
-const name = z.string().min(1).max(512);
+const name = z.string().min(1).max(1024);
 const selector = {
   tenant: name.optional(),
   site: name.optional(),

@@ -7,6 +7,8 @@ export interface Ruleset {
    * be "needs-mx". null = no rule matches.
    */
   match(domain: string, hosts: readonly string[] | undefined): Rule | null | "needs-mx";
+  /** The rule whose site the hosts belong to: the first that matches by MX host and sends there. */
+  providerOf(hosts: readonly string[]): Rule | undefined;
   /** True for the rule that owns its first route: the first rule that has it. */
   ownsRoute(rule: Rule): boolean;
 }
@@ -27,13 +29,15 @@ export function createRuleset(rules: readonly Rule[]): Ruleset {
     if (route !== undefined && !owners.has(route)) owners.set(route, rule);
   }
   return {
+    providerOf: (hosts) =>
+      rules.find(({ match, routes }) => routes.length === 0 && servesAny(match.mxSuffixes, hosts)),
     match(domain, hosts) {
       for (const matcher of matchers) {
         if (matchesDomain(matcher, domain)) return matcher.rule;
         const { mxSuffixes } = matcher.rule.match;
         if (mxSuffixes.length === 0) continue;
         if (hosts === undefined) return "needs-mx";
-        if (hosts.some((host) => mxSuffixes.some((suffix) => isServedBy(host, suffix)))) return matcher.rule;
+        if (servesAny(mxSuffixes, hosts)) return matcher.rule;
       }
       return null;
     },
@@ -65,6 +69,10 @@ function matchesDomain(matcher: Matcher, domain: string): boolean {
   return (
     matcher.isCatchAll || matcher.names.has(domain) || matcher.below.some((suffix) => domain.endsWith(suffix))
   );
+}
+
+function servesAny(suffixes: readonly string[], hosts: readonly string[]): boolean {
+  return hosts.some((host) => suffixes.some((suffix) => isServedBy(host, suffix)));
 }
 
 /** A suffix without a leading dot is a name: itself and what is below it, never a part of a label. */

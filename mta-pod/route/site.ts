@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { hash32, hashToken } from "#crds/values/hash.ts";
-import { sliceName } from "#crds/wire/subject.ts";
+import { siteBeside, sliceName } from "#crds/wire/subject.ts";
 import { isCatchAll, routeName } from "./match.ts";
 import type { Ruleset } from "./match.ts";
 import type { MxRecord } from "./resolver.ts";
@@ -95,12 +95,21 @@ function siteId(rules: Ruleset, rule: Rule | null, hops: readonly Hop[]): string
   // A provider is known by its MX hosts: whoever is served by them is one site, however many hosts that are.
   if (rule !== null && rule.match.mxSuffixes.length > 0) return rule.name;
   const route = rule === null ? undefined : routeName(rule);
-  if (rule !== null && route !== undefined) return rules.ownsRoute(rule) ? route : `${route}#${rule.name}`;
-  const names = hops.map((hop) => hop.host).sort();
+  if (rule !== null && route !== undefined)
+    return rules.ownsRoute(rule) ? route : siteBeside(route, rule.name);
+  const hosts = hashToken(
+    hops
+      .map((hop) => hop.host)
+      .sort()
+      .join(","),
+  );
   // A rule for some domains only has a site of its own: other domains of these hosts have other limits. A rule for
   // all of them needs none: it is then the only one that can lead here without a name.
-  if (rule !== null && !isCatchAll(rule)) names.push(`#${rule.name}`);
-  return `mx:${hashToken(names.join(","))}`;
+  if (rule === null || isCatchAll(rule)) return `mx:${hosts}`;
+  const provider = rules.providerOf(preferredHosts(hops));
+  return provider === undefined
+    ? siteBeside(`mx:${hosts}`, rule.name)
+    : siteBeside(provider.name, `${rule.name}:${hosts}`);
 }
 
 const hostName = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;

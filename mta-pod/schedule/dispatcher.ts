@@ -14,6 +14,7 @@ import { HeldTimes } from "./held-times.ts";
 import { Queue } from "./queue.ts";
 import { Registry } from "./registry.ts";
 import { Ring } from "./ring.ts";
+import type { SharedHosts, SharedLink } from "./shared-hosts.ts";
 import type { SiteState } from "./site-state.ts";
 import { TimerHeap } from "./timer-heap.ts";
 import { tuning } from "./tuning.ts";
@@ -54,12 +55,18 @@ export class Dispatcher {
     this.gate = new BudgetGate(this.held, (lane) => this.queue.refresh(lane));
   }
 
-  /** A clock that was set back takes pauses and rates with it, else they would hold for as long as it went back. */
+  /** Time goes on; back it goes only when the clock was set. */
   tell(now: number): void {
     const step = now - this.now;
+    if (step <= -tuning.clockStepMs) this.clockSet(step);
     this.now = now;
-    if (step > -tuning.clockStepMs) return;
+  }
+
+  /** Pauses and rates go with it: else they would hold for as long as it went back, or be over when it goes ahead. */
+  clockSet(step: number): void {
+    this.now += step;
     for (const site of this.registry.sites.values()) site.shift(step);
+    for (const shared of this.registry.sharedHosts()) shared.shift(step);
     for (const flight of this.#flights.values()) flight.startedAt += step;
     this.#blocked.shift(step);
     this.gate.shift(step);
@@ -74,6 +81,7 @@ export class Dispatcher {
   restore(handover: SiteHandover, until: number): void {
     const site = this.registry.siteOf(handover.site);
     takeOver(site, handover, { until, now: this.now });
+    site.shared?.learn();
     for (const budget of site.budgets?.all() ?? []) this.registry.noteUnusedBudget(budget, this.now);
     this.registry.noteUnused(site, this.now);
     this.poke(site);
@@ -89,8 +97,18 @@ export class Dispatcher {
     this.poke(site);
   }
 
-  /** Something happened at the site: it may be able to run. */
+  /** Something happened at the site: it may be able to run, or rather one that waits for the hosts it shares. */
   poke(site: SiteState): void {
+    if (site.shared !== null) this.#pokeWaiting(site.shared);
+    this.#poke(site);
+  }
+
+  #pokeWaiting(shared: SharedHosts): void {
+    const first = shared.longestWaiting;
+    if (first !== undefined) this.#poke(first);
+  }
+
+  #poke(site: SiteState): void {
     this.#blocked.remove(site);
     if (site.heldFrom > 0) this.held.add(site.id, site.heldBy, Math.max(0, this.now - site.heldFrom));
     site.heldFrom = 0;
@@ -117,6 +135,7 @@ export class Dispatcher {
     if (flight === undefined) return;
     this.#flights.delete(handle);
     flight.link.messages.counted.answered(flight.mail, now);
+    flight.sharedMail?.link.messages.counted.answered(flight.sharedMail.number, now);
     flight.link.end(result.connection);
     if (result.isUnspent === true && flight.mail < 0) {
       flight.link.unspend(result.connection);
@@ -141,10 +160,28 @@ export class Dispatcher {
     const { drafts } = flight;
     const turn = drafts === null ? undefined : this.gate.turnOf(drafts, now);
     if (turn !== undefined) return turn;
-    const { holdMs, number } = flight.link.messages.book(now);
-    flight.mail = number;
+    const { link } = flight;
+    const holdMs =
+      link.shared === null ? this.#book(flight, now) : this.#bookShared(flight, link.shared, now);
     if (drafts !== null) this.gate.book(drafts, now + holdMs, now);
     return holdMs > 0 ? { then: "send", ms: holdMs } : atOnce;
+  }
+
+  #book(flight: Flight, now: number): number {
+    const { holdMs, number } = flight.link.messages.book(now);
+    flight.mail = number;
+    return holdMs;
+  }
+
+  #bookShared(flight: Flight, shared: SharedLink, now: number): number {
+    const { messages } = flight.link;
+    const holdMs = Math.max(
+      0,
+      Math.ceil(Math.max(messages.earliest(now), shared.messages.earliest(now)) - now),
+    );
+    flight.mail = messages.bookAt(now + holdMs, now);
+    flight.sharedMail = { link: shared, number: shared.messages.bookAt(now + holdMs, now) };
+    return holdMs;
   }
 
   /** Limits came or went: lanes, and what is under way, draw on what there is now. */
@@ -224,11 +261,14 @@ export class Dispatcher {
     let lane = site.peekLane();
     if (lane === null) return undefined;
     const link = site.openLink(this.sources, now);
+    site.shared?.note(site, link === undefined, now);
     if (link === undefined) {
       site.heldFrom = now;
       site.heldBy = site.binding;
-      if (site.wakeAt !== Number.POSITIVE_INFINITY) this.#blocked.set(site, site.wakeAt);
-      return undefined;
+      const room = site.shared?.roomFor(site, now);
+      const wakeAt = room === undefined ? site.wakeAt : Math.min(site.wakeAt, now + tuning.roomAgainMs);
+      if (wakeAt !== never) this.#blocked.set(site, wakeAt);
+      return room === undefined ? undefined : { kind: "yield", ...room };
     }
     if (site.isBudgeted || lane.senders !== null) lane = this.gate.openLane(site, now);
     if (lane === null) return undefined;
@@ -239,7 +279,9 @@ export class Dispatcher {
     const connection = site.start(link, now);
     const handle = this.queue.table.handleOf(slot);
     const drafts = site.isBudgeted ? this.gate.start(lane, now) : null;
-    this.#flights.set(handle, { site, link, lane, drafts, startedAt: now, mail: -1, after: null });
+    const flight = { site, link, lane, drafts, startedAt: now, mail: -1, sharedMail: null, after: null };
+    this.#flights.set(handle, flight);
+    if (site.shared !== null) this.#pokeWaiting(site.shared);
     const entry = this.queue.table.entryAt(slot);
     return {
       kind: "dispatch",

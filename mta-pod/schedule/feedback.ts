@@ -3,6 +3,7 @@ import type { Random } from "#mta-pod/runtime/clock.ts";
 import type { Draft } from "./budget-gate.ts";
 import type { LaneState } from "./lane-state.ts";
 import type { Link } from "./link.ts";
+import type { SharedLink } from "./shared-hosts.ts";
 import type { SiteState } from "./site-state.ts";
 import type { Feedback } from "./types.ts";
 
@@ -16,6 +17,8 @@ export interface Flight {
   startedAt: number;
   /** Number of its message among the link's, -1 = none was booked. */
   mail: number;
+  /** The same where its hosts are shared; null = they are not. */
+  sharedMail: { readonly link: SharedLink; readonly number: number } | null;
   /** What was asked for the entry before `finish`. */
   after: (() => void) | null;
 }

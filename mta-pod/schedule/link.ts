@@ -2,11 +2,15 @@
 import { Backoff } from "./backoff.ts";
 import { MessageRate } from "./message-rate.ts";
 import { Pace } from "./pace.ts";
+import type { SharedLink } from "./shared-hosts.ts";
 import { tuning } from "./tuning.ts";
 import type { Binding, FinishResult, SiteLimits } from "./types.ts";
 import { Window } from "./window.ts";
 
 const never = Number.POSITIVE_INFINITY;
+
+/** For a site whose resolution failed before anything was known of it: one connection asks again. */
+export const probeLimits: SiteLimits = { connections: 1 };
 
 export class Link {
   readonly source: string;
@@ -30,14 +34,21 @@ export class Link {
   /** Its place in the weighted choice among sources: the lowest is next. */
   turn = 0;
   weight = 1;
+  limits: SiteLimits;
+  /** What its source does at the site's hosts for all sites that share them; null = there are no others. */
+  shared: SharedLink | null = null;
+  /** After `isOpen` said no: for all connections are taken, by those others as well. */
+  isCrowdedOut = false;
 
   constructor(source: string, limits: SiteLimits) {
     this.source = source;
+    this.limits = limits;
     this.window = new Window(limits.connections);
     this.setLimits(limits);
   }
 
   setLimits(limits: SiteLimits): void {
+    this.limits = limits;
     this.window.setLimit(limits.connections);
     this.messages.setRate(limits.messagesPerSecond);
     this.connects.setRate(limits.connectionsPerSecond);
@@ -45,27 +56,38 @@ export class Link {
 
   /** May a dispatch start now? */
   isOpen(now: number): boolean {
+    this.isCrowdedOut = false;
     if (this.former > 0 && this.formerUntil <= now) this.former = 0;
     if (this.lingering > 0 && this.lingeringUntil <= now) this.lingering = 0;
     if (this.pause.until > now) return this.#refuse("backoff", this.pause.until);
     if (this.busy + this.closing + this.former + this.lingering >= this.window.size)
-      return this.#refuse("connections", this.#formerEnd());
+      return this.#refuse("connections", this.formerEnd(now));
     const { dispatches } = this.messages;
     if (!dispatches.isOpen(now)) return this.#refuse("messageRate", dispatches.nextAt);
     // From here on the window has room for one more, idle or new.
-    if (this.open - this.closing <= this.busy && !this.connects.isOpen(now))
-      return this.#refuse("connectionRate", this.connects.nextAt);
-    return true;
+    const isNew = this.idle <= 0;
+    if (isNew && !this.connects.isOpen(now)) return this.#refuse("connectionRate", this.connects.nextAt);
+    const refusal = this.shared?.refusal(now, isNew);
+    if (refusal === undefined) return true;
+    this.isCrowdedOut = refusal.binding === "connections";
+    return this.#refuse(refusal.binding, refusal.wakeAt);
+  }
+
+  /** Connections that carry no dispatch; below 0 when one that was promised to a dispatch is gone. */
+  get idle(): number {
+    return this.open - this.closing - this.busy;
   }
 
   /** Starts the dispatch that `isOpen` allowed. */
   start(now: number): "reuse" | "open" {
     this.messages.start(now);
-    const connection = this.open - this.closing > this.busy ? "reuse" : "open";
+    this.shared?.messages.start(now);
+    const connection = this.idle > 0 ? "reuse" : "open";
     this.busy++;
     if (connection === "open") {
       this.open++;
       this.connects.charge(now);
+      this.shared?.connects.charge(now);
     }
     return connection;
   }
@@ -79,7 +101,10 @@ export class Link {
   /** Of a dispatch that ended, with `connection`, before anything was done for it. */
   unspend(connection: FinishResult["connection"]): void {
     this.messages.dispatches.unspend();
-    if (connection === "closed") this.connects.unspend();
+    this.shared?.messages.dispatches.unspend();
+    if (connection !== "closed") return;
+    this.connects.unspend();
+    this.shared?.connects.unspend();
   }
 
   /** Also when a dispatch was promised it: `open` is then below `busy` until that one ends, with nothing kept. */
@@ -115,10 +140,16 @@ export class Link {
     this.lingeringUntil += byMs;
   }
 
-  #formerEnd(): number {
+  /** Connections of owners before that count still. */
+  formerAt(now: number): number {
+    return (this.formerUntil > now ? this.former : 0) + (this.lingeringUntil > now ? this.lingering : 0);
+  }
+
+  /** When the first of these ends by itself; Infinity = there are none. */
+  formerEnd(now: number): number {
     return Math.min(
-      this.former > 0 ? this.formerUntil : never,
-      this.lingering > 0 ? this.lingeringUntil : never,
+      this.former > 0 && this.formerUntil > now ? this.formerUntil : never,
+      this.lingering > 0 && this.lingeringUntil > now ? this.lingeringUntil : never,
     );
   }
 

@@ -54,6 +54,12 @@ export class MessageRate {
     this.mails.nextAt = Math.max(this.mails.nextAt, at);
   }
 
+  /** What `other` was spent counts here as well, for an interval at most. */
+  learn(other: MessageRate, now: number): void {
+    const most = now + this.mails.intervalMs + tuning.countedCatchUpMs;
+    if (this.mails.intervalMs > 0) this.waitUntil(Math.min(other.nextForOthers, most));
+  }
+
   /** The next one may go at `at`, at whatever rate; what was charged so far is in it. */
   startAt(at: number): void {
     this.dispatches.nextAt = at;

@@ -22,6 +22,11 @@ export class Pace {
     this.#catchUpMs = Math.min(tuning.catchUpMs, Math.max(0, spare / 2));
   }
 
+  /** 0 = no limit. */
+  get intervalMs(): number {
+    return this.#intervalMs;
+  }
+
   /** Somebody else may have sent at `at`: an interval passes from then on, at whatever rate. */
   spent(at: number): void {
     this.nextAt = Math.max(this.nextAt, at + this.#intervalMs);

@@ -3,10 +3,11 @@
  * numbers of forgotten lanes are used again.
  */
 import { covers } from "#crds/wire/selection.ts";
-import { isSiteWithin } from "#crds/wire/subject.ts";
+import { isSiteWithin, placeOf } from "#crds/wire/subject.ts";
 import { Broom } from "./broom.ts";
 import type { Budget } from "./budget.ts";
 import { LaneState, newTenant, SenderLanes, type TenantState } from "./lane-state.ts";
+import { SharedHosts } from "./shared-hosts.ts";
 import { SiteState } from "./site-state.ts";
 import type { Lane, Selector, TenantPolicy } from "./types.ts";
 
@@ -21,6 +22,8 @@ export class Registry {
   readonly tenants = new Map<string, TenantState>();
   /** The earliest end of a suspension. */
   suspendedUntil = Number.POSITIVE_INFINITY;
+  /** By their place; where it is known that several sites share them. */
+  readonly #shared = new Map<string, SharedHosts>();
   #lanes: (LaneState | undefined)[] = [];
   #freeIds: number[] = [];
   #suspensions: Suspension[] = [];
@@ -36,6 +39,7 @@ export class Registry {
     let site = this.sites.get(id);
     if (site === undefined) {
       site = new SiteState(id);
+      this.#share(site);
       this.sites.set(id, site);
     }
     return site;
@@ -110,7 +114,7 @@ export class Registry {
   sweep(now: number): LaneState | undefined {
     const site = this.#unusedSites.take(now);
     if (site !== undefined && site.laneCount === 0) {
-      if (site.isAtRest(now)) this.sites.delete(site.id);
+      if (site.isAtRest(now)) this.#forget(site);
       else this.noteUnused(site, now);
     }
     const budget = this.#unusedBudgets.take(now);
@@ -127,6 +131,28 @@ export class Registry {
     this.#lanes[lane.id] = undefined;
     this.#freeIds.push(lane.id);
     return lane;
+  }
+
+  *sharedHosts(): Iterable<SharedHosts> {
+    yield* this.#shared.values();
+  }
+
+  #share(site: SiteState): void {
+    const place = placeOf(site.id);
+    let shared = this.#shared.get(place);
+    if (shared === undefined) {
+      if (place === site.id) return;
+      shared = new SharedHosts();
+      this.#shared.set(place, shared);
+      const first = this.sites.get(place);
+      if (first !== undefined) shared.add(first);
+    }
+    shared.add(site);
+  }
+
+  #forget(site: SiteState): void {
+    this.sites.delete(site.id);
+    if (site.shared?.remove(site) === true) this.#shared.delete(placeOf(site.id));
   }
 
   #newLane(

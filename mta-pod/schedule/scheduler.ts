@@ -96,13 +96,21 @@ class PodScheduler implements Scheduler {
     return this.#dispatcher.next(now);
   }
 
+  clockSet(byMs: number): void {
+    this.#dispatcher.clockSet(byMs);
+  }
+
   holdBeforeMail(handle: number, now: number): MailTurn {
     this.#dispatcher.tell(now);
     return this.#dispatcher.holdBeforeMail(handle, now);
   }
 
   surplus(site: string, source: string): number {
-    return this.#registry.sites.get(site)?.links.get(source)?.surplus() ?? 0;
+    const state = this.#registry.sites.get(site);
+    const link = state?.links.get(source);
+    if (state === undefined || link === undefined) return 0;
+    const isWanted = state.shared?.mustYield(link, this.#dispatcher.now) === true;
+    return Math.max(link.surplus(), isWanted ? 1 : 0);
   }
 
   knowsSite(site: string): boolean {

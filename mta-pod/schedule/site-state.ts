@@ -3,15 +3,14 @@ import { Backoff } from "./backoff.ts";
 import type { Sweepable } from "./broom.ts";
 import { FairQueue } from "./fair-queue.ts";
 import type { LaneState } from "./lane-state.ts";
-import { Link } from "./link.ts";
+import { Link, probeLimits } from "./link.ts";
+import type { SharedHosts } from "./shared-hosts.ts";
 import type { Ring, RingItem } from "./ring.ts";
 import { SiteBudgets } from "./site-budgets.ts";
 import type { Timed } from "./timer-heap.ts";
 import { tuning } from "./tuning.ts";
 import type { Binding, SiteConfig, SiteLimits, SourceWeight } from "./types.ts";
 
-/** For a site whose resolution failed before anything was known of it: one connection asks again. */
-const probeLimits: SiteLimits = { connections: 1 };
 const never = Number.POSITIVE_INFINITY;
 
 export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
@@ -36,6 +35,8 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
   /** After `openLink` said no: why, and until when at the least. */
   binding: Binding = "unresolved";
   wakeAt = never;
+  /** With sites of other rules that lead to its hosts; null = there are none. */
+  shared: SharedHosts | null = null;
   /** Of tenants and sender domains; null = no limit has asked for any so far. */
   budgets: SiteBudgets | null = null;
   /** A limit asks for them. */
@@ -70,6 +71,7 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
       this.#resolvedFrom = 0;
       this.#limits = config.limits;
       for (const link of this.links.values()) link.setLimits(config.limits);
+      this.shared?.setLimits();
       return this.#configureBudgets(config.limits);
     }
     return false;
@@ -98,6 +100,7 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
     if (link === undefined) {
       link = new Link(source, this.#limits);
       this.links.set(source, link);
+      this.shared?.join(link);
     }
     return link;
   }

@@ -10,6 +10,10 @@ export const tuning = {
   countedCatchUpMs: 100,
   /** A connection waits so long for the turn of a tenant or sender domain; for a later one the entry goes back to its lane. */
   turnWaitMs: 250,
+  /** Of sites that share hosts one without a connection waits so long before one that has just one gives it up. */
+  sharedTurnMs: 1000,
+  /** An idle connection that was to be closed for a site that shares hosts is gone after this; else another one is asked for. */
+  roomAgainMs: 100,
   /** Pause of a (source, site) that was throttled: doubles from first to max. */
   pause: { firstMs: 1000, maxMs: 60_000 },
   /** Backoff of a site that could not be reached: doubles from first to max. */

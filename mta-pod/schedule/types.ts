@@ -58,6 +58,8 @@ export interface Dispatch {
 
 export type Step =
   | { readonly kind: "dispatch"; readonly dispatch: Dispatch }
+  /** An idle connection of (source, site) is to be closed: another site that shares its hosts has none, and there may be no more. */
+  | { readonly kind: "yield"; readonly site: string; readonly source: string }
   | { readonly kind: "expire"; readonly handle: number; readonly entry: Entry; readonly lane: Lane }
   | { readonly kind: "sleep"; readonly ms: number }
   | { readonly kind: "idle" };
@@ -216,7 +218,7 @@ export interface SchedulerOptions {
 
 /**
  * One pod's queue index and dispatcher. `now` is ms since 1970 and should be steady (wall time at the start plus
- * monotonic time since): a backward jump is made good, a forward jump may cost one message of pacing.
+ * monotonic time since): a backward jump is made good, a forward jump that `clockSet` does not tell may cost a message of pacing.
  * A handle whose entry is gone is harmless everywhere.
  */
 export interface Scheduler {
@@ -236,6 +238,8 @@ export interface Scheduler {
    */
   connectionClosed(site: string, source: string, now: number, was?: "idle" | "closing"): void;
   next(now: number): Step;
+  /** The clock was set by so much: pauses and rates go on from the new time. Called before anything is told it. */
+  clockSet(byMs: number): void;
   /**
    * How a dispatch has to wait before its MAIL, so that message rates hold at the peer although connecting took its
    * time. "send" books the moment: not to be asked for again.

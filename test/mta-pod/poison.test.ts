@@ -80,7 +80,7 @@ function world() {
     finish: () => void done.push("finished"),
     settle: () => void done.push("settled"),
   };
-  const attempts: Attempts = { start: (_dispatch, _loaded, ended) => void ends.push(ended) };
+  const attempts: Pick<Attempts, "start"> = { start: (_dispatch, _loaded, ended) => void ends.push(ended) };
   const postponed: number[] = [];
   const handling = createHandling({
     pod: { scheduler: scheduler as Scheduler, clock },

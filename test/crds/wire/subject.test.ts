@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { isSiteWithin, poolNames, parentSite, shardOf, sliceName } from "#crds/wire/subject.ts";
+import {
+  isSiteWithin,
+  parentSite,
+  placeOf,
+  poolNames,
+  shardOf,
+  siteBeside,
+  sliceName,
+} from "#crds/wire/subject.ts";
 import { hashToken } from "#crds/values/hash.ts";
 
 test("subjects hold tokens only, whatever tenants and sites are called", () => {
@@ -37,8 +45,28 @@ test("shardOf() gives a site's slices shards one after the other, and its first 
   assert.equal(shards[8], shards[0]);
 });
 
+test("sites that share their hosts have one place, and one shard; slices have places of their own", () => {
+  const beside = siteBeside("relay:25", "mail/shapes/vip");
+  assert.deepEqual([placeOf(beside), placeOf("relay:25")], ["relay:25", "relay:25"]);
+  assert.equal(shardOf(beside, 64), shardOf("relay:25", 64));
+  for (const site of [beside, "relay:25"]) assert.equal(placeOf(sliceName(site, 1)), sliceName(site, 1));
+  assert.equal(shardOf(sliceName(beside, 1), 64), shardOf(sliceName("relay:25", 1), 64));
+});
+
 test("shardOf() takes any name for what it is: a client chooses the domain that a provisional site is called after", () => {
-  for (const site of ["~", "a~b.example", "a~999", "~3", "a~1~2", "a~-1", "a~1e3", "\u{1f6a2}~5"]) {
+  for (const site of [
+    "~",
+    "a~b.example",
+    "a~999",
+    "~3",
+    "a~1~2",
+    "a~-1",
+    "a~1e3",
+    "+",
+    "a+",
+    "+~1",
+    "\u{1f6a2}~5",
+  ]) {
     const shard = shardOf(site, 8);
     assert.ok(Number.isInteger(shard) && shard >= 0 && shard < 8, `${site}: ${shard}`);
   }

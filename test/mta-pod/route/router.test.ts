@@ -255,8 +255,20 @@ test("a rule for some domains has a site apart from other domains of the same ho
     rule("a", { domains: ["a.example"] }),
     rule("all", { domains: ["*"] }),
   ]);
-  assert.notEqual(siteIn(await router.route("a.example")).id, plain);
+  assert.equal(siteIn(await router.route("a.example")).id, `${plain}+mail/shapes/a`);
   assert.equal(siteIn(await router.route("b.example")).id, plain);
+});
+
+test("a rule for some domains at a provider's hosts has a site beside the provider's, whichever rule is first", async () => {
+  const vip = rule("vip", { domains: ["orange.example"] });
+  const elsewhere = rule("elsewhere", { mxSuffixes: [".orange.fr"] }, relay);
+  const orange = rule("orange", { mxSuffixes: [".orange.fr"] });
+  const { router } = routerOf(zones, [vip, elsewhere, orange]);
+  const { id } = siteIn(await router.route("orange.example"));
+  assert.match(id, /^mail\/shapes\/orange\+mail\/shapes\/vip:[a-z2-7]{13}$/);
+  // Mail that is sent elsewhere is no mail to the provider's hosts.
+  const { router: other } = routerOf(zones, [vip, elsewhere]);
+  assert.match(siteIn(await other.route("orange.example")).id, /^mx:[a-z2-7]{13}\+mail\/shapes\/vip$/);
 });
 
 test("a rule with routes needs no DNS and its site is the first route", () => {
@@ -271,7 +283,7 @@ test("two rules with the same route have sites of their own, since their limits 
   const rules = [rule("one", { domains: ["one.example"] }, relay), rule("two", { domains: ["*"] }, relay)];
   const { router } = routerOf(zones, rules);
   assert.equal(siteIn(router.peek("one.example")).id, "127.0.0.1:2599");
-  assert.equal(siteIn(router.peek("x.example")).id, "127.0.0.1:2599#mail/shapes/two");
+  assert.equal(siteIn(router.peek("x.example")).id, "127.0.0.1:2599+mail/shapes/two");
 });
 
 test("a smart host behind a rule for MX hosts gets what does not exist in DNS, but not what DNS fails to tell", async () => {

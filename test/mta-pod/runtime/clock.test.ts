@@ -21,8 +21,11 @@ describe("steadyClock()", () => {
   test("takes over a step of a minute or more, and is steady from there", () => {
     for (const step of [-3_600_000, 60_000, 86_400_000]) {
       const { world, steady } = clocks();
+      const told: number[] = [];
+      steady.onStep((byMs) => void told.push(byMs));
       world.wall += step;
       assert.equal(steady.now(), world.wall, `step of ${step} ms`);
+      assert.deepEqual(told, [step]);
       world.mono += 10;
       world.wall += 40;
       assert.equal(steady.now(), 1_700_000_000_000 + step + 10);

@@ -249,6 +249,30 @@ test("a clock that is set back does not freeze pauses and rates", () => {
   assert.ok(world.now < start);
 });
 
+test("a clock that is set ahead lets nobody send sooner", () => {
+  const world = filled(100, { connections: 10, messagesPerSecond: 4 });
+  const sentAt: number[] = [];
+  let steps = 0;
+  for (let ms = 0; ms < 5_000; ms += 10) {
+    if (ms % 1500 === 750) {
+      world.scheduler.clockSet(90_000);
+      world.now += 90_000;
+      steps++;
+    }
+    for (let step = world.next(); step.kind === "dispatch"; step = world.next()) {
+      assert.deepEqual(world.scheduler.holdBeforeMail(step.dispatch.handle, world.now), {
+        then: "send",
+        ms: 0,
+      });
+      sentAt.push(ms);
+      world.done(step.dispatch);
+    }
+    world.now += 10;
+  }
+  assert.ok(steps >= 2 && sentAt.length >= 18, `${sentAt.length} in five seconds`);
+  assert.ok(mostWithin(sentAt, 1000) <= 4, sentAt.join(" "));
+});
+
 test("the time a site was held back is told once, by what held it", () => {
   const world = filled(10, { connections: 1 });
   const first = world.dispatch();

@@ -6,11 +6,13 @@ import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
 import type { Dispatch, Feedback, Lane, Scheduler, SiteLimits } from "#mta-pod/schedule/types.ts";
 import { mostWithin, start } from "./world.ts";
 
-const sites = ["s", "t", "u"] as const;
+/** The first two share their hosts. */
+const sites = ["s", "s+v", "t", "u"] as const;
 const tenants = ["a", "b", "c"] as const;
 const sources = ["x", "y"] as const;
 const limits: Record<string, SiteLimits> = {
   s: { connections: 2, messagesPerSecond: 7 },
+  "s+v": { connections: 2, messagesPerSecond: 5 },
   t: { connections: 3, connectionsPerSecond: 4 },
   u: { connections: 1 },
 };
@@ -196,6 +198,10 @@ class Model {
     const step = this.scheduler.next(this.now);
     if (step.kind === "sleep") assert.ok(step.ms >= 1);
     if (step.kind === "sleep" || step.kind === "idle") return true;
+    if (step.kind === "yield") {
+      this.#yield(step);
+      return false;
+    }
     const handle = step.kind === "dispatch" ? step.dispatch.handle : step.handle;
     const known = this.entries.get(handle);
     assert.ok(known, "only what is queued comes out");
@@ -212,6 +218,16 @@ class Model {
     return false;
   }
 
+  #yield({ site: id, source }: { site: string; source: string }): void {
+    const connections = this.open.get(`${id}/${source}`);
+    assert.ok(
+      connections !== undefined && connections.open > connections.busy,
+      "what is to be closed is idle",
+    );
+    connections.open--;
+    this.scheduler.connectionClosed(id, source, this.now);
+  }
+
   #start(dispatch: Dispatch): void {
     const key = `${dispatch.lane.site}/${dispatch.source}`;
     const of = this.open.get(key) ?? { open: 0, busy: 0 };
@@ -224,6 +240,8 @@ class Model {
     of.busy++;
     assert.ok(of.open <= (limits[dispatch.lane.site]?.connections ?? 0), "the connection limit holds");
     this.mails.set(key, [...(this.mails.get(key) ?? []), this.now]);
+    const shared = sites.slice(0, 2).map((id) => this.open.get(`${id}/${dispatch.source}`)?.open ?? 0);
+    assert.ok((shared[0] ?? 0) + (shared[1] ?? 0) <= 2, "at shared hosts no more than the largest limit");
     this.flights.set(dispatch.handle, dispatch);
     if (dispatch.lane.site === "t" && this.isBudgeted) this.#checkBudgets(dispatch.lane);
   }
@@ -390,6 +408,15 @@ class Model {
   checkRates(): void {
     for (const source of sources) {
       assert.ok(mostWithin(this.mails.get(`s/${source}`) ?? [], 1000) <= 7, "the message rate holds");
+      assert.ok(mostWithin(this.mails.get(`s+v/${source}`) ?? [], 1000) <= 5, "the other's rate holds");
+      const shared = ["s", "s+v"].flatMap((id) => this.mails.get(`${id}/${source}`) ?? []);
+      assert.ok(
+        mostWithin(
+          shared.toSorted((one, other) => one - other),
+          1000,
+        ) <= 7,
+        "at shared hosts no more than the larger rate",
+      );
       assert.ok(mostWithin(this.connects.get(`t/${source}`) ?? [], 1000) <= 4, "the connection rate holds");
     }
   }
@@ -422,11 +449,12 @@ class Model {
       else if (step.kind === "idle") {
         const isInHand = [...this.entries.values()].every(({ state }) => state === "expiring");
         assert.ok(isInHand, "idle only when nothing is left");
-      } else this.#take(step);
+      } else if (step.kind === "yield") this.#yield(step);
+      else this.#take(step);
     }
   }
 
-  #take(step: Exclude<ReturnType<Scheduler["next"]>, { kind: "sleep" | "idle" }>): void {
+  #take(step: Exclude<ReturnType<Scheduler["next"]>, { kind: "sleep" | "idle" | "yield" }>): void {
     const handle = step.kind === "dispatch" ? step.dispatch.handle : step.handle;
     const known = this.entries.get(handle);
     assert.equal(known?.state, "queued");

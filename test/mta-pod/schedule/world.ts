@@ -43,6 +43,8 @@ export class World {
   /** Sleeps of the scheduler that ended in time alone. */
   wakes = 0;
   readonly expired: { at: number; handle: number; entry: Entry }[] = [];
+  /** Idle connections that were closed for others. */
+  readonly yielded: { at: number; site: string }[] = [];
   readonly peer: Peer = { takes: () => 10, ends: () => ({ feedback: "good", connection: "kept" }) };
   #seq = 0;
   #running: Running[] = [];
@@ -111,6 +113,9 @@ export class World {
       else if (step.kind === "expire") {
         this.expired.push({ at: this.now, handle: step.handle, entry: step.entry });
         this.scheduler.settle(step.handle);
+      } else if (step.kind === "yield") {
+        this.yielded.push({ at: this.now, site: step.site });
+        this.scheduler.connectionClosed(step.site, step.source, this.now);
       } else {
         const sleepEnd = step.kind === "sleep" ? this.now + step.ms : Number.POSITIVE_INFINITY;
         const at = Math.min(sleepEnd, this.#running[0]?.until ?? Number.POSITIVE_INFINITY);

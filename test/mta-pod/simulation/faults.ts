@@ -16,12 +16,9 @@ export interface FaultsDeps {
   pods(): readonly (SimPod | undefined)[];
   end(pod: SimPod): void;
   start(index: number): void;
-  /** A clock was set by more than a minute. */
-  jumped(): void;
 }
 
 const testifyMs = 500;
-const farJumpMs = 60_000;
 
 export function createFaults(deps: FaultsDeps): (fault: Fault) => void {
   const { network, hosts, siteOf } = deps;
@@ -84,7 +81,6 @@ export function createFaults(deps: FaultsDeps): (fault: Fault) => void {
       }
       case "jump":
         process.wallOffset += fault.ms;
-        if (fault.ms >= farJumpMs) deps.jumped();
         return;
       default:
         fault satisfies never;

@@ -59,8 +59,6 @@ export class Ledger implements Watcher, HostEvents {
   readonly #awaited = new WeakMap<PeerSocket, readonly Delivery[]>();
   readonly #time: VirtualTime;
   readonly #shards: number;
-  /** A clock was set by more than a minute: one message of pacing, says the scheduler's contract. */
-  jumps = 0;
   trace: ((what: string) => void) | undefined;
   /** It is frozen or cut off. */
   cannotAnswer: (process: Process) => boolean = () => false;
@@ -252,7 +250,7 @@ export class Ledger implements Watcher, HostEvents {
     this.trace?.(
       `${host.site}: dot of ${id} from ${process.name}, ${to.join(" ")} will be ${codes.join(" ")}`,
     );
-    if (limit !== undefined && inLastSecond > limit + this.jumps)
+    if (limit !== undefined && inLastSecond > limit)
       this.#violated(`${inLastSecond} messages in a second at ${host.site}, which takes ${limit}`);
     const excuse = process.alive ? this.#excuseOf(process, site) : "death";
     const awaited: Delivery[] = [];

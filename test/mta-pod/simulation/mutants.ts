@@ -18,7 +18,8 @@ export type Mutant =
   | "splits a parent again"
   | "leaves to its successor what is left of an attempt"
   | "counts no connection that is closing"
-  | "goes by new slices at once";
+  | "goes by new slices at once"
+  | "knows nothing of shared hosts";
 
 /** Connections that are closing are none. */
 export function countedClosed(outbound: Outbound): Outbound {

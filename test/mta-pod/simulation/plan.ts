@@ -51,6 +51,8 @@ export interface Plan {
   readonly mail: readonly PlannedMail[];
   readonly faults: readonly Fault[];
   readonly reshapes: readonly Reshape[];
+  /** A rule's mail goes to the hosts of another one's, with limits of its own: by index in `hosts`, whose own hosts nobody uses then. */
+  readonly beside?: { readonly host: number; readonly at: number };
   readonly lost: number;
   readonly repeated: number;
   readonly slow: number;
@@ -151,6 +153,14 @@ export function planOf(seed: number): Plan {
     replicas: random(~seed)() < 1 / 3 ? 3 : 1,
     calmAt: chaosMs,
   };
+}
+
+/** The same with two rules for the first host. */
+export function sharing(plan: Plan): Plan {
+  const host = plan.hosts.length - 1;
+  if (host === 0) return plan;
+  // Slices share with nobody.
+  return { ...plan, reshapes: plan.reshapes.filter((one) => one.host % host > 0), beside: { host, at: 0 } };
 }
 
 /** A third of the mail goes to two or three, by chances of its own: the rest of a plan is as it was without. */

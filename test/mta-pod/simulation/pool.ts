@@ -1,6 +1,6 @@
 /** A simulated pool: pods on virtual time around one modelled JetStream, with clients, hosts and faults as its plan says. */
 import type { Rule } from "#crds/pod-config/schema.ts";
-import { isSiteWithin } from "#crds/wire/subject.ts";
+import { isSiteWithin, placeOf, siteBeside } from "#crds/wire/subject.ts";
 import type { ParkedEntry } from "#mta-pod/poison.ts";
 import type { SiteRoute } from "#mta-pod/route/site.ts";
 import { random } from "#test/kit/random.ts";
@@ -10,7 +10,7 @@ import { JetStream } from "./jetstream.ts";
 import { type Counts, Ledger } from "./ledger.ts";
 import { parcelName } from "./parcels.ts";
 import type { Plan, PlannedMail, Reshape } from "./plan.ts";
-import { ReceivingHost } from "./receiving-hosts.ts";
+import { type HostOptions, ReceivingHost } from "./receiving-hosts.ts";
 import type { Mutant } from "./mutants.ts";
 import { createSimPod, type SimPod } from "./sim-pod.ts";
 import type { Network } from "./sim-spool.ts";
@@ -99,7 +99,9 @@ class Pool {
       });
     const { lost, repeated, slow } = plan;
     this.#network = { time, chance: this.#chance, jetStream, lost, repeated, slow };
-    this.#hosts = plan.hosts.map((host) => new ReceivingHost(host, time, this.#chance, this.#ledger));
+    this.#hosts = plan.hosts.map(
+      (_, index) => new ReceivingHost(takenBy(plan, index), time, this.#chance, this.#ledger),
+    );
     this.#siteOf = plan.hosts.map((_, index) => index);
     this.#slots = plan.pods.map((_, index) => ({
       index,
@@ -121,7 +123,6 @@ class Pool {
       pods: () => this.#slots.map(({ pod }) => pod),
       end: (pod) => this.#end(pod),
       start: (index) => this.#start(this.#slots[index] as Slot),
-      jumped: () => this.#ledger.jumps++,
     });
     for (const fault of plan.faults)
       time.after(fault.at, () => {
@@ -184,8 +185,7 @@ class Pool {
         trace: this.#trace === undefined ? undefined : (what) => this.#trace?.(`${process.name}: ${what}`),
         rules: () => this.#hosts.map((_, host) => this.#ruleOf(slot, host)),
         routeOf: (domain) => this.#routeOf(slot, domain),
-        hostOf: (site) =>
-          this.#hosts.find(({ options }) => isSiteWithin(site, options.site)) as ReceivingHost,
+        hostOf: (site) => this.#hostOf(site),
         ask: (pod, kind, { query, timeoutMs }) => this.#ask(process, pod, { kind, query, timeoutMs }),
         onOwned: (shard, how, from) => this.#ledger.taken(shard, how, from),
       });
@@ -213,12 +213,6 @@ class Pool {
     });
   }
 
-  #hostAt(index: number): ReceivingHost {
-    const host = this.#hosts[index];
-    if (host === undefined) throw new RangeError(`Cannot find host ${index} of ${this.#hosts.length}`);
-    return host;
-  }
-
   #reshape(slot: Slot, reshape: Reshape): void {
     const { host, slices } = reshape;
     // A newer configuration is there already.
@@ -232,7 +226,7 @@ class Pool {
   }
 
   #ruleOf(slot: Slot, host: number): Rule {
-    const { site, connections, messagesPerSecond } = this.#hostAt(host).options;
+    const { site, connections, messagesPerSecond } = optionsOf(this.#plan, host);
     const count = slot.slices[host] ?? 1;
     const partOf = (whole: number, slice: number, of: number): number =>
       Math.floor(whole / of) + Number(slice < whole % of);
@@ -253,11 +247,20 @@ class Pool {
     } as unknown as Rule;
   }
 
+  #hostOf(site: string): ReceivingHost {
+    const own = this.#hosts.findIndex(({ options }) => isSiteWithin(placeOf(site), options.site));
+    const { beside } = this.#plan;
+    return this.#hosts[beside?.host === own ? beside.at : own] as ReceivingHost;
+  }
+
   #routeOf(slot: Slot, domain: string): SiteRoute {
     const host = this.#siteOf[Number(domain.slice(1))] ?? 0;
     const rule = this.#ruleOf(slot, host);
     const hops = [{ host: rule.name, port: 25, preference: 0 }];
-    return { id: rule.name, provider: rule.name, label: rule.name, rule, hops };
+    const { beside } = this.#plan;
+    const isBeside = beside?.host === host && this.#mutant !== "knows nothing of shared hosts";
+    const id = isBeside ? siteBeside(optionsOf(this.#plan, beside.at).site, rule.name) : rule.name;
+    return { id, provider: rule.name, label: rule.name, rule, hops };
   }
 
   #send(index: number, { host, pod, also = [] }: PlannedMail): void {
@@ -304,4 +307,24 @@ class Pool {
     this.#network.repeated = 0;
     this.#network.slow = 0;
   }
+}
+
+function optionsOf({ hosts }: Plan, index: number): HostOptions {
+  const host = hosts[index];
+  if (host === undefined) throw new RangeError(`Cannot find host ${index} of ${hosts.length}`);
+  return host;
+}
+
+/** What a host takes: of two rules' limits the larger. */
+function takenBy(plan: Plan, index: number): HostOptions {
+  const host = optionsOf(plan, index);
+  if (plan.beside?.at !== index) return host;
+  const other = optionsOf(plan, plan.beside.host);
+  const rates = [host.messagesPerSecond ?? Infinity, other.messagesPerSecond ?? Infinity];
+  const messagesPerSecond = Math.max(...rates);
+  return {
+    ...host,
+    connections: Math.max(host.connections, other.connections),
+    messagesPerSecond: messagesPerSecond === Infinity ? undefined : messagesPerSecond,
+  };
 }

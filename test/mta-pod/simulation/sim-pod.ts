@@ -94,6 +94,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
   const { spool } = link;
   const sources = [{ name: "default", weight: 1 }];
   const scheduler = createScheduler({ random: chance, sources });
+  clock.onStep(scheduler.clockSet.bind(scheduler));
   const times: Partial<OwnershipTimes> = { tickMs: 1_000 };
   const bundles = createBundles();
   const recent = new RecentIds();
@@ -267,6 +268,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     attempts:
       mutant === "deletes before the reply"
         ? {
+            ...attempts,
             start(dispatch, loaded, ended) {
               const { shard, seq } = dispatch.entry;
               pod.entries.remove({ shard, seq, entry: loaded.envelope, subject: loaded.subject }, () => {});

@@ -1,0 +1,66 @@
+/** Several rules lead to one smart host: what it sees stays within the largest of their limits, whoever owns the shard, and all get on. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { shardOf } from "#crds/wire/subject.ts";
+import { startProvider } from "#operator/provider/provider.ts";
+import { startLocal } from "#test/kit/local.ts";
+import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { sendBurst } from "#test/kit/smtp-talk.ts";
+import { until } from "#test/kit/until.ts";
+import { podStatuses } from "./kit/pod-status.ts";
+
+const shards = 8;
+const perRule = 250;
+const rules = {
+  newsletters: { connections: 3, messageRate: "40/s" },
+  invoices: { connections: 2, messageRate: "15/s" },
+  rest: { connections: 3, messageRate: "40/s" },
+} as const;
+
+test("three rules with one smart host: together no more than the largest of their limits, also when their owner is killed", async (t) => {
+  await using provider = await startProvider();
+  const names = Object.keys(rules);
+  const resources = testResources({
+    shards,
+    rules: Object.entries(rules).map(([name, limits]) => ({
+      name,
+      match: { domains: [name === "rest" ? "*" : `${name}.example`] },
+      limits,
+      routes: [{ host: "127.0.0.1", port: provider.port }],
+    })),
+  });
+  await using local = await startLocal({ resources, pods: 4 });
+  const arrived = (): number => provider.audit.ids.unique();
+  await sendBurst({
+    address: local.endpoints.smtp,
+    user: "acme",
+    password: testPassword,
+    from: "a@acme.example",
+    count: perRule * names.length,
+    connections: 8,
+    recipient: (number) => `u${number}@${names[number % names.length]}.example`,
+  });
+  await until("a third of it", () => arrived() >= perRule, 60_000);
+  const shard = shardOf(`127.0.0.1:${provider.port}`, shards);
+  const owner = (await podStatuses(local)).findIndex((pod) => pod.shards.includes(shard));
+  await local.kill(owner);
+  await until("all of it", () => arrived() === perRule * names.length, 90_000);
+
+  const { total, ids } = provider.audit.stats();
+  const seen = provider.messages.list({ limit: 2 * perRule * names.length });
+  const busiest = (of: readonly number[], ms: number): number =>
+    Math.max(...of.map((from) => of.filter((at) => at >= from && at < from + ms).length));
+  const timesOf = (name?: string): number[] =>
+    seen
+      .filter(({ to }) => name === undefined || to.some((one) => one.endsWith(`@${name}.example`)))
+      .map(({ at }) => at);
+  const ofInvoices = busiest(timesOf("invoices"), 1000);
+  t.diagnostic(
+    `${total.busiestSecond} in the busiest second, ${ofInvoices} of them invoices; ${total.connections.most} connections at once; ${busiest(timesOf(), 5000)} in the best five seconds`,
+  );
+  assert.ok(total.busiestSecond <= 40, `${total.busiestSecond} in one sliding second`);
+  assert.ok(total.connections.most <= 3, `${total.connections.most} connections at once`);
+  assert.ok(ofInvoices <= 15, `${ofInvoices} invoices in one sliding second`);
+  assert.ok(busiest(timesOf(), 5000) >= 5 * 40 * 0.9, "the rate is used");
+  assert.ok(ids.repeated <= 3, `${ids.repeated} came twice: of what was open at the kill`);
+});

@@ -1,0 +1,195 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { SiteLimits } from "#mta-pod/schedule/types.ts";
+import { mostWithin, start, World } from "./world.ts";
+
+/** Mail of two rules to the hosts of one relay. */
+const relay = "relay:25";
+const vip = "relay:25+vip";
+
+function sharing(
+  limits: Readonly<Record<string, SiteLimits>>,
+  entries: Readonly<Record<string, number>>,
+): World {
+  const world = new World();
+  world.tenants({ a: 1 });
+  // As a pod does: what is too much is not kept.
+  world.peer.ends = ({ lane, source }) => ({
+    feedback: "good",
+    connection: world.scheduler.surplus(lane.site, source) > 0 ? "closed" : "kept",
+  });
+  for (const [site, of] of Object.entries(limits)) world.site(site, of);
+  for (const [site, count] of Object.entries(entries)) for (let n = 0; n < count; n++) world.add({ site });
+  return world;
+}
+
+/** When messages were sent to either, and the most connections that were open at once, each dispatch on one of its own. */
+function timesOf(world: World, site?: string): number[] {
+  return world.sent
+    .filter(({ dispatch }) => site === undefined || dispatch.lane.site === site)
+    .map(({ at }) => at);
+}
+
+function openOf(world: World): number[] {
+  return [relay, vip].map((site) => world.scheduler.siteState(site).open);
+}
+
+test("sites that share their hosts have no more connections together than the larger limit, each no more than its own", () => {
+  const world = sharing({ [relay]: { connections: 3 }, [vip]: { connections: 2 } }, { [relay]: 5, [vip]: 5 });
+  const began = [1, 2, 3].map(() => world.dispatch());
+  assert.equal(world.next().kind, "sleep");
+  assert.deepEqual(
+    openOf(world).toSorted((one, other) => one - other),
+    [1, 2],
+  );
+  assert.equal(world.scheduler.siteState(vip).binding, "connections");
+  const first = began.find(({ lane }) => lane.site === relay);
+  assert.ok(first !== undefined);
+  world.scheduler.settle(first.handle);
+  world.end(first, "good", "closed");
+  world.dispatch();
+  assert.deepEqual(
+    openOf(world).toSorted((one, other) => one - other),
+    [1, 2],
+  );
+});
+
+test("the rate of both together is the larger one's, and both have their share of it", () => {
+  const limits = { connections: 5, messagesPerSecond: 20 };
+  const world = sharing(
+    { [relay]: limits, [vip]: { ...limits, messagesPerSecond: 8 } },
+    { [relay]: 400, [vip]: 400 },
+  );
+  world.run(10_000);
+  assert.ok(mostWithin(timesOf(world), 1000) <= 20);
+  assert.ok(mostWithin(timesOf(world, vip), 1000) <= 8);
+  assert.ok(timesOf(world).length >= 190, `${timesOf(world).length} in ten seconds`);
+  assert.ok(timesOf(world, vip).length >= 45, `${timesOf(world, vip).length} of the smaller one`);
+});
+
+test("of two with the same rate each gets half", () => {
+  const limits = { connections: 5, messagesPerSecond: 20 };
+  const world = sharing({ [relay]: limits, [vip]: limits }, { [relay]: 400, [vip]: 400 });
+  world.run(10_000);
+  assert.ok(mostWithin(timesOf(world), 1000) <= 20);
+  const [all, half] = [timesOf(world).length, timesOf(world, vip).length];
+  assert.ok(all >= 190 && Math.abs(half - all / 2) <= 5, `${half} of ${all}`);
+});
+
+test("one without a rate leaves the other its own", () => {
+  const world = sharing(
+    { [relay]: { connections: 2 }, [vip]: { connections: 1, messagesPerSecond: 5 } },
+    { [relay]: 2000, [vip]: 400 },
+  );
+  world.run(10_000);
+  assert.ok(mostWithin(timesOf(world, vip), 1000) <= 5);
+  assert.ok(timesOf(world, vip).length >= 45);
+  assert.ok(timesOf(world, relay).length >= 400);
+});
+
+test("an idle connection is closed for one that has none", () => {
+  const world = sharing({ [relay]: { connections: 1 }, [vip]: { connections: 1 } }, { [relay]: 1 });
+  world.run(100);
+  assert.deepEqual(openOf(world), [1, 0]);
+  world.add({ site: vip });
+  world.run(100);
+  assert.deepEqual(
+    world.yielded.map(({ site }) => site),
+    [relay],
+  );
+  assert.equal(timesOf(world, vip).length, 1);
+});
+
+test("a busy one gives a connection to one that has none: after a moment its last, of several at once", () => {
+  for (const [connections, mostMs] of [
+    [1, 1100],
+    [3, 100],
+  ] as const) {
+    const world = sharing({ [relay]: { connections }, [vip]: { connections } }, { [relay]: 5000 });
+    world.run(1000);
+    assert.deepEqual(openOf(world), [connections, 0]);
+    for (let n = 0; n < 3000; n++) world.add({ site: vip });
+    const from = world.now;
+    world.run(10_000);
+    const [first = Infinity] = timesOf(world, vip);
+    assert.ok(first - from <= mostMs, `${first - from} ms`);
+    const [one, other] = [relay, vip].map((site) => timesOf(world, site).filter((at) => at > from).length);
+    assert.ok(one !== undefined && other !== undefined);
+    assert.ok(Math.min(one, other) >= (one + other) / 3.1, `${one} and ${other}`);
+    assert.ok(one + other >= 900 * connections, `${one + other} of ${1000 * connections}`);
+  }
+});
+
+test("connections of a former owner count for both, until it says that they are closed", () => {
+  const world = sharing({ [relay]: { connections: 2 }, [vip]: { connections: 2 } }, { [vip]: 5 });
+  const spent = { source: "default", pausedUntil: 0, nextMessageAt: 0, nextConnectionAt: 0 };
+  const handover = { site: relay, backoffUntil: 0, sources: [{ ...spent, open: 1 }] };
+  world.scheduler.restore(handover, start + 60_000, world.now);
+  world.dispatch();
+  const asleep = world.next();
+  assert.ok(asleep.kind === "sleep" && asleep.ms <= 60_000);
+  world.scheduler.forgetFormer(relay, world.now);
+  world.dispatch();
+  assert.equal(world.next().kind, "sleep");
+});
+
+test("what the owner before sent at one counts at the other, for an interval at most", () => {
+  const world = sharing(
+    {
+      [relay]: { connections: 5, messagesPerSecond: 5 },
+      [vip]: { connections: 5, messagesPerSecond: 1 / 60 },
+    },
+    { [relay]: 3, [vip]: 1 },
+  );
+  const spent = { source: "default", open: 0, pausedUntil: 0, nextConnectionAt: 0 };
+  const handover = { site: vip, backoffUntil: 0, sources: [{ ...spent, nextMessageAt: start + 50_000 }] };
+  world.scheduler.restore(handover, start, world.now);
+  world.run(60_000);
+  const [first = 0] = timesOf(world, relay);
+  assert.ok(first - start >= 200 && first - start <= 400, `${first - start} ms`);
+  assert.ok((timesOf(world, vip)[0] ?? 0) >= start + 50_000);
+});
+
+test("one that is met while the other sends begins as if it had sent itself", () => {
+  const limits = { connections: 5, messagesPerSecond: 5 };
+  const world = sharing({ [relay]: limits }, { [relay]: 100 });
+  world.run(3000);
+  world.site(vip, limits);
+  for (let n = 0; n < 100; n++) world.add({ site: vip });
+  world.run(3000);
+  assert.ok(mostWithin(timesOf(world), 1000) <= 5);
+});
+
+test("at the peer, where connecting took its time, the rate of both holds as well", () => {
+  const limits = { connections: 10, messagesPerSecond: 20 };
+  const world = sharing({ [relay]: limits, [vip]: limits }, { [relay]: 300, [vip]: 300 });
+  let turn = 0;
+  world.peer.reaches = () => (++turn * 37) % 400;
+  world.peer.takes = () => 20 + ((turn * 53) % 150);
+  world.run(10_000);
+  const counted = world.mailed.map((one) => one.counted).toSorted((one, other) => one - other);
+  assert.ok(mostWithin(counted, 1000) <= 20, `${mostWithin(counted, 1000)} in a second`);
+  assert.ok(counted.length >= 120, `${counted.length} in ten seconds`);
+});
+
+test("a site whose neighbour is forgotten has its limits for itself", () => {
+  const world = sharing({ [relay]: { connections: 2 }, [vip]: { connections: 2 } }, { [relay]: 1, [vip]: 1 });
+  world.peer.ends = () => ({ feedback: "good", connection: "closed" });
+  world.run(1000);
+  for (let minute = 0; minute < 10; minute++) {
+    world.next();
+    world.now += 61_000;
+  }
+  assert.equal(world.scheduler.knowsSite(vip), false);
+  world.site(relay, { connections: 2 });
+  for (let n = 0; n < 2; n++) world.add({ site: relay });
+  world.dispatch();
+  world.dispatch();
+});
+
+test("slices share with nobody", () => {
+  const world = sharing({ "relay:25~1": { connections: 1 }, "relay:25+vip~1": { connections: 1 } }, {});
+  for (const site of ["relay:25~1", "relay:25+vip~1"]) world.add({ site });
+  world.dispatch();
+  world.dispatch();
+});
