@@ -110,7 +110,10 @@ const retry = withRules(
 const rule = z.strictObject({
   name: described("Name of the rule, and of its site when it matches by MX host.", itemName),
   match: described("Destinations that the rule is for; one of the fields is enough.", match),
-  limits: described("Limits, per source and site unless they say otherwise. Rules whose mail goes to the same hosts keep the largest of their limits together, each its own.", limits).optional(),
+  limits: described(
+    "Limits, per source and site unless they say otherwise. Rules whose mail goes to the same hosts keep the largest of their limits together, each its own.",
+    limits,
+  ).optional(),
   slices: described(
     "Parts of each site of the rule that different pods may serve at once: the limits are divided among them, so there are never more than the smallest number in these. 1 unless set.",
     z.int().min(1).max(maxSlices),
