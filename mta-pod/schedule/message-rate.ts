@@ -54,10 +54,10 @@ export class MessageRate {
     this.mails.nextAt = Math.max(this.mails.nextAt, at);
   }
 
-  /** What `other` was spent counts here as well, for an interval at most. */
-  learn(other: MessageRate, now: number): void {
-    const most = now + this.mails.intervalMs + tuning.countedCatchUpMs;
-    if (this.mails.intervalMs > 0) this.waitUntil(Math.min(other.nextForOthers, most));
+  /** The last message of `other`, also one that is booked for later, counts here as well; it was sent by `latest`. */
+  learn(other: MessageRate, latest: number): void {
+    const last = Math.min(other.nextForOthers - other.mails.intervalMs, latest + tuning.countedCatchUpMs);
+    this.waitUntil(last + this.mails.intervalMs);
   }
 
   /** The next one may go at `at`, at whatever rate; what was charged so far is in it. */

@@ -27,6 +27,12 @@ export class Pace {
     return this.#intervalMs;
   }
 
+  /** The last one of `other` counts here as well; it was by `latest`. */
+  learn(other: Pace, latest: number): void {
+    const last = Math.min(other.nextAt - other.#intervalMs, latest);
+    this.nextAt = Math.max(this.nextAt, last + this.#intervalMs);
+  }
+
   /** Somebody else may have sent at `at`: an interval passes from then on, at whatever rate. */
   spent(at: number): void {
     this.nextAt = Math.max(this.nextAt, at + this.#intervalMs);

@@ -79,16 +79,15 @@ export class SharedLink {
     return Math.max(...[...this.#links].map(({ window }) => window.size));
   }
 
-  /** What was sent there alone, or by former owners, counts here for an interval: slower links have slower ones of their own. */
+  /** What was sent there alone, or by former owners, counts here. */
   #catchUp(now: number): void {
     if (!this.#isNews) return;
     this.#isNews = false;
-    for (const { messages, connects } of this.#links) {
-      this.messages.learn(messages, now);
-      this.connects.nextAt = Math.max(
-        this.connects.nextAt,
-        Math.min(connects.nextAt, now + this.connects.intervalMs),
-      );
+    for (const { messages, connects, limits } of this.#links) {
+      // Of one whose rate is not known yet all that is known is when a former owner would have gone on.
+      const latest = limits === probeLimits ? now : never;
+      this.messages.learn(messages, latest);
+      this.connects.learn(connects, latest);
     }
   }
 }

@@ -133,21 +133,22 @@ test("connections of a former owner count for both, until it says that they are 
   assert.equal(world.next().kind, "sleep");
 });
 
-test("what the owner before sent at one counts at the other, for an interval at most", () => {
-  const world = sharing(
-    {
-      [relay]: { connections: 5, messagesPerSecond: 5 },
-      [vip]: { connections: 5, messagesPerSecond: 1 / 60 },
-    },
-    { [relay]: 3, [vip]: 1 },
-  );
-  const spent = { source: "default", open: 0, pausedUntil: 0, nextConnectionAt: 0 };
-  const handover = { site: vip, backoffUntil: 0, sources: [{ ...spent, nextMessageAt: start + 50_000 }] };
-  world.scheduler.restore(handover, start, world.now);
-  world.run(60_000);
-  const [first = 0] = timesOf(world, relay);
-  assert.ok(first - start >= 200 && first - start <= 400, `${first - start} ms`);
-  assert.ok((timesOf(world, vip)[0] ?? 0) >= start + 50_000);
+test("what the owner before sent at one counts at the other, for the other's interval, also when its rate is not known yet", () => {
+  const slow = { connections: 5, messagesPerSecond: 1 / 60 };
+  for (const isKnown of [true, false]) {
+    const world = sharing({ [relay]: { connections: 5, messagesPerSecond: 5 } }, { [relay]: 3, [vip]: 1 });
+    if (isKnown) world.site(vip, slow);
+    const spent = { source: "default", open: 0, pausedUntil: 0, nextConnectionAt: 0 };
+    // Sent just now: it would go on after its interval.
+    const handover = { site: vip, backoffUntil: 0, sources: [{ ...spent, nextMessageAt: start + 61_856 }] };
+    world.scheduler.restore(handover, start, world.now);
+    world.run(10_000);
+    if (!isKnown) world.site(vip, slow);
+    world.run(190_000);
+    const [first = 0] = timesOf(world, relay);
+    assert.ok(first - start >= 200 && first - start <= 400, `${first - start} ms`);
+    assert.ok((timesOf(world, vip)[0] ?? 0) >= start + 61_856);
+  }
 });
 
 test("one that is met while the other sends begins as if it had sent itself", () => {
