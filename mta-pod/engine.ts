@@ -1,6 +1,5 @@
 /** Puts the corridors of one pod on top of its rooms and ties their knots; starts and stops them in order. */
 import type { PodConfig } from "#crds/pod-config/schema.ts";
-import type { Envelope } from "#crds/wire/envelope.ts";
 import { reportQuestion, witnessQuestion } from "#crds/wire/pod-report.ts";
 import { createActs } from "./acts.ts";
 import { createAdmission } from "./admit/admission.ts";
@@ -102,23 +101,18 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const settlement = createSettlement({
     pod,
     intake,
-    recent,
     owns,
     isLeaving: (shard) => leaving.isLeaving(shard),
     leaseSeqOf,
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     isOthers: (shard, seq) => !former.mayBegin({ shard, seq }),
   });
-  const noteSettled = (entry: Envelope): void =>
-    recent.settled(entry, clock.monotonic(), pod.settledLog.note);
   const slicing = slicingOf(pod, () => ({ sites, outbound, deliver }));
   const sites = createSites(pod, {
     shards: shardCount,
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
-    wasSettled: (entry) => recent.wasSettled(entry),
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
-    settled: noteSettled,
     slicing,
     spent: (site, at) => former.spent(site, at),
   });
@@ -159,7 +153,6 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     stored,
     mayBegin: (at) => former.mayBegin(at) && former.askingMs(at.shard) === 0,
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
-    settled: noteSettled,
     poison,
   });
   const deliver = createDeliver({
@@ -170,7 +163,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     sites,
     settlement,
     poison,
-    repeats: createRepeats(pod, recent),
+    repeats: createRepeats(pod),
     splitParent: parents.split,
     leaseSeqOf,
     hot,

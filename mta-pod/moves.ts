@@ -29,14 +29,9 @@ interface MovedTo {
   readonly repeats?: () => Repeats;
 }
 
-export interface MoveDeps extends Pick<Pod, "publisher" | "entries" | "states"> {
-  /** What is left of the entry is stored: should its delete be forgotten, whoever owns the shard then is to know. */
-  settled(entry: Envelope): void;
-}
-
 /** `done` once the old entry is deleted; false = it could not be stored there, and stays. */
 export function moveEntry(
-  { publisher, entries, states, settled }: MoveDeps,
+  { publisher, entries, states, settled }: Pick<Pod, "publisher" | "entries" | "states" | "settled">,
   from: Moving,
   { shard: target, changed, repeats }: MovedTo,
   done: (isMoved: boolean) => void,
@@ -49,8 +44,8 @@ export function moveEntry(
   const messageId = `mv:${shard}:${seq}:${hash32(entryName(envelope)).toString(36)}`;
   publisher.store({ shard: target, envelope, body, messageId, by: "pod", repeats }, (stored) => {
     if (stored.kind === "refused") return done(false);
-    // Of the same name the new one would be taken for it.
-    if (entryName(envelope) !== entryName(from.envelope)) settled(from.envelope);
+    // Should its delete be forgotten, whoever owns the shard then is to know; but of the same name the new one would be taken for it.
+    if (entryName(envelope) !== entryName(from.envelope)) settled.note(from.envelope);
     return entries.remove({ shard, seq, entry: from.envelope, subject, since }, () => {
       done(true);
       if (stateSeq > 0) states.remove(shard, stateSeq, { of: seq, since });

@@ -21,7 +21,7 @@ const retryMs = 2000;
 const lookMs = 100;
 
 export interface ParentsDeps {
-  readonly pod: Pick<Pod, "entries" | "states" | "publisher" | "log">;
+  readonly pod: Pick<Pod, "entries" | "states" | "publisher" | "log" | "settled">;
   readonly intake: Intake;
   readonly shards: number;
   leaseSeqOf(shard: number): number;
@@ -31,8 +31,6 @@ export interface ParentsDeps {
   mayBegin(at: Pick<StoredAt, "shard" | "seq">): boolean;
   /** Its shard was handed over while it was being split: the next owner leaves it alone until we are through with it. */
   isAwaited(shard: number, seq: number): boolean;
-  /** All that comes of the parent is stored: should its delete be forgotten, whoever owns the shard then is to know. */
-  settled(parent: Envelope): void;
   readonly poison: Pick<Poison, "failed" | "park" | "isSuspectParent" | "note">;
 }
 
@@ -116,7 +114,8 @@ export function createParents(deps: ParentsDeps): Parents {
       stateSeq = written.stateSeq;
       if (published.length < some.length) return retryMs;
     }
-    deps.settled(envelope);
+    // All that comes of it is stored: should its delete be forgotten, whoever owns the shard then is to know.
+    pod.settled.note(envelope);
     return new Promise((resolve) => {
       pod.entries.remove({ shard, seq, entry: envelope, subject }, () => {
         if (stateSeq > 0) pod.states.remove(shard, stateSeq, { of: seq });

@@ -2,6 +2,7 @@
 import type { PodConfig, TenantConfig } from "#crds/pod-config/schema.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
 import type { WatchedDeletes } from "./open-deletes.ts";
+import type { Settled } from "./recent-ids.ts";
 import type { Router } from "./route/router.ts";
 import type { Clock, Random } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
@@ -29,6 +30,7 @@ export interface Pod {
   readonly states: States;
   readonly eventLog: EventLog;
   readonly settledLog: SettledLog;
+  readonly settled: Settled;
   readonly ownership: Ownership;
   readonly newId: () => string;
   readonly config: () => PodConfig;

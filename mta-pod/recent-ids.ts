@@ -5,6 +5,8 @@
  * tail, and then its repeat is the mail.
  */
 import { type Envelope, entryName } from "#crds/wire/envelope.ts";
+import type { Clock } from "./runtime/clock.ts";
+import type { SettledLog } from "./spool/settled-log.ts";
 
 /** decisions.md 14: an hour, at any rate the publisher's time for repeats and the duplicate window many times over. */
 const keepMs = 3_600_000;
@@ -80,6 +82,23 @@ class Fingerprints {
       this.#pairs[place + 1] = former[from + 1] ?? 0;
     }
   }
+}
+
+/** What is settled, by any pod of the pool. */
+export interface Settled {
+  note(entry: Envelope): void;
+  was(entry: Envelope): boolean;
+}
+
+/** Notes are told to the other pods as well. */
+export function createSettled(
+  recent: RecentIds,
+  { settledLog, clock }: { settledLog: Pick<SettledLog, "note">; clock: Pick<Clock, "monotonic"> },
+): Settled {
+  return {
+    note: (entry) => recent.settled(entry, clock.monotonic(), settledLog.note),
+    was: (entry) => recent.wasSettled(entry),
+  };
 }
 
 /** Two generations of a set, so that forgetting costs nothing per id. */

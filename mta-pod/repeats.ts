@@ -5,7 +5,6 @@
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { parentSite } from "#crds/wire/subject.ts";
 import type { Pod } from "./pod.ts";
-import type { RecentIds } from "./recent-ids.ts";
 
 export interface Repeats {
   isRepeat(envelope: Envelope): boolean;
@@ -20,9 +19,9 @@ interface RepeatAt {
   readonly subject: string | undefined;
 }
 
-export function createRepeats({ entries, log }: Pick<Pod, "entries" | "log">, recent: RecentIds): Repeats {
+export function createRepeats({ entries, log, settled }: Pick<Pod, "entries" | "log" | "settled">): Repeats {
   return {
-    isRepeat: (envelope) => recent.wasSettled(envelope),
+    isRepeat: settled.was,
     drop(at, entry, done) {
       const { id, site, bodyChunks, isBodyShared } = entry;
       log.info("repeat dropped", { id, shard: at.shard, seq: at.seq });

@@ -3,7 +3,7 @@ import type { LiveConfig } from "./live-config.ts";
 import { watchDeletes } from "./open-deletes.ts";
 import type { PodOptions } from "./options.ts";
 import type { Pod } from "./pod.ts";
-import type { RecentIds } from "./recent-ids.ts";
+import { createSettled, type RecentIds } from "./recent-ids.ts";
 import { createResolver } from "./route/resolver.ts";
 import { createRouter } from "./route/router.ts";
 import { type SteadyClock, systemClock } from "./runtime/clock.ts";
@@ -72,6 +72,10 @@ export function buildRooms(
     unserved: () => scheduler.unserved(clock.now()).entries,
     storeUsed: () => publisher.usedRatio(),
   });
+  const settledLog = createSettledLog(spool, {
+    heard: (one, two) => recent.heard(one, two, clock.monotonic()),
+    heardOld: (one, two) => recent.heardOld(one, two),
+  });
   const deletes = watchDeletes(createEntries(spool, bundles), clock);
   const rooms = {
     publisher: marks.watch(publisher),
@@ -94,10 +98,8 @@ export function buildRooms(
     ...timedSpool(rooms, clock, (op, seconds) => metrics.spool.observe({ op }, seconds)),
     deletes,
     eventLog,
-    settledLog: createSettledLog(spool, {
-      heard: (one, two) => recent.heard(one, two, clock.monotonic()),
-      heardOld: (one, two) => recent.heardOld(one, two),
-    }),
+    settledLog,
+    settled: createSettled(recent, { settledLog, clock }),
     ownership,
     newId: createIdMaker(() => clock.now()),
     config: live.current,

@@ -8,7 +8,6 @@ import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import type { Intake } from "./intake.ts";
 import { moveEntry } from "./moves.ts";
 import { type Pod, record } from "./pod.ts";
-import type { RecentIds } from "./recent-ids.ts";
 import type { Dispatch } from "./schedule/types.ts";
 import { composeDsn } from "./settle/dsn.ts";
 import type { Decision, RecipientOutcome } from "./settle/decide.ts";
@@ -57,7 +56,6 @@ export interface Settlement {
 export interface SettlementDeps {
   readonly pod: Pod;
   readonly intake: Intake;
-  readonly recent: RecentIds;
   owns(shard: number): boolean;
   /** Of the lease under which the shard is owned now. */
   leaseSeqOf(shard: number): number;
@@ -70,15 +68,13 @@ export interface SettlementDeps {
 }
 
 export function createSettlement(deps: SettlementDeps): Settlement {
-  const { pod, intake, recent, owns, leaseSeqOf, isLeaving, isAwaited, isOthers } = deps;
-  const { scheduler, clock, publisher, entries, states, settledLog } = pod;
-
-  const settled = (entry: Envelope): void => recent.settled(entry, clock.monotonic(), settledLog.note);
+  const { pod, intake, owns, leaseSeqOf, isLeaving, isAwaited, isOthers } = deps;
+  const { scheduler, clock, entries, states } = pod;
 
   const remove = (attempted: Attempted, done: () => void) => {
     const { shard, seq, subject, handle, stateSeq, envelope, since } = attempted;
     // Before the delete: if this pod dies in between, whoever owns the shard next has heard that it is done.
-    settled(envelope);
+    pod.settled.note(envelope);
     entries.remove({ shard, seq, subject, entry: envelope, since }, () => {
       scheduler.settle(handle);
       // Only now: a state without its entry is an orphan that the next owner drops; the reverse would forget attempts.
@@ -128,10 +124,9 @@ export function createSettlement(deps: SettlementDeps): Settlement {
     void isUntouched(deferral).then((answer) => {
       if (answer === "unknown") return again();
       // Somebody else has had the shard in between, and has done with it, has tried it as well, or is still at it.
-      if (answer === "no" || recent.wasSettled(envelope) || isOthers(shard, seq)) return done();
-      const moving = { publisher, entries, states, settled };
+      if (answer === "no" || pod.settled.was(envelope) || isOthers(shard, seq)) return done();
       const changed = { attempt, due };
-      return moveEntry(moving, { ...deferral.attempted, open }, { shard, changed }, (isMoved) => {
+      return moveEntry(pod, { ...deferral.attempted, open }, { shard, changed }, (isMoved) => {
         // A replica that lags would still show it to whoever has it in an index, and waits for us.
         if (isMoved) setTimeout(done, rewriteMs);
         else again();

@@ -95,19 +95,12 @@ export interface SitesOptions {
   readonly slicing: Pick<Slicing, "isOpen" | "changedAt">;
   /** Others may have sent there as late as `at`, ms since 1970. */
   spent(site: string, at: number): void;
-  /** Somebody else has had its shard meanwhile, and has done with it. */
-  wasSettled(entry: Envelope): boolean;
   /** The next owner of the shard waits until we are through with it. */
   isAwaited(shard: number, seq: number): boolean;
-  /** What is left of an entry is stored elsewhere. */
-  settled(entry: Envelope): void;
 }
 
-export function createSites(
-  pod: Pod,
-  { shards, wake, met, wasSettled, isAwaited, settled, slicing, spent }: SitesOptions,
-): Sites {
-  const { scheduler, router, clock, log, publisher, entries, states } = pod;
+export function createSites(pod: Pod, { shards, wake, met, isAwaited, slicing, spent }: SitesOptions): Sites {
+  const { scheduler, router, clock, log } = pod;
   const known = new Map<string, KnownSite>();
   /** Some rule has limits per sender domain. */
   let isAsked = false;
@@ -178,7 +171,7 @@ export function createSites(
 
   /** Whose shard is lost waits: nobody else need have had it when it comes back. */
   const repeatsOf = (entry: Envelope, { shard, seq }: Pick<Entry, "shard" | "seq">): Repeats => {
-    if (wasSettled(entry)) return "never";
+    if (pod.settled.was(entry)) return "never";
     return pod.ownership.mayProceed(shard) || isAwaited(shard, seq) ? "now" : "later";
   };
 
@@ -194,7 +187,7 @@ export function createSites(
       due: moves < quickMoves ? due : Math.max(due, clock.now() + waits),
     };
     moveEntry(
-      { publisher, entries, states, settled },
+      pod,
       { ...found, shard, seq },
       { shard: to.shard, changed, repeats: () => repeatsOf(found.envelope, { shard, seq }) },
       (isMoved) => {

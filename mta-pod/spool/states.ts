@@ -29,8 +29,8 @@ type StateRead =
   | { readonly kind: "unavailable"; readonly text: string };
 
 interface Removal {
-  /** The entry's sequence: a record of another one, which has taken this one's place, is spared. */
-  readonly of?: number;
+  /** The entry's sequence: what has taken the record's place, another one's record or an entry, is spared. */
+  readonly of: number;
   /** When the record was read or written, as for entries. */
   readonly since?: number | undefined;
   readonly done?: (removed: Removed) => void;
@@ -42,7 +42,7 @@ export interface States {
   /** `seq` is the entry's. */
   write(shard: number, seq: number, write: StateWrite): Promise<Written>;
   /** By the record's own sequence, after its entry is gone. Repeated until acknowledged or the spool closes. */
-  remove(shard: number, stateSeq: number, how?: Removal): void;
+  remove(shard: number, stateSeq: number, how: Removal): void;
   close(): void;
 }
 
@@ -65,15 +65,12 @@ export function createStates(
   const isState = async (
     shard: number,
     stateSeq: number,
-    of: number | undefined,
+    of: number,
   ): Promise<"same" | "other" | "unknown"> => {
     const read = await direct(spool, names.shardStream(shard), { seq: stateSeq });
     if (read.kind === "unavailable") return "unknown";
     if (read.kind !== "message") return "other";
-    const prefix = names.stateFilter(shard).slice(0, -1);
-    const isSame =
-      of === undefined ? read.subject.startsWith(prefix) : read.subject === names.stateSubject(shard, of);
-    return isSame ? "same" : "other";
+    return read.subject === names.stateSubject(shard, of) ? "same" : "other";
   };
 
   const put = (
@@ -128,7 +125,7 @@ export function createStates(
         if (line.push(write) === 1) write();
         return undefined;
       }),
-    remove(shard, stateSeq, { of, since, done = () => {} } = {}) {
+    remove(shard, stateSeq, { of, since, done = () => {} }) {
       const verify = (): Promise<"same" | "other" | "unknown"> => isState(shard, stateSeq, of);
       const isDoubtful = doubt.isDoubtful(since);
       deletions.remove({ stream: names.shardStream(shard), seq: stateSeq, verify, isDoubtful }, done);

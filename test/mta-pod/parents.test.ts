@@ -102,6 +102,10 @@ function world(setting: Setting) {
     entries: entries as Entries,
     states: states as States,
     publisher: publisher as Publisher,
+    settled: {
+      was: () => false,
+      note: ({ id }: Envelope) => void noted.push({ id, children: children.length, isRemoved: isGone }),
+    },
   };
   const metrics = { parked: { set: () => {} } } as never;
   const poison = createPoison({
@@ -120,7 +124,6 @@ function world(setting: Setting) {
     stored: (_at, child) => void indexed.push(child.site),
     mayBegin: () => !isFormers,
     isAwaited: () => isAwaited,
-    settled: ({ id }) => void noted.push({ id, children: children.length, isRemoved: isGone }),
     poison,
   });
   const split = async (): Promise<void> => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { parentSite } from "#crds/wire/subject.ts";
-import { RecentIds } from "#mta-pod/recent-ids.ts";
+import { createSettled, RecentIds } from "#mta-pod/recent-ids.ts";
 import { createRepeats } from "#mta-pod/repeats.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import type { Entries } from "#mta-pod/spool/entries.ts";
@@ -20,7 +20,11 @@ function world() {
     removeBody: async (id) => calls.push(`remove body ${id}`) > 0,
   };
   const recent = new RecentIds();
-  const repeats = createRepeats({ entries: entries as Entries, log: silentLog }, recent);
+  const repeats = createRepeats({
+    entries: entries as Entries,
+    log: silentLog,
+    settled: createSettled(recent, { settledLog: { note: () => {} }, clock: { monotonic: () => 0 } }),
+  });
   const drop = (fields: Partial<Envelope>): void =>
     repeats.drop({ shard: 3, seq: 41, subject: "mb.q" }, envelope({ id: "mail-id", ...fields }), () =>
       calls.push("done"),

@@ -6,7 +6,7 @@ import type { EventRecord } from "#crds/wire/event.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Intake, Message } from "#mta-pod/intake.ts";
 import type { Pod } from "#mta-pod/pod.ts";
-import { RecentIds } from "#mta-pod/recent-ids.ts";
+import { createSettled, RecentIds } from "#mta-pod/recent-ids.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import type { Decision, RecipientOutcome } from "#mta-pod/settle/decide.ts";
 import { type Attempted, createSettlement } from "#mta-pod/settlement.ts";
@@ -59,6 +59,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
       });
     },
   };
+  const recent = new RecentIds();
   const pod = {
     name: "pod-0",
     clock: { now: () => now, monotonic: () => 0 },
@@ -68,7 +69,10 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     newId: () => "report-id",
     config: () => ({ manifest: { pool: "mail/p", hostname: "out.example", retry: { maxAgeMs: 5000 } } }),
     eventLog: { append: (event: EventRecord) => void events.push(event) },
-    settledLog: { note: () => void calls.push("noted") },
+    settled: createSettled(recent, {
+      settledLog: { note: () => void calls.push("noted") },
+      clock: { monotonic: () => 0 },
+    }),
     entries: {
       remove(
         { shard, seq, entry, subject }: Parameters<Pod["entries"]["remove"]>[0],
@@ -110,11 +114,9 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
       requeue: (handle: number) => void calls.push(`requeue ${handle}`),
     },
   } as unknown as Pod;
-  const recent = new RecentIds();
   const settlement = createSettlement({
     pod,
     intake: intake as Intake,
-    recent,
     owns: () => isOwned,
     isLeaving: () => isLeaving,
     leaseSeqOf: () => leaseSeq,

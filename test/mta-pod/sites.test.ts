@@ -50,14 +50,13 @@ function world(
       },
     },
     states: { remove: note("state removed") },
+    settled: { was: () => false, note: note("mail settled") },
   } as unknown as Pod;
-  const settled = (): void => void done.push("mail settled");
-  const sites = createSites(pod, { shards, wake: () => {}, met: () => {}, settled, ...unsliced });
+  const sites = createSites(pod, { shards, wake: () => {}, met: () => {}, ...unsliced });
   return { sites, done, published };
 }
 
 const unsliced = {
-  wasSettled: () => false,
   isAwaited: () => false,
   slicing: { isOpen: () => true, changedAt: () => undefined },
   spent: () => {},
@@ -146,7 +145,6 @@ test("a site is not given the limits of another one to which a domain of it has 
     shards,
     wake: woken.resolve,
     met: () => {},
-    settled: () => {},
     ...unsliced,
   });
   sites.laneOf(envelope({ site: "old", to: ["somebody@gone.example"] }));

@@ -3,7 +3,6 @@
  * connections to hosts, and virtual time. Only doors, DNS, sockets, signatures, metrics and reports are left out.
  */
 import type { Rule } from "#crds/pod-config/schema.ts";
-import type { Envelope } from "#crds/wire/envelope.ts";
 import { createAttempts } from "#mta-pod/attempt.ts";
 import { createDeliver, type Deliver } from "#mta-pod/deliver.ts";
 import { settled } from "#mta-pod/hand-over.ts";
@@ -14,7 +13,7 @@ import { createOutbound } from "#mta-pod/outbound.ts";
 import { createParents } from "#mta-pod/parents.ts";
 import type { Pod } from "#mta-pod/pod.ts";
 import { createPoison, type ParkedEntry } from "#mta-pod/poison.ts";
-import { RecentIds } from "#mta-pod/recent-ids.ts";
+import { createSettled, RecentIds } from "#mta-pod/recent-ids.ts";
 import { createRepeats } from "#mta-pod/repeats.ts";
 import type { SiteRoute } from "#mta-pod/route/site.ts";
 import { steadyClock } from "#mta-pod/runtime/clock.ts";
@@ -137,6 +136,10 @@ export function createSimPod(options: SimPodOptions): SimPod {
     egress: { sources },
   };
   const metrics = new Proxy({}, { get: (_, name) => (String(name).endsWith("Label") ? () => "" : counter) });
+  const settledLog = createSettledLog(spool, {
+    heard: (one, two) => recent.heard(one, two, clock.monotonic()),
+    heardOld: (one, two) => recent.heardOld(one, two),
+  });
   const pod = {
     name: process.name,
     incarnation,
@@ -159,10 +162,8 @@ export function createSimPod(options: SimPodOptions): SimPod {
     states: createStates(spool, (shard, leaseSeq) => ownership.fenced(shard, leaseSeq)),
     deletes,
     eventLog: { append: () => {} },
-    settledLog: createSettledLog(spool, {
-      heard: (one, two) => recent.heard(one, two, clock.monotonic()),
-      heardOld: (one, two) => recent.heardOld(one, two),
-    }),
+    settledLog,
+    settled: createSettled(recent, { settledLog, clock }),
     ownership,
     newId: () => "",
     config: () => ({ manifest }),
@@ -197,7 +198,6 @@ export function createSimPod(options: SimPodOptions): SimPod {
   const settlement = createSettlement({
     pod,
     intake,
-    recent,
     owns,
     isLeaving: (shard) => leaving.isLeaving(shard),
     leaseSeqOf,
@@ -205,17 +205,13 @@ export function createSimPod(options: SimPodOptions): SimPod {
       mutant !== "leaves to its successor what is left of an attempt" && leaving.isAwaited(shard, seq),
     isOthers: (shard, seq) => !former.mayBegin({ shard, seq }),
   });
-  const noteSettled = (entry: Envelope): void =>
-    recent.settled(entry, clock.monotonic(), pod.settledLog.note);
   const agreed = slicingOf(pod, () => ({ sites, outbound, deliver }));
   const slicing = mutant === "goes by new slices at once" ? { ...agreed, isOpen: () => true } : agreed;
   const sites = createSites(pod, {
     shards: shardCount,
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
-    wasSettled: (entry) => recent.wasSettled(entry),
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
-    settled: noteSettled,
     slicing,
     spent: (site, at) => former.spent(site, at),
   });
@@ -258,7 +254,6 @@ export function createSimPod(options: SimPodOptions): SimPod {
     stored,
     mayBegin: (at) => former.mayBegin(at) && former.askingMs(at.shard) === 0,
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
-    settled: noteSettled,
     poison,
   });
   const deliver: Deliver = createDeliver({
@@ -279,7 +274,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     sites,
     settlement,
     poison,
-    repeats: repeatsOf(mutant, createRepeats(pod, recent)),
+    repeats: repeatsOf(mutant, createRepeats(pod)),
     splitParent: parents.split,
     leaseSeqOf,
     hot,

@@ -146,7 +146,7 @@ test("states.remove() spares an entry that has taken the record's sequence", asy
   await fill(spool, 1);
   await nats.kill();
   await eventually("the disconnect", () => !spool.connected());
-  const removed = new Promise((resolve) => states.remove(0, 1, { done: resolve }));
+  const removed = new Promise((resolve) => states.remove(0, 1, { of: 1, done: resolve }));
   await nats.restart();
   assert.equal(await removed, "removed");
   assert.equal(await messages(spool), 1);
@@ -173,7 +173,7 @@ test("what was read before the connection broke is looked at again before it is 
   const removed = stored.map(({ seq, id, subject }) =>
     take(seq, seq === 1 ? mail(id) : others(id, seq), subject),
   );
-  removed.push(new Promise((resolve) => states.remove(0, 2, { since, done: resolve })));
+  removed.push(new Promise((resolve) => states.remove(0, 2, { of: 1, since, done: resolve })));
   assert.deepEqual(new Set(await Promise.all(removed)), new Set(["removed"]));
   assert.equal(await messages(spool), stored.length - 1);
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import { createLoad } from "#mta-pod/load.ts";
-import { RecentIds } from "#mta-pod/recent-ids.ts";
+import { createSettled, RecentIds } from "#mta-pod/recent-ids.ts";
 import { createRepeats } from "#mta-pod/repeats.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import type { Entry } from "#mta-pod/schedule/types.ts";
@@ -125,7 +125,11 @@ test("the id of a deleted entry is forgotten in a restart: its repeat is stored 
   const publisher = createPublisher(spool);
   const entries = createEntries(spool);
   const recent = new RecentIds();
-  const repeats = createRepeats({ entries, log: silentLog }, recent);
+  const repeats = createRepeats({
+    entries,
+    log: silentLog,
+    settled: createSettled(recent, { settledLog: { note: () => {} }, clock: { monotonic: () => 0 } }),
+  });
   const first = await store(publisher, "repeated");
   recent.settled(mail("repeated"), 0);
   await new Promise((resolve) =>

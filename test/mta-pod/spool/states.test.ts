@@ -81,7 +81,7 @@ describe("createStates()", () => {
     const last = await direct(spool, spool.names.shardStream(0), wanted);
     assert.ok(last.kind === "message");
     assert.deepEqual(decodeState(last.data.toString()), { ok: true, value: record(5) });
-    await new Promise((resolve) => states.remove(0, last.seq, { done: resolve }));
+    await new Promise((resolve) => states.remove(0, last.seq, { of: 11, done: resolve }));
     assert.equal((await direct(spool, spool.names.shardStream(0), wanted)).kind, "gone");
   });
 
