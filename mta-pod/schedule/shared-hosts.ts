@@ -131,8 +131,13 @@ export class SharedHosts {
     for (const link of this.#links.values()) link.learn();
   }
 
+  /** Its mail may have gone otherwise, or be suspended: then it does not wait any more. */
   get longestWaiting(): SiteState | undefined {
-    return this.#waiting.keys().next().value;
+    for (const site of this.#waiting.keys()) {
+      if (site.hasWork) return site;
+      this.#waiting.delete(site);
+    }
+    return undefined;
   }
 
   /** After `openLink` said no, or a dispatch of it began. */
@@ -161,7 +166,7 @@ export class SharedHosts {
   mustYield(link: Link, now: number): boolean {
     for (const [site, since] of this.#waiting) {
       const wants = site.links.get(link.source);
-      if (wants === undefined || wants === link || !wants.isCrowdedOut) continue;
+      if (wants === undefined || wants === link || !wants.isCrowdedOut || !site.hasWork) continue;
       const isDue = link.open >= wants.open + 2 || (wants.open === 0 && now - since >= tuning.sharedTurnMs);
       return isDue && link.shared?.isClosing === false;
     }

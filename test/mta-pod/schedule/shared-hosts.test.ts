@@ -120,6 +120,20 @@ test("a busy one gives a connection to one that has none: after a moment its las
   }
 });
 
+test("whose mail is gone, or suspended, waits for no connection", () => {
+  for (const how of ["settled", "suspended"]) {
+    const world = sharing({ [relay]: { connections: 2 }, [vip]: { connections: 2 } }, { [relay]: 100 });
+    world.dispatch();
+    world.dispatch();
+    const waiting = world.add({ site: vip });
+    world.next();
+    assert.equal(world.scheduler.surplus(relay, "default"), 1);
+    if (how === "settled") world.scheduler.settle(waiting);
+    else world.scheduler.suspend({ site: vip }, null, world.now);
+    assert.equal(world.scheduler.surplus(relay, "default"), 0, how);
+  }
+});
+
 test("connections of a former owner count for both, until it says that they are closed", () => {
   const world = sharing({ [relay]: { connections: 2 }, [vip]: { connections: 2 } }, { [vip]: 5 });
   const spent = { source: "default", pausedUntil: 0, nextMessageAt: 0, nextConnectionAt: 0 };
