@@ -49,7 +49,13 @@ const sites: readonly SiteLimit[] = [
   { name: "full", connections: 4 },
   { name: "returns", connections: 4 },
 ];
-const fullPlace = sites.findIndex(({ name }) => name === "full");
+/** Other rules to the hosts of two of these, which take no more for it. */
+const beside: readonly (SiteLimit & { readonly at: string })[] = [
+  { name: "rated-vip", at: "rated", connections: 1, perSecond: 10 },
+  { name: "narrow-vip", at: "narrow", connections: 3 },
+];
+const placeOf = (wanted: string): number => sites.findIndex(({ name }) => name === wanted);
+const fullPlace = placeOf("full");
 
 const domainOf = ({ name }: SiteLimit): string => `${name}.test`;
 const numberIn = (recipient: string): number => Number(/\d+/.exec(recipient)?.[0] ?? 0);
@@ -135,7 +141,7 @@ function resourcesFor(sink: Sink, replicas: number): string {
     shards,
     queue: { replicas: 3, maxBytesPerShard: shardBytes },
     tenants: tenants.map((name) => ({ name })),
-    rules: sites.map((site, place) => ({
+    rules: [...sites.map((site) => ({ ...site, at: site.name })), ...beside].map((site) => ({
       name: site.name,
       match: { domains: domainsOf(site) },
       retry: { first: "1s", max: "4s" },
@@ -144,7 +150,7 @@ function resourcesFor(sink: Sink, replicas: number): string {
         messagesPerConnection: 200,
         ...(site.perSecond === undefined ? {} : { messageRate: `${site.perSecond}/s` }),
       },
-      routes: [{ host: "127.0.0.1", port: sink.ports[place] ?? 0 }],
+      routes: [{ host: "127.0.0.1", port: sink.ports[placeOf(site.at)] ?? 0 }],
     })),
   });
 }
@@ -176,8 +182,8 @@ const streams: readonly Stream[] = [
     perSecond: 4,
     recipients: 3,
   },
-  { prefix: "rated", tenant: "initech", to: ["rated"], connections: 6, perSecond: 12 },
-  { prefix: "narrow", tenant: "globex", to: ["narrow"], connections: 6, perSecond: 12 },
+  { prefix: "rated", tenant: "initech", to: ["rated", "rated-vip"], connections: 6, perSecond: 12 },
+  { prefix: "narrow", tenant: "globex", to: ["narrow", "narrow-vip"], connections: 6, perSecond: 12 },
   { prefix: "refused", tenant: "acme", to: ["refusing"], connections: 2, perSecond: 2 },
   {
     prefix: "large",

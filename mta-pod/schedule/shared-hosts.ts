@@ -46,7 +46,7 @@ export class SharedLink {
   /** Why a dispatch of one of the links may not start now, and until when at the least; undefined = it may. */
   refusal(now: number, isNew: boolean): { readonly binding: Binding; readonly wakeAt: number } | undefined {
     this.#catchUp(now);
-    if (isNew && this.taken(now) >= this.#size)
+    if (isNew && this.#taken(now) >= this.#size)
       return {
         binding: "connections",
         wakeAt: Math.min(...[...this.#links].map((link) => link.formerEnd(now))),
@@ -58,13 +58,6 @@ export class SharedLink {
       : undefined;
   }
 
-  /** Connections that their hosts may count. */
-  taken(now: number): number {
-    let taken = 0;
-    for (const link of this.#links) taken += link.open + link.formerAt(now);
-    return taken;
-  }
-
   /** On one of them goodbye is being said. */
   get isClosing(): boolean {
     return [...this.#links].some(({ closing }) => closing > 0);
@@ -73,6 +66,13 @@ export class SharedLink {
   shift(byMs: number): void {
     this.messages.shift(byMs);
     this.connects.nextAt += byMs;
+  }
+
+  /** Connections that their hosts may count. */
+  #taken(now: number): number {
+    let taken = 0;
+    for (const link of this.#links) taken += link.open + link.formerAt(now);
+    return taken;
   }
 
   get #size(): number {
