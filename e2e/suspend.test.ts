@@ -102,3 +102,42 @@ test("a suspended site waits until its time is over, and bounce empties what wai
   assert.equal(bounced.affected, count);
   assert.equal(received(), 1);
 });
+
+test("an act on a domain is about its recipients alone: the others of the message stay, also through a kill, and get it once", async () => {
+  await using provider = await startProvider({});
+  const rules = [
+    { name: "all", match: { domains: ["*"] }, routes: [{ host: "127.0.0.1", port: provider.port }] },
+  ];
+  await using local = await startLocal({ resources: testResources({ tenants, rules }), pods: 2 });
+  await act(local, "suspend", { tenant: "acme" });
+  const response = await fetch(`http://${local.endpoints.http}/v1/messages`, {
+    method: "POST",
+    headers: {
+      Authorization: `Basic ${Buffer.from(`acme:${testPassword}`).toString("base64")}`,
+      "Content-Type": "application/json",
+    },
+    body: JSON.stringify({
+      from: "a@acme.example",
+      to: ["u@one.example", "v@two.example", "w@two.example"],
+      subject: "to three",
+      text: "One of them is given up.",
+    }),
+  });
+  assert.equal(response.status, 202);
+  const { id } = (await response.json()) as { id: string };
+  assert.equal(((await act(local, "bounce", { domain: "one.example" })) as Act).affected, 1);
+  assert.equal(((await act(local, "bounce", { domain: "one.example" })) as Act).affected, 0);
+  const bounced = async (): Promise<string[]> => {
+    const why = (await local.admin(`/v1/messages/${id}`)) as { events: { type: string; to: string[] }[] };
+    return why.events.flatMap(({ type, to }) => (type === "bounced" ? to : []));
+  };
+  await until("it to be told", async () => (await bounced()).join() === "u@one.example");
+  for (const pod of [0, 1]) await local.kill(pod);
+  await act(local, "resume", { tenant: "acme" });
+  const got = (to: string): number => provider.messages.list({ to, limit: 100 }).length;
+  await until("the others to have it", () => got("v@two.example") === 1 && got("w@two.example") === 1);
+  assert.equal(got("u@one.example"), 0);
+  assert.deepEqual(await bounced(), ["u@one.example"]);
+  const report = (): number => got("a@acme.example");
+  await until("its sender to be told", () => report() === 1);
+});

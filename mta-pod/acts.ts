@@ -7,8 +7,7 @@ import { bouncedByOperator, type Deliver } from "./deliver.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import type { Purging } from "./purging.ts";
 import { type Pod, silentOf } from "./pod.ts";
-import type { Envelope } from "#crds/wire/envelope.ts";
-import { type QueueQuery, matches, selectorOf } from "./queue-query.ts";
+import { type QueueQuery, selectorOf } from "./queue-query.ts";
 import type { Peers } from "./spool/peers.ts";
 
 /** `discard` is the operator's alone, for tenants that are deleted: the admin port does not know it. */
@@ -80,8 +79,7 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
       return true;
     }
     if (action === "discard") return deliver.discard(handle);
-    const fits = (envelope: Envelope) => matches(envelope, query);
-    return action === "retry" ? deliver.retry(handle, fits) : deliver.bounce(handle, fits);
+    return action === "retry" ? deliver.retry(handle, query) : deliver.bounce(handle, query);
   };
 
   const oneByOne = async (
@@ -111,7 +109,7 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
     const aside = parked.list(query);
     job.total = handles.length + aside.length;
     for (const entry of aside) {
-      if (await parked.act(action, entry, bouncedByOperator)) job.affected++;
+      if (await parked.act(action, entry, { reply: bouncedByOperator, query })) job.affected++;
       job.looked++;
     }
     if (action === "discard" && selector.tenant !== undefined && selector.site === undefined) {

@@ -13,6 +13,7 @@ import { createInFlight } from "./in-flight.ts";
 import { createLoad, isLoaded } from "./load.ts";
 import type { Poison } from "./poison.ts";
 import type { Pod } from "./pod.ts";
+import { isAbout, type QueueQuery, sorted } from "./queue-query.ts";
 import type { Repeats } from "./repeats.ts";
 import { createSettleWithout, parkedAt, type Queued, type Settling } from "./without-attempt.ts";
 import type { Dispatch, Entry, Lane, SiteConfig } from "./schedule/types.ts";
@@ -158,7 +159,7 @@ export function createDeliver(deps: DeliverDeps) {
   /** Takes a queued entry that is not under way and hands it over with its hold; resolves at its end, false = none fits. */
   const withQueued = async (
     handle: number,
-    fits: (envelope: Envelope) => boolean,
+    fits: (loaded: Loaded) => boolean,
     act: Act,
   ): Promise<boolean> => {
     const queued = scheduler.entryOf(handle);
@@ -168,7 +169,7 @@ export function createDeliver(deps: DeliverDeps) {
     const loaded = await load(queued.entry);
     // While it was read the scheduler may have begun with it.
     const isStill = scheduler.entryOf(handle)?.state !== "inflight";
-    if (!isLoaded(loaded) || !isStill || !fits(loaded.envelope)) {
+    if (!isLoaded(loaded) || !isStill || !fits(loaded)) {
       ended();
       return false;
     }
@@ -242,16 +243,22 @@ export function createDeliver(deps: DeliverDeps) {
         hot.put(handle, { envelope, body: known.body, subject: at.subject, since: clock.monotonic() });
       return undefined;
     },
-    /** Makes a waiting entry ready, if it fits. */
-    retry: (handle: number, fits: (envelope: Envelope) => boolean): Promise<boolean> =>
-      withQueued(handle, fits, (_queued, _loaded, ended) => {
+    /** Makes a waiting entry ready, if one of its open recipients is meant. */
+    retry: (handle: number, query: QueueQuery): Promise<boolean> =>
+      withQueued(handle, isAbout(query), (_queued, _loaded, ended) => {
         scheduler.requeue(handle, clock.now());
         ended();
       }),
-    /** Settles a queued entry as bounced by an operator, with a DSN. */
-    bounce: (handle: number, fits: (envelope: Envelope) => boolean): Promise<boolean> =>
-      withQueued(handle, fits, (queued, loaded, ended) => {
-        const decision = refuse({ open: loaded.open, from: loaded.envelope.from, reply: bouncedByOperator });
+    /** Settles the recipients of a queued entry that are meant as bounced by an operator, with a DSN; others stay as they were. */
+    bounce: (handle: number, query: QueueQuery): Promise<boolean> =>
+      withQueued(handle, isAbout(query), (queued, loaded, ended) => {
+        const { envelope, last } = loaded;
+        const { meant, others } = sorted(loaded, query);
+        const { due, attempt: made } = queued.entry;
+        // Of one that was never attempted nobody reads the state.
+        const rest =
+          others.length === 0 ? undefined : { open: others, due, attempt: Math.max(1, made), last };
+        const decision = refuse({ open: meant, from: envelope.from, reply: bouncedByOperator, rest });
         settleWithout(queued, { loaded, decision }, ended);
       }),
     /** Settles a queued entry of a deleted tenant: as bounced, and nobody is told. */

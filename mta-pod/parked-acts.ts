@@ -7,7 +7,7 @@ import type { ActionName } from "./acts.ts";
 import type { Deliver } from "./deliver.ts";
 import type { Pod } from "./pod.ts";
 import type { ParkedEntry, Poison } from "./poison.ts";
-import { matches, type QueueQuery, selectorOf } from "./queue-query.ts";
+import { matches, type QueueQuery, selectorOf, sorted } from "./queue-query.ts";
 import { type Decision, refuse } from "./settle/decide.ts";
 import type { Reply } from "./smtp/reply.ts";
 
@@ -16,6 +16,12 @@ export interface ParkedActsDeps {
   readonly poison: Poison;
   deliver(): Deliver;
   leaseSeqOf(shard: number): number;
+}
+
+/** A bounce's reply, and what is to be bounced. */
+interface How {
+  readonly reply: Reply;
+  readonly query: QueueQuery;
 }
 
 export type ParkedActs = ReturnType<typeof createParkedActs>;
@@ -58,11 +64,13 @@ export function createParkedActs({ pod, poison, deliver, leaseSeqOf }: ParkedAct
     return true;
   };
 
-  const bounce = async (entry: ParkedEntry, reply: Reply): Promise<boolean> => {
+  const bounce = async (entry: ParkedEntry, { reply, query }: How): Promise<boolean> => {
     const found = await read(entry);
     if (found === undefined) return false;
     const { envelope, body, subject, known } = found;
     const open = known?.record.open ?? envelope.to.map((_, index) => index);
+    // What is parked is given up as a whole, or not.
+    if (sorted({ envelope, open }, query).others.length > 0) return false;
     const decision = refuse({ open, from: envelope.from, reply });
     const loaded = loadedOf({
       envelope,
@@ -85,10 +93,10 @@ export function createParkedActs({ pod, poison, deliver, leaseSeqOf }: ParkedAct
 
   return {
     list,
-    async act(action: ActionName, entry: ParkedEntry, reply: Reply): Promise<boolean> {
+    async act(action: ActionName, entry: ParkedEntry, how: How): Promise<boolean> {
       const { shard, seq } = entry;
       if (!pod.ownership.mayProceed(shard) || poison.isBeingParked(shard, seq)) return false;
-      return action === "retry" ? retry(entry) : bounce(entry, reply);
+      return action === "retry" ? retry(entry) : bounce(entry, how);
     },
   };
 }

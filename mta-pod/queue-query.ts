@@ -49,10 +49,30 @@ export function namedTenant(tenants: ReadonlyMap<string, unknown>, tenant: strin
   return only;
 }
 
-export function matches(envelope: Envelope, { domain, id }: QueueQuery): boolean {
-  if (id !== undefined && envelope.id !== id) return false;
-  return (
-    domain === undefined ||
-    envelope.to.some((address) => address.toLowerCase().endsWith(`@${domain.toLowerCase()}`))
-  );
+export function matches(envelope: Envelope, query: QueueQuery): boolean {
+  if (query.id !== undefined && envelope.id !== query.id) return false;
+  return envelope.to.some((address) => isMeant(address, query));
+}
+
+/** An act on a domain is about its recipients alone, not about others of the same message. */
+function isMeant(address: string, { domain }: QueueQuery): boolean {
+  return domain === undefined || address.toLowerCase().endsWith(`@${domain.toLowerCase()}`);
+}
+
+interface Open {
+  readonly envelope: Pick<Envelope, "id" | "to">;
+  /** Indexes of recipients that are not settled. */
+  readonly open: readonly number[];
+}
+
+/** Recipients that are not settled: those that an act is about, and the others. */
+export function sorted({ envelope, open }: Open, query: QueueQuery): { meant: number[]; others: number[] } {
+  const isOne = (index: number): boolean => isMeant(envelope.to[index] ?? "", query);
+  return { meant: open.filter(isOne), others: open.filter((index) => !isOne(index)) };
+}
+
+/** Whether an act is about the entry. */
+export function isAbout(query: QueueQuery): (entry: Open) => boolean {
+  return (entry) =>
+    (query.id === undefined || query.id === entry.envelope.id) && sorted(entry, query).meant.length > 0;
 }

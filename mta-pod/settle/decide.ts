@@ -103,15 +103,19 @@ export function expire(input: {
   };
 }
 
-/** Outcome of an entry that is returned without an attempt, by `reply` (a 5xx of our own). */
+/** What stays of an entry some of whose recipients are settled without an attempt; as it was. */
+export type Rest = Omit<Extract<Next, { kind: "defer" }>, "kind">;
+
+/** Outcome of an entry, or of those of its recipients that are in `open`, that is returned without an attempt, by `reply` (a 5xx of our own). */
 export function refuse(input: {
   readonly open: readonly number[];
   readonly from: string;
   readonly reply: Reply;
+  readonly rest?: Rest | undefined;
 }): Decision {
   return {
     recipients: input.open.map((index) => outcomeOfReply(index, input.reply)),
-    next: { kind: "done" },
+    next: input.rest === undefined ? { kind: "done" } : { kind: "defer", ...input.rest },
     notify: input.from === "" ? [] : input.open,
     feedback: "neutral",
     possibleDuplicate: false,

@@ -109,6 +109,8 @@ class Driver implements Ownership {
       onOwned: (shard, leaseSeq, { how, from }) => {
         log.info("shard owned", { shard, how, leaseSeq, from: from?.pod });
         options.handlers.onOwned(shard, leaseSeq, handOverOf(from), how);
+        // Claimed before the order to leave, and won after it.
+        if (this.#state === "leaving") void this.#handOver(shard, "released");
       },
       onLost: (shard, reason) => this.#lost(shard, reason),
       onStep: () => {
@@ -153,9 +155,8 @@ class Driver implements Ownership {
 
   members(): readonly Member[] {
     const state = this.#state;
-    const { startedAt } = this.#heartbeat;
-    const self: Member[] =
-      state === "gone" ? [] : [{ ...this.#self, startedAt, state, payload: this.#payload(), isSelf: true }];
+    const own = { ...this.#self, startedAt: this.#heartbeat.startedAt, payload: this.#payload() };
+    const self: Member[] = state === "gone" ? [] : [{ ...own, state, isSelf: true }];
     return [...self, ...this.ended.others(this.#options.clock.monotonic())];
   }
 
@@ -272,9 +273,8 @@ class Driver implements Ownership {
   }
 
   async #handOver(shard: number, why: "rebalance" | "released"): Promise<void> {
-    const isUnderWay = this.#handing.has(shard);
+    if (this.#handing.has(shard)) return void this.#handing.set(shard, why);
     this.#handing.set(shard, why);
-    if (isUnderWay) return;
     const { handlers, log, spool } = this.#options;
     const leaseSeq = this.#leaseSeq(shard);
     const waited = boundedHandOver(handlers.quiesce?.(shard), { spool, ms: this.#times.quiesceMs });

@@ -46,7 +46,11 @@ test("what is being parked is not sent on its way before that is written: it wou
   let isParked = false;
   poison.park(entry, { envelope: parkedMail, open: [0], reason: "broken" }, () => void (isParked = true));
   const retry = async (): Promise<boolean[]> =>
-    Promise.all(acts.list({ id: "bad" }).map((one) => acts.act("retry", one, reply(550, "5.0.0", "no"))));
+    Promise.all(
+      acts
+        .list({ id: "bad" })
+        .map((one) => acts.act("retry", one, { reply: reply(550, "5.0.0", "no"), query: {} })),
+    );
   assert.deepEqual([await retry(), added], [[false], []]);
   store.resolve();
   await until("it to be written", () => isParked);

@@ -99,6 +99,22 @@ describe("createOwnership()", () => {
     await eventually("that the pod is gone", () => other?.ownership.members().length === 1);
   });
 
+  test("a shard that is won after the order to leave is released as well", async () => {
+    await using pods = new Pods(nats.url);
+    const first = await pods.start({ pool: "t/both", pod: "pod-a" });
+    const second = await pods.start({ pool: "t/both", pod: "pod-b" });
+    await eventually("shared shards", () => first.ownership.ownedShards().length === shards / 2);
+    const released = first.ownership.release();
+    pods.told.length = 0;
+    // Claims of what was released just now are under way.
+    while (!pods.told.some(({ what }) => what === "lost")) await new Promise(setImmediate);
+    const startedAt = performance.now();
+    await second.ownership.release();
+    assert.ok(performance.now() - startedAt < 2_000, `${performance.now() - startedAt} ms`);
+    assert.deepEqual(second.ownership.ownedShards(), []);
+    await released;
+  });
+
   test("a pod that ends alone leaves shards that its next start takes at once", async () => {
     await using pods = new Pods(nats.url);
     const first = await pods.start({ pool: "t/alone", pod: "pod-a" });
