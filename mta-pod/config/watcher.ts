@@ -12,11 +12,18 @@ export interface WatchOptions {
   readonly keysDir: string;
   /** Called with the first good configuration and with each that differs from the one before. */
   onConfig(config: PodConfig): void;
-  /** Called when what is there cannot be used; again only when the issues are others. */
+  /**
+   * Called when what is there cannot be used; again only when the issues are others. Beside a good one that is in force not before `settleMs`:
+   * files of one edit arrive one by one, and for a moment they do not fit together.
+   */
   onIssues(issues: readonly Issue[]): void;
   readonly signal: AbortSignal;
   /** How often the folders are looked at besides the file system's own notices; default 2 s. */
   readonly pollMs?: number;
+  /** Default 5 s. */
+  readonly settleMs?: number;
+  /** ms; default the monotonic clock. Looked at when a load is refused. */
+  readonly now?: () => number;
 }
 
 /** Loads at once (before it returns), then on every swap, until the signal. A refused load is tried again at each poll. */
@@ -58,12 +65,19 @@ function createCheck(options: WatchOptions): () => void {
   let goodSignature = "";
   let current: PodConfig | undefined;
   let reported = "";
+  let refusedSince: number | undefined;
+  const { settleMs = 5000, now = () => performance.now() } = options;
   return () => {
     if (options.signal.aborted) return;
     const signature = `${folderSignature(options.configDir)}\n${folderSignature(options.keysDir)}`;
-    if (signature === goodSignature) return;
+    if (signature === goodSignature) {
+      refusedSince = undefined;
+      return;
+    }
     const loaded = load();
     if (!loaded.ok) {
+      const refusedFor = now() - (refusedSince ??= now());
+      if (current !== undefined && refusedFor < settleMs) return;
       const text = loaded.issues.map(formatIssue).join("\n");
       if (text !== reported) options.onIssues(loaded.issues);
       reported = text;
@@ -71,6 +85,7 @@ function createCheck(options: WatchOptions): () => void {
     }
     goodSignature = signature;
     reported = "";
+    refusedSince = undefined;
     if (current !== undefined && isSame(current, loaded.config)) return;
     current = loaded.config;
     options.onConfig(loaded.config);

@@ -8,13 +8,15 @@ import { until } from "#test/kit/until.ts";
 import { example, project, temporaryFolders } from "./folders.ts";
 import type { Folders } from "./folders.ts";
 
+type Settle = Pick<Parameters<typeof watchConfig>[0], "settleMs" | "now">;
+
 interface Watching extends Disposable {
   readonly configs: PodConfig[];
   readonly issues: string[];
   readonly controller: AbortController;
 }
 
-function watching(folders: Folders, pollMs = 10): Watching {
+function watching(folders: Folders, pollMs = 10, settle: Settle = { settleMs: 0 }): Watching {
   const configs: PodConfig[] = [];
   const issues: string[] = [];
   const controller = new AbortController();
@@ -25,6 +27,7 @@ function watching(folders: Folders, pollMs = 10): Watching {
     onIssues: (found) => issues.push(found.map(formatIssue).join("\n")),
     signal: controller.signal,
     pollMs,
+    ...settle,
   });
   return { configs, issues, controller, [Symbol.dispose]: () => controller.abort() };
 }
@@ -83,6 +86,19 @@ test("watchConfig() waits for keys that arrive after the slots", async () => {
   assert.match(watched.issues[0] ?? "", /expected a key for every login/);
   project(folders.keysDir, files.keys);
   await until("the configuration", () => watched.configs.length === 1);
+});
+
+test("watchConfig() says nothing of files that do not fit together for a moment only", async () => {
+  using folders = temporaryFolders();
+  put(folders, example());
+  let looks = 0;
+  using watched = watching(folders, 10, { settleMs: 1, now: () => 0 * looks++ });
+  // The login goes before the slot that names it.
+  project(folders.keysDir, example("mail/other").keys);
+  await until("it to be refused", () => looks > 0);
+  project(folders.configDir, example("mail/other").config);
+  await until("the configuration", () => watched.configs.length === 2);
+  assert.deepEqual(watched.issues, []);
 });
 
 test("watchConfig() takes over a changed password though the manifest is the same", async () => {
