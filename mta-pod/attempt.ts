@@ -84,6 +84,9 @@ export function createAttempts(deps: AttemptDeps) {
     const decision = decisionOf(pod, run, result);
     scheduler.finish(dispatch.handle, { feedback: decision.feedback, connection }, clock.now());
     countAttempt(pod, run, result, decision);
+    const { next, feedback } = decision;
+    const isSites = next.kind === "requeue" && feedback !== "neutral";
+    if (isSites || feedback === "good") sites.tried(dispatch.lane.site, isSites ? next.text : "");
     const { envelope, body, subject, stateSeq, leaseSeq, since } = loaded;
     const rule = run.route?.rule?.name;
     const provider = run.route?.provider ?? sites.providerOf(dispatch.lane.site);

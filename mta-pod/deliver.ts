@@ -200,7 +200,8 @@ export function createDeliver(deps: DeliverDeps) {
         return ended();
       }
       const { open, envelope, last } = loaded;
-      settleWithout(step, { loaded, decision: expire({ open, from: envelope.from, last }) }, ended);
+      const decision = expire({ open, from: envelope.from, last: last || sites.troubleOf(step.lane.site) });
+      settleWithout(step, { loaded, decision }, ended);
       return undefined;
     });
   };

@@ -202,6 +202,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     acts,
     parked,
     suspending,
+    troubleOf: sites.troubleOf,
     answer: async (kind, query) => {
       if (kind === reportQuestion) return facts.report(query);
       if (kind === queuedQuestion) return facts.queued(query);

@@ -62,6 +62,8 @@ export interface ExplainDeps {
   readonly acts: Acts;
   readonly parked: Pick<ParkedActs, "list">;
   readonly suspending: Suspending;
+  /** What keeps mail from being tried there, in words; "" = nothing is known. */
+  troubleOf(site: string): string;
   /** Answers peers' questions that are not about the queue. */
   answer?(kind: string, query: unknown): Promise<unknown>;
 }
@@ -112,7 +114,9 @@ export function createExplain(deps: ExplainDeps) {
     const binding = pod.scheduler.bindingOf({ site, tenant: query.tenant, ...senderDomain });
     if (tenant === undefined) return { binding: "tenant is not configured", backoffUntil };
     if (tenant.state === "Hold") return { binding: "tenant is on hold", backoffUntil };
-    return { binding: suspending.describe(query) ?? binding, backoffUntil };
+    const trouble = binding === "backoff" ? deps.troubleOf(site) : "";
+    const held = trouble === "" ? binding : `${binding}: ${trouble}`;
+    return { binding: suspending.describe(query) ?? held, backoffUntil };
   };
 
   peers.serve(async (kind, query) => {

@@ -2,6 +2,7 @@
  * CORRIDOR: gives the scheduler what the router knows of each site (its limits), and takes entries to where they belong
  * when a site turns out to be another one: another lane, or another shard by publish → ack → delete (design.md §3, Moves).
  */
+import { LRUCache } from "lru-cache";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
@@ -17,6 +18,8 @@ import { domainOf } from "./smtp/address.ts";
 const defaultConnections = 10;
 export const defaultMessagesPerConnection = 100;
 const retryUnknownMs = 15_000;
+/** Sites of which it is kept what is wrong with them. */
+const maxTroubles = 1000;
 /** Moved so often it waits before it goes on: a site that changes back and forth must not keep mail on the move. Nobody but a site's owner sends there. */
 const quickMoves = 3;
 const slowMoveMs = { first: 15_000, most: 600_000 } as const;
@@ -52,6 +55,10 @@ export interface Sites {
   /** Rules changed: ask again for the limits of every known site. */
   refresh(): void;
   providerOf(site: string): string;
+  /** What an attempt there met before any mail could be sent; "" = nothing. */
+  tried(site: string, trouble: string): void;
+  /** What kept the last attempt there from being made, in words; "" = nothing, or it is not known here. */
+  troubleOf(site: string): string;
   /** Attempts that may be under way there at once, over all sources. */
   concurrencyOf(site: string): number;
 }
@@ -102,6 +109,7 @@ export interface SitesOptions {
 export function createSites(pod: Pod, { shards, wake, met, isAwaited, slicing, spent }: SitesOptions): Sites {
   const { scheduler, router, clock, log } = pod;
   const known = new Map<string, KnownSite>();
+  const troubles = new LRUCache<string, string>({ max: maxTroubles });
   /** Some rule has limits per sender domain. */
   let isAsked = false;
 
@@ -255,6 +263,11 @@ export function createSites(pod: Pod, { shards, wake, met, isAwaited, slicing, s
       for (const [site, { domain }] of known) if (scheduler.knowsSite(site)) void resolve(site, domain);
     },
     providerOf: (site) => known.get(site)?.provider ?? "other",
+    tried(site, trouble) {
+      if (trouble !== "") troubles.set(site, trouble);
+      else if (troubles.size > 0) troubles.delete(site);
+    },
+    troubleOf: (site) => troubles.get(site) ?? "",
     concurrencyOf: (site) =>
       (known.get(site)?.connections ?? defaultConnections) * pod.config().manifest.egress.sources.length,
   };

@@ -58,6 +58,7 @@ function scene(options: SceneOptions = {}): Scene {
     } as never,
     acts: {} as never,
     parked: { list: () => [] },
+    troubleOf: (site) => (site === "down" ? "no host answers" : ""),
     suspending: { list: () => [], describe: () => undefined } as never,
   });
   return { explain, scheduler, ask: (kind, query) => serving(kind, query) };
@@ -155,5 +156,30 @@ test("a pod tells that a tenant's limit at the site holds its mail, and whose se
     Reflect.get((await ask("binding", { tenant: "mail/a", site: "s", from })) as object, "binding");
   assert.equal(await bindingOf("news@X.example"), "perSenderDomain.messageRate");
   assert.equal(await bindingOf("news@y.example"), null);
+  explain.stop();
+});
+
+test("a pod tells why mail of a site that backs off was not tried", async () => {
+  const { explain, scheduler, ask } = scene();
+  scheduler.setSources([{ name: "default", weight: 1 }], now);
+  scheduler.setTenants(new Map([["mail/a", { weight: 1, held: false }]]), now);
+  const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt: 0 };
+  for (const [at, site] of ["down", "other"].entries()) {
+    scheduler.setSite(site, { limits: { connections: 1 } }, now);
+    for (const seq of [1, 2])
+      scheduler.add(
+        { site, tenant: "mail/a", class: "bulk" },
+        { shard: at, seq, idHash: seq, size: 1, ...times },
+        now,
+      );
+    const step = scheduler.next(now);
+    assert.ok(step.kind === "dispatch");
+    scheduler.requeue(step.dispatch.handle, now);
+    scheduler.finish(step.dispatch.handle, { feedback: "unreachable", connection: "closed" }, now);
+  }
+  const bindingOf = async (site: string): Promise<unknown> =>
+    Reflect.get((await ask("binding", { tenant: "mail/a", site, from: "" })) as object, "binding");
+  assert.equal(await bindingOf("down"), "backoff: no host answers");
+  assert.equal(await bindingOf("other"), "backoff");
   explain.stop();
 });
