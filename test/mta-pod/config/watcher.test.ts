@@ -92,7 +92,11 @@ test("watchConfig() says nothing of files that do not fit together for a moment 
   using folders = temporaryFolders();
   put(folders, example());
   let looks = 0;
-  using watched = watching(folders, 10, { settleMs: 1, now: () => 0 * looks++ });
+  const now = (): number => {
+    looks++;
+    return 0;
+  };
+  using watched = watching(folders, 10, { settleMs: 1, now });
   // The login goes before the slot that names it.
   project(folders.keysDir, example("mail/other").keys);
   await until("it to be refused", () => looks > 0);
