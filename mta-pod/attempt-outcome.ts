@@ -73,7 +73,7 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
   const { envelope, open } = run.loaded;
   const { entry, source, lane } = run.dispatch;
   const { site } = lane;
-  const { kind, stage, text, reply, target } = result.fault;
+  const { text, reply, target } = result.fault;
   const rule = run.route?.rule?.name;
   record(pod, {
     id: envelope.id,
@@ -87,9 +87,10 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
     source,
     // The one that it was to be: it does not count, and the next has the same number.
     attempt: entry.attempt + 1,
-    class: kind,
-    text: `${stage}: ${text}`,
-    nextAttempt: pod.scheduler.siteState(site).backoffUntil,
+    class: decision.next.reason,
+    text: `${placeOf(result.fault)}: ${text}`,
+    // The scheduler reckons in fractions; up, so that it is not said to begin before it does.
+    nextAttempt: Math.ceil(pod.scheduler.siteState(site).backoffUntil),
     ...(reply === undefined ? {} : { code: reply.code, enhanced: reply.enhanced }),
     ...(rule === undefined ? {} : { rule }),
     ...(target === undefined ? {} : { mx: target.host }),

@@ -35,12 +35,12 @@ export interface EventRecord {
   readonly code?: number;
   readonly enhanced?: string;
   readonly text?: string;
-  /** Class of a reply or fault, as in `mailboat_deferrals_total{class}`. */
+  /** Class of a reply or fault, as in `mailboat_deferrals_total{class}`; of `rejected` the reason, as in `mailboat_rejections_total{reason}`. */
   readonly class?: string;
   readonly rule?: string;
   readonly nextAttempt?: number;
   readonly size?: number;
-  /** Accepted → this step. */
+  /** From when it was accepted, or from its send time (`X-Send-At`) when that is later, to this step. */
   readonly seconds?: number;
   readonly tls?: string;
   readonly pod: string;

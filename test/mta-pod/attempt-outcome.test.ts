@@ -1,17 +1,35 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { countAttempt, type Run } from "#mta-pod/attempt-outcome.ts";
+import { classifyFault } from "#mta-pod/settle/classify.ts";
+import { outcomeClasses } from "#mta-pod/settle/reply-rules.ts";
 import type { Decision } from "#mta-pod/settle/decide.ts";
 import type { Fault } from "#mta-pod/smtp/transaction.ts";
 import { envelope } from "#test/kit/spool.ts";
 
 const now = 1_700_000_000_000;
-const requeue: Decision = {
+const requeue = (fault: Fault): Decision => ({
   recipients: [],
   notify: [],
   feedback: "throttled",
   possibleDuplicate: false,
-  next: { kind: "requeue", reason: "connect", text: "" },
+  next: { kind: "requeue", reason: classifyFault(fault), text: "" },
+});
+
+const common = {
+  time: now,
+  pool: "mail/p",
+  pod: "pod-0",
+  id: "i",
+  type: "attempted",
+  tenant: "mail/acme",
+  stream: "default",
+  from: "news@acme.example",
+  to: ["b@x.example"],
+  site: "mx:1",
+  source: "ip-a",
+  attempt: 3,
+  nextAttempt: now + 60_000,
 };
 
 /** The event of an attempt that ended before its mail. */
@@ -23,14 +41,15 @@ function eventOf(fault: Fault, route: object | undefined): object {
     config: () => ({ manifest: { pool: "mail/p" } }),
     eventLog: { append: (event: object) => void events.push(event) },
     metrics: { providerLabel: (provider: string) => provider, attempts: { inc: () => {} } },
-    scheduler: { siteState: () => ({ backoffUntil: now + 60_000 }) },
+    scheduler: { siteState: () => ({ backoffUntil: now + 59_999.25 }) },
   };
   const run = {
     dispatch: { entry: { attempt: 2 }, lane: { site: "mx:1" }, source: "ip-a" },
     loaded: { envelope: envelope({ id: "i", to: ["a@x.example", "b@x.example"] }), open: [1] },
     route,
   };
-  countAttempt(pod as never, run as unknown as Run, { kind: "fault", fault, replies: [undefined] }, requeue);
+  const result = { kind: "fault", fault, replies: [undefined] } as const;
+  countAttempt(pod as never, run as unknown as Run, result, requeue(fault));
   const [event, ...others] = events;
   assert.ok(event !== undefined && others.length === 0);
   return event;
@@ -47,35 +66,29 @@ test("countAttempt() writes an event that says what was tried, for whom, by whic
     target,
   };
   const route = { provider: "big", rule: { name: "mail/shape/big" } };
-  const common = {
-    time: now,
-    pool: "mail/p",
-    pod: "pod-0",
-    id: "i",
-    type: "attempted",
-    tenant: "mail/acme",
-    stream: "default",
-    from: "news@acme.example",
-    to: ["b@x.example"],
-    site: "mx:1",
-    source: "ip-a",
-    attempt: 3,
-    nextAttempt: now + 60_000,
-  };
   assert.deepEqual(eventOf(fault, route), {
     ...common,
     provider: "big",
-    class: "refused",
+    class: "rate-limited",
     text: "greeting: 421 too many connections",
     code: 421,
     enhanced: "4.7.0",
     rule: "mail/shape/big",
     mx: "mx.x.example",
   });
-  assert.deepEqual(eventOf({ stage: "connect", kind: "network", text: "no route" }, undefined), {
-    ...common,
-    provider: "mx:1",
-    class: "network",
-    text: "connect: no route",
-  });
+});
+
+test("countAttempt() tells a fault by the documented classes, in whole milliseconds, and a proxy's apart by its text", () => {
+  const cases: [Fault, string, string][] = [
+    [{ stage: "connect", kind: "network", text: "no route" }, "connect", "connect: no route"],
+    [{ stage: "connect", kind: "refused", text: "refused" }, "connect", "connect: refused"],
+    [{ stage: "connect", kind: "proxy", text: "login refused" }, "connect", "proxy: login refused"],
+    [{ stage: "ehlo", kind: "timeout", text: "no answer" }, "timeout", "ehlo: no answer"],
+    [{ stage: "tls", kind: "tls", text: "no trust" }, "tls", "tls: no trust"],
+  ];
+  for (const [fault, ofClass, text] of cases) {
+    const event = eventOf(fault, undefined);
+    assert.ok(outcomeClasses.includes(ofClass as never));
+    assert.deepEqual(event, { ...common, provider: "mx:1", class: ofClass, text });
+  }
 });
