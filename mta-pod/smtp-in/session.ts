@@ -1,6 +1,6 @@
 /** Reads what an SMTP client sends and drives its session. No I/O of its own; hostile input ends in a reply, not a throw. */
 import { isUtf8 } from "node:buffer";
-import { endBody, endChunk } from "./verbs/message.ts";
+import { endBody, endChunk, endHopeless } from "./verbs/message.ts";
 import { continueAuth } from "./verbs/auth.ts";
 import { bounds } from "./options.ts";
 import type { SessionState, Transaction } from "./session-state.ts";
@@ -260,7 +260,7 @@ export class Session {
   /** Too much for one message: end. Too much for all of them: wait for others to be stored, else give this one up. */
   #mindBounds({ body }: Transaction): void {
     const { budget } = this.state.context;
-    if (body.isHopeless(0)) return this.state.hangUp(552, "5.3.4", "message far too big");
+    if (body.isHopeless(0)) return endHopeless(this.state, 0);
     if (!budget.isFull() || body.dropped !== null) return;
     if (!budget.willShrink()) return body.drop("no-room");
     budget.wait(this.#resume);

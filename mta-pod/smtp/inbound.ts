@@ -49,7 +49,10 @@ export interface InboundHooks {
   authenticate(session: SessionFacts, username: string, password: string): Promise<Authenticated>;
   /** The login a remote address has without AUTH (`listeners[].trust`), asked at EHLO and HELO. */
   trusted(remoteAddress: string): Login | null;
-  /** null accepts; `size` is the declared SIZE=, 0 when none was. */
+  /**
+   * null accepts; `from` is "" for the null sender, which no front lets in, whatever is answered. `size` is the declared SIZE=, 0 when none was.
+   * Asked once more, with the bytes that came, when a body turns out to be too large, so that its refusal is counted like any other.
+   */
   mail(session: SessionFacts, from: string, size: number): Reply | null;
   /** null accepts; `to` holds the recipients accepted before `next`. */
   recipient(session: SessionFacts, from: string, to: readonly string[], next: string): Reply | null;

@@ -1,14 +1,17 @@
-/** The doors of a pod hold a message to its tenant's limit, to the byte, up to the largest there is. */
+/** The doors of a pod hold a message to its tenant's limit, to the byte, up to the largest there is, and what they refuse is counted. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { maxMessageBytes } from "#crds/values/message-bounds.ts";
-import { createAdmission } from "#mta-pod/admit/admission.ts";
+import type { EventRecord } from "#crds/wire/event.ts";
+import { type Admission, createAdmission } from "#mta-pod/admit/admission.ts";
 import { type Front, type FrontDeps, openFront } from "#mta-pod/front.ts";
+import type { InboundHooks } from "#mta-pod/smtp/inbound.ts";
+import { createReceive } from "#mta-pod/receive.ts";
 import { readPodOptions } from "#mta-pod/options.ts";
 import { systemClock } from "#mta-pod/runtime/clock.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import { configOf, tenantOf } from "./admit/pod-config.ts";
-import { RawClient, recordingHooks } from "./smtp-in/kit.ts";
+import { acme, RawClient, recordingHooks } from "./smtp-in/kit.ts";
 
 interface Opened extends AsyncDisposable {
   readonly ports: Front["ports"];
@@ -16,11 +19,16 @@ interface Opened extends AsyncDisposable {
   readonly sizes: number[];
 }
 
-async function open(messageSizeBytes: number): Promise<Opened> {
-  const limits = { recipientsPerMessage: 3, messageSizeBytes };
-  const admission = createAdmission(configOf(tenantOf({ limits })));
+function admissionOf(messageSizeBytes: number): Admission {
+  return createAdmission(configOf(tenantOf({ limits: { recipientsPerMessage: 3, messageSizeBytes } })));
+}
+
+async function open(
+  messageSizeBytes: number,
+  { message, ...hooks }: InboundHooks = recordingHooks(),
+): Promise<Opened> {
+  const admission = admissionOf(messageSizeBytes);
   const sizes: number[] = [];
-  const { message, ...hooks } = recordingHooks();
   const args = ["--config", "c", "--keys", "k", "--bind", "127.0.0.1", "--local", "--smtp-port", "0"];
   const others = ["--submission-port=-1", "--submissions-port=-1", "--http-port", "0", "--admin-port=-1"];
   const front = await openFront({
@@ -91,3 +99,52 @@ for (const limit of [100_000, maxMessageBytes])
     assert.match(await send(opened, limit + 1, false), /^552 5\.3\.4/);
     assert.deepEqual(opened.sizes, [limit, limit, limit]);
   });
+
+/** The hooks of a pod, and what they count and record. */
+function receiving(messageSizeBytes: number) {
+  const counted: string[] = [];
+  const recorded: [type: string, ofClass: string, from: string, code: number][] = [];
+  const admission = admissionOf(messageSizeBytes);
+  const pod = {
+    name: "pod-0",
+    clock: systemClock,
+    log: silentLog,
+    config: () => ({ manifest: { pool: "mail/p" } }),
+    metrics: {
+      tenantLabel: (tenant: string) => tenant,
+      rejections: {
+        inc: ({ tenant, reason }: Record<string, string>) => void counted.push(`${tenant} ${reason}`),
+      },
+    },
+    eventLog: {
+      append: ({ type, class: ofClass, from, code }: EventRecord) =>
+        void recorded.push([type, ofClass ?? "", from ?? "", code ?? 0]),
+    },
+  };
+  const receive = createReceive({ pod, admission: () => admission } as never);
+  return { counted, recorded, hooks: { ...receive, trusted: () => acme } };
+}
+
+test("what MAIL refuses and what is found too large at the dot or in chunks is counted and recorded once, with its reason", async () => {
+  const begin = "MAIL FROM:<a@acme.example>\r\nRCPT TO:<b@b.example>\r\n";
+  const body = messageOf(2000).toString();
+  const cases: [string, string, string, number][] = [
+    ["MAIL FROM:<>\r\n", "null-sender", "", 550],
+    ["MAIL FROM:<a@b.example>\r\n", "sender-domain", "a@b.example", 550],
+    ["MAIL FROM:<a@acme.example> SIZE=2000\r\n", "too-large", "a@acme.example", 552],
+    [`${begin}DATA\r\n${body}.\r\n`, "too-large", "a@acme.example", 552],
+    [`${begin}BDAT 2000 LAST\r\n${body}`, "too-large", "a@acme.example", 552],
+    [`${begin}BDAT 2000\r\n${body}BDAT 2000 LAST\r\n${body}`, "too-large", "a@acme.example", 552],
+    [`${begin}BDAT 99000000\r\n`, "too-large", "a@acme.example", 552],
+  ];
+  for (const [said, reason, from, code] of cases) {
+    const { counted, recorded, hooks } = receiving(1000);
+    await using opened = await open(1000, hooks);
+    await using client = await RawClient.open(opened.ports["smtp"] ?? 0);
+    client.send(`EHLO app\r\n${said}QUIT\r\n`);
+    assert.match(await client.untilClosed(), new RegExp(`^${code} 5\\.`, "m"));
+    const name = said.slice(0, 99);
+    assert.deepEqual(counted, [`mail/acme ${reason}`], name);
+    assert.deepEqual(recorded, [["rejected", reason, from, code]], name);
+  }
+});

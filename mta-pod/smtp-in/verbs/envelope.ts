@@ -7,6 +7,7 @@ import { bounds } from "../options.ts";
 import type { SessionState, Transaction } from "../session-state.ts";
 
 const localError = reply(451, "4.3.0", "local error, try again later");
+const nullSender = reply(550, "5.7.1", "the null sender is not accepted here");
 const needsUtf8 = reply(553, "5.6.7", "address needs SMTPUTF8");
 
 function refuseMail(state: SessionState, refusal: Reply): void {
@@ -27,6 +28,11 @@ function ask(state: SessionState, hook: () => Reply | null): Reply | null {
     state.context.log.error("hook failed", { session: state.peer.id, error: String(error) });
     return localError;
   }
+}
+
+/** What the hook says of a sender, and of a message of so many bytes from there. */
+export function askSender(state: SessionState, from: string, size: number): Reply | null {
+  return ask(state, () => state.context.options.hooks.mail(state.facts, from, size));
 }
 
 /** Null when MAIL may come now. */
@@ -54,9 +60,8 @@ export function mail(state: SessionState, argument: string): void {
   const { size, smtpUtf8 } = parameters.value;
   if (!smtpUtf8 && Buffer.byteLength(path.address) !== path.address.length)
     return refuseMail(state, needsUtf8);
-  // Only we make notifications, and they do not come in here (decisions.md 8).
-  if (path.address === "")
-    return refuseMail(state, reply(550, "5.7.1", "the null sender is not accepted here"));
+  // Only we make notifications, and they do not come in here (decisions.md 8). The hook counts what it refuses.
+  if (path.address === "") return refuseMail(state, askSender(state, "", size) ?? nullSender);
   admitSender(state, path.address, { size, smtpUtf8 });
 }
 
@@ -73,7 +78,7 @@ function admitSender(
   const { options, budget } = state.context;
   if (budget.isNearlyFull()) return refuseMail(state, reply(452, "4.3.1", "out of memory, try again later"));
   // The hook first: it knows the tenant's limits, and counts what it refuses.
-  const refusal = ask(state, () => options.hooks.mail(state.facts, from, size));
+  const refusal = askSender(state, from, size);
   if (refusal !== null) return refuseMail(state, refusal);
   const maxBytes = options.maxMessageBytes(state.facts.login);
   if (size > maxBytes)

@@ -3,7 +3,7 @@ import { hasOnlyCrlf } from "#mta-pod/smtp/crlf.ts";
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
 import { consumableBytes, type Content } from "../body-reader.ts";
 import type { SessionState, Transaction } from "../session-state.ts";
-import { outOfSequence } from "./envelope.ts";
+import { askSender, outOfSequence } from "./envelope.ts";
 
 const crlf = Buffer.from("\r\n");
 
@@ -30,7 +30,7 @@ export function bdat(state: SessionState, argument: string): void {
   state.chunkLeft = Number(syntax[1]);
   state.chunkIsLast = syntax[2] !== undefined;
   state.chunkRefusal = refuseChunk(transaction);
-  if (isHopeless(state)) return state.hangUp(552, "5.3.4", "message far too big");
+  if (isHopeless(state)) return endHopeless(state, state.chunkLeft);
   if (transaction !== null && state.chunkRefusal === null) transaction.reading = "bdat";
   state.phase = "chunk";
   if (transaction === null || transaction.body.bytes === 0) state.bodySince = state.context.now;
@@ -40,6 +40,14 @@ export function bdat(state: SessionState, argument: string): void {
 function isHopeless({ transaction, chunkLeft, context, facts }: SessionState): boolean {
   if (transaction !== null) return transaction.body.isHopeless(chunkLeft);
   return chunkLeft > consumableBytes(context.options.maxMessageBytes(facts.login));
+}
+
+/** So much more than is permitted that reading on for the sake of a reply is not worth it; `more` bytes are announced. */
+export function endHopeless(state: SessionState, more: number): void {
+  const { transaction } = state;
+  // The hook counts it, and what it says is for who goes on.
+  if (transaction !== null) askSender(state, transaction.from, transaction.body.bytes + more);
+  state.hangUp(552, "5.3.4", "message far too big");
 }
 
 /** The octets of a refused chunk are read and thrown away (RFC 3030 §2). */
@@ -60,7 +68,7 @@ export function endChunk(state: SessionState): void {
   }
   if (transaction === null) return;
   if (state.chunkIsLast) return endBody(state, transaction);
-  const refusal = refuseBytes(transaction);
+  const refusal = refuseBytes(state, transaction);
   if (refusal === null) {
     // Chunks without octets bring no message nearer.
     if (state.allowIdleCommand()) state.say(reply(250, "2.0.0", `${transaction.body.bytes} octets so far`));
@@ -71,12 +79,12 @@ export function endChunk(state: SessionState): void {
   state.say(refusal);
 }
 
-function refuseBytes({ body }: Transaction): Reply | null {
+function refuseBytes(state: SessionState, { from, body }: Transaction): Reply | null {
   switch (body.dropped) {
     case null:
       return null;
     case "too-big":
-      return reply(552, "5.3.4", "message above the size limit");
+      return askSender(state, from, body.bytes) ?? reply(552, "5.3.4", "message above the size limit");
     case "no-room":
       return reply(452, "4.3.1", "out of memory, try again later");
     default:
@@ -102,7 +110,7 @@ export function endBody(state: SessionState, transaction: Transaction): void {
   state.phase = "command";
   state.lastActive = state.context.now;
   const content = transaction.body.dropped === null ? transaction.body.take() : null;
-  const refusal = content === null ? refuseBytes(transaction) : refuseContent(content.bytes);
+  const refusal = content === null ? refuseBytes(state, transaction) : refuseContent(content.bytes);
   if (refusal !== null || content === null) {
     state.dropTransaction();
     state.idleCommands = 0;

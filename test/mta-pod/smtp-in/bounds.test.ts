@@ -173,6 +173,43 @@ test("a message far above the limit is not read to its end", async () => {
   assert.match(await client.untilClosed(), /^552 5\.3\.4 message far too big\r\n$/);
 });
 
+test("the hook hears of whatever is refused for its sender or its size, once, so that it can be counted", async () => {
+  const begin = ["MAIL FROM:<a@acme.example>", "RCPT TO:<b@b.example>"];
+  const line = "x".repeat(98);
+  const cases: [string, string[], [string, number][]][] = [
+    ["the null sender", ["MAIL FROM:<>"], [["", 0]]],
+    ["the null sender with a size", ["MAIL FROM:<> SIZE=5"], [["", 5]]],
+    ["SIZE", ["MAIL FROM:<a@acme.example> SIZE=2000"], [["a@acme.example", 2000]]],
+    ["DATA", [...begin, "DATA", ...Array<string>(20).fill(line), "."], [["a@acme.example", 2000]]],
+    ["BDAT LAST", [...begin, "BDAT 2000 LAST", ...Array<string>(20).fill(line)], [["a@acme.example", 2000]]],
+    [
+      "BDAT in chunks",
+      [...begin, ...Array<string>(20).fill(`BDAT 100\r\n${line}`)],
+      [["a@acme.example", 1100]],
+    ],
+    ["BDAT far above", [...begin, "BDAT 9000000"], [["a@acme.example", 9_000_000]]],
+  ];
+  for (const [name, lines, refused] of cases)
+    for (const isRefusedByHook of [true, false]) {
+      const heard: [string, number][] = [];
+      const hooks = recordingHooks({
+        mail(_session, from, size) {
+          if (from !== "" && size <= 1000) return null;
+          heard.push([from, size]);
+          return isRefusedByHook ? reply(from === "" ? 550 : 552, "5.0.0", "the hook's words") : null;
+        },
+      });
+      await using server = await running({ hooks, maxMessageBytes: () => 1000 });
+      await using client = await RawClient.open(server.listener.port);
+      client.send(`HELO app\r\n${lines.join("\r\n")}\r\nQUIT\r\n`);
+      const said = await client.untilClosed();
+      assert.deepEqual(heard, refused, name);
+      assert.match(said, name.startsWith("the null") ? /^550 5/m : /^552 5/m, name);
+      assert.equal(/the hook's words/.test(said), isRefusedByHook && name !== "BDAT far above", name);
+      assert.equal(server.hooks.messages.length, 0, name);
+    }
+});
+
 test("a full budget holds sockets back until others are stored", async () => {
   const { hooks, held } = holdingHooks();
   await using server = await running({ hooks, maxBufferedBytes: 50_000 });
