@@ -107,12 +107,13 @@ export function rcpt(state: SessionState, argument: string): void {
 function admitRecipient(state: SessionState, transaction: Transaction, address: string): void {
   if (++transaction.recipientAttempts > bounds.recipientAttempts)
     return state.hangUp(421, "4.7.0", "too many recipients tried");
+  const { hooks } = state.context.options;
+  // First: a tenant may have as many as there may be at all, and what the hook refuses is counted.
+  const refusal = ask(state, () => hooks.recipient(state.facts, transaction.from, transaction.to, address));
+  if (refusal !== null) return state.say(refusal);
   const bytes = transaction.recipientBytes + recipientBytes(address);
   if (transaction.to.length >= bounds.recipients || bytes > bounds.recipientBytes)
     return state.say(reply(452, "4.5.3", "too many recipients, send the rest separately"));
-  const { hooks } = state.context.options;
-  const refusal = ask(state, () => hooks.recipient(state.facts, transaction.from, transaction.to, address));
-  if (refusal !== null) return state.say(refusal);
   transaction.to.push(address);
   transaction.recipientBytes = bytes;
   state.out += "250 2.1.5 recipient ok\r\n";

@@ -146,6 +146,18 @@ test("recipients are bounded whatever the hook says", async () => {
   assert.match(replies.at(-1) ?? "", /^452 4\.5\.3/);
 });
 
+test("a hook whose limit is the most there may be is asked before the bound, so that it can count", async () => {
+  const hooks = recordingHooks({
+    recipient: (_session, _from, { length }) =>
+      length < bounds.recipients ? null : reply(452, "4.5.3", "counted"),
+  });
+  await using server = await running({ hooks });
+  await using client = await RawClient.open(server.listener.port);
+  const many = "RCPT TO:<r@b.example>\r\n".repeat(bounds.recipients + 1);
+  client.send(`HELO app\r\nMAIL FROM:<a@acme.example>\r\n${many}`);
+  assert.equal((await client.replies(bounds.recipients + 4)).at(-1), "452 4.5.3 counted");
+});
+
 test("recipients that are too long for one message together are refused at RCPT, where the rest can go in another", async () => {
   await using server = await running();
   await using client = await RawClient.open(server.listener.port);
