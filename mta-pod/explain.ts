@@ -46,6 +46,8 @@ export interface QueuedEntry {
   readonly due: number;
   readonly shard: number;
   readonly pod: string;
+  /** What keeps it whatever is due: a suspension, or its tenant's state Hold. */
+  readonly stopped?: "suspended" | "held";
   /** Of a parked entry: why. */
   readonly reason?: string;
 }
@@ -95,7 +97,7 @@ export function createExplain(deps: ExplainDeps) {
       if (entries.length >= limit || pod.clock.monotonic() > endsAt) return { entries, truncated: true };
       const fetched = await pod.entries.fetch(item.entry.shard, item.entry.seq);
       if (fetched.kind !== "entry" || !matches(fetched.envelope, query)) continue;
-      if (!add(shown(pod, item, fetched.envelope))) return { entries, truncated: true };
+      if (!add(shown(deps, item, fetched.envelope))) return { entries, truncated: true };
     }
     return { entries, truncated: selective && listed.length >= maxScanned };
   };
@@ -210,9 +212,17 @@ function isQueueList(said: PeerAnswer): said is PeerAnswer & { readonly answer: 
   return typeof answer === "object" && answer !== null && Array.isArray(Reflect.get(answer, "entries"));
 }
 
-function shown(pod: Pod, { entry, lane, state }: ListedEntry, envelope: Envelope): QueuedEntry {
+function stoppedBy({ pod, suspending }: ExplainDeps, { lane, state }: ListedEntry): QueuedEntry["stopped"] {
+  if (state === "inflight") return undefined;
+  if (tenantOf(pod, lane.tenant)?.state === "Hold") return "held";
+  return suspending.describe(lane) === null ? undefined : "suspended";
+}
+
+function shown(deps: ExplainDeps, item: ListedEntry, envelope: Envelope): QueuedEntry {
+  const { entry, lane, state } = item;
   const { id, tenant, stream, from, to, size, receivedAt, expiresAt } = envelope;
   const { attempt, due, shard } = entry;
+  const stopped = stoppedBy(deps, item);
   return {
     id,
     tenant,
@@ -228,7 +238,8 @@ function shown(pod: Pod, { entry, lane, state }: ListedEntry, envelope: Envelope
     state,
     due,
     shard,
-    pod: pod.name,
+    pod: deps.pod.name,
+    ...(stopped === undefined ? {} : { stopped }),
   };
 }
 

@@ -23,6 +23,8 @@ const queueEntrySchema = z.object({
   state: z.string(),
   /** Next attempt, ms since 1970; 0 or absent = as soon as its lane allows. */
   due: time.nullish(),
+  /** What keeps it whatever is due, such as `suspended`. Absent from pods of a release before. */
+  stopped: z.string().optional(),
   shard: z.number(),
   pod: z.string(),
 });

@@ -90,8 +90,6 @@ function adviceFor(shown: number, limit: number): string {
 function row(entry: QueueEntry, now: number): string[] {
   const [first = "", ...others] = entry.to;
   const to = others.length === 0 ? first : `${first} +${others.length}`;
-  const wait = (entry.due ?? 0) - now;
-  const next = wait > 0 ? `in ${formatAge(wait)}` : "now";
   const age = formatAge(now - entry.receivedAt);
   return [
     entry.id,
@@ -102,6 +100,14 @@ function row(entry: QueueEntry, now: number): string[] {
     age,
     String(entry.attempt),
     entry.state,
-    next,
+    nextOf(entry, now),
   ];
+}
+
+/** When it is attempted next; of what is kept from that, what keeps it. */
+function nextOf({ state, due, stopped }: QueueEntry, now: number): string {
+  if (stopped !== undefined) return stopped;
+  if (state === "suspended" || state === "parked") return state;
+  const wait = (due ?? 0) - now;
+  return wait > 0 ? `in ${formatAge(wait)}` : "now";
 }

@@ -24,6 +24,9 @@ interface SceneOptions {
   /** How long it takes to read one. */
   readonly fetchMs?: number;
   readonly answers?: Readonly<Record<string, unknown>>;
+  /** The tenant's. */
+  readonly state?: "Active" | "Hold";
+  readonly isSuspended?: boolean;
 }
 
 /** Pod 0 of two; pod 1 lives and says nothing. */
@@ -39,7 +42,10 @@ function scene(options: SceneOptions = {}): Scene {
       scheduler,
       clock: { now: () => now, monotonic: () => elapsed },
       metrics: { received: none, recipients: none, attempts: none },
-      config: () => ({ tenants: new Map([["mail/a", {}]]), manifest: { egress: { sources: [] } } }),
+      config: () => ({
+        tenants: new Map([["mail/a", { state: options.state ?? "Active" }]]),
+        manifest: { egress: { sources: [] } },
+      }),
       ownership: { members: () => [{ pod: "pod-0" }, { pod: "pod-1" }] },
       eventLog: { find: async () => ({ events: options.events ?? [], until: "end" }) },
       entries: {
@@ -59,7 +65,7 @@ function scene(options: SceneOptions = {}): Scene {
     acts: {} as never,
     parked: { list: () => [] },
     troubleOf: (site) => (site === "down" ? "no host answers" : ""),
-    suspending: { list: () => [], describe: () => undefined } as never,
+    suspending: { list: () => [], describe: () => (options.isSuspended ? "a suspension" : null) } as never,
   });
   return { explain, scheduler, ask: (kind, query) => serving(kind, query) };
 }
@@ -133,6 +139,30 @@ test("a pod ends its list in time to be heard, and says that there is more", asy
     String(some.entries.length),
   );
   explain.stop();
+});
+
+test("a pod tells of each entry whether a suspension or its tenant's Hold keeps it, but of what is under way", async () => {
+  const cases: [SceneOptions, (string | undefined)[]][] = [
+    [{}, [undefined, undefined]],
+    [{ isSuspended: true }, [undefined, "suspended"]],
+    [{ state: "Hold" }, [undefined, "held"]],
+    [{ state: "Hold", isSuspended: true }, [undefined, "held"]],
+  ];
+  for (const [options, stopped] of cases) {
+    const { explain, scheduler, ask } = scene(options);
+    scheduler.setSources([{ name: "default", weight: 1 }], now);
+    scheduler.setTenants(new Map([["mail/a", { weight: 1, held: false }]]), now);
+    scheduler.setSite("s", { limits: { connections: 1 } }, now);
+    fill(scheduler, 2);
+    assert.equal(scheduler.next(now).kind, "dispatch");
+    const { entries } = (await ask("queue", {})) as QueueList;
+    const shown = new Map(
+      entries.map((entry) => [Reflect.get(entry, "state"), Reflect.get(entry, "stopped")]),
+    );
+    const wanted = new Map(["inflight", "ready"].map((state, index) => [state, stopped[index]]));
+    assert.deepEqual(shown, wanted, JSON.stringify(options));
+    explain.stop();
+  }
 });
 
 test("createExplain().queue() counts a pod whose answer was too large as silent", async () => {

@@ -152,6 +152,26 @@ test("queue ls shows entries, and asks only for what was selected", async () => 
   assert.deepEqual(JSON.parse(json.out), { entries: [entry], truncated: true });
 });
 
+test("queue ls does not say that mail goes now which a suspension, Hold or its being parked keeps", async () => {
+  const cases: [object, string][] = [
+    [{ state: "ready", due: 0 }, "now"],
+    [{ state: "waiting", due: Date.now() - 1000 }, "now"],
+    [{ state: "suspended", due: 0 }, "suspended"],
+    [{ state: "suspended", due: 0, stopped: "suspended" }, "suspended"],
+    [{ state: "suspended", due: 0, stopped: "held" }, "held"],
+    [{ state: "waiting", stopped: "suspended" }, "suspended"],
+    [{ state: "parked", due: 0 }, "parked"],
+  ];
+  const entries = cases.map(([fields]) => ({ ...entry, ...fields }));
+  await using admin = await adminPort({ "/v1/queue": { entries, truncated: false } });
+  const { out } = await mailboat("queue", "ls", "--state", admin.state);
+  const shown = out.split("\n").slice(1);
+  assert.deepEqual(
+    shown.map((line) => line.split(/ +/).at(-1)),
+    cases.map(([, next]) => next),
+  );
+});
+
 test("queue ls says how to see more: a higher limit only while there is one and it was the limit that ended the list", async () => {
   const some = { entries: [entry, entry], truncated: true };
   await using admin = await adminPort({ "/v1/queue": some });
