@@ -11,7 +11,7 @@ import type { Selection } from "#crds/wire/selection.ts";
 import type { Acts } from "./acts.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf, tenantOf } from "./pod.ts";
-import { matches, namedTenant, type QueueQuery, selectorOf } from "./queue-query.ts";
+import { matches, namedTenant, type QueueQuery, selectorOf, tenantsCalled } from "./queue-query.ts";
 import type { ListedEntry } from "./schedule/types.ts";
 import type { ParkedEntry } from "./poison.ts";
 import { domainOf } from "./smtp/address.ts";
@@ -158,6 +158,7 @@ export function createExplain(deps: ExplainDeps) {
 
   return {
     queue,
+    tenants: async (name: string) => ({ tenants: tenantsCalled(pod.config().tenants, name) }),
     act: acts.act,
     progress: acts.progress,
     suspend: (selection: Selection, forSeconds?: number) =>

@@ -156,6 +156,7 @@ function adminOptions({ options, explain, sunk, witness, log }: FrontDeps, token
       queue: (query: QueueQuery) => explain.queue(query),
       message: (id: string) => explain.message(id),
       top: () => explain.top(),
+      tenants: explain.tenants,
       act: (action: ActionName, query: QueueQuery) => explain.act(action, query),
       progress: explain.progress,
       suspend: explain.suspend,

@@ -28,6 +28,11 @@ function fullNames(tenants: ReadonlyMap<string, unknown>, tenant: string): reado
   return tenant.includes("/") ? [tenant] : [...tenants.keys()].filter((id) => id.endsWith(`/${tenant}`));
 }
 
+/** The tenants of this pool that a name, bare or full, may mean: how a command finds the pool of a tenant. */
+export function tenantsCalled(tenants: ReadonlyMap<string, unknown>, tenant: string): readonly string[] {
+  return fullNames(tenants, tenant).filter((id) => tenants.has(id));
+}
+
 /**
  * For what is stated and stays: of a name that nobody has it would be stated for nothing, of one that two have for the wrong one.
  * @throws Problem 404 or 400

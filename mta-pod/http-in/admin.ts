@@ -31,6 +31,7 @@ const suspendQuery = z
   .strictObject({ ...laneSelector, forSeconds: z.number().int().min(1).max(maxSuspendSeconds).optional() })
   .refine(isChoice, laneRule);
 const resumeQuery = z.strictObject(laneSelector).refine(isChoice, laneRule);
+const tenantsQuery = z.strictObject({ name });
 const sinkQuery = z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).default(20) });
 const death = z.strictObject({ pod: name, incarnation: name });
 const actionName = z.enum(["retry", "bounce"]);
@@ -50,6 +51,8 @@ interface AdminHooks {
   /** null = no such message. */
   message(id: string): Promise<unknown>;
   top(): Promise<unknown>;
+  /** The tenants of this pool that are called so, with or without a namespace. */
+  tenants(name: string): Promise<unknown>;
   /** On every queued entry the selector fits; an empty one fits all. */
   act(action: "retry" | "bounce", query: QueueSelector): Promise<unknown>;
   /** How far an act is; null = nobody knows it. */
@@ -82,7 +85,7 @@ function parsed<Schema extends z.ZodType>(schema: Schema, input: unknown): z.out
 }
 
 /**
- * `GET /v1/queue?tenant&site&domain&id&limit`, `GET /v1/messages/:id`, `GET /v1/top`, `POST /v1/queue/retry` and `/bounce`
+ * `GET /v1/queue?tenant&site&domain&id&limit`, `GET /v1/messages/:id`, `GET /v1/top`, `GET /v1/tenants?name`, `POST /v1/queue/retry` and `/bounce`
  * (JSON selector, or `{"all": true}`), `GET /v1/acts/:job` (how far that is), `POST /v1/queue/suspend` and `/resume`, `GET /v1/sink?limit` and `/v1/sink/:id` (mode Sink), `POST /v1/witness` (`{pod, incarnation}`). Every request needs `Bearer <token>`.
  */
 export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
@@ -94,6 +97,7 @@ export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
   });
   server.get("/v1/queue", (request) => hooks.queue(parsed(listQuery, request.query)));
   server.get("/v1/top", () => hooks.top());
+  server.get("/v1/tenants", (request) => hooks.tenants(parsed(tenantsQuery, request.query).name));
   server.get<{ Params: { id: string } }>("/v1/messages/:id", async ({ params }) => {
     const known = await hooks.message(params.id);
     if (known === null || known === undefined) throw new Problem(404, "not-found", "no such message");

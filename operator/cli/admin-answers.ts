@@ -136,6 +136,7 @@ export const suspensionSchema = z.object({
   pending: z.array(z.string()),
 });
 
+export type QueueAnswer = z.infer<typeof queueSchema>;
 export type QueueEntry = z.infer<typeof queueEntrySchema>;
 export type MessageAnswer = z.infer<typeof messageSchema>;
 export type ActAnswer = z.infer<typeof actSchema>;

@@ -29,6 +29,13 @@ export interface AdminClient {
   post(path: string, body: unknown): Promise<unknown>;
 }
 
+/** A pool to ask. */
+export interface PoolAdmin {
+  /** `namespace/name`, or what `--url` says. */
+  readonly name: string;
+  readonly admin: AdminClient;
+}
+
 const requestTimeoutMs = 15_000;
 const defaultState = ".mailboat";
 const tokenVariable = "MAILBOAT_ADMIN_TOKEN";
@@ -41,7 +48,10 @@ export function addServerOptions(command: Command): Command {
       "--token-file <file>",
       "file with the admin token (default: local mode's; or MAILBOAT_ADMIN_TOKEN; in a cluster the pool's Secret)",
     )
-    .option("--pool <name>", "pool to ask where there are several (namespace/name)");
+    .option(
+      "--pool <name>",
+      "pool to ask where there are several (namespace/name; default: all of them, or the one that the selection is in)",
+    );
 }
 
 /** How every command that asks a server finds it. */
@@ -61,17 +71,19 @@ export async function findEndpoint(options: ServerOptions): Promise<Endpoint | u
   return readEndpoint(defaultState).catch(() => undefined);
 }
 
+type PlaceOptions = ClusterOptions & { readonly state?: string };
+
 /** The pool in the cluster. @throws CommandError that also says where local mode was looked for */
-export async function findPool(options: ClusterOptions & { readonly state?: string }): Promise<ClusterPool> {
+export async function findPool(options: PlaceOptions): Promise<ClusterPool> {
   const { connectPool } = await import("./cluster.ts");
-  try {
-    return await connectPool(options);
-  } catch (error) {
-    if (options.kubeconfig !== undefined || options.context !== undefined) throw error;
-    throw new CommandError(
-      `Cannot find a running Mailboat: expected ${join(defaultState, "endpoint.json")} of a running "mailboat local" (--state, --url) or a cluster; got none, and of the cluster: ${messageOf(error)}`,
-    );
-  }
+  return connectPool(options).catch((error: unknown) => nowhere(options, error));
+}
+
+function nowhere({ kubeconfig, context }: PlaceOptions, error: unknown): never {
+  if (kubeconfig !== undefined || context !== undefined) throw error;
+  throw new CommandError(
+    `Cannot find a running Mailboat: expected ${join(defaultState, "endpoint.json")} of a running "mailboat local" (--state, --url) or a cluster; got none, and of the cluster: ${messageOf(error)}`,
+  );
 }
 
 /** @throws CommandError when no local mode has written one there */
@@ -86,11 +98,18 @@ async function readEndpoint(state: string): Promise<Endpoint> {
   );
 }
 
-export async function connectAdmin(options: ServerOptions): Promise<AdminClient> {
-  const endpoint = options.url === undefined ? await findEndpoint(options) : undefined;
-  const base = endpoint === undefined ? options.url : `http://${poolOf(endpoint, options.pool).admin}`;
-  if (base === undefined) return clusterAdmin(options);
+/** The pool of `--url` or `--pool`, else all that there are: one at least. @throws CommandError */
+export async function connectPools(options: ServerOptions): Promise<readonly PoolAdmin[]> {
+  const { url, pool } = options;
+  if (url !== undefined) return [{ name: url, admin: adminAt(url, await readToken(options)) }];
+  const endpoint = await findEndpoint(options);
+  if (endpoint === undefined) return clusterPools(options);
   const token = await readToken(options, endpoint);
+  const pools = pool === undefined ? endpoint.pools : [poolOf(endpoint, pool)];
+  return pools.map((one) => ({ name: one.pool, admin: adminAt(`http://${one.admin}`, token) }));
+}
+
+function adminAt(base: string, token: string): AdminClient {
   if (!URL.canParse(base))
     throw new CommandError(`Cannot use --url: expected http://HOST:PORT, got "${base}"`, 2);
   return {
@@ -105,11 +124,17 @@ export async function connectAdmin(options: ServerOptions): Promise<AdminClient>
   };
 }
 
-async function clusterAdmin(options: ServerOptions): Promise<AdminClient> {
+async function clusterPools(options: ServerOptions): Promise<readonly PoolAdmin[]> {
   const token = options.tokenFile === undefined ? process.env[tokenVariable] : await readToken(options);
-  const pool = await findPool(options);
-  const { createClusterAdmin } = await import("./cluster-admin.ts");
-  return createClusterAdmin(pool, token);
+  const [{ connectPools: connect }, { createClusterAdmin }] = await Promise.all([
+    import("./cluster.ts"),
+    import("./cluster-admin.ts"),
+  ]);
+  const pools = await connect(options).catch((error: unknown) => nowhere(options, error));
+  return pools.map((pool) => ({
+    name: `${pool.namespace}/${pool.name}`,
+    admin: createClusterAdmin(pool, token),
+  }));
 }
 
 /** The pool of local mode that is named, else its first. @throws CommandError when several or none have that name */

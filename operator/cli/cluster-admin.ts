@@ -6,25 +6,24 @@ import type { AdminClient } from "./admin-client.ts";
 import type { ClusterPool } from "./cluster.ts";
 import { CommandError, messageOf } from "./command-io.ts";
 
-/** `token` absent: the one of the pool's Secret, for whoever may read it. */
-export async function createClusterAdmin(pool: ClusterPool, token: string | undefined): Promise<AdminClient> {
+/** `token` absent: the one of the pool's Secret, for whoever may read it; it is read once there is something to ask. */
+export function createClusterAdmin(pool: ClusterPool, token: string | undefined): AdminClient {
   const { namespace, name } = pool;
   const secret = { namespace, name: childNames.admin(name) };
-  const bearer = token ?? (await pool.secretValue(secret, "token")).trim();
-  const headers = { "x-mailboat-authorization": `Bearer ${bearer}` };
+  let known = token;
+  const ask = async (method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> => {
+    known ??= (await pool.secretValue(secret, "token")).trim();
+    const headers = { "x-mailboat-authorization": `Bearer ${known}` };
+    const request = { method, path, headers };
+    return pool.ask("admin", body === undefined ? request : { ...request, body: JSON.stringify(body) });
+  };
   return {
-    get: (path, query = {}) =>
-      pool.ask("admin", { method: "GET", path: withQuery(path, query), headers }).catch(told),
-    async find(path) {
-      try {
-        return await pool.ask("admin", { method: "GET", path, headers });
-      } catch (error) {
-        if (isOfThePool(error) && error.status === 404) return undefined;
-        return told(error);
-      }
-    },
-    post: (path, body) =>
-      pool.ask("admin", { method: "POST", path, headers, body: JSON.stringify(body) }).catch(told),
+    get: (path, query = {}) => ask("GET", withQuery(path, query)).catch(told),
+    find: (path) =>
+      ask("GET", path).catch((error: unknown) =>
+        isOfThePool(error) && error.status === 404 ? undefined : told(error),
+      ),
+    post: (path, body) => ask("POST", path, body).catch(told),
   };
 }
 

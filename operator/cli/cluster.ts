@@ -41,15 +41,24 @@ export interface ClusterObject {
 
 const requestTimeoutMs = 15_000;
 
+/** The one that is named, else the only one. @throws CommandError when there are none, or several */
 export async function connectPool(options: ClusterOptions): Promise<ClusterPool> {
+  const found = await connectPools(options);
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only;
+  throw unchosen(options, found);
+}
+
+/** The one that is named, else all of them. @throws CommandError when there are none, or several have the name */
+export async function connectPools(options: ClusterOptions): Promise<readonly ClusterPool[]> {
   const access = accessOf(options);
   const transport = createTransport({ access, clock: systemClock, timeoutMs: requestTimeoutMs });
   const get = (path: string): Promise<unknown> => transport.json({ method: "GET", path }).catch(explain);
   const list = async (type: ResourceType, namespace?: string): Promise<readonly ClusterObject[]> =>
     ((await get(collectionPath(type, namespace))) as { items: ClusterObject[] }).items;
 
-  const { namespace, name } = await choosePool(options, (from) => list(kinds.pools, from));
-  return {
+  const found = await findPools(options, (from) => list(kinds.pools, from));
+  return found.map(({ namespace, name }) => ({
     namespace,
     name,
     ask: (port, request) => askService(transport, serviceOf({ namespace, name }, port), request),
@@ -63,7 +72,7 @@ export async function connectPool(options: ClusterOptions): Promise<ClusterPool>
       return Buffer.from(value, "base64").toString();
     },
     tenants: () => list(kinds.tenants, options.namespace),
-  };
+  }));
 }
 
 function accessOf({ kubeconfig, context }: ClusterOptions): ReturnType<typeof createAccess> {
@@ -82,22 +91,29 @@ function serviceOf(
   return { namespace, name: service, port: podPorts[port] };
 }
 
-/** The one that is named, else the only one. */
-async function choosePool(
+interface PoolName {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+async function findPools(
   options: ClusterOptions,
   list: (namespace: string | undefined) => Promise<readonly ClusterObject[]>,
-): Promise<{ namespace: string; name: string }> {
+): Promise<readonly PoolName[]> {
   const [first = "", second] = (options.pool ?? "").split("/");
   const namespace = second === undefined ? options.namespace : first;
   const name = second ?? first;
-  if (name !== "" && namespace !== undefined) return { namespace, name };
-  const found = await list(namespace);
-  const fits = found.map(({ metadata }) => metadata).filter((pool) => name === "" || pool.name === name);
-  const [only] = fits;
-  if (fits.length === 1 && only !== undefined) return { namespace: only.namespace, name: only.name };
-  const names = found.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`).join(", ");
-  const got = name === "" ? (found.length === 0 ? "no pool at all" : "no --pool") : `"${name}"`;
-  throw new CommandError(
+  if (name !== "" && namespace !== undefined) return [{ namespace, name }];
+  const found = (await list(namespace)).map(({ metadata }) => metadata);
+  const fits = found.filter((pool) => name === "" || pool.name === name);
+  if (fits.length === 0 || (name !== "" && fits.length > 1)) throw unchosen(options, found);
+  return fits;
+}
+
+function unchosen({ pool = "" }: ClusterOptions, found: readonly PoolName[]): CommandError {
+  const names = found.map(({ namespace, name }) => `${namespace}/${name}`).join(", ");
+  const got = pool === "" ? (found.length === 0 ? "no pool at all" : "no --pool") : `"${pool}"`;
+  return new CommandError(
     `Cannot choose the pool: expected --pool with one of ${names || "none"}, got ${got}`,
   );
 }

@@ -2,8 +2,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { parseDuration } from "#crds/values/duration.ts";
 import { type ActAnswer, actSchema, readAnswer, suspensionSchema } from "./admin-answers.ts";
-import { type AdminClient, connectAdmin, type ServerOptions } from "./admin-client.ts";
+import { type AdminClient, connectPools, type ServerOptions } from "./admin-client.ts";
 import { CommandError, type CommandIo } from "./command-io.ts";
+import { jsonOf, placeOf, poolFor } from "./pools.ts";
 import { chosen, type Selection } from "./selection.ts";
 
 export type ActOptions = ServerOptions & Selection & { readonly json?: boolean; readonly for?: string };
@@ -12,15 +13,13 @@ const pollMs = 1000;
 
 export async function act(action: "bounce" | "retry", options: ActOptions, io: CommandIo): Promise<void> {
   const body = chosen(action, options, "--tenant, --site, --domain or --id");
-  const admin = await connectAdmin(options);
-  const answer = await followed(
-    admin,
-    readAnswer(actSchema, await admin.post(`/v1/queue/${action}`, body)),
-    io,
-  );
+  const pools = await connectPools(options);
+  const pool = await poolFor(action, pools, options);
+  const begun = readAnswer(actSchema, await pool.admin.post(`/v1/queue/${action}`, body));
+  const answer = await followed(pool.admin, begun, io);
   const { affected, isDone, silent } = answer;
-  if (options.json === true) io.print(JSON.stringify(answer));
-  else io.print(`${action}: ${entries(affected)}`);
+  if (options.json === true) io.print(jsonOf(pools, { pool, answer }));
+  else io.print(`${action}: ${entries(affected)}${placeOf(pools, pool)}`);
   if (silent.length > 0)
     io.complain(
       `no answer from ${silent.join(", ")}: what is queued there may be left as it was, ${action} again`,
@@ -57,14 +56,16 @@ export async function suspendOrResume(
     );
   const body = chosen(action, options, "--tenant or --site");
   const forMs = durationOf(action, options.for);
-  const admin = await connectAdmin(options);
+  const pools = await connectPools(options);
+  const pool = await poolFor(action, pools, options);
   const seconds = forMs === undefined ? {} : { forSeconds: Math.max(1, Math.ceil(forMs / 1000)) };
-  const answer = await admin.post(`/v1/queue/${action}`, { ...body, ...seconds });
+  const answer = await pool.admin.post(`/v1/queue/${action}`, { ...body, ...seconds });
   const { affected, suspensions, pending } = readAnswer(suspensionSchema, answer);
-  if (options.json === true) io.print(JSON.stringify(answer));
+  const place = placeOf(pools, pool);
+  if (options.json === true) io.print(jsonOf(pools, { pool, answer }));
   else if (action === "suspend")
-    io.print(`suspend: ${entries(affected)} now, and what comes, ${endOf(options.for)}`);
-  else io.print(`resume: ${suspensions} ${suspensions === 1 ? "suspension" : "suspensions"} lifted`);
+    io.print(`suspend: ${entries(affected)}${place} now, and what comes, ${endOf(options.for)}`);
+  else io.print(`resume: ${suspensions} ${suspensions === 1 ? "suspension" : "suspensions"} lifted${place}`);
   if (pending.length > 0) io.complain(`stored, but not yet confirmed by ${pending.join(", ")}`);
   if (action === "resume" && suspensions === 0) io.setExitCode(1);
 }

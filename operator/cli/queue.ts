@@ -1,9 +1,16 @@
 /** `mailboat queue ls|suspend|resume|bounce|retry`: looks at queued mail and acts on a selection of it, never on everything by mistake. */
 import { type Command, Option } from "commander";
 import { maxListed } from "#crds/wire/peer.ts";
-import { complainOfSilent, queueSchema, readAnswer, type QueueEntry } from "./admin-answers.ts";
-import { addServerOptions, connectAdmin } from "./admin-client.ts";
+import {
+  complainOfSilent,
+  queueSchema,
+  readAnswer,
+  type QueueAnswer,
+  type QueueEntry,
+} from "./admin-answers.ts";
+import { addServerOptions, connectPools } from "./admin-client.ts";
 import { wholeNumber, type CommandIo } from "./command-io.ts";
+import { askPools, jsonOf, partsOf } from "./pools.ts";
 import { type ActOptions, act, suspendOrResume } from "./queue-acts.ts";
 import { selectorOf } from "./selection.ts";
 import { formatAge, formatSize, formatTable } from "./table.ts";
@@ -59,20 +66,31 @@ function withLane(command: Command): Command {
 
 async function list(options: ListOptions, io: CommandIo): Promise<void> {
   const limit = wholeNumber("--limit", options.limit, { min: 1, max: maxListed });
-  const admin = await connectAdmin(options);
-  const answer = await admin.get("/v1/queue", { ...selectorOf(options), limit: String(limit) });
-  if (options.json === true) return io.print(JSON.stringify(answer));
-  const { entries, truncated, silent } = readAnswer(queueSchema, answer);
-  complainOfSilent(silent, io);
-  if (entries.length === 0) return io.print(nothing(truncated, silent));
+  const pools = await connectPools(options);
+  const query = { ...selectorOf(options), limit: String(limit) };
+  const { said, complaints } = await askPools(pools, (admin) => admin.get("/v1/queue", query));
+  if (options.json === true) for (const one of said) io.print(jsonOf(pools, one));
+  else {
+    const answers = said.map(({ pool, answer }) => ({ pool, answer: readAnswer(queueSchema, answer) }));
+    for (const { answer } of answers) complainOfSilent(answer.silent, io);
+    const parts = answers.map(({ pool, answer }) => ({ pool, answer: listing(answer, limit) }));
+    for (const line of partsOf(pools, parts)) io.print(line);
+  }
+  for (const line of complaints) io.complain(line);
+  if (complaints.length > 0) io.setExitCode(1);
+}
+
+function listing({ entries, truncated, silent }: QueueAnswer, limit: number): string[] {
+  if (entries.length === 0) return [nothing(truncated, silent)];
   const now = Date.now();
   const head = ["ID", "TENANT", "SITE", "TO", "SIZE", "AGE", "TRY", "STATE", "NEXT"];
-  for (const line of formatTable(
-    head,
-    entries.map((entry) => row(entry, now)),
-  ))
-    io.print(line);
-  if (truncated) io.print(`and more: ${adviceFor(entries.length, limit)}`);
+  return [
+    ...formatTable(
+      head,
+      entries.map((entry) => row(entry, now)),
+    ),
+    ...(truncated ? [`and more: ${adviceFor(entries.length, limit)}`] : []),
+  ];
 }
 
 function nothing(truncated: boolean, silent: readonly string[]): string {

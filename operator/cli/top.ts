@@ -2,8 +2,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Command } from "commander";
 import { complainOfSilent, readAnswer, topSchema, type TopAnswer } from "./admin-answers.ts";
-import { addServerOptions, connectAdmin, type ServerOptions } from "./admin-client.ts";
+import { addServerOptions, connectPools, type ServerOptions } from "./admin-client.ts";
 import { wholeNumber, type CommandIo } from "./command-io.ts";
+import { askPools, jsonOf, partsOf } from "./pools.ts";
 import { formatAge, formatTable } from "./table.ts";
 
 interface TopOptions extends ServerOptions {
@@ -27,15 +28,21 @@ export function addTopCommand(program: Command, io: CommandIo): void {
 
 async function top(options: TopOptions, io: CommandIo): Promise<void> {
   const seconds = wholeNumber("--interval", options.interval, { min: 1, max: 3600 });
-  const admin = await connectAdmin(options);
+  const pools = await connectPools(options);
   const live = io.isTerminal && options.once !== true && options.json !== true;
   for (;;) {
-    const answer = await admin.get("/v1/top");
-    if (options.json === true) return io.print(JSON.stringify(answer));
-    const shown = readAnswer(topSchema, answer);
-    io.print(`${live ? clearScreen : ""}${screen(shown, Date.now()).join("\n")}`);
-    complainOfSilent(shown.silent, io);
-    if (!live) return;
+    const { said, complaints } = await askPools(pools, (admin) => admin.get("/v1/top"));
+    if (options.json === true) for (const one of said) io.print(jsonOf(pools, one));
+    else {
+      const shown = said.map(({ pool, answer }) => ({ pool, answer: readAnswer(topSchema, answer) }));
+      const now = Date.now();
+      const parts = shown.map(({ pool, answer }) => ({ pool, answer: screen(answer, now) }));
+      const lines = partsOf(pools, parts);
+      if (lines.length > 0) io.print(`${live ? clearScreen : ""}${lines.join("\n")}`);
+      for (const { answer } of shown) complainOfSilent(answer.silent, io);
+    }
+    for (const line of complaints) io.complain(line);
+    if (!live) return complaints.length === 0 ? undefined : io.setExitCode(1);
     await delay(seconds * 1000);
   }
 }

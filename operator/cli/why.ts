@@ -7,8 +7,9 @@ import {
   type EventAnswer,
   type MessageAnswer,
 } from "./admin-answers.ts";
-import { addServerOptions, connectAdmin, type ServerOptions } from "./admin-client.ts";
+import { addServerOptions, connectPools, type PoolAdmin, type ServerOptions } from "./admin-client.ts";
 import { CommandError, type CommandIo } from "./command-io.ts";
+import { askPools, jsonOf, placeOf, type Said } from "./pools.ts";
 import { formatAge, formatTime, printable } from "./table.ts";
 
 export function addWhyCommand(program: Command, io: CommandIo): void {
@@ -25,22 +26,58 @@ async function why(id: string, options: ServerOptions & { json?: boolean }, io: 
       `Cannot look up a message: expected the id of "queued as ID", got "${printable(id)}"`,
       2,
     );
-  const admin = await connectAdmin(options);
-  const unknown = { id, events: [], entries: [] };
-  const answer = (await admin.find(`/v1/messages/${encodeURIComponent(id)}`)) ?? unknown;
-  const message = readAnswer(messageSchema, answer);
-  complainOfSilent(message.silent, io);
-  if (options.json === true) io.print(JSON.stringify(answer));
-  else for (const line of story(message, Date.now())) io.print(line);
-  if (message.events.length + message.entries.length === 0) io.setExitCode(1);
+  const pools = await connectPools(options);
+  const { said, complaints } = await askPools(pools, async (admin) => {
+    const raw = (await admin.find(`/v1/messages/${encodeURIComponent(id)}`)) ?? nothingOf(id);
+    return { raw, message: readAnswer(messageSchema, raw) };
+  });
+  const known = said.find(({ answer }) => isKnown(answer.message));
+  for (const line of complaints) io.complain(line);
+  if (known === undefined) return tellUnknown(id, { pools, said, json: options.json === true }, io);
+  const { pool, answer } = known;
+  complainOfSilent(answer.message.silent, io);
+  if (options.json === true) return io.print(jsonOf(pools, { pool, answer: answer.raw }));
+  for (const line of story(answer.message, placeOf(pools, pool), Date.now())) io.print(line);
+}
+
+interface Unknown {
+  readonly pools: readonly PoolAdmin[];
+  readonly said: readonly Said<{ readonly raw: unknown; readonly message: MessageAnswer }>[];
+  readonly json: boolean;
+}
+
+function tellUnknown(id: string, { pools, said, json }: Unknown, io: CommandIo): void {
+  const silent = said.flatMap(({ answer }) => answer.message.silent);
+  complainOfSilent(silent, io);
+  const [only] = pools.length === 1 ? said : [];
+  if (json) io.print(JSON.stringify(only?.answer.raw ?? { ...nothingOf(id), silent }));
+  else if (said.length > 0)
+    io.print(
+      `${id}: not known here: no event and no queued entry has this id (events are kept for 72 hours)${askedOf(pools.length, said.length)}`,
+    );
+  io.setExitCode(1);
+}
+
+/** How far "here" goes. */
+function askedOf(pools: number, answered: number): string {
+  if (pools === 1) return "";
+  return answered === pools
+    ? `; ${pools} pools were asked`
+    : `; ${answered} of ${pools} pools could be asked`;
+}
+
+function nothingOf(id: string): { id: string; events: []; entries: [] } {
+  return { id, events: [], entries: [] };
+}
+
+function isKnown({ events, entries }: MessageAnswer): boolean {
+  return events.length + entries.length > 0;
 }
 
 /** The lines for a person; `now` in ms since 1970. */
-function story(message: MessageAnswer, now: number): string[] {
+function story(message: MessageAnswer, place: string, now: number): string[] {
   const { id, events, entries, binding, nextAttempt, silent } = message;
-  if (events.length + entries.length === 0)
-    return [`${id}: not known here: no event and no queued entry has this id (events are kept for 72 hours)`];
-  const lines = [`message ${id}`, ...events.map(eventLine)];
+  const lines = [`message ${id}${place}`, ...events.map(eventLine)];
   for (const entry of entries) {
     const left = formatAge(entry.expiresAt - now);
     lines.push(

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isAbout, namedTenant, sorted } from "#mta-pod/queue-query.ts";
+import { isAbout, namedTenant, sorted, tenantsCalled } from "#mta-pod/queue-query.ts";
 
 const tenants = new Map(["mail/acme", "mail/globex", "other/globex"].map((id) => [id, {}]));
 
@@ -39,4 +39,15 @@ test("an act on a domain is about open recipients there", () => {
   ] as const)
     assert.equal(isAbout(query)(entry), expected, JSON.stringify(query));
   assert.equal(isAbout({ domain: "two.example" })({ envelope, open: [0] }), false, "they are settled");
+});
+
+test("tenantsCalled() names the tenants of the pool that a bare or a full name may mean", () => {
+  const cases: [string, string[]][] = [
+    ["acme", ["mail/acme"]],
+    ["globex", ["mail/globex", "other/globex"]],
+    ["other/globex", ["other/globex"]],
+    ["mail/later", []],
+    ["nobody", []],
+  ];
+  for (const [name, wanted] of cases) assert.deepEqual(tenantsCalled(tenants, name), wanted, name);
 });

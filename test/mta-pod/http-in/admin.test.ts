@@ -25,6 +25,7 @@ async function start(tokenOf = () => "t0ken"): Promise<Running> {
       queue: note("queue"),
       message: async (id) => (id === "M1" ? { id } : null),
       top: note("top"),
+      tenants: note("tenants"),
       act: note("act"),
       progress: async (job) => (job === "J1" ? { job } : null),
       suspend: note("suspend"),
@@ -77,6 +78,14 @@ test("the queue is listed by selector", async () => {
   assert.deepEqual(server.calls, [["queue", { tenant: "acme", domain: "b.example", limit: 5 }]]);
   for (const query of ["limit=0", "limit=x", "tenants=acme", "tenant="])
     assert.equal((await server.ask(`/v1/queue?${query}`)).status, 400, query);
+});
+
+test("tenants are asked for by name", async () => {
+  await using server = await start();
+  assert.equal((await server.ask("/v1/tenants?name=mail%2Facme")).status, 200);
+  assert.deepEqual(server.calls, [["tenants", "mail/acme"]]);
+  for (const query of ["", "?name=", "?tenant=acme"])
+    assert.equal((await server.ask(`/v1/tenants${query}`)).status, 400, query);
 });
 
 test("acts want a selection or all, never neither", async () => {

@@ -23,6 +23,12 @@ const tenantSpec = {
   credentials: [{ name: "app", type: "Password", secretRef: { name: "acme-smtp" } }],
 };
 
+const told = (id: string): object => ({
+  id,
+  events: [{ time: 1_700_000_000_000, type: "received", pod: "p" }],
+  entries: [],
+});
+
 interface Cluster extends AsyncDisposable {
   /** Options that lead there. */
   readonly options: string[];
@@ -40,8 +46,9 @@ async function cluster(objects: Readonly<Record<string, unknown>>): Promise<Clus
     token: () => "admin-token",
     hooks: {
       queue: async () => ({ entries: [], truncated: false }),
-      message: async (id) => (id === "M1" ? { id, events: [], entries: [] } : null),
+      message: async (id) => (id === "M1" ? { id, events: [], entries: [] } : id === "M2" ? told(id) : null),
       top: async () => ({ tenants: [], sites: [] }),
+      tenants: async (name) => ({ tenants: name === "acme" ? ["mail/acme"] : [] }),
       act: async () => ({
         affected: 1,
         looked: 1,
@@ -169,13 +176,36 @@ test("send goes through the API server as the pool's first tenant, or as who is 
   assert.equal(half.code, 2);
 });
 
+test("without --pool every pool of a cluster is asked, and what cannot be asked is named", async () => {
+  await using api = await cluster({
+    ...objects,
+    [pools]: { items: [named("mail", "shared"), named("mail", "other")] },
+  });
+  const known = await mailboat("why", "M2", ...api.options);
+  assert.equal(known.code, 0);
+  assert.match(known.out, /^message M2 in pool mail\/shared/);
+  assert.match(known.err, /^pool mail\/other could not be asked: .*mailboat-other-admin/);
+  assert.equal(api.asked.filter((line) => line === `GET ${pools}`).length, 1);
+  const listed = await mailboat("queue", "ls", ...api.options);
+  assert.deepEqual([listed.code, listed.out], [1, "pool mail/shared\nnothing is queued"]);
+  const acted = await mailboat("queue", "retry", "--all", ...api.options);
+  assert.equal(acted.code, 2);
+  assert.match(acted.err, /expected --pool with one of mail\/shared, mail\/other/);
+  assert.ok(!api.asked.some((line) => line.startsWith("POST")));
+  const found = await mailboat("queue", "retry", "--tenant", "acme", ...api.options);
+  assert.deepEqual([found.code, found.out], [0, "retry: 1 entry in pool mail/shared"]);
+});
+
 test("what stands in the way is said: no pool, several, no right, no such context", async () => {
   await using none = await cluster({ [pools]: { items: [] } });
   await using several = await cluster({ [pools]: { items: [named("a", "one"), named("b", "two")] } });
   await using bare = await cluster({ [pools]: objects[pools] });
   const cases: [string[], RegExp][] = [
     [none.options, /Cannot choose the pool: expected --pool with one of none, got no pool at all/],
-    [several.options, /expected --pool with one of a\/one, b\/two, got no --pool/],
+    [
+      several.options,
+      /^pool a\/one could not be asked: .* 404 NotFound .*\npool b\/two could not be asked: .* 404 /,
+    ],
     [[...several.options, "--pool", "three"], /expected --pool with one of a\/one, b\/two, got "three"/],
     [bare.options, /404 NotFound .*mailboat-shared-admin/],
     [[...bare.options, "--context", "there"], /Cannot use context there: expected one of here/],
@@ -186,4 +216,7 @@ test("what stands in the way is said: no pool, several, no right, no such contex
     assert.match(err, said);
     assert.doesNotMatch(err, / at .*\.ts/);
   }
+  const sent = await mailboat("send", "--to", "b@b.example", ...several.options);
+  assert.equal(sent.code, 1);
+  assert.match(sent.err, /expected --pool with one of a\/one, b\/two, got no --pool/);
 });

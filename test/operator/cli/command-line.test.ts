@@ -33,27 +33,7 @@ async function adminPort(answers: Readonly<Record<string, unknown>>): Promise<Ad
   const state = await mkdtemp(join(tmpdir(), "mailboat-test-cli-"));
   await mkdir(state, { recursive: true });
   await writeFile(join(state, "admin.token"), "secret\n");
-  const nowhere = "127.0.0.1:1";
-  const pool = {
-    pool: "mail/a",
-    smtp: nowhere,
-    submission: nowhere,
-    submissions: nowhere,
-    http: nowhere,
-    admin,
-    metrics: [],
-  };
-  await writeFile(
-    join(state, "endpoint.json"),
-    JSON.stringify({
-      pools: [pool],
-      nats: "nats://127.0.0.1:1",
-      adminTokenFile: join(state, "admin.token"),
-      credentialsFile: join(state, "credentials.json"),
-      ca: join(state, "ca.crt"),
-      pids: { runner: 1, pods: {} },
-    }),
-  );
+  await writeEndpoint(state, { "mail/a": admin });
   return {
     state,
     url: `http://${admin}`,
@@ -64,6 +44,36 @@ async function adminPort(answers: Readonly<Record<string, unknown>>): Promise<Ad
       await rm(state, { recursive: true });
     },
   };
+}
+
+/** What local mode says of pools with these admin ports. */
+async function writeEndpoint(
+  state: string,
+  admins: Readonly<Record<string, string>>,
+  tokenFile = join(state, "admin.token"),
+): Promise<void> {
+  const nowhere = "127.0.0.1:1";
+  const others = { smtp: nowhere, submission: nowhere, submissions: nowhere, http: nowhere, metrics: [] };
+  const endpoint = {
+    pools: Object.entries(admins).map(([pool, admin]) => ({ pool, admin, ...others })),
+    nats: "nats://127.0.0.1:1",
+    adminTokenFile: tokenFile,
+    credentialsFile: join(state, "credentials.json"),
+    ca: join(state, "ca.crt"),
+    pids: { runner: 1, pods: {} },
+  };
+  await writeFile(join(state, "endpoint.json"), JSON.stringify(endpoint));
+}
+
+/** The state folder of one local mode with a pool for each of them: mail/a, mail/b, and so on. */
+async function asPools(first: AdminPort, ...others: readonly { readonly url: string }[]): Promise<string> {
+  const state = await mkdtemp(join(first.state, "pools-"));
+  const ports = [first, ...others].map(({ url }, index) => [
+    `mail/${"abc"[index]}`,
+    url.replace("http://", ""),
+  ]);
+  await writeEndpoint(state, Object.fromEntries(ports), join(first.state, "admin.token"));
+  return state;
 }
 
 const entry = {
@@ -321,6 +331,152 @@ test("top shows tenants, sites and sources once when the output is no terminal",
   assert.match(out, /mail\/acme +1 +2 +3 +1m15s +1\.3 +0\.0/);
   assert.match(out, /mx:abc +6 +2 +4 +0\.0 +connections/);
   assert.match(out, /default +2 +1 +3\.0 +2\.5/);
+});
+
+const unreachable = { url: "http://127.0.0.1:1" };
+const told = (id: string): object => ({
+  id,
+  events: [{ time: 1_700_000_000_000, type: "received", pod: "b-0" }],
+  entries: [],
+});
+
+test("why asks every pool, says which one knows the message, and how many were asked when none does", async () => {
+  await using a = await adminPort({});
+  await using b = await adminPort({ [`/v1/messages/${entry.id}`]: told(entry.id) });
+  const state = await asPools(a, b);
+  const known = await mailboat("why", entry.id, "--state", state);
+  assert.deepEqual([known.code, known.err], [0, ""]);
+  assert.match(known.out, new RegExp(`^message ${entry.id} in pool mail/b\n.* received`));
+  const json = await mailboat("why", entry.id, "--state", state, "--json");
+  assert.deepEqual(JSON.parse(json.out), { pool: "mail/b", ...told(entry.id) });
+  const unknown = await mailboat("why", "nobodys", "--state", state);
+  assert.deepEqual([unknown.code, unknown.err], [1, ""]);
+  assert.match(unknown.out, /^nobodys: not known here: .*; 2 pools were asked$/);
+  const one = await mailboat("why", entry.id, "--state", state, "--pool", "a");
+  assert.deepEqual([one.code, /pools were asked/.test(one.out)], [1, false]);
+});
+
+test("a pool that cannot be asked is named, and the others are shown", async () => {
+  await using a = await adminPort({
+    [`/v1/messages/${entry.id}`]: told(entry.id),
+    "/v1/queue": { entries: [entry], truncated: false },
+    "/v1/top": { tenants: [], sites: [] },
+  });
+  const state = await asPools(a, unreachable);
+  const cases: [string[], number, RegExp][] = [
+    [["why", entry.id], 0, /in pool mail\/a/],
+    [["why", "nobodys"], 1, /not known here: .*; 1 of 2 pools could be asked$/],
+    [["queue", "ls"], 1, /^pool mail\/a\nID/],
+    [["top"], 1, /^pool mail\/a\nTENANT/],
+  ];
+  for (const [args, wanted, shown] of cases) {
+    const { code, out, err } = await mailboat(...args, "--state", state);
+    assert.equal(code, wanted, args.join(" "));
+    assert.match(out, shown);
+    assert.match(err, /^pool mail\/b could not be asked: Cannot reach http:\/\/127\.0\.0\.1:1/);
+  }
+});
+
+test("queue ls and top show every pool under its name, in JSON one object each", async () => {
+  const other = { ...entry, id: "01m87d60b4x4q30591x00013zz" };
+  const empty = { tenants: [], sites: [] };
+  await using a = await adminPort({ "/v1/queue": { entries: [entry], truncated: false }, "/v1/top": empty });
+  await using b = await adminPort({ "/v1/queue": { entries: [other], truncated: false }, "/v1/top": empty });
+  await using c = await adminPort({ "/v1/queue": { entries: [], truncated: false }, "/v1/top": empty });
+  const state = await asPools(a, b, c);
+  const listed = await mailboat("queue", "ls", "--state", state);
+  assert.match(
+    listed.out,
+    new RegExp(
+      `^pool mail/a\nID .*\n${entry.id} .*\n\npool mail/b\nID .*\n${other.id} .*\n\npool mail/c\nnothing is queued$`,
+    ),
+  );
+  const top = await mailboat("top", "--state", state);
+  assert.deepEqual(top.out.match(/^pool .*/gm), ["pool mail/a", "pool mail/b", "pool mail/c"]);
+  const json = await mailboat("top", "--state", state, "--json");
+  assert.deepEqual(
+    json.out.split("\n").map((line) => JSON.parse(line)),
+    ["mail/a", "mail/b", "mail/c"].map((pool) => ({ pool, ...empty })),
+  );
+  const chosen = await mailboat("queue", "ls", "--state", state, "--pool", "b", "--json");
+  assert.deepEqual(JSON.parse(chosen.out), { entries: [other], truncated: false });
+});
+
+test("sink ls and show look in every pool, and name those that took something", async () => {
+  const sunk = { id: "S1", at: 0, tenant: "mail/acme", from: "a@b.example", to: ["c@d.example"] };
+  const message = { ...sunk, site: "mx:1", source: "default", ehlo: "out.example", size: 3 };
+  await using a = await adminPort({ "/v1/sink": { messages: [] } });
+  await using b = await adminPort({
+    "/v1/sink": { messages: [message] },
+    "/v1/sink/S1": { ...message, message: Buffer.from("abc").toString("base64") },
+  });
+  const state = await asPools(a, b);
+  const listed = await mailboat("sink", "ls", "--state", state);
+  assert.match(listed.out, /^pool mail\/b\nID .*\nS1 /);
+  const shown = await mailboat("sink", "show", "S1", "--state", state);
+  assert.deepEqual([shown.code, shown.out], [0, "abc"]);
+  const missing = await mailboat("sink", "show", "S9", "--state", state);
+  assert.match(missing.err, /got none of this id in 2 pools/);
+  const nothing = await mailboat("sink", "ls", "--state", await asPools(a, a));
+  assert.match(nothing.out, /^nothing was taken in any of 2 pools/);
+  const one = await mailboat("sink", "ls", "--state", state, "--pool", "a");
+  assert.match(one.out, /^nothing was taken: is the pool's egress/);
+});
+
+test("an act goes to the pool that its tenant or message is in, or says that it needs --pool and does nothing", async () => {
+  const suspended = { affected: 3, suspensions: 1, pods: ["b-0"], pending: [] };
+  const acts = {
+    "/v1/queue/bounce": acted({ affected: 1 }),
+    "/v1/queue/retry": acted({ affected: 1 }),
+    "/v1/queue/suspend": suspended,
+    "/v1/queue/resume": suspended,
+  };
+  await using a = await adminPort({ ...acts, "/v1/tenants": { tenants: [] } });
+  await using b = await adminPort({
+    ...acts,
+    "/v1/tenants": { tenants: ["mail/acme"] },
+    [`/v1/messages/${entry.id}`]: told(entry.id),
+  });
+  const state = await asPools(a, b);
+  const posts = (): string[] => [...a.asked, ...b.asked].filter((line) => line.startsWith("POST"));
+  const done: [string[], RegExp][] = [
+    [["suspend", "--tenant", "acme"], /^suspend: 3 entries in pool mail\/b now, and what comes/],
+    [["resume", "--tenant", "acme", "--site", "mx:1"], /^resume: 1 suspension lifted in pool mail\/b$/],
+    [["retry", "--tenant", "mail/acme", "--domain", "x.example"], /^retry: 1 entry in pool mail\/b$/],
+    [["bounce", "--id", entry.id], /^bounce: 1 entry in pool mail\/b$/],
+  ];
+  for (const [args, said] of done) {
+    const { code, out } = await mailboat("queue", ...args, "--state", state);
+    assert.deepEqual([code, said.test(out)], [0, true], `${args.join(" ")}: ${out}`);
+  }
+  assert.ok(b.asked.includes("GET /v1/tenants?name=mail%2Facme"));
+  assert.deepEqual([posts().length, a.asked.filter((line) => line.startsWith("POST"))], [done.length, []]);
+  const both = await asPools(b, b);
+  const none = await asPools(a, a);
+  const refused: [string, string[], number, RegExp][] = [
+    [
+      state,
+      ["suspend", "--all"],
+      2,
+      /Cannot suspend: expected --pool with one of mail\/a, mail\/b, .* got neither/,
+    ],
+    [state, ["resume", "--site", "mx:1"], 2, /expected --pool with one of mail\/a, mail\/b/],
+    [state, ["bounce", "--domain", "x.example"], 2, /expected --pool with one of mail\/a, mail\/b/],
+    [state, ["retry", "--all"], 2, /expected --pool with one of mail\/a, mail\/b/],
+    [state, ["bounce", "--id", "nobodys"], 1, /expected a message of one of the pools mail\/a, mail\/b/],
+    [
+      none,
+      ["retry", "--tenant", "acme"],
+      1,
+      /expected a tenant of one of the pools mail\/a, mail\/b \(or --pool\), got "acme"/,
+    ],
+    [both, ["retry", "--tenant", "acme"], 2, /one of mail\/a, mail\/b, which all have "acme"; got none/],
+  ];
+  for (const [where, args, wanted, said] of refused) {
+    const { code, err } = await mailboat("queue", ...args, "--state", where);
+    assert.deepEqual([code, said.test(err)], [wanted, true], `${args.join(" ")}: ${err}`);
+  }
+  assert.equal(posts().length, done.length);
 });
 
 test("a refused token, another version's answer and an unreachable server end with 1", async () => {
