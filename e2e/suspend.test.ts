@@ -5,6 +5,7 @@ import { type LocalMode, startLocal } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
+import { podStatuses } from "./kit/pod-status.ts";
 
 const tenants = [{ name: "acme" }, { name: "small" }];
 
@@ -140,4 +141,56 @@ test("an act on a domain is about its recipients alone: the others of the messag
   assert.deepEqual(await bounced(), ["u@one.example"]);
   const report = (): number => got("a@acme.example");
   await until("its sender to be told", () => report() === 1);
+});
+
+test("a suspended message, and mail to a suspended domain, wait beside mail that goes, through a kill, and go when resumed", async () => {
+  await using provider = await startProvider({});
+  const got = (to: string): number => provider.messages.list({ to, limit: 100 }).length;
+  const rules = [
+    { name: "all", match: { domains: ["*"] }, routes: [{ host: "127.0.0.1", port: provider.port }] },
+  ];
+  await using local = await startLocal({ resources: testResources({ tenants, rules }), pods: 2 });
+  await act(local, "suspend", { domain: "ONE.example" });
+  await send(local, "acme", "one.example", 3);
+  await send(local, "acme", "two.example", 3);
+  await until("the others to arrive", () => [0, 1, 2].every((number) => got(`u${number}@two.example`) === 1));
+  const waiting = async (): Promise<string[]> => {
+    const { entries } = (await local.admin("/v1/queue")) as {
+      entries: { id: string; stopped?: string; to: string[] }[];
+    };
+    return entries.map(({ to, stopped }) => `${to.join()} ${stopped}`).toSorted();
+  };
+  const three = [0, 1, 2].map((number) => `u${number}@one.example suspended`);
+  await until("the three to wait", async () => (await waiting()).join() === three.join());
+  for (const pod of [0, 1]) await local.kill(pod);
+  await until(
+    "them to wait again",
+    async () => (await waiting().catch(() => [])).join() === three.join(),
+    60_000,
+  );
+  await until("both pods to own their part", async () => {
+    const owned = (await podStatuses(local)).map(({ shards }) => shards.length);
+    return owned.length === 2 && owned.every((count) => count > 0);
+  });
+  await until("them to wait there", async () => (await waiting()).join() === three.join());
+  // One of them is suspended by itself as well, and stays so.
+  const { entries } = (await local.admin("/v1/queue?domain=one.example")) as {
+    entries: { id: string; to: string[] }[];
+  };
+  const id = entries.find(({ to }) => to[0] === "u1@one.example")?.id ?? "";
+  assert.equal(((await act(local, "suspend", { id })) as Applied).affected, 1);
+  assert.equal(((await act(local, "resume", { domain: "one.example" })) as Applied).suspensions, 1);
+  await until("two to arrive", () => got("u0@one.example") === 1 && got("u2@one.example") === 1);
+  const why = (await local.admin(`/v1/messages/${id}`)) as { binding: string };
+  assert.equal(why.binding, `a suspension of message ${id}, until resumed`);
+  assert.equal(got("u1@one.example"), 0);
+  await act(local, "resume", { all: true });
+  await until("the third", () => got("u1@one.example") === 1);
+  assert.equal(provider.messages.list({ limit: 100 }).length, 6, "each once");
+  // For a while only.
+  await act(local, "suspend", { domain: "one.example", forSeconds: 2 });
+  const sentAt = performance.now();
+  await send(local, "acme", "one.example");
+  await until("it to arrive when the time is over", () => got("u0@one.example") === 2);
+  assert.ok(performance.now() - sentAt > 1000);
 });

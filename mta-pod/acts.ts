@@ -3,7 +3,8 @@
  * at a time; who asked is answered within seconds, with how far it has come, and can ask again until it is done.
  */
 import { idHashOf } from "#crds/wire/state-record.ts";
-import { bouncedByOperator, type Deliver } from "./deliver.ts";
+import type { Deliver } from "./deliver.ts";
+import { bouncedByOperator } from "./queued-acts.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import type { Purging } from "./purging.ts";
 import { type Pod, silentOf } from "./pod.ts";

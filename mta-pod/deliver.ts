@@ -13,22 +13,19 @@ import { createInFlight } from "./in-flight.ts";
 import { createLoad, isLoaded } from "./load.ts";
 import type { Poison } from "./poison.ts";
 import type { Pod } from "./pod.ts";
-import { isAbout, type QueueQuery, sorted } from "./queue-query.ts";
+import { createQueuedActs } from "./queued-acts.ts";
 import type { Repeats } from "./repeats.ts";
-import { createSettleWithout, parkedAt, type Queued, type Settling } from "./without-attempt.ts";
+import { createSettleWithout, parkedAt, type Settling } from "./without-attempt.ts";
 import type { Dispatch, Entry, Lane, SiteConfig } from "./schedule/types.ts";
-import { expire, refuse } from "./settle/decide.ts";
+import { expire } from "./settle/decide.ts";
 import type { Settlement } from "./settlement.ts";
 import { type Sites, unused } from "./sites.ts";
-import { reply } from "./smtp/reply.ts";
 
 const inFlightBounds = { entries: 5000, bytes: 256 * 1024 * 1024 } as const;
 /** A site that has its share of what may be under way looks again so much later. */
 const crowdedMs = 100;
 const unavailableRetryMs = 2000;
 const unsureLookMs = 100;
-export const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
-const discarded = reply(550, "5.7.1", "discarded: its tenant was deleted");
 
 export interface DeliverDeps {
   readonly pod: Pod;
@@ -43,6 +40,8 @@ export interface DeliverDeps {
   mayBegin(entry: Entry): boolean;
   /** Pods are being asked what they have of the shard under way: so much later it may be known, 0 = it is. */
   askingMs(shard: number): number;
+  /** It is suspended by its id or a recipient's domain: so long it is put aside, 0 = it is not. */
+  holdMs(handle: number, envelope: Envelope, open: readonly number[]): number;
   readonly hot: HotBodies;
   readonly poison: Poison;
   /** The stored entry is not the indexed one: read the shard again from nothing. */
@@ -107,6 +106,11 @@ export function createDeliver(deps: DeliverDeps) {
   const attempt = (dispatch: Dispatch, loaded: Loaded, ended: () => void): void => {
     const { envelope, subject } = loaded;
     if (sites.sortIn(dispatch, envelope)) return ended();
+    const holdMs = deps.holdMs(dispatch.handle, envelope, loaded.open);
+    if (holdMs > 0) {
+      postpone(dispatch, holdMs);
+      return ended();
+    }
     // Not known yet when it was indexed, if its first copy was still under way.
     if (!repeats.isRepeat(envelope)) return start(dispatch, loaded, ended);
     const { shard, seq } = dispatch.entry;
@@ -154,31 +158,6 @@ export function createDeliver(deps: DeliverDeps) {
       return ended();
     });
     return undefined;
-  };
-
-  /** Takes a queued entry that is not under way and hands it over with its hold; resolves at its end, false = none fits. */
-  const withQueued = async (
-    handle: number,
-    fits: (loaded: Loaded) => boolean,
-    act: Act,
-  ): Promise<boolean> => {
-    const queued = scheduler.entryOf(handle);
-    if (queued === undefined || queued.state === "inflight" || inFlight.has(queued.entry)) return false;
-    if (!deps.mayBegin(queued.entry)) return false;
-    const ended = hold(queued.entry, queued.lane);
-    const loaded = await load(queued.entry);
-    // While it was read the scheduler may have begun with it.
-    const isStill = scheduler.entryOf(handle)?.state !== "inflight";
-    if (!isLoaded(loaded) || !isStill || !fits(loaded)) {
-      ended();
-      return false;
-    }
-    return new Promise((resolve) => {
-      act({ handle, ...queued }, loaded, () => {
-        ended();
-        resolve(true);
-      });
-    });
   };
 
   const settleWithout = createSettleWithout({ hot, sites, settlement });
@@ -244,35 +223,13 @@ export function createDeliver(deps: DeliverDeps) {
         hot.put(handle, { envelope, body: known.body, subject: at.subject, since: clock.monotonic() });
       return undefined;
     },
-    /** Makes a waiting entry ready, if one of its open recipients is meant. */
-    retry: (handle: number, query: QueueQuery): Promise<boolean> =>
-      withQueued(handle, isAbout(query), (_queued, _loaded, ended) => {
-        scheduler.requeue(handle, clock.now());
-        ended();
-      }),
-    /** Settles the recipients of a queued entry that are meant as bounced by an operator, with a DSN; others stay as they were. */
-    bounce: (handle: number, query: QueueQuery): Promise<boolean> =>
-      withQueued(handle, isAbout(query), (queued, loaded, ended) => {
-        const { envelope, last } = loaded;
-        const { meant, others } = sorted(loaded, query);
-        const { due, attempt: made } = queued.entry;
-        // Of one that was never attempted nobody reads the state.
-        const rest =
-          others.length === 0 ? undefined : { open: others, due, attempt: Math.max(1, made), last };
-        const decision = refuse({ open: meant, from: envelope.from, reply: bouncedByOperator, rest });
-        settleWithout(queued, { loaded, decision }, ended);
-      }),
-    /** Settles a queued entry of a deleted tenant: as bounced, and nobody is told. */
-    discard: (handle: number): Promise<boolean> =>
-      withQueued(
-        handle,
-        () => true,
-        (queued, loaded, ended) => {
-          // As from nobody: a report would come from a tenant that is gone.
-          const decision = refuse({ open: loaded.open, from: "", reply: discarded });
-          settleWithout(queued, { loaded, decision }, ended);
-        },
-      ),
+    ...createQueuedActs({
+      pod,
+      load,
+      hold,
+      isFree: (entry) => !inFlight.has(entry) && deps.mayBegin(entry),
+      settleWithout,
+    }),
     settleParked: (at: Pick<Entry, "shard" | "seq">, what: Settling, done: () => void): void =>
       settleWithout(parkedAt(at, what.loaded.envelope), what, done),
     /** The lease is gone: forgets the shard. What is in flight ends by itself, behind the fence. */
@@ -290,8 +247,6 @@ export function createDeliver(deps: DeliverDeps) {
     },
   };
 }
-
-type Act = (queued: Queued, loaded: Loaded, ended: () => void) => void;
 
 export interface Known {
   readonly state?: StateRecord | undefined;

@@ -11,6 +11,7 @@ import { HotBodies } from "./hot-bodies.ts";
 import { createIntake } from "./intake.ts";
 import { settled } from "./hand-over.ts";
 import { createOutbound } from "./outbound.ts";
+import { createMessageHolds } from "./message-holds.ts";
 import { createParkedActs } from "./parked-acts.ts";
 import { createPoison } from "./poison.ts";
 import { createParents } from "./parents.ts";
@@ -155,10 +156,12 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     poison,
   });
+  const holds = createMessageHolds(pod, () => deliver.pump());
   const deliver = createDeliver({
     pod,
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
     askingMs: (shard) => former.askingMs(shard),
+    holdMs: holds.holdMs,
     attempts,
     sites,
     settlement,
@@ -195,7 +198,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const parked = createParkedActs({ pod, poison, deliver: () => deliver, leaseSeqOf });
   const purging = createPurging({ pod, hot, purges: createPurges(spool, bundles) });
   const acts = createActs({ pod, peers, deliver, parked, purging, isIndexed: shards.isIndexed });
-  const suspending = createSuspending({ pod, spool, peers, pump: () => deliver.pump() });
+  const suspending = createSuspending({ pod, spool, peers, holds, pump: () => deliver.pump() });
   const explain = createExplain({
     pod,
     peers,

@@ -7,7 +7,7 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
 import { maxListed, maxPeerAnswerBytes, type PeerAnswer } from "#crds/wire/peer.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
-import type { Selection } from "#crds/wire/selection.ts";
+import { isOfMessages, type Selection } from "#crds/wire/selection.ts";
 import type { Acts } from "./acts.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf, tenantOf } from "./pod.ts";
@@ -107,6 +107,8 @@ export function createExplain(deps: ExplainDeps) {
     site: string;
     /** Absent in questions of a release before. */
     from?: string;
+    id?: string;
+    to?: readonly string[];
   }): { binding: string | null; backoffUntil: number } => {
     if (!pod.scheduler.knowsSite(query.site)) return { binding: null, backoffUntil: 0 };
     const tenant = tenantOf(pod, query.tenant);
@@ -118,7 +120,17 @@ export function createExplain(deps: ExplainDeps) {
     if (tenant.state === "Hold") return { binding: "tenant is on hold", backoffUntil };
     const trouble = binding === "backoff" ? deps.troubleOf(site) : "";
     const held = trouble === "" ? binding : `${binding}: ${trouble}`;
-    return { binding: suspending.describe(query) ?? held, backoffUntil };
+    const { id = "", to = [] } = query;
+    return { binding: suspending.describe(query, { id, to }) ?? held, backoffUntil };
+  };
+
+  /** Of messages those are counted that a list would show. */
+  const suspendedHere = async (query: unknown) => {
+    const answer = await suspending.here(query);
+    const { tenant, site, domain, id } = query as Selection;
+    if (!isOfMessages({ domain, id })) return answer;
+    const { entries } = await listHere({ tenant, site, domain, id, limit: maxListed });
+    return { ...answer, count: entries.length };
   };
 
   peers.serve(async (kind, query) => {
@@ -137,7 +149,7 @@ export function createExplain(deps: ExplainDeps) {
       case "act-progress":
         return acts.progressHere(query);
       case "suspended":
-        return suspending.here(query);
+        return suspendedHere(query);
       default:
         if (deps.answer !== undefined) return deps.answer(kind, query);
         throw new Error(`Cannot answer "${kind}": this release does not know it`);
@@ -187,8 +199,8 @@ export function createExplain(deps: ExplainDeps) {
       if (first === undefined) return { ...known, binding: null, nextAttempt: null };
       if (first.reason !== undefined)
         return { ...known, binding: `parked: ${first.reason}`, nextAttempt: null };
-      const { tenant: of, site, from } = first;
-      const asked = await peers.ask("binding", { tenant: of, site, from }, askMs);
+      const { tenant: of, site, from, to } = first;
+      const asked = await peers.ask("binding", { tenant: of, site, from, id, to }, askMs);
       const states = asked.map(({ answer }) => answer as ReturnType<typeof bindingHere>);
       const binding = states.find((state) => state.binding !== null)?.binding ?? null;
       const backoffUntil = Math.max(0, ...states.map((state) => state.backoffUntil));
@@ -213,17 +225,21 @@ function isQueueList(said: PeerAnswer): said is PeerAnswer & { readonly answer: 
   return typeof answer === "object" && answer !== null && Array.isArray(Reflect.get(answer, "entries"));
 }
 
-function stoppedBy({ pod, suspending }: ExplainDeps, { lane, state }: ListedEntry): QueuedEntry["stopped"] {
+function stoppedBy(
+  { pod, suspending }: ExplainDeps,
+  { lane, state }: ListedEntry,
+  envelope: Envelope,
+): QueuedEntry["stopped"] {
   if (state === "inflight") return undefined;
   if (tenantOf(pod, lane.tenant)?.state === "Hold") return "held";
-  return suspending.describe(lane) === null ? undefined : "suspended";
+  return suspending.describe(lane, envelope) === null ? undefined : "suspended";
 }
 
 function shown(deps: ExplainDeps, item: ListedEntry, envelope: Envelope): QueuedEntry {
   const { entry, lane, state } = item;
   const { id, tenant, stream, from, to, size, receivedAt, expiresAt } = envelope;
   const { attempt, due, shard } = entry;
-  const stopped = stoppedBy(deps, item);
+  const stopped = stoppedBy(deps, item, envelope);
   return {
     id,
     tenant,

@@ -1,9 +1,11 @@
 /**
- * CORRIDOR: suspends and resumes tenants and sites in the whole pool: stated once in the spool, taken in by every pod's
- * scheduler. An answer names the pods that had taken it in by then; those that had not will, since it is stored.
+ * CORRIDOR: suspends and resumes tenants, sites and messages in the whole pool: stated once in the spool, taken in by every pod's
+ * scheduler, or as the message has its turn. An answer names the pods that had taken it in by then; those that had not will, since it is stored.
  */
-import { covers, type Selection } from "#crds/wire/selection.ts";
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { covers, isOfMessages, type Selection } from "#crds/wire/selection.ts";
 import { type Pod, silentOf } from "./pod.ts";
+import type { MessageHolds } from "./message-holds.ts";
 import type { Peers } from "./spool/peers.ts";
 import { createSuspensions, type Stated, type Suspension } from "./spool/suspensions.ts";
 import type { Spool } from "./spool/connection.ts";
@@ -16,6 +18,7 @@ export interface SuspendDeps {
   readonly pod: Pod;
   readonly spool: Spool;
   readonly peers: Peers;
+  readonly holds: MessageHolds;
   pump(): void;
 }
 
@@ -32,19 +35,25 @@ export interface Applied {
 
 export type Suspending = ReturnType<typeof createSuspending>;
 
-export function createSuspending({ pod, spool, peers, pump }: SuspendDeps) {
+export function createSuspending({ pod, spool, peers, holds, pump }: SuspendDeps) {
   const { scheduler, clock } = pod;
   const suspensions = createSuspensions(spool, {
-    onSuspended({ tenant, site, until }) {
-      scheduler.suspend(selectorOf({ tenant, site }), until ?? null, clock.now());
-      pod.log.info("suspended", { tenant, site, until });
+    onSuspended(suspension) {
+      const { until } = suspension;
+      if (isOfMessages(suspension)) holds.adopt(suspensions.list());
+      else scheduler.suspend(laneOf(suspension), until ?? null, clock.now());
+      pod.log.info("suspended", { ...selectorOf(suspension), until });
     },
     onLifted(lifted, remaining) {
-      scheduler.resume(selectorOf(lifted), clock.now());
-      // Narrower ones were lifted with it, but still stand.
-      for (const { until, ...one } of remaining)
-        if (covers(lifted, one)) scheduler.suspend(selectorOf(one), until ?? null, clock.now());
-      pod.log.info("resumed", { tenant: lifted.tenant, site: lifted.site });
+      if (isOfMessages(lifted)) holds.adopt(remaining);
+      else {
+        scheduler.resume(laneOf(lifted), clock.now());
+        // Narrower ones were lifted with it, but still stand.
+        for (const { until, ...one } of remaining)
+          if (!isOfMessages(one) && covers(lifted, one))
+            scheduler.suspend(laneOf(one), until ?? null, clock.now());
+      }
+      pod.log.info("resumed", selectorOf(lifted));
       pump();
     },
   });
@@ -71,13 +80,13 @@ export function createSuspending({ pod, spool, peers, pump }: SuspendDeps) {
     list: suspensions.list,
     /** The answer to a peer: waits until this pod has taken in the change. */
     async here(query: unknown): Promise<HereAnswer> {
-      const { revision, tenant, site } = query as Selection & { revision: number };
+      const { revision, ...selection } = query as Selection & { revision: number };
       const until = clock.monotonic() + applyMs;
       while (suspensions.seen() < revision && clock.monotonic() < until)
         await new Promise((resolve) => setTimeout(resolve, pollMs));
       return {
         isApplied: suspensions.seen() >= revision,
-        count: scheduler.count(selectorOf({ tenant, site })),
+        count: scheduler.count(laneOf(selection)),
       };
     },
     /** Mail that is queued and mail that comes, for `forSeconds` or until resumed. Rejects when the spool does not answer. */
@@ -96,11 +105,15 @@ export function createSuspending({ pod, spool, peers, pump }: SuspendDeps) {
       return gathered(await suspensions.lift(selectorOf(selection)), selection);
     },
     /** The suspension that holds a lane, in words; null = none. */
-    describe(lane: { readonly tenant: string; readonly site: string }): string | null {
+    describe(
+      lane: { readonly tenant: string; readonly site: string },
+      message?: Pick<Envelope, "id" | "to">,
+    ): string | null {
       const now = clock.now();
-      const found = suspensions
+      const whole = suspensions
         .list()
         .find((one) => covers(one, lane) && (one.until === undefined || one.until > now));
+      const found = whole ?? (message === undefined ? undefined : holds.of({ ...lane, ...message }));
       return found === undefined ? null : describeOf(found);
     },
   };
@@ -111,12 +124,23 @@ interface HereAnswer {
   readonly count: number;
 }
 
-function selectorOf({ tenant, site }: Selection): { tenant?: string; site?: string } {
+function laneOf({ tenant, site }: Selection): { tenant?: string; site?: string } {
   return { ...(tenant === undefined ? {} : { tenant }), ...(site === undefined ? {} : { site }) };
 }
 
-function describeOf({ tenant, site, until }: Suspension): string {
+function selectorOf(selection: Selection): Pick<Suspension, "tenant" | "site" | "domain" | "id"> {
+  const { domain, id } = selection;
+  return {
+    ...laneOf(selection),
+    ...(domain === undefined ? {} : { domain: domain.toLowerCase() }),
+    ...(id === undefined ? {} : { id }),
+  };
+}
+
+function describeOf({ tenant, site, domain, id, until }: Suspension): string {
   const what = [
+    ...(id === undefined ? [] : [`message ${id}`]),
+    ...(domain === undefined ? [] : [`mail to ${domain}`]),
     ...(tenant === undefined ? [] : [`tenant ${tenant}`]),
     ...(site === undefined ? [] : [`site ${site}`]),
   ];

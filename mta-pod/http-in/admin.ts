@@ -20,17 +20,13 @@ const listQuery = z.strictObject({
 });
 const isChoice = ({ all, tenant, site, domain, id }: QueueSelector & { all?: true | undefined }): boolean =>
   (all === true) !== [tenant, site, domain, id].some((value) => value !== undefined);
-const actQuery = z
-  .strictObject({ ...selector, all: z.literal(true).optional() })
-  .refine(isChoice, "either tenant, site, domain or id, or all: true");
-/** A lane (tenant × site) is what waits, so only tenant and site select what is suspended. */
-const laneSelector = { tenant: selector.tenant, site: selector.site, all: z.literal(true).optional() };
-const laneRule = "either tenant, site or both, or all: true";
+const actSelector = { ...selector, all: z.literal(true).optional() };
+const actRule = "either tenant, site, domain or id, or all: true";
+const actQuery = z.strictObject(actSelector).refine(isChoice, actRule);
 const maxSuspendSeconds = 366 * 86_400;
 const suspendQuery = z
-  .strictObject({ ...laneSelector, forSeconds: z.number().int().min(1).max(maxSuspendSeconds).optional() })
-  .refine(isChoice, laneRule);
-const resumeQuery = z.strictObject(laneSelector).refine(isChoice, laneRule);
+  .strictObject({ ...actSelector, forSeconds: z.number().int().min(1).max(maxSuspendSeconds).optional() })
+  .refine(isChoice, actRule);
 const tenantsQuery = z.strictObject({ name });
 const sinkQuery = z.strictObject({ limit: z.coerce.number().int().min(1).max(1000).default(20) });
 const death = z.strictObject({ pod: name, incarnation: name });
@@ -44,8 +40,6 @@ interface QueueSelector {
   readonly limit?: number | undefined;
 }
 
-type LaneSelector = Pick<QueueSelector, "tenant" | "site">;
-
 interface AdminHooks {
   queue(query: QueueSelector): Promise<unknown>;
   /** null = no such message. */
@@ -57,9 +51,9 @@ interface AdminHooks {
   act(action: "retry" | "bounce", query: QueueSelector): Promise<unknown>;
   /** How far an act is; null = nobody knows it. */
   progress(job: string): Promise<unknown>;
-  /** Mail of a tenant, to a site, or both, in the whole pool, until resumed or for so long. */
-  suspend(selection: LaneSelector, forSeconds?: number): Promise<unknown>;
-  resume(selection: LaneSelector): Promise<unknown>;
+  /** Mail that is queued and mail that comes, in the whole pool, until resumed or for so long. */
+  suspend(selection: QueueSelector, forSeconds?: number): Promise<unknown>;
+  resume(selection: QueueSelector): Promise<unknown>;
   /** What mode Sink took last, the newest first. */
   sunk(limit: number): Promise<readonly unknown[]>;
   /** One of them, with the message; null = not kept. */
@@ -112,12 +106,12 @@ export async function startAdmin(options: AdminOptions): Promise<HttpServer> {
     return known;
   });
   server.post("/v1/queue/suspend", ({ body }) => {
-    const { tenant, site, forSeconds } = parsed(suspendQuery, body);
-    return hooks.suspend({ tenant, site }, forSeconds);
+    const { tenant, site, domain, id, forSeconds } = parsed(suspendQuery, body);
+    return hooks.suspend({ tenant, site, domain, id }, forSeconds);
   });
   server.post("/v1/queue/resume", ({ body }) => {
-    const { tenant, site } = parsed(resumeQuery, body);
-    return hooks.resume({ tenant, site });
+    const { tenant, site, domain, id } = parsed(actQuery, body);
+    return hooks.resume({ tenant, site, domain, id });
   });
   server.post<{ Params: { action: string } }>("/v1/queue/:action", async ({ params, body }) => {
     const action = actionName.safeParse(params.action);

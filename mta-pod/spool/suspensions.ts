@@ -3,16 +3,19 @@
  * holds at all pods at once and outlives each of them. Never throws; while NATS is away the last known ones stand.
  */
 import { hashToken } from "#crds/values/hash.ts";
-import { covers } from "#crds/wire/selection.ts";
+import { covers, isOfMessages, type Selection } from "#crds/wire/selection.ts";
 import { callApi, isRecord } from "./api.ts";
 import { openBucket } from "./bucket.ts";
 import { pause, type Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
 
 export interface Suspension {
-  /** Both absent = everything. */
+  /** These two and the next two absent = everything. */
   readonly tenant?: string;
   readonly site?: string;
+  /** Messages with a recipient there, of that tenant, to that site. */
+  readonly domain?: string;
+  readonly id?: string;
   /** ms since 1970; absent = until it is resumed. */
   readonly until?: number;
   /** Who asked for it, and when (ms since 1970). */
@@ -40,7 +43,7 @@ export interface Suspensions {
   /** Replaces one for the same selection. */
   suspend(suspension: Suspension): Promise<Stated>;
   /** Lifts all within the selection. */
-  lift(selector: Pick<Suspension, "tenant" | "site">): Promise<Stated>;
+  lift(selector: Selection): Promise<Stated>;
 }
 
 const prefix = "suspend.";
@@ -126,8 +129,10 @@ export function createSuspensions(spool: Spool, handlers: SuspensionHandlers): S
   };
 }
 
-function keyOf({ tenant, site }: Suspension): string {
-  return prefix + hashToken(JSON.stringify([tenant ?? null, site ?? null]));
+function keyOf(suspension: Suspension): string {
+  const { tenant, site, domain, id } = suspension;
+  const messages = isOfMessages(suspension) ? [domain ?? null, id ?? null] : [];
+  return prefix + hashToken(JSON.stringify([tenant ?? null, site ?? null, ...messages]));
 }
 
 /** Resolves to the revision, undefined when the server did not take it. */
@@ -181,8 +186,13 @@ async function readStored(spool: Spool): Promise<{ key: string; suspension: Susp
   return found;
 }
 
+/** Of messages it has another version: a release that does not know them would take it for one of all mail. */
+function versionOf(suspension: Selection): number {
+  return isOfMessages(suspension) ? 2 : 1;
+}
+
 function encode(suspension: Suspension): string {
-  return JSON.stringify({ v: 1, ...suspension });
+  return JSON.stringify({ v: versionOf(suspension), ...suspension });
 }
 
 /** undefined for what this release cannot read. */
@@ -194,14 +204,17 @@ function decode(text: string): Suspension | undefined {
   } catch {
     return undefined;
   }
-  if (!isRecord(value) || value["v"] !== 1) return undefined;
-  const { tenant, site, until, by, at } = value;
+  if (!isRecord(value)) return undefined;
+  const { v, tenant, site, domain, id, until, by, at } = value;
   if (typeof by !== "string" || typeof at !== "number") return undefined;
-  for (const name of [tenant, site]) if (name !== undefined && typeof name !== "string") return undefined;
+  const names = { tenant, site, domain, id };
+  for (const name of Object.values(names))
+    if (name !== undefined && typeof name !== "string") return undefined;
   if (until !== undefined && typeof until !== "number") return undefined;
+  const selection = Object.fromEntries(Object.entries(names).filter(([, name]) => name !== undefined));
+  if (v !== versionOf(selection as Selection)) return undefined;
   return {
-    ...(typeof tenant === "string" ? { tenant } : {}),
-    ...(typeof site === "string" ? { site } : {}),
+    ...(selection as Pick<Suspension, "tenant" | "site" | "domain" | "id">),
     ...(until === undefined ? {} : { until }),
     by,
     at,

@@ -12,7 +12,7 @@ export type ActOptions = ServerOptions & Selection & { readonly json?: boolean; 
 const pollMs = 1000;
 
 export async function act(action: "bounce" | "retry", options: ActOptions, io: CommandIo): Promise<void> {
-  const body = chosen(action, options, "--tenant, --site, --domain or --id");
+  const body = chosen(action, options);
   const pools = await connectPools(options);
   const pool = await poolFor(action, pools, options);
   const begun = readAnswer(actSchema, await pool.admin.post(`/v1/queue/${action}`, body));
@@ -49,12 +49,7 @@ export async function suspendOrResume(
   options: ActOptions,
   io: CommandIo,
 ): Promise<void> {
-  if (options.domain !== undefined || options.id !== undefined)
-    throw new CommandError(
-      `Cannot ${action}: expected --tenant, --site or both, since a tenant's mail to a site is what waits; got --${options.domain === undefined ? "id" : "domain"}`,
-      2,
-    );
-  const body = chosen(action, options, "--tenant or --site");
+  const body = chosen(action, options);
   const forMs = durationOf(action, options.for);
   const pools = await connectPools(options);
   const pool = await poolFor(action, pools, options);

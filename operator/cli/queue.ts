@@ -1,5 +1,5 @@
 /** `mailboat queue ls|suspend|resume|bounce|retry`: looks at queued mail and acts on a selection of it, never on everything by mistake. */
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { maxListed } from "#crds/wire/peer.ts";
 import {
   complainOfSilent,
@@ -22,46 +22,30 @@ export function addQueueCommands(program: Command, io: CommandIo): void {
   finding(queue.command("ls").description("List queued mail: what stands first in the queue, by age"))
     .option("--limit <n>", `entries at most, up to ${maxListed}`, "100")
     .action((options: ListOptions) => list(options, io));
-  const acting = (select: (command: Command) => Command, name: string, does: string): Command =>
-    select(queue.command(name).description(does)).option("--all", "everything in the pool");
-  acting(
-    holding,
-    "suspend",
-    "Keep mail of a tenant or to a site from being attempted, in all pods, until it is resumed",
-  )
+  const acting = (name: string, does: string): Command =>
+    finding(queue.command(name).description(does)).option("--all", "everything in the pool");
+  acting("suspend", "Keep mail from being attempted, in all pods, until it is resumed; also mail that comes")
     .option("--for <duration>", "end the suspension by itself after so long, such as 30m or 12h")
     .action((options: ActOptions) => suspendOrResume("suspend", options, io));
-  acting(holding, "resume", "Let suspended mail go again").action((options: ActOptions) =>
+  acting("resume", "Let suspended mail go again").action((options: ActOptions) =>
     suspendOrResume("resume", options, io),
   );
-  acting(finding, "bounce", "Give the selected mail up: its senders get a delivery report").action(
+  acting("bounce", "Give the selected mail up: its senders get a delivery report").action(
     (options: ActOptions) => act("bounce", options, io),
   );
-  acting(finding, "retry", "Attempt the selected mail as soon as its limits allow").action(
-    (options: ActOptions) => act("retry", options, io),
+  acting("retry", "Attempt the selected mail as soon as its limits allow").action((options: ActOptions) =>
+    act("retry", options, io),
   );
 }
 
 /** What picks messages out. */
 function finding(command: Command): Command {
-  return withLane(command)
+  return addServerOptions(command)
+    .option("--tenant <name>", "only of this tenant (namespace/name)")
+    .option("--site <id>", "only to this site")
     .option("--domain <name>", "only to recipients of this domain")
     .option("--id <id>", "only the message with this id")
     .option("--json", "print JSON");
-}
-
-/** What waits as a whole. The others are known here only to be refused with the reason. */
-function holding(command: Command): Command {
-  return withLane(command)
-    .addOption(new Option("--domain <name>").hideHelp())
-    .addOption(new Option("--id <id>").hideHelp())
-    .option("--json", "print JSON");
-}
-
-function withLane(command: Command): Command {
-  return addServerOptions(command)
-    .option("--tenant <name>", "only of this tenant (namespace/name)")
-    .option("--site <id>", "only to this site");
 }
 
 async function list(options: ListOptions, io: CommandIo): Promise<void> {

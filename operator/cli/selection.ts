@@ -18,12 +18,12 @@ export function selectorOf({ tenant, site, domain, id }: Selection): Record<stri
  * What to post; `{all: true}` for everything.
  * @throws CommandError (wrong usage) for no selection, or for one beside --all
  */
-export function chosen(action: string, selection: Selection, flags: string): Record<string, unknown> {
+export function chosen(action: string, selection: Selection): Record<string, unknown> {
   const selector = selectorOf(selection);
   const empty = Object.keys(selector).length === 0;
   if (empty && selection.all !== true)
     throw new CommandError(
-      `Cannot ${action}: expected ${flags} (or --all for everything that is queued), got no selection`,
+      `Cannot ${action}: expected --tenant, --site, --domain or --id (or --all for everything that is queued), got no selection`,
       2,
     );
   if (!empty && selection.all === true)

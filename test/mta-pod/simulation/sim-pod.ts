@@ -260,6 +260,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     pod,
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
     askingMs: (shard) => former.askingMs(shard),
+    holdMs: () => 0,
     attempts:
       mutant === "deletes before the reply"
         ? {

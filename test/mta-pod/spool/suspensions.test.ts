@@ -95,6 +95,28 @@ test("what was lifted while a pod was cut off is lifted there when it is back", 
   await eventually("it to be lifted", () => lifted.length === 1);
 });
 
+test("a suspension of messages stands beside that of all mail, and a release that does not know it cannot take it for one", async () => {
+  await using first = await watch("mail/messages", "pod-0");
+  await first.suspensions.suspend({ tenant: "a", ...by });
+  await first.suspensions.suspend({ tenant: "a", domain: "x.example", ...by });
+  await first.suspensions.suspend({ id: "m1", ...by });
+  const texts = new Map<string, string>();
+  const feed = openBucket(first.spool).watch(
+    ({ key, text = "" }) => void (key.startsWith("suspend.") && texts.set(key, text)),
+    () => {},
+  );
+  await eventually("all three", () => texts.size === 3 && first.suspensions.list().length === 3);
+  feed.close();
+  const versions = [...texts.values()].map((text) => (JSON.parse(text) as { v: number }).v);
+  assert.deepEqual(
+    versions.toSorted((one, other) => one - other),
+    [1, 2, 2],
+  );
+  const lifted = await first.suspensions.lift({ domain: "x.example" });
+  assert.equal(lifted.kind === "stated" && lifted.count, 1);
+  await eventually("the others", () => first.suspensions.list().length === 2);
+});
+
 test("covers() compares selections", () => {
   const cases = [
     [{}, { tenant: "a", site: "s" }, true],
@@ -104,6 +126,11 @@ test("covers() compares selections", () => {
     [{ site: "s" }, {}, false],
     [{ site: "s" }, { tenant: "a", site: "s~3" }, true],
     [{ site: "s~3" }, { tenant: "a", site: "s" }, false],
+    [{ tenant: "a" }, { tenant: "a", domain: "x" }, true],
+    [{ tenant: "a" }, { domain: "x" }, false],
+    [{ domain: "x" }, { tenant: "a", domain: "x", id: "1" }, true],
+    [{ domain: "x" }, { domain: "y" }, false],
+    [{ id: "1" }, { tenant: "a" }, false],
   ] as const;
   for (const [outer, inner, expected] of cases) assert.equal(covers(outer, inner), expected);
 });

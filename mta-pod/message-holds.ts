@@ -1,0 +1,61 @@
+/**
+ * CORRIDOR: messages that operators have suspended by id or recipient domain. They stand in lanes with others, so each is put aside as its turn
+ * comes, for an hour at most, and looked at again; those of whole tenants and sites wait as lanes do, in the scheduler. Never fails.
+ */
+import type { Envelope } from "#crds/wire/envelope.ts";
+import { covers, isOfMessages } from "#crds/wire/selection.ts";
+import type { Pod } from "./pod.ts";
+import { sorted } from "./queue-query.ts";
+import type { Suspension } from "./spool/suspensions.ts";
+
+export interface MessageHolds {
+  /** What stands now. What was put aside is looked at again when one was lifted, or ends at another time. */
+  adopt(standing: readonly Suspension[]): void;
+  /** The suspension that keeps the message; undefined = none does. */
+  of(envelope: HeldBy, open?: readonly number[]): Suspension | undefined;
+  /** So many ms the entry is to be put aside, 0 = it may go on; it is let go when it is resumed. */
+  holdMs(handle: number, envelope: Envelope, open: readonly number[]): number;
+}
+
+type HeldBy = Pick<Envelope, "id" | "tenant" | "site" | "to">;
+
+const longestMs = 3_600_000;
+
+export function createMessageHolds(
+  { scheduler, clock }: Pick<Pod, "scheduler" | "clock">,
+  pump: () => void,
+): MessageHolds {
+  let standing: readonly Suspension[] = [];
+  /** Handles of what was put aside. */
+  const aside = new Set<number>();
+  const of: MessageHolds["of"] = (envelope, open = envelope.to.map((_, index) => index)) => {
+    const now = clock.now();
+    const { tenant, site, id } = envelope;
+    return standing.find((one) => {
+      if (one.until !== undefined && one.until <= now) return false;
+      const { domain } = one;
+      const isMeant = sorted({ envelope, open }, { domain }).meant.length > 0;
+      return isMeant && covers(one, { tenant, site, id, domain });
+    });
+  };
+  return {
+    adopt(all) {
+      const before = standing.length;
+      standing = all.filter(isOfMessages);
+      // One more lets nothing go.
+      if (standing.length > before) return;
+      for (const handle of aside)
+        if (scheduler.entryOf(handle)?.state === "waiting") scheduler.requeue(handle, clock.now());
+      if (aside.size > 0) pump();
+      aside.clear();
+    },
+    of,
+    holdMs(handle, envelope, open) {
+      if (standing.length === 0) return 0;
+      const by = of(envelope, open);
+      if (by === undefined) return 0;
+      aside.add(handle);
+      return Math.min(longestMs, (by.until ?? Number.POSITIVE_INFINITY) - clock.now());
+    },
+  };
+}
