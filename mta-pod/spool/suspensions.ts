@@ -212,7 +212,7 @@ function decode(text: string): Suspension | undefined {
     if (name !== undefined && typeof name !== "string") return undefined;
   if (until !== undefined && typeof until !== "number") return undefined;
   const selection = Object.fromEntries(Object.entries(names).filter(([, name]) => name !== undefined));
-  if (v !== versionOf(selection as Selection)) return undefined;
+  if (v !== versionOf(selection)) return undefined;
   return {
     ...(selection as Pick<Suspension, "tenant" | "site" | "domain" | "id">),
     ...(until === undefined ? {} : { until }),

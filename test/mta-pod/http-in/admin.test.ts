@@ -106,22 +106,24 @@ test("acts want a selection or all, never neither", async () => {
   ]);
 });
 
-test("suspend and resume take tenant and site, nothing that a lane does not know", async () => {
+test("suspend and resume take the selectors of the other acts", async () => {
   await using server = await start();
   const ask = async (action: string, body: unknown): Promise<number> =>
     (await server.ask(`/v1/queue/${action}`, { method: "POST", body })).status;
   assert.equal(await ask("suspend", { tenant: "acme", forSeconds: 60 }), 200);
   assert.equal(await ask("suspend", { all: true }), 200);
   assert.equal(await ask("resume", { site: "s1" }), 200);
-  for (const body of [{}, { domain: "a.example" }, { id: "M1" }, { all: true, site: "s1" }, { tenant: "" }])
+  assert.equal(await ask("suspend", { domain: "a.example", id: "M1" }), 200);
+  for (const body of [{}, { lane: "x" }, { all: true, site: "s1" }, { tenant: "" }])
     for (const action of ["suspend", "resume"])
       assert.equal(await ask(action, body), 400, JSON.stringify(body));
   assert.equal(await ask("suspend", { tenant: "acme", forSeconds: 0 }), 400);
   assert.equal(await ask("resume", { tenant: "acme", forSeconds: 1 }), 400);
   assert.deepEqual(server.calls, [
-    ["suspend", { tenant: "acme", site: undefined }, 60],
-    ["suspend", { tenant: undefined, site: undefined }, undefined],
-    ["resume", { tenant: undefined, site: "s1" }],
+    ["suspend", { ...none, tenant: "acme" }, 60],
+    ["suspend", none, undefined],
+    ["resume", { ...none, site: "s1" }],
+    ["suspend", { ...none, domain: "a.example", id: "M1" }, undefined],
   ]);
 });
 

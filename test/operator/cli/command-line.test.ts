@@ -231,18 +231,11 @@ test("a long act is followed to its end, and a pod that ended meanwhile is named
   assert.match(err, /no answer from a-1/);
 });
 
-test("the help of queue's commands lists the selectors that they take, and no other", async () => {
-  const takes = { ls: 4, bounce: 4, retry: 4, suspend: 2, resume: 2 };
-  for (const [name, count] of Object.entries(takes)) {
+test("queue's commands take the same selectors, and their help lists them", async () => {
+  for (const name of ["ls", "bounce", "retry", "suspend", "resume"]) {
     const { out } = await mailboat("queue", name, "--help");
     const listed = out.match(/^ +--(?:tenant|site|domain|id) /gm)?.map((line) => line.trim());
-    assert.deepEqual(listed, ["--tenant", "--site", "--domain", "--id"].slice(0, count), name);
-    for (const one of ["--domain", "--id"])
-      if (count === 2) {
-        const { code, err } = await mailboat("queue", name, one, "x");
-        assert.equal(code, 2);
-        assert.match(err, new RegExp(`a tenant's mail to a site is what waits; got ${one}`));
-      }
+    assert.deepEqual(listed, ["--tenant", "--site", "--domain", "--id"], name);
   }
 });
 
