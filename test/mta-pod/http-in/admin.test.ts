@@ -119,6 +119,7 @@ test("suspend and resume take the selectors of the other acts", async () => {
       assert.equal(await ask(action, body), 400, JSON.stringify(body));
   assert.equal(await ask("suspend", { tenant: "acme", forSeconds: 0 }), 400);
   assert.equal(await ask("resume", { tenant: "acme", forSeconds: 1 }), 400);
+  const none = { tenant: undefined, site: undefined, domain: undefined, id: undefined };
   assert.deepEqual(server.calls, [
     ["suspend", { ...none, tenant: "acme" }, 60],
     ["suspend", none, undefined],
