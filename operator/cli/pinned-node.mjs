@@ -32,9 +32,8 @@ export function pinnedNode() {
 /** Runs the pinned Node with `args` in this terminal, passes signals on and ends with its exit code. */
 export function runPinned(args) {
   const child = spawn(pinnedNode(), args, { stdio: "inherit" });
-  // A terminal sends Ctrl-C to the whole group: the child decides when to stop, the launcher only waits for it.
-  process.on("SIGINT", () => {});
-  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  // Whoever signals one process means the program. A terminal's Ctrl-C reaches the child besides: it takes the two for one.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   child.on("error", (error) => {
     console.error(error.message);
     process.exit(1);

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
+import { stopSignals } from "#operator/local/stop-requests.ts";
 import type { CommandIo } from "./command-io.ts";
 
 /** Entries of other programs; a process boundary lies between: commands import nothing of the pod. */
@@ -33,16 +34,13 @@ function passOn(command: Command, main: string, io: CommandIo): Command {
 
 function run(main: string, args: readonly string[]): Promise<number> {
   const child = spawn(process.execPath, [main, ...args], { stdio: "inherit" });
-  // Ctrl-C reaches the whole group of a terminal; the pod decides when it is drained.
-  const ignore = (): void => {};
+  // Ctrl-C reaches the whole group of a terminal, so the pod hears of it twice; it decides when it is drained.
   const pass = (signal: NodeJS.Signals): void => void child.kill(signal);
-  process.on("SIGINT", ignore).on("SIGTERM", pass).on("SIGHUP", pass);
+  for (const signal of stopSignals) process.on(signal, pass);
   return new Promise<number>((resolve, reject) => {
     child.once("error", reject);
     child.once("exit", (code, signal) =>
       resolve(signal === null ? (code ?? 1) : 128 + constants.signals[signal]),
     );
-  }).finally(() => {
-    process.off("SIGINT", ignore).off("SIGTERM", pass).off("SIGHUP", pass);
   });
 }

@@ -71,11 +71,13 @@ async function runProvider(options: ProviderCommandOptions, io: CommandIo): Prom
   } catch (error) {
     throw new CommandError(`Cannot start the provider: expected free ports, got ${messageOf(error)}`);
   }
+  // Before the ready line: whoever reads it may stop us at once.
+  const stopped = untilSignal();
   const http = provider.httpPort === undefined ? {} : { http: `${options.bind}:${provider.httpPort}` };
   const ready = { smtp: `${options.bind}:${provider.port}`, ...http };
   const fields = Object.entries(ready).map(([name, value]) => `${name}=${value}`);
   io.print(options.json === true ? JSON.stringify({ ready: true, ...ready }) : `ready ${fields.join(" ")}`);
-  await untilSignal();
+  await stopped;
   await provider.close();
 }
 

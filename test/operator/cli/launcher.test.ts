@@ -2,12 +2,26 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { test } from "node:test";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { createTransport } from "nodemailer";
 import { until } from "#test/kit/until.ts";
 
 const launcher = fileURLToPath(new URL("../../../operator/cli/mailboat.mjs", import.meta.url));
+
+const started: ChildProcess[] = [];
+after(() => {
+  for (const { pid = 0, exitCode } of started) if (exitCode === null) process.kill(-pid, "SIGKILL");
+});
+
+/** Its exit code; not for ever, where it does not end. */
+async function endOf(child: ChildProcess): Promise<number | null> {
+  await until("the launcher to end", () => child.exitCode !== null || child.signalCode !== null);
+  return child.exitCode;
+}
 
 /** The launcher in a process group of its own, as a shell starts it. */
 function launch(...args: string[]): { child: ChildProcess; lines: string[]; exited: Promise<unknown> } {
@@ -15,6 +29,7 @@ function launch(...args: string[]): { child: ChildProcess; lines: string[]; exit
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
   });
+  started.push(child);
   const lines: string[] = [];
   for (const stream of [child.stdout, child.stderr])
     if (stream !== null) createInterface({ input: stream }).on("line", (line) => lines.push(line));
@@ -32,6 +47,26 @@ test("mailboat provider says where it listens, takes mail, and ends with 0 at Ct
   assert.equal(stats.total.messages, 1);
   process.kill(-(child.pid ?? 0), "SIGINT");
   assert.equal(await exited, 0);
+});
+
+test("SIGINT to the launcher alone, as CI and process managers send it, stops the program", async () => {
+  const { child, lines } = launch("provider", "--port", "0");
+  await until("the ready line", () => lines.find((line) => line.startsWith("ready ")));
+  child.kill("SIGINT");
+  assert.equal(await endOf(child), 0);
+});
+
+test("SIGINT to the launcher of mailboat proxy alone or to its group stops the proxy in order", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "mailboat-test-launcher-"));
+  for (const key of ["username", "password"]) await writeFile(join(folder, key), "test");
+  for (const sign of [1, -1]) {
+    const options = ["--bind", "127.0.0.1", "--port", "0", "--metrics-port", "0"];
+    const { child, lines } = launch("proxy", "--auth-dir", folder, ...options);
+    await until("the ready line", () => lines.find((line) => line.startsWith('{"ready":true')));
+    process.kill(sign * (child.pid ?? 0), "SIGINT");
+    assert.equal(await endOf(child), 0);
+  }
+  await rm(folder, { recursive: true });
 });
 
 test("mailboat pod hands its arguments to the pod and ends with the pod's exit code", async () => {

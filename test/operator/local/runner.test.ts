@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type Endpoint, parseEndpoint } from "#operator/local/endpoint.ts";
+import { stopRequests, stopSignals } from "#operator/local/stop-requests.ts";
 import { until } from "#test/kit/until.ts";
 
 const fakePod = fileURLToPath(new URL("fake-pod.ts", import.meta.url));
@@ -116,9 +117,28 @@ test("the runner starts the pods, says where they are, and stops all of it at SI
   assert.match(queue.servers[0] ?? "", /^nats:\/\/127\.0\.0\.1:/);
   assert.equal(queue.replicas, 1);
   runner.process.kill("SIGINT");
+  runner.process.kill("SIGTERM");
   assert.equal(await runner.exited, 0);
   for (const pid of [...Object.values(pids.pods), pids.nats]) assert.equal(isAlive(pid), false);
   assert.equal(await runner.endpoint(), undefined);
+});
+
+test("stopRequests() takes what comes together for one request, and a later signal for insisting", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "setImmediate"] });
+  const exit = t.mock.method(process, "exit", () => undefined as never);
+  const kill = t.mock.fn();
+  const stop = stopRequests();
+  stop.onForce(kill);
+  // Ctrl-C of a terminal, then the launcher's and npm's.
+  for (const signal of ["SIGINT", "SIGINT", "SIGTERM"] as const) process.emit(signal);
+  assert.equal(stop.requested(), true);
+  assert.equal(kill.mock.callCount(), 0);
+  t.mock.timers.tick(1000);
+  process.emit("SIGINT");
+  stop.end();
+  t.after(() => stopSignals.forEach((name) => process.removeAllListeners(name)));
+  assert.equal(kill.mock.callCount(), 1);
+  assert.deepEqual(exit.mock.calls[0]?.arguments, [130]);
 });
 
 test("with --bind 0.0.0.0 the commands are told an address to connect to, which the certificate covers", async () => {
