@@ -1,6 +1,6 @@
 /** The configuration in force: compiled from the files, kept when an edit cannot be used, numbered across restarts. */
 import { digestOf } from "#crds/pod-config/encode.ts";
-import { formatIssue } from "#crds/values/issue.ts";
+import { formatIssue, type Issue } from "#crds/values/issue.ts";
 import type { CompiledPool } from "#operator/compile/compile.ts";
 import type { LocalNats } from "./nats-process.ts";
 import type { LocalOptions } from "./options.ts";
@@ -21,7 +21,7 @@ export interface ConfigContext {
   readonly nats: Pick<LocalNats, "url" | "singleServer">;
 }
 
-/** @throws Error when no pool can run */
+/** @throws Error when a resource cannot be read or no pool can run; each issue has been said then */
 export async function createConfig(files: readonly string[], context: ConfigContext): Promise<Config> {
   const { options, state, nats } = context;
   const generationFile = state.file("generation");
@@ -34,7 +34,9 @@ export async function createConfig(files: readonly string[], context: ConfigCont
     const settings = { nats: nats.url, singleServer: nats.singleServer, pods: options.pods };
     const numbered = { ...settings, generation: generation + 1, now: Date.now() };
     const loaded = loadResources(read(files), numbered, current ?? former);
-    for (const issue of [...loaded.unreadable, ...loaded.refused]) options.complain(formatIssue(issue));
+    // Of what cannot be read, others may miss something: the cause is said, not what follows from it.
+    const { unreadable, refused } = loaded;
+    for (const issue of unreadable.length > 0 ? unreadable : refused) options.complain(formatIssue(issue));
     return loaded;
   };
   const take = async (loaded: LocalResources): Promise<readonly CompiledPool[]> => {
@@ -47,6 +49,11 @@ export async function createConfig(files: readonly string[], context: ConfigCont
   };
 
   const first = load();
+  // A tenant with a mistake would count as one that was removed: no login, and its domains free for a younger one.
+  if (first.unreadable.length > 0)
+    throw new Error(
+      `Cannot start: expected resources that can all be used in ${files.join(", ")}, got ${count(first.unreadable)}`,
+    );
   if (first.pools.length === 0)
     throw new Error(`Cannot start: expected a SendingPool that can be used in ${files.join(", ")}, got none`);
   await take(first);
@@ -60,6 +67,10 @@ export async function createConfig(files: readonly string[], context: ConfigCont
       return fingerprint(loaded.pools) === fingerprint(before) ? before : take(loaded);
     },
   };
+}
+
+function count({ length }: readonly Issue[]): string {
+  return `${length} issue${length === 1 ? "" : "s"}, named above`;
 }
 
 /** Everything but the generation. */

@@ -25,6 +25,15 @@ spec:
   queue: {servers: ["nats://elsewhere:4222"], replicas: 3}
 ${more}`;
 
+const tenant = (more = ""): string => `apiVersion: mailboat.dev/v1alpha1
+kind: Tenant
+metadata: {name: acme, namespace: mail}
+spec:
+  poolRef: {name: shared}
+  domains: [{name: acme.example}]
+  ${more}
+`;
+
 interface Runner extends AsyncDisposable {
   readonly lines: string[];
   readonly folder: string;
@@ -211,7 +220,30 @@ test("resources without a pool that can run are refused with every issue", async
   );
   assert.equal(await runner.exited, 1);
   assert.match(runner.lines.join("\n"), /spec\.hostname: expected/);
+  assert.match(
+    runner.lines.join("\n"),
+    /Cannot start: expected resources that can all be used .* got 2 issues,/,
+  );
+});
+
+test("resources without a pool are refused, kinds of others do not count", async () => {
+  await using runner = await run("{apiVersion: v1, kind: Namespace, metadata: {name: mail}}");
+  assert.equal(await runner.exited, 1);
   assert.match(runner.lines.join("\n"), /Cannot start: expected a SendingPool that can be used/);
+});
+
+test("a tenant with a mistake is named and keeps the runner from starting, rather than count as removed", async () => {
+  await using runner = await run(`${pool(1)}---\n${tenant()}`);
+  await runner.ready();
+  runner.process.kill("SIGINT");
+  await runner.exited;
+  const known = join(runner.folder, "state", "tenants.json");
+  const before = await readFile(known, "utf8");
+  await using second = await run(`${pool(1)}---\n${tenant("weight: heavy")}`, { folder: runner.folder });
+  assert.equal(await second.exited, 1);
+  const issue = /all\.yaml\[doc 2\] Tenant mail\/acme: spec\.weight: expected a number, got "heavy"/;
+  assert.match(second.lines.join("\n"), issue);
+  assert.equal(await readFile(known, "utf8"), before);
 });
 
 test("a pod that does not come up ends the runner with what the pod said", async () => {
