@@ -147,7 +147,7 @@ function injectionOptions({ options, hooks, explain, hostname, log, admission }:
 
 function adminOptions({ options, explain, sunk, witness, log }: FrontDeps, tokenFile: string) {
   return {
-    host: options.bind,
+    host: options.adminBind,
     port: options.ports.admin,
     reusePort: options.reusePort,
     token: () => readToken(tokenFile),

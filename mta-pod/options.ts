@@ -11,6 +11,8 @@ export interface PodOptions {
   readonly keysDir: string;
   readonly name: string;
   readonly bind: string;
+  /** Of the admin port alone. */
+  readonly adminBind: string;
   /** -1 = not served; 0 = any free port. */
   readonly ports: {
     readonly smtp: number;
@@ -39,8 +41,8 @@ export interface PodOptions {
   readonly lameDuckMs: number;
 }
 
-export const podUsage = `usage: mailboat pod --config DIR --keys DIR [--name NAME] [--bind ADDR] [--smtp-port N] [--submission-port N]
-  [--submissions-port N] [--http-port N] [--admin-port N] [--metrics-port N] [--nats URL]... [--nats-dir DIR] [--tls-dir DIR]
+export const podUsage = `usage: mailboat pod --config DIR --keys DIR [--name NAME] [--bind ADDR] [--admin-bind ADDR] [--smtp-port N]
+  [--submission-port N] [--submissions-port N] [--http-port N] [--admin-port N] [--metrics-port N] [--nats URL]... [--nats-dir DIR] [--tls-dir DIR]
   [--admin-token-file FILE] [--resolver HOST:PORT]... [--reuse-port] [--local] [--exit-with-parent]
   [--log-level debug|info|warn|error] [--drain-ms N] [--lame-duck-ms N]`;
 
@@ -73,6 +75,7 @@ export function readPodOptions(args: readonly string[], hostname: string): PodOp
     keysDir: values.keys,
     name: values.name ?? hostname,
     bind: values.bind,
+    adminBind: values["admin-bind"] ?? values.bind,
     ports: {
       smtp: port("smtp-port"),
       submission: port("submission-port"),
@@ -105,6 +108,7 @@ function parse(args: readonly string[]) {
       keys: { type: "string" },
       name: { type: "string" },
       bind: { type: "string", default: "0.0.0.0" },
+      "admin-bind": { type: "string" },
       "smtp-port": { type: "string", default: "2525" },
       "submission-port": { type: "string", default: "2587" },
       "submissions-port": { type: "string", default: "2465" },

@@ -31,7 +31,7 @@ export function addLocalCommand(program: Command, io: CommandIo): void {
     )
     .option("--pods <n>", "pods of each pool (default: its spec.replicas)")
     .option("--state <dir>", "where the queue, certificates and tokens are kept", ".mailboat")
-    .option("--bind <address>", "address to listen on", "127.0.0.1")
+    .option("--bind <address>", "address to listen on; the admin port stays on loopback", "127.0.0.1")
     .option("--nats <urls>", "use this NATS (servers with commas between them) in place of one of its own")
     .option("--demo", "example resources, a pretend mailbox provider and some mail")
     .option("--resolver <host:port...>", "DNS servers to ask in place of the system's")

@@ -69,6 +69,14 @@ export function addressOf(bind: string, port: number): string {
   return hostPort(ipaddr.process(bind).kind() === "ipv4" ? "127.0.0.1" : "::1", port);
 }
 
+/** Where the admin port of local mode listens (decisions.md 8): on loopback, whatever `--bind` says. */
+export function adminBindOf(bind: string): string {
+  if (!ipaddr.isValid(bind)) return bind === "localhost" ? bind : "127.0.0.1";
+  const address = ipaddr.process(bind);
+  if (address.range() === "loopback") return bind;
+  return address.kind() === "ipv4" ? "127.0.0.1" : "::1";
+}
+
 const listenerNames = ["smtp", "submission", "submissions", "http", "admin"] as const;
 
 /** @example readyLine(pool) === "ready smtp=127.0.0.1:2525 submission=... metrics=127.0.0.1:9464,127.0.0.1:9465" */

@@ -150,7 +150,9 @@ function announce(options: LocalOptions, endpoint: Endpoint): void {
       "this system cannot share ports among processes: each pool has one pod, whatever --pods says",
     );
   if (isWildcard(options.bind))
-    options.print(`listening on every address of this machine (--bind ${options.bind}); from here:`);
+    options.print(
+      `listening on every address of this machine, admin on loopback alone (--bind ${options.bind}); from here:`,
+    );
   for (const line of poolLines(endpoint)) options.print(line);
   options.print(readyLine(endpoint));
 }

@@ -13,6 +13,7 @@ export interface PodSpec {
   readonly configDir: string;
   readonly keysDir: string;
   readonly bind: string;
+  readonly adminBind: string;
   readonly ports: Readonly<Record<ListenerName | "metrics", number>>;
   /** URLs with commas between them. */
   readonly nats: string;
@@ -55,6 +56,7 @@ function podArguments(spec: PodSpec): string[] {
     ["keys", spec.keysDir],
     ["name", spec.name],
     ["bind", spec.bind],
+    ["admin-bind", spec.adminBind],
     ...listenerNames.map((name) => [`${name}-port`, String(spec.ports[name])] as const),
     ["metrics-port", String(spec.ports.metrics)],
     ...spec.nats.split(",").map((url) => ["nats", url] as const),

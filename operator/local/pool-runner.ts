@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { poolFiles } from "#operator/compile/files.ts";
 import type { CompiledPool } from "#operator/compile/compile.ts";
-import { addressOf, type PoolEndpoint } from "./endpoint.ts";
+import { addressOf, adminBindOf, type PoolEndpoint } from "./endpoint.ts";
 import { openLogFile, type LogFile } from "./log-file.ts";
 import { listenerNames, type ListenerName, type LocalOptions, poolPortStep } from "./options.ts";
 import { type PodFacts, type PodSpec, startPod } from "./pod-process.ts";
@@ -127,6 +127,7 @@ async function runPod(context: PoolContext, index: number): Promise<RunningPod> 
     configDir: folder("config"),
     keysDir: folder("keys"),
     bind: options.bind,
+    adminBind: adminBindOf(options.bind),
     ports: { ...ports, metrics: metricsPort },
     nats: settings.nats,
     tlsDir: settings.tlsDir,
@@ -142,7 +143,11 @@ async function runPod(context: PoolContext, index: number): Promise<RunningPod> 
     start: () => startPod(spec),
     onDeath(facts, how) {
       options.complain(`pod ${name} (process ${facts.pid}) ended: ${how}; starting it again`);
-      void bearWitness(`http://${addressOf(options.bind, ports.admin)}`, settings.adminTokenFile, facts);
+      void bearWitness(
+        `http://${addressOf(adminBindOf(options.bind), ports.admin)}`,
+        settings.adminTokenFile,
+        facts,
+      );
     },
     onFailure: (error) => options.complain(error instanceof Error ? error.message : String(error)),
     onReady: () => settings.onChange(),
@@ -172,13 +177,16 @@ function poolEndpoint(
     submission: at(submission),
     submissions: at(submissions),
     http: at(http),
-    admin: at(admin),
+    admin: addressOf(adminBindOf(bind), admin),
     metrics: metrics.map(at),
   };
 }
 
 async function listenerPorts(options: PoolSettings["options"], place: number): Promise<Ports> {
-  const wanted = listenerNames.map((name) => wantedPort(name, options.ports[name], place * poolPortStep));
+  const wanted = listenerNames.map((name) => ({
+    ...wantedPort(name, options.ports[name], place * poolPortStep),
+    ...(name === "admin" ? { host: adminBindOf(options.bind) } : {}),
+  }));
   const [smtp = 0, submission = 0, submissions = 0, http = 0, admin = 0] = await pickPorts(
     options.bind,
     wanted,

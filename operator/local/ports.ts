@@ -8,6 +8,8 @@ export interface WantedPort {
   readonly option: string;
   /** 0 = any free one. */
   readonly port: number;
+  /** Where it listens, if not where the others do. */
+  readonly host?: string;
 }
 
 /** How long a port may still be busy: the pods of a runner that was killed need a moment to leave. */
@@ -41,8 +43,8 @@ export async function pickPorts(host: string, wanted: readonly WantedPort[]): Pr
       (a, b) => Number(wanted[a]?.port === 0) - Number(wanted[b]?.port === 0),
     );
     for (const index of order) {
-      const { option = "", port = 0 } = wanted[index] ?? {};
-      const server = await (port === 0 ? holdAny(host) : hold(host, { option, port }));
+      const { option = "", port = 0, host: at = host } = wanted[index] ?? {};
+      const server = await (port === 0 ? holdAny(at) : hold(at, { option, port }));
       held.push(server);
       const address = server.address();
       ports[index] = typeof address === "object" && address !== null ? address.port : 0;

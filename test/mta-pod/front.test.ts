@@ -26,13 +26,14 @@ function admissionOf(messageSizeBytes: number): Admission {
 async function open(
   messageSizeBytes: number,
   { message, ...hooks }: InboundHooks = recordingHooks(),
+  more: readonly string[] = [],
 ): Promise<Opened> {
   const admission = admissionOf(messageSizeBytes);
   const sizes: number[] = [];
   const args = ["--config", "c", "--keys", "k", "--bind", "127.0.0.1", "--local", "--smtp-port", "0"];
   const others = ["--submission-port=-1", "--submissions-port=-1", "--http-port", "0", "--admin-port=-1"];
   const front = await openFront({
-    options: readPodOptions([...args, ...others], "pod-0"),
+    options: readPodOptions([...args, ...others, ...more], "pod-0"),
     clock: systemClock,
     log: silentLog,
     signal: AbortSignal.abort(),
@@ -147,4 +148,14 @@ test("what MAIL refuses and what is found too large at the dot or in chunks is c
     assert.deepEqual(counted, [`mail/acme ${reason}`], name);
     assert.deepEqual(recorded, [["rejected", reason, from, code]], name);
   }
+});
+
+test("the admin port alone listens on --admin-bind", async () => {
+  const more = ["--admin-bind", "127.0.0.2", "--admin-port", "0", "--admin-token-file", "none"];
+  await using opened = await open(10_000, recordingHooks(), more);
+  const status = (host: string): Promise<number> =>
+    fetch(`http://${host}:${opened.ports["admin"]}/v1/top`).then((answer) => answer.status);
+  assert.equal(await status("127.0.0.2"), 401);
+  await assert.rejects(status("127.0.0.1"), (error: Error) => /ECONNREFUSED/.test(String(error.cause)));
+  assert.equal(await post(opened, 5000), 202);
 });

@@ -11,6 +11,7 @@ describe("readPodOptions()", () => {
       keysDir: "/k",
       name: "mail-0",
       bind: "0.0.0.0",
+      adminBind: "0.0.0.0",
       ports: { smtp: 2525, submission: 2587, submissions: 2465, http: 8025, admin: 8026, metrics: 9464 },
       nats: [],
       tlsDir: null,
@@ -24,6 +25,13 @@ describe("readPodOptions()", () => {
       lameDuckMs: 0,
       drainMs: 0,
     });
+  });
+
+  test("the admin port follows --bind unless it has an address of its own", () => {
+    const bound = [...least, "--bind", "10.0.0.1"];
+    assert.equal(readPodOptions(bound, "host").adminBind, "10.0.0.1");
+    const options = readPodOptions([...bound, "--admin-bind", "127.0.0.1"], "host");
+    assert.deepEqual([options.bind, options.adminBind], ["10.0.0.1", "127.0.0.1"]);
   });
 
   test("takes lists, names and ports that are off or any", () => {

@@ -4,6 +4,7 @@ import { parseCredentials } from "#operator/local/credentials.ts";
 import { nextSteps, progressLine } from "#operator/local/demo-story.ts";
 import {
   addressOf,
+  adminBindOf,
   type Endpoint,
   hostPort,
   parseEndpoint,
@@ -69,6 +70,21 @@ test("addressOf() is this machine's own address where a server listens on all", 
     ["localhost", "localhost:25"],
   ];
   for (const [bind, address] of cases) assert.equal(addressOf(bind, 25), address);
+});
+
+test("adminBindOf() is loopback, the one that --bind names where it names one", () => {
+  const cases: [string, string][] = [
+    ["127.0.0.1", "127.0.0.1"],
+    ["127.0.0.2", "127.0.0.2"],
+    ["::1", "::1"],
+    ["localhost", "localhost"],
+    ["0.0.0.0", "127.0.0.1"],
+    ["::", "::1"],
+    ["192.0.2.7", "127.0.0.1"],
+    ["2001:db8::7", "::1"],
+    ["host.example", "127.0.0.1"],
+  ];
+  for (const [bind, address] of cases) assert.equal(adminBindOf(bind), address);
 });
 
 test("the demo's lines count what is open, and name the state folder only when it is another one", () => {

@@ -9,6 +9,7 @@ const { values } = parseArgs({
   strict: false,
   options: {
     bind: text,
+    "admin-bind": text,
     name: text,
     config: text,
     ...Object.fromEntries([...listeners, "metrics"].map((name) => [`${name}-port`, text])),
@@ -20,8 +21,8 @@ if (process.env["FAKE_POD_FAILS"] !== undefined) {
   process.stderr.write('{"level":50,"msg":"no"}\n');
   process.exit(3);
 }
-const host = String(values["bind"]);
 for (const name of listeners) {
+  const host = String(values[name === "admin" ? "admin-bind" : "bind"]);
   const server = createServer((socket) => socket.end(`220 ${String(values["name"])}\r\n`));
   await new Promise<void>((ready) => {
     server.listen({ host, port: Number(values[`${name}-port`]), reusePort: true }, ready);

@@ -161,6 +161,11 @@ test("with --bind 0.0.0.0 the commands are told an address to connect to, which 
   const leaf = new X509Certificate(await readFile(join(dirname(ca), "tls.crt")));
   assert.equal(leaf.checkIP("127.0.0.1"), "127.0.0.1");
   assert.match(await runner.said(/^listening on every address/), /--bind 0\.0\.0\.0/);
+  // 127.0.0.2 is this machine too: whoever listens on 127.0.0.1 alone does not answer there.
+  const elsewhere = (address = ""): Promise<string> => banner(address.replace("127.0.0.1", "127.0.0.2"));
+  assert.match(await elsewhere(first?.http), /^220 shared-/);
+  await assert.rejects(elsewhere(first?.admin), /ECONNREFUSED/);
+  assert.match(await banner(first?.admin ?? ""), /^220 shared-/);
 });
 
 test("a pod or nats-server that is killed comes back, and the endpoint file says so", async () => {
