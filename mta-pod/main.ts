@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { setFlagsFromString } from "node:v8";
-import { type PodOptions, podUsage, readPodOptions, UsageError } from "./options.ts";
+import { asksForHelp, type PodOptions, podUsage, readPodOptions, UsageError } from "./options.ts";
 import { onStopRequest } from "./runtime/stop-requests.ts";
 import { type RunningPod, startPod } from "./start.ts";
 import { createLog } from "./telemetry/pino-log.ts";
@@ -16,6 +16,7 @@ const slabBytes = 256 * 1024;
 const heapFlag = "--external-memory-accounted-in-global-limit";
 
 async function main(args: readonly string[]): Promise<void> {
+  if (asksForHelp(args)) return void process.stdout.write(`${podUsage}\n`);
   Buffer.poolSize = slabBytes;
   setFlagsFromString(heapFlag);
   let options: PodOptions;

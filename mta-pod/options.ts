@@ -46,6 +46,11 @@ export const podUsage = `usage: mailboat pod --config DIR --keys DIR [--name NAM
   [--admin-token-file FILE] [--resolver HOST:PORT]... [--reuse-port] [--local] [--exit-with-parent]
   [--log-level debug|info|warn|error] [--drain-ms N] [--lame-duck-ms N]`;
 
+/** Usage that was asked for is no failure: it goes to standard output. */
+export function asksForHelp(args: readonly string[]): boolean {
+  return args.includes("--help") || args.includes("-h");
+}
+
 function wholeNumber(name: string, text: string, max: number): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < -1 || value > max || text.trim() === "")

@@ -1,6 +1,6 @@
 /** Composition root of `mailboat proxy`: an egress proxy with health and metrics. No NATS, no configuration but its options. */
 import { hostname } from "node:os";
-import { UsageError } from "./options.ts";
+import { asksForHelp, UsageError } from "./options.ts";
 import { createLogins } from "./proxy/logins.ts";
 import { startProxy } from "./proxy/server.ts";
 import { type ProxyProgramOptions, proxyUsage, readProxyOptions } from "./proxy-options.ts";
@@ -17,6 +17,7 @@ const connectMs = 60_000;
 const idleMs = 900_000;
 
 async function main(args: readonly string[]): Promise<void> {
+  if (asksForHelp(args)) return void process.stdout.write(`${proxyUsage}\n`);
   let options: ProxyProgramOptions;
   try {
     options = readProxyOptions(args);

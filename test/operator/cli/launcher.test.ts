@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -67,6 +67,16 @@ test("SIGINT to the launcher of mailboat proxy alone or to its group stops the p
     assert.equal(await endOf(child), 0);
   }
   await rm(folder, { recursive: true });
+});
+
+test("mailboat pod --help and mailboat proxy --help print their usage on standard output and end with 0", () => {
+  for (const name of ["pod", "proxy"]) {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [launcher, name, "--help"], {
+      encoding: "utf8",
+    });
+    assert.deepEqual([status, stderr], [0, ""]);
+    assert.match(stdout, new RegExp(`^usage: mailboat ${name} --`));
+  }
 });
 
 test("mailboat pod hands its arguments to the pod and ends with the pod's exit code", async () => {
