@@ -1,6 +1,7 @@
 /** What the pretend provider does, by recipient: the schema of a rules file and the choice of the rule. Pure; issues, never throws. */
 import { z } from "zod";
-import type { Issue, Parsed } from "#crds/values/issue.ts";
+import type { Parsed } from "#crds/values/issue.ts";
+import { parseBy } from "#crds/values/zod-issue.ts";
 
 const milliseconds = z.number().min(0).max(86_400_000);
 const refusalText = z.string().min(1).max(400);
@@ -75,7 +76,10 @@ const matchers = {
 
 const ruleSchema = z
   .strictObject({ ...matchers, ...behaviour })
-  .refine((rule) => rule.domains.length + rule.mailboxes.length > 0, "domains or mailboxes");
+  .refine((rule) => rule.domains.length + rule.mailboxes.length > 0, {
+    message: "domains or mailboxes",
+    params: { got: "neither" },
+  });
 
 const rulesSchema = z.strictObject({
   /** The first rule that matches a recipient decides; none = accept. */
@@ -98,17 +102,9 @@ export const noRules: ProviderRules = { rules: [] };
  * @example parseRules({ rules: [{ domains: ["slow.example"], throttle: { messagesPerSecond: 5 } }] })
  */
 export function parseRules(document: unknown): Parsed<ProviderRules> {
-  const result = rulesSchema.safeParse(document ?? {});
-  if (result.success) return { ok: true, value: result.data };
-  return { ok: false, issues: result.error.issues.map(toIssue) };
-}
-
-function toIssue(issue: z.core.$ZodIssue): Issue {
-  const where = issue.path
-    .map((part, index) => (typeof part === "number" ? `[${part}]` : `${index > 0 ? "." : ""}${String(part)}`))
-    .join("");
-  const got = "input" in issue && issue.input !== undefined ? JSON.stringify(issue.input) : issue.message;
-  return { where: where === "" ? "rules" : where, expected: issue.message, got: got ?? "nothing" };
+  const parsed = parseBy(rulesSchema, document ?? {});
+  if (parsed.ok) return parsed;
+  return { ok: false, issues: parsed.issues.map((issue) => ({ ...issue, where: issue.where || "rules" })) };
 }
 
 /** The domain of an address in lower case, "" when there is none. */

@@ -4,18 +4,21 @@ import fc from "fast-check";
 import { matchesGlob, parseRules, ruleFor } from "#operator/provider/rules.ts";
 
 test("parseRules() says where, what was expected and what was there", () => {
+  const rule = (more: object): object => ({ rules: [{ domains: ["a"], ...more }] });
   const cases: [unknown, RegExp][] = [
-    [{ rules: [{ domains: ["a"], bounce: { code: 250 } }] }, /^rules\[0\]\.bounce\.code /],
-    [{ rules: [{ domains: ["a"], bonce: {} }] }, /^rules\[0\] .*bonce/],
-    [{ rules: [{ bounce: {} }] }, /^rules\[0\] .*domains or mailboxes/],
-    [{ rules: "x" }, /^rules /],
-    [[], /^rules /],
+    [rule({ bounce: { code: 250 } }), /^rules\[0\]\.bounce\.code at least 500, 250$/],
+    [rule({ defer: { stage: "mail" } }), /^rules\[0\]\.defer\.stage one of "rcpt", "data", "mail"$/],
+    [rule({ closeAfter: { messages: "2" } }), /^rules\[0\]\.closeAfter\.messages a number, "2"$/],
+    [rule({ bonce: {} }), /^rules\[0\]\.bonce one of the fields .*\bbounce\b.*, the unknown field "bonce"$/],
+    [{ rules: [{ bounce: {} }] }, /^rules\[0\] domains or mailboxes, neither$/],
+    [{ rules: "x" }, /^rules a list, "x"$/],
+    [[], /^rules an object, a list of 0$/],
   ];
   for (const [document, expected] of cases) {
     const parsed = parseRules(document);
     assert.equal(parsed.ok, false);
     const [issue] = parsed.ok ? [] : parsed.issues;
-    assert.match(`${issue?.where} ${issue?.expected}`, expected);
+    assert.match(`${issue?.where} ${issue?.expected}, ${issue?.got}`, expected);
   }
 });
 
