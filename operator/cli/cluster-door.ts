@@ -12,6 +12,11 @@ const tenantSchema = z.object({
   credentials: z.array(z.object({ type: z.string(), secretRef: z.object({ name: z.string() }) })).default([]),
 });
 
+/** What the operator says of its domains, once it has looked. */
+const statusSchema = z.object({
+  domains: z.array(z.object({ name: z.string(), reason: z.string().optional() })),
+});
+
 const acceptedSchema = z.object({ id: z.string() });
 
 interface TenantLogin {
@@ -67,7 +72,7 @@ async function loginOf(pool: ClusterPool, { user, password }: GivenLogin): Promi
 
 async function tenantLogin(
   pool: ClusterPool,
-  { metadata, spec }: ClusterObject,
+  { metadata, spec, status }: ClusterObject,
 ): Promise<TenantLogin | undefined> {
   const { namespace } = metadata;
   const { success, data } = tenantSchema.safeParse(spec);
@@ -79,5 +84,9 @@ async function tenantLogin(
   const secret = { namespace, name: credential.secretRef.name };
   const username = await pool.secretValue(secret, "username");
   const password = await pool.secretValue(secret, "password");
-  return { username, password, from: `test@${domains[0]?.name}` };
+  const verdicts = statusSchema.safeParse(status).data?.domains ?? [];
+  const isRefused = (domain: string): boolean =>
+    verdicts.some(({ name, reason }) => name === domain && reason === "DomainConflict");
+  const domain = domains.find(({ name }) => !isRefused(name));
+  return { username, password, from: domain === undefined ? undefined : `test@${domain.name}` };
 }

@@ -37,6 +37,7 @@ export interface ClusterPool {
 export interface ClusterObject {
   readonly metadata: { readonly namespace: string; readonly name: string };
   readonly spec?: unknown;
+  readonly status?: unknown;
 }
 
 const requestTimeoutMs = 15_000;

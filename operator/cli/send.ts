@@ -54,6 +54,8 @@ export function addSendCommand(program: Command, io: CommandIo): void {
 
 async function send(options: SendOptions, io: CommandIo): Promise<void> {
   const count = wholeNumber("--count", options.count, { min: 1, max: 1_000_000 });
+  for (const to of options.to) checkAddress("--to", to);
+  if (options.from !== undefined) checkAddress("--from", options.from);
   const door = await openDoor(options);
   const from = options.from ?? door.from;
   if (from === undefined) throw new CommandError("Cannot send: expected --from ADDRESS, got none", 2);
@@ -69,6 +71,14 @@ async function send(options: SendOptions, io: CommandIo): Promise<void> {
     door.close();
   }
   if (refused > 0) io.setExitCode(1);
+}
+
+/** Only what cannot be an address; a name may stand before it, in angle brackets. @throws CommandError (wrong usage) */
+function checkAddress(option: string, text: string): void {
+  const address = /<([^<>]*)>\s*$/.exec(text)?.[1] ?? text;
+  if (/^.+@[^\s@]+$/.test(address.trim())) return;
+  const expected = "an address with a domain such as you@example.net";
+  throw new CommandError(`Cannot read ${option}: expected ${expected}, got "${text}"`, 2);
 }
 
 /** By SMTP where an address is known, else through the cluster. */

@@ -44,7 +44,7 @@ export function loadResources(gathered: Gathered, settings: LocalSettings, befor
     pools: compiled.pools,
     snapshot,
     draining,
-    logins: loginsOf(after),
+    logins: loginsOf(after, compiled.pools),
     unreadable: gathered.issues,
     // What a tenant that is gone can no longer have is not for anybody to mend.
     refused: compiled.issues.filter(({ source }) => source !== drainingSource),
@@ -64,25 +64,35 @@ function fitted(snapshot: Snapshot, { nats, singleServer, pods }: LocalSettings)
   return { ...snapshot, pools };
 }
 
-/** Every login that has a username and a password, with an address it may send from. */
-function loginsOf(snapshot: Snapshot): Login[] {
+/** Every login in force that has a username and a password, with an address it may send from: what an older tenant has is not among them. */
+function loginsOf(snapshot: Snapshot, pools: readonly CompiledPool[]): Login[] {
   const decoder = new TextDecoder();
   const secrets = new Map(snapshot.secrets.map((secret) => [identityOf(secret.metadata), secret]));
-  return snapshot.tenants.flatMap(({ metadata, spec }) =>
-    (spec.credentials ?? []).flatMap(({ secretRef }) => {
+  const inForce = new Map(pools.map(({ pool, tenants }) => [pool, tenants]));
+  return snapshot.tenants.flatMap(({ metadata, spec }) => {
+    const tenant = identityOf(metadata);
+    const pool = identityOf({
+      namespace: spec.poolRef.namespace ?? metadata.namespace,
+      name: spec.poolRef.name,
+    });
+    const config = inForce.get(pool)?.get(tenant)?.config;
+    const owned = new Set(config?.domains.map(({ name }) => name));
+    const accepted = new Set(config?.credentials.map(({ name }) => name));
+    const domain = spec.domains.find(({ name }) => owned.has(name));
+    return (spec.credentials ?? []).flatMap(({ name: credential, secretRef }) => {
+      if (!accepted.has(credential)) return [];
       const secret = secrets.get(identityOf({ namespace: metadata.namespace, name: secretRef.name }));
       const [username, password] = ["username", "password"].map((key) => secret?.data.get(key));
       if (username === undefined || password === undefined) return [];
-      const [domain] = spec.domains;
       return [
         {
-          tenant: `${metadata.namespace}/${metadata.name}`,
-          pool: `${spec.poolRef.namespace ?? metadata.namespace}/${spec.poolRef.name}`,
+          tenant,
+          pool,
           username: decoder.decode(username),
           password: decoder.decode(password),
           from: domain === undefined ? undefined : `test@${domain.name}`,
         },
       ];
-    }),
-  );
+    });
+  });
 }

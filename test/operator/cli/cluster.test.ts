@@ -136,9 +136,10 @@ async function cluster(objects: Readonly<Record<string, unknown>>): Promise<Clus
 }
 
 const pools = "/apis/mailboat.dev/v1alpha1/sendingpools";
+const tenants = "/apis/mailboat.dev/v1alpha1/tenants";
 const objects = {
   [pools]: { items: [named("mail", "shared")] },
-  "/apis/mailboat.dev/v1alpha1/tenants": {
+  [tenants]: {
     items: [
       named("mail", "other", { spec: { ...tenantSpec, poolRef: { name: "other" } } }),
       named("mail", "acme", { spec: tenantSpec }),
@@ -172,6 +173,11 @@ test("send goes through the API server as the pool's first tenant, or as who is 
   const refused = await mailboat("send", "--to", "b@b.example", ...wrong, ...api.options);
   assert.equal(refused.code, 1);
   assert.match(refused.out, /refused for b@b\.example: .*authentication failed/);
+  const status = { domains: [{ name: "acme.example", reason: "DomainConflict" }] };
+  const items = [named("mail", "acme", { spec: tenantSpec, status })];
+  await using conflict = await cluster({ ...objects, [tenants]: { items } });
+  const nothing = await mailboat("send", "--to", "b@b.example", ...conflict.options);
+  assert.deepEqual([nothing.code, nothing.err], [2, "Cannot send: expected --from ADDRESS, got none"]);
   const half = await mailboat("send", "--to", "b@b.example", "--user", "acme", ...api.options);
   assert.equal(half.code, 2);
 });
