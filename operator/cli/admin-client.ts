@@ -197,6 +197,6 @@ function parseJson(text: string, url: URL): unknown {
 function refusalText(url: URL, status: number, text: string): string {
   if (status === 401 || status === 403)
     return `Cannot use ${url.origin}: expected its admin token (--token-file), got one that it refuses`;
-  const said = /"(?:error|message)":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1];
-  return `Cannot ask ${url.origin} for ${url.pathname}: expected an answer, got ${status}${said === undefined ? "" : ` (${said})`}`;
+  const said = /"(?:error|message)":("(?:[^"\\]|\\.)*")/.exec(text)?.[1];
+  return `Cannot ask ${url.origin} for ${url.pathname}: expected an answer, got ${status}${said === undefined ? "" : ` (${String(JSON.parse(said))})`}`;
 }

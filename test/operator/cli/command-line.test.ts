@@ -105,6 +105,9 @@ test("wrong usage ends with 2 and says what was expected", async () => {
     [["send"], /required option '--to/],
     [["send", "--to", "a@b.example", "--count", "0"], /--count: expected a whole number/],
     [["send", "--to", "a@b.example", "--url", "http://x"], /Cannot use --url: expected smtp:/],
+    [["send", "--to", "bad"], /Cannot read --to: expected an address with a domain such as .*, got "bad"/],
+    [["send", "--to", "a@b.example", "--to", "a@"], /Cannot read --to: expected .*, got "a@"/],
+    [["send", "--to", "A <a@b.example>", "--from", "@b.example"], /Cannot read --from: .*, got "@b.example"/],
     [["queue", "bounce"], /expected --tenant, --site, --domain or --id \(or --all for everything/],
     [["queue", "retry", "--all", "--id", "1"], /expected either a selection or --all, got both/],
     [["queue", "suspend"], /expected --tenant, --site, --domain or --id \(or --all/],
@@ -254,6 +257,20 @@ test("queue suspend and resume say what holds now, where, and until when", async
     'POST /v1/queue/suspend {"tenant":"acme","forSeconds":1800}',
     'POST /v1/queue/resume {"all":true}',
   ]);
+});
+
+test("a refusal is told in the server's words, as it said them", async () => {
+  const server = createServer((_, response) =>
+    response.writeHead(404).end(JSON.stringify({ error: { message: 'no tenant is called "nosuch"' } })),
+  );
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  const options = ["--tenant", "nosuch", "--url", `http://127.0.0.1:${port}`];
+  const { code, err } = await mailboat("queue", "suspend", ...options);
+  server.close();
+  assert.equal(code, 1);
+  assert.match(err, /got 404 \(no tenant is called "nosuch"\)$/);
 });
 
 test("why tells the story of a message, without control characters of strangers", async () => {
@@ -497,6 +514,6 @@ test("provider refuses rules that it does not understand, and says where", async
   await writeFile(file, "rules:\n- domains: [x.example]\n  bounce: {code: 250}\n");
   const { code, err } = await mailboat("provider", "-f", file);
   assert.equal(code, 1);
-  assert.match(err, /Cannot use .*rules\.yaml: rules\[0\]\.bounce\.code: expected/);
+  assert.match(err, /Cannot use .*rules\.yaml: rules\[0\]\.bounce\.code: expected at least 500, got 250$/);
   await rm(folder, { recursive: true });
 });
