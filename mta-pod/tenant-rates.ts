@@ -26,6 +26,8 @@ interface Account {
   isAsking: boolean;
   /** Until then the bucket is known to be empty; monotonic. */
   emptyUntil: number;
+  /** When the bucket has its next token, as far as is known; monotonic. */
+  nextAt: number;
 }
 
 /** A client that keeps knocking is answered from memory for so long at most: another pod may have given tokens back. */
@@ -45,7 +47,7 @@ export function createTenantRates({ cells, clock }: { cells: Cells; clock: Clock
     }
     if (accounts.size >= maxAccounts)
       for (const [name, { isAsking }] of accounts) if (!isAsking) accounts.delete(name);
-    const account: Account = { rate, waiting: [], isAsking: false, emptyUntil: 0 };
+    const account: Account = { rate, waiting: [], isAsking: false, emptyUntil: 0, nextAt: 0 };
     accounts.set(tenant, account);
     return account;
   };
@@ -60,8 +62,11 @@ export function createTenantRates({ cells, clock }: { cells: Cells; clock: Clock
         const answer = take(bucketOf(text), { rate, now: clock.now(), wanted: asking.length });
         return { text: answer.count > 0 ? textOf(answer.bucket) : undefined, result: answer };
       });
-      if (taken !== undefined && taken.waitMs > 0)
-        account.emptyUntil = clock.monotonic() + Math.min(taken.waitMs, maxEmptyMs);
+      if (taken !== undefined && taken.waitMs > 0) {
+        const at = clock.monotonic();
+        account.emptyUntil = at + Math.min(taken.waitMs, maxEmptyMs);
+        account.nextAt = at + taken.waitMs;
+      }
       for (const [index, done] of asking.entries()) {
         if (taken === undefined) done({ kind: "unknown" });
         else done(index < taken.count ? { kind: "taken" } : { kind: "over", waitMs: taken.waitMs });
@@ -73,8 +78,8 @@ export function createTenantRates({ cells, clock }: { cells: Cells; clock: Clock
   return {
     take(tenant, rate, done) {
       const account = accountOf(tenant, rate);
-      const emptyMs = account.emptyUntil - clock.monotonic();
-      if (emptyMs > 0) return done({ kind: "over", waitMs: emptyMs });
+      const at = clock.monotonic();
+      if (at < account.emptyUntil) return done({ kind: "over", waitMs: account.nextAt - at });
       account.waiting.push(done);
       if (!account.isAsking) void ask(tenant, account);
       return undefined;

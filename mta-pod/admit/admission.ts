@@ -2,6 +2,7 @@
 import type { PriorityClass } from "#crds/wire/envelope.ts";
 import type { PodConfig, TenantConfig } from "#crds/pod-config/schema.ts";
 import { normalizeDomain } from "#crds/values/domain.ts";
+import { rateInWords } from "#crds/values/rate.ts";
 import type { BucketRate } from "./bucket.ts";
 import { createLogins } from "./login.ts";
 import type { AdmittedLogin, LoginVerdict } from "./login.ts";
@@ -205,7 +206,7 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
     return refuse("rate-unknown", "the rate cannot be read, try again later");
   if (perSecond !== undefined && typeof usage.rate === "number") {
     const seconds = Math.max(1, Math.ceil(usage.rate / 1000));
-    return refuse("rate", `over the rate of ${perSecond} messages per second, try again in ${seconds} s`);
+    return refuse("rate", `over the rate of ${rateInWords(perSecond)}, try again in ${seconds} s`);
   }
   const expiresAt = expiryOf({ now, sendAt: sendAt.at, maxAgeMs: retry.maxAgeMs ?? maxAgeMs });
   return { ok: true, stream, class: priority, sendAt: sendAt.at, expiresAt };

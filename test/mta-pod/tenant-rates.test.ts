@@ -64,6 +64,17 @@ test("a second later a second's worth is there again, for whichever pod comes", 
   assert.equal(countOf(await Promise.all(Array.from({ length: 25 }, () => b.take()))), 10);
 });
 
+test("whoever knocks again is told how long it really takes, not how long the answer is remembered", async () => {
+  await using a = await startPod("mail/r5", "pod-0", new StillClock());
+  const slow = { perSecond: 1 / 60, burst: 1 };
+  const take = (): Promise<Rated> => new Promise((done) => a.rates.take("mail/acme", slow, done));
+  assert.equal((await take()).kind, "taken");
+  for (let index = 0; index < 3; index++) {
+    const over = await take();
+    assert.ok(over.kind === "over" && over.waitMs > 50_000 && over.waitMs <= 60_000, JSON.stringify(over));
+  }
+});
+
 test("what is given back can be taken again", async () => {
   const clock = new StillClock();
   await using a = await startPod("mail/r4", "pod-0", clock);

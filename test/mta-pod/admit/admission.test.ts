@@ -283,6 +283,20 @@ test("message() over the rate says how long to wait; a rate that cannot be read 
   assert.equal(limited({}).message(login, facts, { ...unused, rate: "unknown" }, now).ok, true);
 });
 
+test("message() over the rate names it as it was written, not as a fraction of a second", () => {
+  const cases: [perSecond: number, said: RegExp][] = [
+    [30, /over the rate of 30 messages per second,/],
+    [1 / 60, /over the rate of 1 message per minute,/],
+    [100 / 3600, /over the rate of 100 messages per hour,/],
+    [7 / 86_400, /over the rate of 7 messages per day,/],
+    [0.123_456_7, /over the rate of 0\.12 messages per second,/],
+  ];
+  for (const [messagesPerSecond, said] of cases) {
+    const over = limited({ messagesPerSecond }).message(login, facts, { ...unused, rate: 60_000 }, now);
+    assert.match(over.ok ? "" : over.reply.text, said);
+  }
+});
+
 test("rateOf() without a burst lets one second's worth through at once", () => {
   const acme = tenantOf();
   const limits = (own: object) => ({ ...acme, limits: { ...acme.limits, ...own } });
