@@ -206,7 +206,9 @@ function spend(tenant: TenantIndex, { login, facts, usage, now, maxAgeMs }: Spen
     return refuse("rate-unknown", "the rate cannot be read, try again later");
   if (perSecond !== undefined && typeof usage.rate === "number") {
     const seconds = Math.max(1, Math.ceil(usage.rate / 1000));
-    return refuse("rate", `over the rate of ${rateInWords(perSecond)}, try again in ${seconds} s`);
+    const text = `over the rate of ${rateInWords(perSecond)}, try again in ${seconds} s`;
+    const refusal = refuse("rate", text);
+    return { ...refusal, reply: { ...refusal.reply, retrySeconds: seconds } };
   }
   const expiresAt = expiryOf({ now, sendAt: sendAt.at, maxAgeMs: retry.maxAgeMs ?? maxAgeMs });
   return { ok: true, stream, class: priority, sendAt: sendAt.at, expiresAt };

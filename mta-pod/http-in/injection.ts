@@ -177,7 +177,7 @@ async function submit(
   const accepted: string[] = [];
   for (const next of to) {
     const no = hooks.recipient(session, from, accepted, next);
-    if (no !== null) throw problemOf(reply(no.code, no.enhanced, `recipient ${next}: ${no.text}`));
+    if (no !== null) throw problemOf({ ...no, text: `recipient ${next}: ${no.text}` });
     accepted.push(next);
   }
   const eightBit = !isAscii(body);

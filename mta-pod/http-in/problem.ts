@@ -16,7 +16,7 @@ export class Problem extends Error {
   }
 }
 
-/** A limit of the tenant's own rate clears within a second; trouble of ours takes longer. */
+/** Where the reply does not say: a tenant's rate clears soon, trouble of ours takes longer. */
 const rateRetrySeconds = "1";
 const troubleRetrySeconds = "10";
 
@@ -38,7 +38,7 @@ export function problemOf(refusal: Reply): Problem {
   const code = refusal.enhanced === "" ? String(refusal.code) : `${refusal.code} ${refusal.enhanced}`;
   const headers: Record<number, Readonly<Record<string, string>>> = {
     401: challenge,
-    429: { "retry-after": rateRetrySeconds },
+    429: { "retry-after": refusal.retrySeconds?.toString() ?? rateRetrySeconds },
     503: { "retry-after": troubleRetrySeconds },
   };
   return new Problem(status, code, refusal.text, headers[status] ?? {});

@@ -7,6 +7,8 @@ export interface Reply {
   readonly enhanced: string;
   /** One line or several joined by LF; of a peer: without codes, at most 1,024 characters. */
   readonly text: string;
+  /** Of ours, when it is known: how long the client should wait; the text of the wire says it in words. */
+  readonly retrySeconds?: number;
 }
 
 /** @example reply(250, "2.1.0", "sender ok") */

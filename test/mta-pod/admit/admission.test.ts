@@ -294,6 +294,7 @@ test("message() over the rate names it as it was written, not as a fraction of a
   for (const [messagesPerSecond, said] of cases) {
     const over = limited({ messagesPerSecond }).message(login, facts, { ...unused, rate: 60_000 }, now);
     assert.match(over.ok ? "" : over.reply.text, said);
+    assert.equal(over.ok ? 0 : over.reply.retrySeconds, 60);
   }
 });
 

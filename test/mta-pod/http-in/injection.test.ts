@@ -154,6 +154,7 @@ const refusals: readonly (readonly [refusal: Reply, status: number, code: string
   [reply(550, "5.1.2", "no such domain"), 422, "550 5.1.2", null],
   [reply(552, "5.3.4", "too large"), 413, "552 5.3.4", null],
   [reply(451, "4.7.1", "too fast"), 429, "451 4.7.1", "1"],
+  [{ ...reply(451, "4.7.1", "too fast"), retrySeconds: 60 }, 429, "451 4.7.1", "60"],
   [reply(452, "4.3.1", "full"), 503, "452 4.3.1", "10"],
   [reply(451, "4.3.0", "away"), 503, "451 4.3.0", "10"],
   [reply(452, "4.5.3", "too many recipients"), 422, "452 4.5.3", null],
