@@ -194,3 +194,18 @@ test("a suspended message, and mail to a suspended domain, wait beside mail that
   await until("it to arrive when the time is over", () => got("u0@one.example") === 2);
   assert.ok(performance.now() - sentAt > 1000);
 });
+
+test("suspended messages take nothing of what a site's rate leaves to others", async (t) => {
+  await using provider = await startProvider({});
+  const route = { routes: [{ host: "127.0.0.1", port: provider.port }] };
+  const rules = [{ name: "slow", match: { domains: ["*"] }, limits: { messageRate: "2/s" }, ...route }];
+  await using local = await startLocal({ resources: testResources({ tenants, rules }), pods: 1 });
+  await act(local, "suspend", { domain: "one.example" });
+  await send(local, "acme", "one.example", 60);
+  const sentAt = performance.now();
+  await send(local, "acme", "two.example", 2);
+  await until("what is not suspended to arrive", () => provider.messages.list({ limit: 9 }).length === 2);
+  const took = performance.now() - sentAt;
+  t.diagnostic(`after ${Math.round(took)} ms`);
+  assert.ok(took < 10_000, `behind 60 suspended ones it took ${took} ms`);
+});

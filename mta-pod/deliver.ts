@@ -88,9 +88,12 @@ export function createDeliver(deps: DeliverDeps) {
     };
   };
 
-  const postpone = (dispatch: Dispatch, ms: number): void => {
-    scheduler.defer(dispatch.handle, clock.now() + ms, dispatch.entry.attempt, clock.now());
-    scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+  /** `isUnspent`: it costs others nothing of what rates allow. */
+  const postpone = (dispatch: Dispatch, ms: number, isUnspent = false): void => {
+    const { handle, entry } = dispatch;
+    const result = { feedback: "neutral", connection: unused(dispatch), isUnspent } as const;
+    scheduler.defer(handle, clock.now() + ms, entry.attempt, clock.now());
+    scheduler.finish(handle, result, clock.now());
   };
 
   /** The entry goes back to the head of its lane, and its site waits. */
@@ -108,7 +111,7 @@ export function createDeliver(deps: DeliverDeps) {
     if (sites.sortIn(dispatch, envelope)) return ended();
     const holdMs = deps.holdMs(dispatch.handle, envelope, loaded.open);
     if (holdMs > 0) {
-      postpone(dispatch, holdMs);
+      postpone(dispatch, holdMs, true);
       return ended();
     }
     // Not known yet when it was indexed, if its first copy was still under way.
