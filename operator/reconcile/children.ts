@@ -10,6 +10,7 @@ import { partLabel } from "#operator/resources/config-objects.ts";
 import { inEdition, isManifest, isTenantSlot, lastingPart } from "#operator/resources/edition.ts";
 import type { KubeObject as Built } from "#operator/resources/object.ts";
 import { poolLabel } from "#operator/resources/object.ts";
+import { inParallel } from "./in-parallel.ts";
 import { marks } from "./kinds.ts";
 import { type Change, poolOfLabel, type Stores } from "./stores.ts";
 
@@ -127,7 +128,7 @@ export function createChildren({ stores, client, clock }: ChildrenOptions): Chil
       metadata: metadata as Built["metadata"],
     }));
     const stale = staleChildren(existing, { ...pool, isCompiled: pool.edition !== undefined });
-    await inParallel(stale, signal, async ({ kind, metadata }) => {
+    await inParallel(stale, { atATime, signal }, async ({ kind, metadata }) => {
       const { namespace, name, uid } = metadata;
       await client.delete(childTypeOf({ kind }), { namespace, name }, uid === undefined ? {} : { uid });
       ofPool(pool.key).delete(`${kind}/${name}`);
@@ -145,7 +146,7 @@ export function createChildren({ stores, client, clock }: ChildrenOptions): Chil
             if (pool.held.has(object)) return false;
             return !isInPlace(pool.key, object, hash) || (isManifest(object) && !isTold(pool));
           });
-        await inParallel(due, signal, ({ object, hash }) => apply(pool, object, hash));
+        await inParallel(due, { atATime, signal }, ({ object, hash }) => apply(pool, object, hash));
         count += due.length;
       }
       return count + (await removeStale(pool, signal));
@@ -221,28 +222,4 @@ function batchesOf(objects: readonly Built[]): Built[][] {
     last = part;
   }
   return batches;
-}
-
-/** @throws the first refusal, once all that had begun are over */
-async function inParallel<Item>(
-  items: readonly Item[],
-  signal: AbortSignal,
-  work: (item: Item) => Promise<void>,
-): Promise<void> {
-  const refusals: unknown[] = [];
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    while (next < items.length && refusals.length === 0) {
-      signal.throwIfAborted();
-      const item = items[next++];
-      if (item === undefined) return;
-      try {
-        await work(item);
-      } catch (error) {
-        refusals.push(error);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(atATime, items.length) }, worker));
-  if (refusals.length > 0) throw refusals[0];
 }

@@ -9,6 +9,7 @@ import { KubeError } from "#operator/kube/errors.ts";
 import { takeOver } from "#operator/kube/takeover.ts";
 import type { Clock, KubeClient, KubeObject, Log } from "#operator/kube/types.ts";
 import { hasFinalizer, setFinalizer } from "./finalizer.ts";
+import { inParallel } from "./in-parallel.ts";
 import { kinds, leaseName } from "./kinds.ts";
 
 export interface ReleaseOptions {
@@ -90,7 +91,7 @@ async function releaseOnce(
   const round: Round = { released: 0, refused: [] };
   for (const namespace of namespaces ?? [undefined]) {
     const left = (await tenantsOf(client, namespace, log)).filter(hasFinalizer);
-    const one = async (tenant: KubeObject): Promise<void> => {
+    await inParallel(left, { atATime }, async (tenant) => {
       try {
         await setFinalizer(client, tenant, false);
         round.released++;
@@ -98,12 +99,7 @@ async function releaseOnce(
         // 409: somebody changed it meanwhile; the next round sees it.
         round.refused.push(`${tenant.metadata.namespace}/${tenant.metadata.name}: ${String(error)}`);
       }
-    };
-    const next = left.values();
-    const worker = async (): Promise<void> => {
-      for (const tenant of next) await one(tenant);
-    };
-    await Promise.all(Array.from({ length: atATime }, worker));
+    });
   }
   return round;
 }

@@ -7,6 +7,7 @@ import type { SecretResource } from "#crds/api/v1alpha1/snapshot.ts";
 import { KubeError } from "#operator/kube/errors.ts";
 import { parseSecret } from "#operator/gather/secret.ts";
 import type { KubeClient, KubeObject, Log } from "#operator/kube/types.ts";
+import { inParallel } from "./in-parallel.ts";
 import { kinds } from "./kinds.ts";
 import type { Cause } from "./pacer.ts";
 import type { Stores } from "./stores.ts";
@@ -105,12 +106,9 @@ export function createSecretValues({ stores, client, log, onRead }: SecretValues
         else if (!isRead(key)) due.push(key);
       }
       let isComplete = true;
-      let next = 0;
-      const worker = async (): Promise<void> => {
-        for (let key = due[next++]; key !== undefined; key = due[next++])
-          if (!(await read(key))) isComplete = false;
-      };
-      await Promise.all(Array.from({ length: Math.min(atATime, due.length) }, worker));
+      await inParallel(due, { atATime }, async (key) => {
+        if (!(await read(key))) isComplete = false;
+      });
       backlog = [...later].filter((key) => !isRead(key) && !underWay.has(key)).reverse();
       for (let idle = atATime - underWay.size; idle > 0 && backlog.length > 0; idle--) void readBacklog();
       return isComplete;
