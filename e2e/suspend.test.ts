@@ -126,6 +126,9 @@ test("an act on a domain is about its recipients alone: the others of the messag
   });
   assert.equal(response.status, 202);
   const { id } = (await response.json()) as { id: string };
+  const queued = async (): Promise<number> =>
+    ((await local.admin("/v1/queue?domain=one.example")) as Queue).entries.length;
+  await until("its owner to have it", async () => (await queued()) === 1);
   assert.equal(((await act(local, "bounce", { domain: "one.example" })) as Act).affected, 1);
   assert.equal(((await act(local, "bounce", { domain: "one.example" })) as Act).affected, 0);
   const bounced = async (): Promise<string[]> => {
