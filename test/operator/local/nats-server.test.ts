@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { availableParallelism } from "node:os";
 import { test } from "node:test";
 import { deflateRawSync } from "node:zlib";
 import { findNatsServer, isNewEnough, natsOfRelease } from "#operator/local/nats-binary.ts";
@@ -124,6 +125,26 @@ test("startNatsServer() runs one on a free port, keeps its store, and stops", as
   await server.exited;
   assert.equal(isAlive(server.pid), false);
   await server.stop();
+});
+
+test("startNatsServer() gives it a share of the cores, all when it syncs, what the environment says first", async (t) => {
+  if (process.platform !== "linux") return t.skip("/proc says what a process was given");
+  const { path: binary } = await findNatsServer({ env: process.env });
+  const threadsOf = async (sync: "os" | "always"): Promise<number | undefined> => {
+    await using dir = await folder();
+    const server = await startNatsServer({ binary, storeDir: dir.path, port: 0, host: "127.0.0.1", sync });
+    const environment = await readFile(`/proc/${server.pid}/environ`, "utf8");
+    await server.stop();
+    const threads = /(?:^|\0)GOMAXPROCS=(\d+)/.exec(environment)?.[1];
+    return threads === undefined ? undefined : Number(threads);
+  };
+  t.after(() => delete process.env["GOMAXPROCS"]);
+  const threads = (await threadsOf("os")) ?? 0;
+  assert.ok(threads >= 1 && threads <= Math.max(1, availableParallelism() / 3), `${threads} threads`);
+  assert.equal(await threadsOf("always"), undefined);
+  process.env["GOMAXPROCS"] = "7";
+  assert.equal(await threadsOf("os"), 7);
+  return undefined;
 });
 
 test("startNatsServer() stops a survivor of an earlier run on the same store first", async () => {
