@@ -1,5 +1,5 @@
 /**
- * CORRIDOR: what is queued of a tenant that is deleted goes shard by shard, in one purge each: one by one a million would take
+ * CORRIDOR: what is queued of a tenant that is deleted goes shard by shard, in a few purges each: one by one a million would take
  * minutes. Nobody is told, and no event is written; what is under way ends as it ends. Never throws.
  */
 import type { HotBodies } from "./hot-bodies.ts";
@@ -35,6 +35,7 @@ const slice = 10_000;
 
 interface Group {
   readonly handles: number[];
+  from: number;
   upTo: number;
 }
 
@@ -65,15 +66,16 @@ export function createPurging({ pod, purges, hot }: PurgingDeps): Purging {
         const queued = scheduler.entryOf(handle);
         if (queued === undefined || queued.state === "inflight") return;
         const { shard, seq } = queued.entry;
-        const group = groups.get(shard) ?? { handles: [], upTo: 0 };
+        const group = groups.get(shard) ?? { handles: [], from: seq, upTo: seq };
         groups.set(shard, group);
         group.handles.push(handle);
+        group.from = Math.min(group.from, seq);
         group.upTo = Math.max(group.upTo, seq);
       });
       const left: number[] = [];
       for (const [shard, group] of groups) {
-        const isDone =
-          ownership.mayProceed(shard) && (await purges.purge({ shard, tenant, upTo: group.upTo }));
+        const { from, upTo } = group;
+        const isDone = ownership.mayProceed(shard) && (await purges.purge({ shard, tenant, from, upTo }));
         if (!isDone) {
           for (const handle of group.handles) left.push(handle);
           continue;

@@ -1,5 +1,5 @@
 /**
- * Takes all stored entries of one tenant out of a shard in one call, whatever their number, and the state records that they leave
+ * Takes all stored entries of one tenant out of a shard in a few calls, whatever their number, and the state records that they leave
  * one by one, since those have no tenant in their subjects. Never throws.
  */
 import { callApi } from "./api.ts";
@@ -9,7 +9,8 @@ import type { Spool } from "./connection.ts";
 export interface Purge {
   readonly shard: number;
   readonly tenant: string;
-  /** The last sequence that goes. */
+  /** The first sequence that goes, and the last. */
+  readonly from: number;
   readonly upTo: number;
 }
 
@@ -23,7 +24,9 @@ export interface Purges {
   dropStates(shard: number, seqs: readonly number[]): Promise<number>;
 }
 
-/** The server walks over what is stored: about a second for a million. */
+/** Sequences in one call: while it walks over them the server stores nothing in that shard, for a second or two if it were a million. */
+const step = 25_000;
+/** Of one call. */
 const answerMs = 60_000;
 /** Calls under way, whatever the number of shards and tenants: mail goes on beside it. */
 const maxUnderWay = 32;
@@ -62,14 +65,17 @@ export function createPurges(spool: Spool, bundles: Pick<Bundles, "purged">): Pu
       dropping = dropped;
       return dropped;
     },
-    async purge({ shard, tenant, upTo }) {
+    async purge({ shard, tenant, from, upTo }) {
       const filter = spool.names.entryFilter(shard, tenant);
-      const result = await callApi(spool, {
-        subject: `STREAM.PURGE.${spool.names.shardStream(shard)}`,
-        body: { filter, seq: upTo + 1 },
-        timeoutMs: answerMs,
-      });
-      if (result.kind !== "ok") return false;
+      for (let done = from - 1; done < upTo; ) {
+        done = Math.min(upTo, done + step);
+        const result = await callApi(spool, {
+          subject: `STREAM.PURGE.${spool.names.shardStream(shard)}`,
+          body: { filter, seq: done + 1 },
+          timeoutMs: answerMs,
+        });
+        if (result.kind !== "ok") return false;
+      }
       bundles.purged(shard, filter.slice(0, -1), upTo);
       return true;
     },

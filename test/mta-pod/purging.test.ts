@@ -51,8 +51,8 @@ test("all of a tenant's goes shard by shard, up to its last entry that is known,
   assert.deepEqual([together.length, single.length], [9900, 100], "large ones one by one");
   assert.deepEqual(await purging.purge("a", together), []);
   assert.deepEqual(purged, [
-    { shard: 1, tenant: "a", upTo: 9999 },
-    { shard: 0, tenant: "a", upTo: 9998 },
+    { shard: 1, tenant: "a", from: 1, upTo: 9999 },
+    { shard: 0, tenant: "a", from: 2, upTo: 9998 },
   ]);
   assert.equal(scheduler.count({ tenant: "a" }), 100);
   assert.equal(scheduler.count({ tenant: "b" }), 2);

@@ -89,7 +89,7 @@ describe("createPurges()", () => {
     // What came after the index was asked stays, and is purged another time.
     const upTo = gone[4] ?? 0;
     const purges = createPurges(spool, createBundles());
-    assert.equal(await purges.purge({ shard: 0, tenant: "mail/gone", upTo }), true);
+    assert.equal(await purges.purge({ shard: 0, tenant: "mail/gone", from: 1, upTo }), true);
     assert.deepEqual(await stored(spool, 0, tenants), {
       entries: [1, 6],
       states: [...gone.slice(1), ...stays.slice(1)].toSorted((a, b) => a - b),
@@ -103,6 +103,26 @@ describe("createPurges()", () => {
       entries: [6, 6],
       states: seqsOf(other, "mail/gone"),
     });
+  });
+
+  test("a long stretch goes in several calls, since mail of others waits for each; the first that fails is the last", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/steps" });
+    const [kept] = await fill(spool, 0, ["mail/gone", "mail/stays"]);
+    const bounds: unknown[] = [];
+    const counting: Spool = {
+      ...spool,
+      async ask(request) {
+        bounds.push((JSON.parse(String(request.payload)) as { seq: unknown }).seq);
+        return bounds.length > 4 ? { kind: "none", reason: "timeout" } : spool.ask(request);
+      },
+    };
+    const purges = createPurges(counting, createBundles());
+    const whole = { shard: 0, tenant: "mail/gone", from: kept?.seq ?? 0, upTo: 60_000 };
+    assert.equal(await purges.purge(whole), true);
+    assert.deepEqual(bounds, [25_001, 50_001, 60_001]);
+    assert.deepEqual(await stored(spool, 0, ["mail/gone", "mail/stays"]), { entries: [0, 1], states: [] });
+    assert.equal(await purges.purge(whole), false);
+    assert.equal(bounds.length, 5);
   });
 
   test("states go a few at a time, whatever is asked at once", async () => {
