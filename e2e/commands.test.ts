@@ -121,6 +121,16 @@ test("send hands mail in as the first tenant, and why tells its story to the end
   const refused = await asked("send", "--to", "u@x.example", "--from", "a@other.example");
   assert.equal(refused.code, 1);
   assert.match(refused.out, /refused for u@x\.example: 550 5\.7\.1/);
+  const to = ["--to", "u@x.example", "--to", "u@-.example"];
+  const half = await asked("send", ...to);
+  assert.equal(half.code, 1, "not everybody gets it");
+  assert.match(half.out, /^queued as \S+ for u@x\.example\nrefused for u@-\.example: 501 5\.1\.3 /m);
+  const parts = JSON.parse((await asked("send", ...to, "--json")).out) as Record<string, unknown>;
+  assert.deepEqual(parts["to"], ["u@x.example"]);
+  assert.deepEqual(
+    (parts["refused"] as { to: string }[]).map((one) => one.to),
+    ["u@-.example"],
+  );
 });
 
 test("while mail waits, why and top name the limit that binds it, and queue ls shows it", async () => {

@@ -18,11 +18,15 @@ export interface Run {
   isAnswered: boolean;
 }
 
-/** The peer closed an idle connection while our MAIL was on its way: says nothing of the mail, nor of the site. */
+/**
+ * The peer closed an idle connection while our MAIL was on its way, or has had enough mail by it (421, RFC 5321 3.8): says nothing of the
+ * mail, nor of the site. What it thinks of us it says on a new connection.
+ */
 export function wasStale(connection: Connection, result: TransactionResult): boolean {
   if (result.kind !== "fault" || connection.sent < 2) return false;
   const { kind, stage, reply } = result.fault;
-  return stage === "mail" && reply === undefined && (kind === "closed" || kind === "network");
+  if (stage !== "mail") return false;
+  return reply === undefined ? kind === "closed" || kind === "network" : reply.code === 421;
 }
 
 export function answered(run: Run, reply: Parameters<typeof replied>[1]): TransactionResult {

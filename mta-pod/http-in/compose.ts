@@ -3,7 +3,7 @@ import { isAscii } from "node:buffer";
 import MailComposer from "nodemailer/lib/mail-composer";
 import { domainOf } from "#mta-pod/smtp/address.ts";
 import { toCrlf } from "#mta-pod/smtp/crlf.ts";
-import { fromAddresses, type HeaderField, headerFields, isWholeHeader } from "#mta-pod/smtp/header.ts";
+import { addressList, type HeaderField, headerFields, isWholeHeader } from "#mta-pod/smtp/header.ts";
 import type { PostedMessage } from "./message-schema.ts";
 import { Problem } from "./problem.ts";
 
@@ -20,14 +20,16 @@ const maxHeaderBytes = 256 * 1024;
 /** What the envelope of a posted message is made of when the request says nothing else. */
 const recipientFields: ReadonlySet<string> = new Set(["to", "cc", "bcc"]);
 
+const noRecipients = "to: expected addresses, got none";
+
 function refuse(text: string): Problem {
   return new Problem(422, "bad-message", text);
 }
 
-/** Addresses of one value, their domains as A-labels: only a local part can then need SMTPUTF8. */
+/** Addresses of one value, none of an empty group (`undisclosed-recipients:;`); their domains as A-labels: only a local part can then need SMTPUTF8. */
 function addressesOf(field: string, value: string): string[] {
-  const addresses = fromAddresses(value);
-  if (addresses.length === 0) throw refuse(`${field}: expected addresses, got something else`);
+  const addresses = value.trim() === "" ? undefined : addressList(value);
+  if (addresses === undefined) throw refuse(`${field}: expected addresses, got something else`);
   return addresses.map((address) => {
     const domain = domainOf(address);
     return domain === "" ? address : `${address.slice(0, address.lastIndexOf("@"))}@${domain}`;
@@ -62,10 +64,12 @@ function withOwnFields(
 }
 
 export async function composeJson(message: PostedMessage): Promise<Composed> {
-  const [from = "", ...more] = addressesOf("from", message.from);
+  const [from, ...more] = addressesOf("from", message.from);
+  if (from === undefined) throw refuse("from: expected an address, got none");
   if (more.length > 0) throw refuse("from: expected one address, got several");
   const lists = (["to", "cc", "bcc"] as const).map((field) => ({ field, values: asList(message[field]) }));
   const to = lists.flatMap(({ field, values }) => values.flatMap((value) => addressesOf(field, value)));
+  if (to.length === 0) throw refuse(noRecipients);
   const node = new MailComposer({
     from: message.from,
     to: [...asList(message.to)],
@@ -104,14 +108,15 @@ export function composeRaw(posted: Buffer, envelope: PostedEnvelope): Composed {
   const fields = headerFields(body, maxHeaderBytes);
   if (fields.length === 0 || !isWholeHeader(body, fields)) throw refuse("the message has no header section");
   const fromValue = envelope.from ?? fields.find(({ name }) => name === "from")?.value ?? "";
-  const [from = ""] = addressesOf("from", fromValue);
+  const [from] = addressesOf("from", fromValue);
+  if (from === undefined) throw refuse("from: expected an address, got none");
   const to =
     envelope.to === undefined
       ? fields
           .filter(({ name, value }) => recipientFields.has(name) && value !== "")
           .flatMap(({ name, value }) => addressesOf(name, value))
       : addressesOf("to", envelope.to);
-  if (to.length === 0) throw refuse("to: expected addresses, got none");
+  if (to.length === 0) throw refuse(noRecipients);
   return finish({ from, to }, withOwnFields(withoutBcc(body, fields), { stream: envelope.stream }));
 }
 

@@ -76,6 +76,14 @@ export function describeReply({ code, enhanced, text }: Reply): string {
   return line.slice(0, maxText);
 }
 
+/** The reply that `describeReply` made this line of; null = it is nobody's reply. */
+function replyIn(line: string): Reply | null {
+  const match = /^([45]\d\d) (?:([245]\.\d{1,3}\.\d{1,3}) )?(.*)$/.exec(line);
+  if (match === null) return null;
+  const [, code = "", enhanced = "", text = ""] = match;
+  return { code: Number(code), enhanced, text };
+}
+
 /** Decides by RFC 5321 4.2.1: the first digit of the code is the outcome, whatever the text says. */
 export function decide(input: DecideInput): Decision {
   const { result } = input;
@@ -93,7 +101,7 @@ export function expire(input: {
   readonly last: string;
 }): Decision {
   const text = input.last === "" ? "could not be delivered in time" : input.last;
-  const recipients = input.open.map((index) => expired(index, null, text));
+  const recipients = input.open.map((index) => expired(index, replyIn(text), text));
   return {
     recipients,
     next: { kind: "done" },
@@ -181,7 +189,9 @@ function outcomeOfReply(index: number, given: Reply | undefined): RecipientOutco
 
 /** What a fault means for the recipients that have no reply of their own; the index is the caller's. */
 function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
-  const text = fault.text.slice(0, maxText);
+  // What the peer said as it closed says more than that it did.
+  const isSaid = fault.kind === "refused" && fault.reply !== undefined;
+  const text = isSaid ? describeReply(fault.reply) : fault.text.slice(0, maxText);
   const shared = { class: classifyFault(fault), reply: fault.reply ?? null, text };
   if (fault.kind === "unsupported")
     return { ...shared, outcome: "bounced", reply: fault.reply ?? unsupportedReply(text) };

@@ -117,7 +117,10 @@ function deliveryStatus({ reportingMta, envelope, outcomes, remoteMta, now }: Ds
         ? []
         : [foldField("Remote-MTA", `dns; ${cleanText(remoteMta, utf8, maxName)}`)]),
       foldField("Diagnostic-Code", diagnostic(one, utf8)),
-      `Last-Attempt-Date: ${mailDate(now)}`,
+      // Whose time ran out while it waited was attempted before: when is not kept.
+      ...(one.outcome === "expired" && remoteMta === undefined
+        ? []
+        : [`Last-Attempt-Date: ${mailDate(now)}`]),
     ].join("\r\n");
   });
   return `${[fields.join("\r\n"), ...groups].join("\r\n\r\n")}\r\n`;

@@ -95,16 +95,21 @@ export function isWholeHeader(message: Buffer, fields: readonly HeaderField[]): 
 const maxListLength = 64 * 1024;
 
 /**
- * Every address in an unfolded address list, in the form `parsePath` returns, groups opened. [] when any part of it
- * cannot be read: half an answer would let through what another reader sees differently.
- * @example fromAddresses('"Doe, Jo" <jo@a.example>, b@c.example') // ["jo@a.example", "b@c.example"]
+ * Every address in an unfolded address list, in the form `parsePath` returns, groups opened; an empty group has none. undefined when any part
+ * of it cannot be read: half an answer would let through what another reader sees differently.
+ * @example addressList('"Doe, Jo" <jo@a.example>, b@c.example') // ["jo@a.example", "b@c.example"]
  */
-export function fromAddresses(value: string): string[] {
-  if (value.length > maxListLength) return [];
+export function addressList(value: string): string[] | undefined {
+  if (value.length > maxListLength) return undefined;
   const reader = new AddressListReader();
   for (let position = 0; position < value.length; ) {
     position = reader.step(value, position);
-    if (position < 0) return [];
+    if (position < 0) return undefined;
   }
-  return reader.finish() ? reader.addresses : [];
+  return reader.finish() ? reader.addresses : undefined;
+}
+
+/** As `addressList`, for a field that wants one: [] also when it cannot be read. */
+export function fromAddresses(value: string): string[] {
+  return addressList(value) ?? [];
 }

@@ -8,10 +8,13 @@ export interface Mail {
 }
 
 export interface Sent {
+  /** Those that it was queued for; of a message that was refused as a whole, all. */
   readonly to: readonly string[];
   /** Of `queued as ID`; absent when it was refused. */
   readonly id?: string;
   readonly reply: string;
+  /** Others, whom the server did not take. */
+  readonly refused?: readonly { readonly to: string; readonly reply: string }[];
 }
 
 export interface Door {

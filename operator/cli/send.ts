@@ -64,8 +64,8 @@ async function send(options: SendOptions, io: CommandIo): Promise<void> {
     for (let number = 1; number <= count; number++) {
       const subject = count === 1 ? options.subject : `${options.subject} (${number} of ${count})`;
       const sent = await door.send({ from, to: options.to, subject, text: options.text });
-      if (sent.id === undefined) refused++;
-      io.print(options.json === true ? JSON.stringify(sent) : lineOf(sent));
+      if (sent.id === undefined || sent.refused !== undefined) refused++;
+      io.print(options.json === true ? JSON.stringify(sent) : textOf(sent));
     }
   } finally {
     door.close();
@@ -98,7 +98,7 @@ async function openSmtpDoor(options: SendOptions, endpoint: Endpoint | undefined
     send: (mail) =>
       transport
         .sendMail({ ...mail, to: [...mail.to] })
-        .then(({ response }) => accepted(mail.to, response), failed(mail.to)),
+        .then((info) => accepted(mail.to, info), failed(mail.to)),
     close: () => transport.close(),
   };
 }
@@ -154,15 +154,26 @@ async function readText(file: string): Promise<string> {
   }
 }
 
-function accepted(to: readonly string[], reply: string): Sent {
-  const id = /queued as (\S+)/.exec(reply)?.[1];
-  return { to, id: id ?? "unknown", reply };
+/** What nodemailer tells of a message that was taken for one recipient at least. */
+interface Taken {
+  readonly response: string;
+  readonly rejectedErrors?: readonly { readonly recipient?: string; readonly response?: string }[];
+}
+
+function accepted(to: readonly string[], { response, rejectedErrors = [] }: Taken): Sent {
+  const id = /queued as (\S+)/.exec(response)?.[1] ?? "unknown";
+  const refused = rejectedErrors.map((error) => ({ to: error.recipient ?? "", reply: error.response ?? "" }));
+  if (refused.length === 0) return { to, id, reply: response };
+  const isRefused = (address: string): boolean => refused.some((one) => address.includes(one.to));
+  return { to: to.filter((address) => !isRefused(address)), id, reply: response, refused };
 }
 
 function failed(to: readonly string[]): (error: Error & { response?: string }) => Sent {
   return (error) => ({ to, reply: error.response ?? messageOf(error) });
 }
 
-function lineOf({ to, id, reply }: Sent): string {
-  return id === undefined ? `refused for ${to.join(", ")}: ${reply}` : `queued as ${id} for ${to.join(", ")}`;
+function textOf({ to, id, reply, refused = [] }: Sent): string {
+  const whole =
+    id === undefined ? `refused for ${to.join(", ")}: ${reply}` : `queued as ${id} for ${to.join(", ")}`;
+  return [whole, ...refused.map((one) => `refused for ${one.to}: ${one.reply}`)].join("\n");
 }

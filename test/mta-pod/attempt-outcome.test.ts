@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { countAttempt, type Run } from "#mta-pod/attempt-outcome.ts";
+import { countAttempt, type Run, wasStale } from "#mta-pod/attempt-outcome.ts";
 import { classifyFault } from "#mta-pod/settle/classify.ts";
 import { outcomeClasses } from "#mta-pod/settle/reply-rules.ts";
 import type { Decision } from "#mta-pod/settle/decide.ts";
@@ -92,3 +92,18 @@ test("countAttempt() tells a fault by the documented classes, in whole milliseco
     assert.deepEqual(event, { ...common, provider: "mx:1", class: ofClass, text });
   }
 });
+
+const answeredWith = (code: number) => ({ code, enhanced: "", text: "no more by this connection" });
+const stale: [string, Fault, number, boolean][] = [
+  ["closed while it was idle", { stage: "mail", kind: "closed", text: "" }, 2, true],
+  ["421 to the next MAIL", { stage: "mail", kind: "refused", text: "", reply: answeredWith(421) }, 2, true],
+  ["421 to the first MAIL", { stage: "mail", kind: "refused", text: "", reply: answeredWith(421) }, 1, false],
+  ["421 to RCPT", { stage: "rcpt", kind: "refused", text: "", reply: answeredWith(421) }, 2, false],
+  ["another reply", { stage: "mail", kind: "protocol", text: "", reply: answeredWith(500) }, 2, false],
+  ["no reply in time", { stage: "mail", kind: "timeout", text: "" }, 2, false],
+];
+for (const [what, fault, sent, expected] of stale)
+  test(`wasStale() of a connection's transaction ${sent}, ${what}: ${expected}`, () => {
+    const result = { kind: "fault", fault, replies: [undefined] } as const;
+    assert.equal(wasStale({ sent } as never, result), expected);
+  });

@@ -193,6 +193,19 @@ test("message/rfc822 takes its envelope from the header and loses its Bcc", asyn
   assert.deepEqual(message?.to, ["b@b.example", "secret@b.example", "c@b.example"]);
 });
 
+test("an empty group is a list of nobody: mail to Bcc alone has its usual form", async () => {
+  await using server = await start();
+  const type = { "content-type": "message/rfc822" };
+  const hidden =
+    "From: a@acme.example\nTo: undisclosed-recipients:;\nCc: G: c@b.example, d@b.example;\nBcc: b@b.example\n\nx";
+  assert.equal((await server.post(hidden, type)).status, 202);
+  assert.deepEqual(server.messages[0]?.to, ["c@b.example", "d@b.example", "b@b.example"]);
+  const nobody = await server.post("From: a@acme.example\nTo: undisclosed-recipients:;\n\nx", type);
+  assert.equal(nobody.status, 422);
+  assert.match(await nobody.text(), /to: expected addresses, got none/);
+  assert.equal((await server.post("From: nobody:;\nTo: b@b.example\n\nx", type)).status, 422);
+});
+
 test("message/rfc822 takes its envelope from X-Mailboat-From and -To when they are there", async () => {
   await using server = await start();
   const answer = await server.post(raw, {

@@ -212,6 +212,25 @@ for (const [what, replies, feedback] of feedbacks)
     assert.equal(decided(answered(...replies)).feedback, feedback);
   });
 
+test("decide() hands on what a peer said as it closed, not only that it did", () => {
+  const said = reply(421, "4.7.28", "unusual rate of mail\nsee https://support.example/421");
+  for (const stage of ["mail", "rcpt", "data", "final"] as const) {
+    const given = { ...fault(stage, "refused", said), text: "the peer closes the session" };
+    const decision = decided(faulty(given));
+    const text = "421 4.7.28 unusual rate of mail see https://support.example/421";
+    assert.equal(decision.recipients[0]?.text, text, stage);
+    assert.ok(decision.next.kind === "defer" && decision.next.last === text, stage);
+  }
+});
+
+test("expire() knows the last reply again: a report names it as the peer's", () => {
+  const replyOf = (last: string) => expire({ open: [0], from: "", last }).recipients[0]?.reply;
+  for (const known of [reply(451, "4.3.0", "never"), reply(421, "", "busy"), reply(450, "4.2.0", "")])
+    assert.deepEqual(replyOf(describeReply(known)), known);
+  for (const own of ["", "connection timed out", "45 4.3.0 never", "250 2.0.0 ok"])
+    assert.equal(replyOf(own), null);
+});
+
 test("expire() expires every open recipient and tells the sender, if there is one", () => {
   const decision = expire({ open: [2, 5], from: "a@b.example", last: "450 later" });
   assert.deepEqual(
