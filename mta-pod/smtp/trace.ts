@@ -44,12 +44,16 @@ interface Rewriting {
   readonly dropped: ReadonlySet<string>;
 }
 
-/** The message with lines on top and without some fields: in its own memory when there is room in front and nothing is dropped. */
+/**
+ * The message with lines on top and without some fields: in its own memory when there is room in front and nothing is dropped. One that is nothing
+ * but header gets the empty line that ends it (RFC 5322 2.1): what is signed must be what is sent.
+ */
 export function rewritten(
   { body, room = 0 }: Pick<Inbound, "body" | "room">,
   { added, fields, dropped }: Rewriting,
 ): Buffer {
-  if (added.length <= room && !fields.some(({ name }) => dropped.has(name))) {
+  const isHeaderOnly = (fields.at(-1)?.end ?? 0) === body.length;
+  if (added.length <= room && !isHeaderOnly && !fields.some(({ name }) => dropped.has(name))) {
     const whole = Buffer.from(body.buffer, body.byteOffset - added.length, added.length + body.length);
     whole.write(added, 0, "latin1");
     return whole;
@@ -62,5 +66,6 @@ export function rewritten(
     kept = end;
   }
   pieces.push(body.subarray(kept));
+  if (isHeaderOnly) pieces.push(Buffer.from("\r\n"));
   return Buffer.concat(pieces);
 }

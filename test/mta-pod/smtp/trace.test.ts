@@ -14,6 +14,8 @@ for (const [name, text, expected] of [
     "A: 1\r\nx-ours: 2\r\n 3\r\nB: 4\r\nX-OURS: 5\r\n\r\n",
     "A: 1\r\nB: 4\r\n\r\n",
   ],
+  ["ends a header that nothing follows", "From: a\r\nX-Ours: 1\r\n", "From: a\r\n\r\n"],
+  ["ends one of ours alone", "", "\r\n"],
 ] as const)
   for (const room of [0, added.length - 1, added.length, 1024])
     test(`rewritten() ${name}, with room for ${room} bytes in front`, () => {
