@@ -47,8 +47,9 @@ function issuesOf(issue: ZodIssue, schema: z.ZodType, input: unknown): Issue[] {
   return [{ where, expected: expectedBy(issue), got: gotBy(issue) ?? describe(valueAt(input, issue.path)) }];
 }
 
-/** What one of our own rules found. */
+/** What one of our own rules found, or the name that is wrong. */
 function gotBy(issue: ZodIssue): string | undefined {
+  if (issue.code === "invalid_key") return JSON.stringify(String(issue.path.at(-1)));
   const got: unknown = issue.code === "custom" ? issue.params?.["got"] : undefined;
   return typeof got === "string" ? got : undefined;
 }
@@ -61,7 +62,7 @@ function expectedBy(issue: ZodIssue): string {
   if (issue.code === "too_small")
     return `${issue.inclusive === false ? "more than" : "at least"} ${issue.minimum}${unit(issue.origin)}`;
   // Our own rules and patterns carry their expectation as the message.
-  return issue.message;
+  return issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
 }
 
 function oneOf(values: readonly string[]): string {

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { maxListed } from "#crds/wire/peer.ts";
 import { type Log, silentLog } from "#mta-pod/runtime/log.ts";
 import { authorizationOf, hasToken } from "./credentials.ts";
-import { describeIssues } from "./message-schema.ts";
+import { parsedBy } from "./message-schema.ts";
 import { Problem, unauthorized } from "./problem.ts";
 import { createServer, type HttpAddress, type HttpServer, listen } from "./server.ts";
 
@@ -73,9 +73,7 @@ export interface AdminOptions extends HttpAddress {
 const bodyLimit = 64 * 1024;
 
 function parsed<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
-  const result = schema.safeParse(input ?? {});
-  if (!result.success) throw new Problem(400, "bad-request", describeIssues(result.error));
-  return result.data;
+  return parsedBy(schema, input ?? {});
 }
 
 /**

@@ -1,12 +1,15 @@
 /** The JSON a client posts as a message. Issues name the field; unknown fields are refused, never dropped in silence. */
 import { z } from "zod";
+import { parseBy } from "#crds/values/zod-issue.ts";
 import { Problem } from "./problem.ts";
 
 /** Printable: what must not be able to end a header line. */
 // eslint-disable-next-line no-control-regex
 const oneLine = /^[^\x00-\x1f\x7f]*$/;
 const addressText = z.string().min(3).max(1000).regex(oneLine, "one line");
-const addressTexts = z.union([addressText, z.array(addressText).min(1).max(1000)]);
+const addressTexts = z.union([addressText, z.array(addressText).min(1).max(1000)], {
+  error: "an address, or a list of 1 to 1000 of them",
+});
 
 /** Made by us from other fields, or not the sender's to say. */
 const reserved =
@@ -55,25 +58,26 @@ const messageSchema = z
   })
   .refine(
     ({ text, html, attachments = [] }) => text !== undefined || html !== undefined || attachments.length > 0,
-    "text, html or attachments",
+    { message: "text, html or attachments", params: { got: "none of them" } },
   );
+
+const maxIssues = 10;
 
 /** In the order of the documentation. */
 export const postedFields: readonly string[] = Object.keys(messageSchema.shape);
 
 export type PostedMessage = z.output<typeof messageSchema>;
 
-/** Throws Problem 400 with every issue. */
 export function parsePostedMessage(body: unknown): PostedMessage {
-  const parsed = messageSchema.safeParse(body);
-  if (parsed.success) return parsed.data;
-  throw new Problem(400, "bad-request", describeIssues(parsed.error));
+  return parsedBy(messageSchema, body);
 }
 
-/** @example "to: Invalid input; attachments.0.content: Invalid base64-encoded string" */
-export function describeIssues(error: z.ZodError): string {
-  return error.issues
-    .slice(0, 10)
-    .map(({ path, message }) => (path.length === 0 ? message : `${path.join(".")}: ${message}`))
-    .join("; ");
+/** Throws Problem 400 with the first ten issues. @example "to: expected an address, or a list of 1 to 1000 of them, got nothing" */
+export function parsedBy<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
+  const parsed = parseBy(schema, input);
+  if (parsed.ok) return parsed.value;
+  const texts = parsed.issues
+    .slice(0, maxIssues)
+    .map(({ where, expected, got }) => `${where === "" ? "" : `${where}: `}expected ${expected}, got ${got}`);
+  throw new Problem(400, "bad-request", texts.join("; "));
 }

@@ -108,17 +108,39 @@ test("Bearer user:password is as good as Basic, anything else is 401", async () 
 });
 
 const malformed: readonly (readonly [name: string, change: Record<string, unknown>, where: RegExp])[] = [
-  ["no recipients", { to: [] }, /^to: /],
+  ["no recipients", { to: [] }, /^to: expected at least 1 items, got a list of 0$/],
   ["an unknown field", { too: "x" }, /too/],
   ["a line break in an address", { to: "b@b.example\r\nBcc: x@y.example" }, /^to: /],
-  ["a line break in the subject", { subject: "a\nBcc: x@y.example" }, /^subject: /],
-  ["a line break in a header", { headers: { "X-A": "1\r\nBcc: x@y.example" } }, /^headers\.X-A: /],
+  [
+    "a line break in the subject",
+    { subject: "a\nBcc: x@y.example" },
+    /^subject: expected one line, got "a\\nBcc/,
+  ],
+  [
+    "a line break in a header",
+    { headers: { "X-A": "1\r\nBcc: x@y.example" } },
+    /^headers\["X-A"\]: expected one line/,
+  ],
   ["a colon in a header's name", { headers: { "X-A: 1\r\nB": "2" } }, /^headers/],
-  ["a header that is not the sender's", { headers: { From: "ceo@bank.example" } }, /^headers\.From: /],
+  [
+    "a header that is not the sender's",
+    { headers: { From: "ceo@bank.example" } },
+    /^headers\.From: expected a header field that no other field of the request makes, got "From"$/,
+  ],
   ["a signature of its own", { headers: { "DKIM-Signature": "v=1" } }, /^headers/],
-  ["a path for an attachment", { attachments: [{ filename: "a", path: "/etc/passwd" }] }, /^attachments\.0/],
-  ["no base64", { attachments: [{ filename: "a", content: "%" }] }, /^attachments\.0\.content: /],
-  ["nothing to say", { text: undefined }, /text, html or attachments/],
+  [
+    "a path for an attachment",
+    { attachments: [{ filename: "a", path: "/etc/passwd" }] },
+    /^attachments\[0\]/,
+  ],
+  ["no base64", { attachments: [{ filename: "a", content: "%" }] }, /^attachments\[0\]\.content: /],
+  ["nothing to say", { text: undefined }, /^expected text, html or attachments, got none of them$/],
+  [
+    "no such field of recipients",
+    { to: undefined },
+    /^to: expected an address, or a list of 1 to 1000 of them, got nothing$/,
+  ],
+  ["no sender", { from: undefined }, /^from: expected a string, got nothing$/],
   ["a bad stream", { stream: "a b" }, /^stream: /],
 ];
 
