@@ -127,6 +127,14 @@ test("composeDsn() is a report of three parts that a machine understands", () =>
   assert.ok(!message.includes("which is not returned"));
 });
 
+test("composeDsn() of mail whose time ran out while it waited quotes the last reply, and makes up no last attempt", () => {
+  const last = { ...expired, reply: reply(451, "4.3.0", "never"), text: "451 4.3.0 never" };
+  const text = composeDsn({ ...input, outcomes: [last], remoteMta: undefined }).toString();
+  assert.match(text, /\r\nStatus: 4\.4\.7\r\nDiagnostic-Code: smtp; 451 4\.3\.0 never\r\n/);
+  assert.doesNotMatch(text, /Last-Attempt-Date|Remote-MTA/);
+  assert.match(composeDsn({ ...input, outcomes: [last] }).toString(), /\r\nLast-Attempt-Date: /);
+});
+
 test("composeDsn() says the same again for the same input", () => {
   assert.deepEqual(composeDsn(input), composeDsn(input));
 });
