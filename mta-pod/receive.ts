@@ -5,7 +5,7 @@
 import { type Admission, type MessageFacts, rateOf, type Usage } from "./admit/admission.ts";
 import type { BucketRate } from "./admit/bucket.ts";
 import { weightOf } from "./admit/queue-ledger.ts";
-import type { Refusal } from "./admit/refusal.ts";
+import { type Refusal, refuse } from "./admit/refusal.ts";
 import type { Intake } from "./intake.ts";
 import { type Pod, record } from "./pod.ts";
 import { fromAddresses, type HeaderField, headerFields, isWholeHeader } from "./smtp/header.ts";
@@ -162,13 +162,16 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       const verdict = deps.admission().recipient(session.login, to, next);
       return verdict.ok ? null : refused(session.login.tenant, verdict, session, from);
     },
+    malformed: (session, from, text) =>
+      refused(session.login?.tenant ?? "unknown", refuse("malformed", text), session, from),
     message(inbound, answer) {
       const { session, from, to } = inbound;
       const login: Login | null = session.login;
       if (login === null) return answer(authenticationRequired);
       const fields = headerFields(inbound.body, headerBound);
       // What could hide behind a malformed line (a second From) is not for us to guess.
-      if (!isWholeHeader(inbound.body, fields)) return answer(malformedHeader);
+      if (!isWholeHeader(inbound.body, fields))
+        return answer(refused(login.tenant, malformedHeader, session, from));
       const facts = {
         from,
         to,
@@ -212,7 +215,7 @@ function authors(value: string): string[] {
   return addresses.length === 0 ? [""] : addresses;
 }
 
-const malformedHeader = reply(550, "5.6.0", "the message header is malformed or larger than 256 KiB");
+const malformedHeader = refuse("malformed", "the message header is malformed or larger than 256 KiB");
 const authenticationRequired = reply(530, "5.7.0", "authentication required");
 
 function accepted(

@@ -56,6 +56,8 @@ export interface InboundHooks {
   mail(session: SessionFacts, from: string, size: number): Reply | null;
   /** null accepts; `to` holds the recipients accepted before `next`. */
   recipient(session: SessionFacts, from: string, to: readonly string[], next: string): Reply | null;
+  /** The reply to a message that nobody may be given, whoever it is from; `text` says what it has in it. */
+  malformed(session: SessionFacts, from: string, text: string): Reply;
   /** `answer` is called exactly once, now or later; further calls are ignored. */
   message(inbound: Inbound, answer: (reply: Reply) => void): void;
 }

@@ -126,7 +126,7 @@ function receiving(messageSizeBytes: number) {
   return { counted, recorded, hooks: { ...receive, trusted: () => acme } };
 }
 
-test("what MAIL refuses and what is found too large at the dot or in chunks is counted and recorded once, with its reason", async () => {
+test("what MAIL refuses and what is found too large or malformed at the dot or in chunks is counted and recorded once, with its reason", async () => {
   const begin = "MAIL FROM:<a@acme.example>\r\nRCPT TO:<b@b.example>\r\n";
   const body = messageOf(2000).toString();
   const cases: [string, string, string, number][] = [
@@ -137,6 +137,9 @@ test("what MAIL refuses and what is found too large at the dot or in chunks is c
     [`${begin}BDAT 2000 LAST\r\n${body}`, "too-large", "a@acme.example", 552],
     [`${begin}BDAT 2000\r\n${body}BDAT 2000 LAST\r\n${body}`, "too-large", "a@acme.example", 552],
     [`${begin}BDAT 99000000\r\n`, "too-large", "a@acme.example", 552],
+    [`${begin}DATA\r\nFrom: a\n\r\n.\r\n`, "malformed", "a@acme.example", 550],
+    [`${begin}BDAT 3 LAST\r\n\0\r\n`, "malformed", "a@acme.example", 550],
+    [`${begin}DATA\r\nno header\r\n.\r\n`, "malformed", "a@acme.example", 550],
   ];
   for (const [said, reason, from, code] of cases) {
     const { counted, recorded, hooks } = receiving(1000);

@@ -35,6 +35,11 @@ export function askSender(state: SessionState, from: string, size: number): Repl
   return ask(state, () => state.context.options.hooks.mail(state.facts, from, size));
 }
 
+/** The reply to a message with something in it that must not be passed on. */
+export function replyToMalformed(state: SessionState, from: string, text: string): Reply | null {
+  return ask(state, () => state.context.options.hooks.malformed(state.facts, from, text));
+}
+
 /** Null when MAIL may come now. */
 function mailTooEarly(state: SessionState): Reply | null {
   const { facts, context } = state;

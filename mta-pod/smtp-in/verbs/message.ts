@@ -3,7 +3,7 @@ import { hasOnlyCrlf } from "#mta-pod/smtp/crlf.ts";
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
 import { consumableBytes, type Content } from "../body-reader.ts";
 import type { SessionState, Transaction } from "../session-state.ts";
-import { askSender, outOfSequence } from "./envelope.ts";
+import { askSender, outOfSequence, replyToMalformed } from "./envelope.ts";
 
 const crlf = Buffer.from("\r\n");
 
@@ -93,9 +93,10 @@ function refuseBytes(state: SessionState, { from, body }: Transaction): Reply | 
 }
 
 /** What must never be passed on: line ends that others read differently (SMTP smuggling), and NUL (RFC 5321 §4.5.2). */
-function refuseContent(content: Buffer): Reply | null {
-  if (!hasOnlyCrlf(content)) return reply(550, "5.6.0", "message has a bare CR or LF: line ends are CRLF");
-  return content.includes(0) ? reply(550, "5.6.0", "message has a NUL byte") : null;
+function refuseContent(state: SessionState, from: string, content: Buffer): Reply | null {
+  if (!hasOnlyCrlf(content))
+    return replyToMalformed(state, from, "message has a bare CR or LF: line ends are CRLF");
+  return content.includes(0) ? replyToMalformed(state, from, "message has a NUL byte") : null;
 }
 
 /** A file that BDAT sent need not end a line; a message must, or its next hop ends it inside. */
@@ -110,7 +111,10 @@ export function endBody(state: SessionState, transaction: Transaction): void {
   state.phase = "command";
   state.lastActive = state.context.now;
   const content = transaction.body.dropped === null ? transaction.body.take() : null;
-  const refusal = content === null ? refuseBytes(state, transaction) : refuseContent(content.bytes);
+  const refusal =
+    content === null
+      ? refuseBytes(state, transaction)
+      : refuseContent(state, transaction.from, content.bytes);
   if (refusal !== null || content === null) {
     state.dropTransaction();
     state.idleCommands = 0;

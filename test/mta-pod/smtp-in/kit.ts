@@ -33,6 +33,7 @@ export function recordingHooks(overrides: Partial<InboundHooks> = {}): Recorder 
       const wanted = /^bounce-(\d{3})-([\d.]+)@/.exec(next);
       return wanted === null ? null : reply(Number(wanted[1]), wanted[2] ?? "", "as asked");
     },
+    malformed: (_session, _from, text) => reply(550, "5.6.0", text),
     message(inbound, answer) {
       messages.push(inbound);
       answer(reply(250, "2.0.0", `queued as M${messages.length}`));
