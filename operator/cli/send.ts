@@ -96,9 +96,7 @@ async function openSmtpDoor(options: SendOptions, endpoint: Endpoint | undefined
   return {
     from: known?.from,
     send: (mail) =>
-      transport
-        .sendMail({ ...mail, to: [...mail.to] })
-        .then((info) => accepted(mail.to, info), failed(mail.to)),
+      transport.sendMail({ ...mail, to: [...mail.to] }).then((info) => taken(mail.to, info), failed(mail.to)),
     close: () => transport.close(),
   };
 }
@@ -157,15 +155,19 @@ async function readText(file: string): Promise<string> {
 /** What nodemailer tells of a message that was taken for one recipient at least. */
 interface Taken {
   readonly response: string;
+  readonly accepted: readonly (string | { readonly address: string })[];
   readonly rejectedErrors?: readonly { readonly recipient?: string; readonly response?: string }[];
 }
 
-function accepted(to: readonly string[], { response, rejectedErrors = [] }: Taken): Sent {
+function taken(to: readonly string[], { response, accepted, rejectedErrors = [] }: Taken): Sent {
   const id = /queued as (\S+)/.exec(response)?.[1] ?? "unknown";
-  const refused = rejectedErrors.map((error) => ({ to: error.recipient ?? "", reply: error.response ?? "" }));
-  if (refused.length === 0) return { to, id, reply: response };
-  const isRefused = (address: string): boolean => refused.some((one) => address.includes(one.to));
-  return { to: to.filter((address) => !isRefused(address)), id, reply: response, refused };
+  if (rejectedErrors.length === 0) return { to, id, reply: response };
+  return {
+    to: accepted.map((one) => (typeof one === "string" ? one : one.address)),
+    id,
+    reply: response,
+    refused: rejectedErrors.map((error) => ({ to: error.recipient ?? "", reply: error.response ?? "" })),
+  };
 }
 
 function failed(to: readonly string[]): (error: Error & { response?: string }) => Sent {
