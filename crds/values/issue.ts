@@ -17,5 +17,7 @@ export type Parsed<Value> =
 /** @example formatIssue({ where: "spec.weight", expected: "an integer", got: '"x"' }) === 'spec.weight: expected an integer, got "x"' */
 export function formatIssue(issue: Issue): string {
   const source = issue.source === undefined ? "" : `${issue.source}: `;
-  return `${source}${issue.where}: expected ${issue.expected}, got ${issue.got}`;
+  // A rule of the whole document has no place in it.
+  const where = issue.where === "" ? "" : `${issue.where}: `;
+  return `${source}${where}expected ${issue.expected}, got ${issue.got}`;
 }

@@ -1,5 +1,6 @@
 /** The JSON a client posts as a message. Issues name the field; unknown fields are refused, never dropped in silence. */
 import { z } from "zod";
+import { formatIssue } from "#crds/values/issue.ts";
 import { parseBy } from "#crds/values/zod-issue.ts";
 import { Problem } from "./problem.ts";
 
@@ -68,6 +69,7 @@ export const postedFields: readonly string[] = Object.keys(messageSchema.shape);
 
 export type PostedMessage = z.output<typeof messageSchema>;
 
+/** Throws as `parsedBy` does. */
 export function parsePostedMessage(body: unknown): PostedMessage {
   return parsedBy(messageSchema, body);
 }
@@ -76,8 +78,5 @@ export function parsePostedMessage(body: unknown): PostedMessage {
 export function parsedBy<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
   const parsed = parseBy(schema, input);
   if (parsed.ok) return parsed.value;
-  const texts = parsed.issues
-    .slice(0, maxIssues)
-    .map(({ where, expected, got }) => `${where === "" ? "" : `${where}: `}expected ${expected}, got ${got}`);
-  throw new Problem(400, "bad-request", texts.join("; "));
+  throw new Problem(400, "bad-request", parsed.issues.slice(0, maxIssues).map(formatIssue).join("; "));
 }

@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { availableParallelism } from "node:os";
 import { test } from "node:test";
 import { deflateRawSync } from "node:zlib";
 import { findNatsServer, isNewEnough, natsOfRelease } from "#operator/local/nats-binary.ts";
@@ -138,7 +137,12 @@ test("startNatsServer() gives it a share of the cores, all when it syncs, what t
     const threads = /(?:^|\0)GOMAXPROCS=(\d+)/.exec(environment)?.[1];
     return threads === undefined ? undefined : Number(threads);
   };
-  t.after(() => delete process.env["GOMAXPROCS"]);
+  const { GOMAXPROCS: ours } = process.env;
+  delete process.env["GOMAXPROCS"];
+  t.after(() => {
+    if (ours === undefined) delete process.env["GOMAXPROCS"];
+    else process.env["GOMAXPROCS"] = ours;
+  });
   const threads = (await threadsOf("os")) ?? 0;
   assert.ok(threads >= 1 && threads <= Math.max(1, availableParallelism() / 3), `${threads} threads`);
   assert.equal(await threadsOf("always"), undefined);
