@@ -54,10 +54,11 @@ export class Budget implements Timed, Sweepable {
 
   /** May a dispatch start now? */
   isOpen(now: number): boolean {
-    if (this.#connections < never && this.busy + this.#othersOpen(now) >= this.#connections)
-      return this.#refuse("perTenant.connections", this.#othersUntil(now));
     const { dispatches } = this.messages;
-    return dispatches.isOpen(now) || this.#refuse(`${this.kind}.messageRate`, dispatches.nextAt);
+    if (!dispatches.isOpen(now)) return this.#refuse(`${this.kind}.messageRate`, dispatches.nextAt);
+    if (this.#connections === never) return true;
+    const isFull = this.busy + this.#othersOpen(now) >= this.#connections;
+    return !isFull || this.#refuse("perTenant.connections", this.#othersUntil(now));
   }
 
   /** Nothing would be forgotten with it. */

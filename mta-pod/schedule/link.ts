@@ -60,10 +60,11 @@ export class Link {
     if (this.former > 0 && this.formerUntil <= now) this.former = 0;
     if (this.lingering > 0 && this.lingeringUntil <= now) this.lingering = 0;
     if (this.pause.until > now) return this.#refuse("backoff", this.pause.until);
-    if (this.busy + this.closing + this.former + this.lingering >= this.window.size)
-      return this.#refuse("connections", this.formerEnd(now));
+    // The rate first: it holds for as long as it says, also when a connection that is busy is free sooner.
     const { dispatches } = this.messages;
     if (!dispatches.isOpen(now)) return this.#refuse("messageRate", dispatches.nextAt);
+    if (this.busy + this.closing + this.former + this.lingering >= this.window.size)
+      return this.#refuse("connections", this.formerEnd(now));
     // From here on the window has room for one more, idle or new.
     const isNew = this.idle <= 0;
     if (isNew && !this.connects.isOpen(now)) return this.#refuse("connectionRate", this.connects.nextAt);

@@ -46,13 +46,13 @@ export class SharedLink {
   /** Why a dispatch of one of the links may not start now, and until when at the least; undefined = it may. */
   refusal(now: number, isNew: boolean): { readonly binding: Binding; readonly wakeAt: number } | undefined {
     this.#catchUp(now);
+    const { dispatches } = this.messages;
+    if (!dispatches.isOpen(now)) return { binding: "messageRate", wakeAt: dispatches.nextAt };
     if (isNew && this.#taken(now) >= this.#size)
       return {
         binding: "connections",
         wakeAt: Math.min(...[...this.#links].map((link) => link.formerEnd(now))),
       };
-    const { dispatches } = this.messages;
-    if (!dispatches.isOpen(now)) return { binding: "messageRate", wakeAt: dispatches.nextAt };
     return isNew && !this.connects.isOpen(now)
       ? { binding: "connectionRate", wakeAt: this.connects.nextAt }
       : undefined;

@@ -290,6 +290,24 @@ test("the time a site was held back is told once, by what held it", () => {
   assert.deepEqual(world.scheduler.takeHeldTimes(), []);
 });
 
+test("a rate that is spent binds, also while the only connection is busy for a moment; then what is left does", () => {
+  const world = filled(3, { connections: 1, messagesPerSecond: 0.5 });
+  const first = world.dispatch();
+  assert.equal(world.scheduler.siteState("s").binding, "messageRate");
+  assert.equal(world.scheduler.bindingOf({ site: "s", tenant: "a" }), "messageRate");
+  world.next();
+  world.now += 2_100;
+  world.next();
+  assert.equal(world.scheduler.siteState("s").binding, "connections");
+  world.now += 1_000;
+  world.done(first);
+  world.dispatch();
+  assert.deepEqual(world.scheduler.takeHeldTimes(), [
+    { site: "s", binding: "messageRate", ms: 2_100 },
+    { site: "s", binding: "connections", ms: 1_000 },
+  ]);
+});
+
 test("numbers that are none are refused, or mean the strictest", () => {
   const world = filled(1, { connections: Number.NaN });
   world.dispatch();
