@@ -1,8 +1,12 @@
-/** Several rules lead to one smart host: what it sees stays within the largest of their limits, whoever owns the shard, and all get on. */
+/**
+ * Several rules lead to one smart host, or lists of MX hosts have one in common: what it sees stays within the largest of their
+ * limits, whoever owns the shard, and all get on.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { shardOf } from "#crds/wire/subject.ts";
 import { startProvider } from "#operator/provider/provider.ts";
+import { startDnsServer } from "#test/kit/dns-server.ts";
 import { startLocal } from "#test/kit/local.ts";
 import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
@@ -16,6 +20,10 @@ const rules = {
   invoices: { connections: 2, messageRate: "15/s" },
   rest: { connections: 3, messageRate: "40/s" },
 } as const;
+
+function busiest(times: readonly number[], ms: number): number {
+  return Math.max(...times.map((from) => times.filter((at) => at >= from && at < from + ms).length));
+}
 
 test("three rules with one smart host: together no more than the largest of their limits, also when their owner is killed", async (t) => {
   await using provider = await startProvider();
@@ -48,8 +56,6 @@ test("three rules with one smart host: together no more than the largest of thei
 
   const { total, ids } = provider.audit.stats();
   const seen = provider.messages.list({ limit: 2 * perRule * names.length });
-  const busiest = (of: readonly number[], ms: number): number =>
-    Math.max(...of.map((from) => of.filter((at) => at >= from && at < from + ms).length));
   const timesOf = (name?: string): number[] =>
     seen
       .filter(({ to }) => name === undefined || to.some((one) => one.endsWith(`@${name}.example`)))
@@ -63,4 +69,57 @@ test("three rules with one smart host: together no more than the largest of thei
   assert.ok(ofInvoices <= 15, `${ofInvoices} invoices in one sliding second`);
   assert.ok(busiest(timesOf(), 5000) >= 5 * 40 * 0.9, "the rate is used");
   assert.ok(ids.repeated <= 3, `${ids.repeated} came twice: of what was open at the kill`);
+});
+
+/** MX hosts are spoken to at port 25. */
+const isPrivileged = process.getuid?.() === 0;
+
+test("domains whose MX hosts are the same in part: the host in all lists sees one limit, not the sum", {
+  skip: isPrivileged ? false : "port 25 takes root",
+}, async (t) => {
+  const address = "127.0.0.77";
+  await using provider = await startProvider({ host: address, ports: [25] });
+  const lists = { "one.example": ["a"], "two.example": ["a", "b"], "three.example": ["a", "b", "c"] };
+  const toHosts = Object.entries(lists).map(([domain, hosts]) => {
+    const MX = hosts.map((host, at) => [at, `${host}.mx.example`] as const);
+    return [domain, { MX }] as const;
+  });
+  const hosts = ["a", "b", "c"].map((host) => [`${host}.mx.example`, { A: [address] }] as const);
+  await using dns = await startDnsServer(Object.fromEntries([...toHosts, ...hosts]));
+  const domains = Object.keys(lists);
+  const rule = {
+    name: "all",
+    match: { domains: ["*"] },
+    limits: { connections: 2, messageRate: "30/s" },
+    tls: { mode: "None" },
+  };
+  await using local = await startLocal({
+    resources: testResources({ shards, rules: [rule] }),
+    pods: 4,
+    args: ["--resolver", dns.address],
+  });
+  const count = 300;
+  await sendBurst({
+    address: local.endpoints.smtp,
+    user: "acme",
+    password: testPassword,
+    from: "a@acme.example",
+    count,
+    connections: 4,
+    recipient: (number) => `u${number}@${domains[number % domains.length]}`,
+  });
+  await until("all of it", () => provider.audit.ids.unique() === count, 60_000);
+  const { total, ids } = provider.audit.stats();
+  const seen = provider.messages.list({ limit: 2 * count });
+  const times = seen.map(({ at }) => at);
+  t.diagnostic(`${total.busiestSecond} in the busiest second; ${total.connections.most} connections at once`);
+  assert.ok(total.busiestSecond <= 30, `${total.busiestSecond} in one sliding second`);
+  assert.ok(total.connections.most <= 2, `${total.connections.most} connections at once`);
+  assert.ok(busiest(times, 5000) >= 5 * 30 * 0.9, "the rate is used");
+  const half = seen.toSorted((one, other) => one.at - other.at).slice(0, count / 2);
+  for (const domain of domains) {
+    const of = half.filter(({ to }) => to.some((one) => one.endsWith(`@${domain}`))).length;
+    assert.ok(of >= count / 2 / domains.length / 2, `${of} of the first ${count / 2} are for ${domain}`);
+  }
+  assert.equal(ids.repeated, 0);
 });

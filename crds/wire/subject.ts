@@ -97,6 +97,35 @@ export function placeOf(site: string): string {
   return end < 0 || sliced.test(site) ? site : site.slice(0, end);
 }
 
+const longestLabel = 24;
+const longestOrganisation = 64;
+
+/**
+ * Name of the site of these MX hosts, the same in whatever order they come. Hosts that are all of one `organisation` (their registrable
+ * domain) are named, long ones by a token, so that sites which have only some in common know it of each other; others are hashed.
+ * @example siteOfHosts("a.example", ["mx2.a.example", "mx1.a.example"]) === "mx:a.example/mx1,mx2"
+ */
+export function siteOfHosts(organisation: string | undefined, hosts: readonly string[]): string {
+  const sorted = hosts.toSorted();
+  if (organisation === undefined || organisation.length > longestOrganisation)
+    return `mx:${hashToken(sorted.join(","))}`;
+  const labels = sorted.map((host) => {
+    const label = host === organisation ? "@" : host.slice(0, -organisation.length - 1);
+    return label.length > longestLabel ? `#${hashToken(label)}` : label;
+  });
+  return `mx:${organisation}/${labels.join(",")}`;
+}
+
+/** Organisation and hosts of a place that names them. */
+const hostsOfPlace = /^(mx:[^/]+)\/(.+)$/s;
+
+/** Sites that have one of these in common share hosts. */
+export function sharedPlaces(site: string): readonly string[] {
+  const place = placeOf(site);
+  const [, organisation, hosts] = sliced.test(site) ? [] : (hostsOfPlace.exec(place) ?? []);
+  return hosts === undefined ? [place] : hosts.split(",").map((host) => `${organisation}/${host}`);
+}
+
 /** Stands in no name of a rule, host or domain; what a client says may be one is not trusted to be. */
 const sliceMark = "~";
 const sliced = /^(.*)~(\d{1,2})$/s;
@@ -113,7 +142,7 @@ export function isSiteWithin(site: string, selected: string): boolean {
 
 /**
  * Shard of a site, or of a slice of one: hash(place) + slice mod K, so that slices are in as many shards as there are, and sites that
- * share their hosts in one. `shards` is the pool's K, at least 1.
+ * share their hosts in one: those of MX hosts of one organisation. `shards` is the pool's K, at least 1.
  */
 export function shardOf(site: string, shards: number): number {
   return siteHash(site) % shards;
@@ -122,7 +151,8 @@ export function shardOf(site: string, shards: number): number {
 /** The busy sites of a pod are few, and each message asks: remembered, unlike the ids of parents. */
 const siteHash = remember({ max: 10_000, maxLength: 1024 }, (site: string): number => {
   const [, whole = site, slice = "0"] = sliced.exec(site) ?? [];
-  return hash32(`${placeOf(whole)}#0`) + Number(slice);
+  const place = placeOf(whole);
+  return hash32(`${hostsOfPlace.exec(place)?.[1] ?? place}#0`) + Number(slice);
 });
 
 /** Shard of a parent entry, from the message's id. */

@@ -1,8 +1,9 @@
 /** The site of a recipient domain: its name, its hosts, its rule. Pure; never fails. */
 import { isIP } from "node:net";
+import { getDomain } from "tldts";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { hash32, hashToken } from "#crds/values/hash.ts";
-import { siteBeside, sliceName } from "#crds/wire/subject.ts";
+import { siteBeside, siteOfHosts, sliceName } from "#crds/wire/subject.ts";
 import { isCatchAll, routeName } from "./match.ts";
 import type { Ruleset } from "./match.ts";
 import type { MxRecord } from "./resolver.ts";
@@ -57,7 +58,7 @@ export function preferredHosts(hops: readonly Hop[]): readonly string[] {
   return hops.filter((hop) => hop.preference === best?.preference).map((hop) => hop.host);
 }
 
-/** @example siteOf(rules, null, mxHops([{ host: "mx.a.example", preference: 10 }])).id === "mx:" + 13 characters */
+/** @example siteOf(rules, null, mxHops([{ host: "mx.a.example", preference: 10 }])).id === "mx:a.example/mx" */
 export function siteOf(rules: Ruleset, rule: Rule | null, mx: readonly Hop[]): SiteRoute {
   const hops = rule !== null && rule.routes.length > 0 ? routeHops(rule) : mx;
   const label = hops[0]?.host ?? "";
@@ -97,19 +98,25 @@ function siteId(rules: Ruleset, rule: Rule | null, hops: readonly Hop[]): string
   const route = rule === null ? undefined : routeName(rule);
   if (rule !== null && route !== undefined)
     return rules.ownsRoute(rule) ? route : siteBeside(route, rule.name);
-  const hosts = hashToken(
-    hops
-      .map((hop) => hop.host)
-      .sort()
-      .join(","),
-  );
+  const names = hops.map((hop) => hop.host);
   // A rule for some domains only has a site of its own: other domains of these hosts have other limits. A rule for
   // all of them needs none: it is then the only one that can lead here without a name.
-  if (rule === null || isCatchAll(rule)) return `mx:${hosts}`;
+  const site = siteOfHosts(organisationOf(names), names);
+  if (rule === null || isCatchAll(rule)) return site;
   const provider = rules.providerOf(preferredHosts(hops));
   return provider === undefined
-    ? siteBeside(`mx:${hosts}`, rule.name)
-    : siteBeside(provider.name, `${rule.name}:${hosts}`);
+    ? siteBeside(site, rule.name)
+    : siteBeside(provider.name, `${rule.name}:${hashToken(names.toSorted().join(","))}`);
+}
+
+/**
+ * The registrable domain that all hosts have in common, by the public suffix list with its private part: customers of a hoster are
+ * organisations of their own. undefined = there is none: a zone that names somebody else's hosts beside its own, slow ones must not
+ * have them share a limit.
+ */
+function organisationOf(hosts: readonly string[]): string | undefined {
+  const [first, ...others] = hosts.map((host) => getDomain(host, { allowPrivateDomains: true }) ?? undefined);
+  return others.every((other) => other === first) ? first : undefined;
 }
 
 const hostName = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;

@@ -104,8 +104,7 @@ export class Dispatcher {
   }
 
   #pokeWaiting(shared: SharedHosts): void {
-    const first = shared.longestWaiting;
-    if (first !== undefined) this.#poke(first);
+    for (const site of shared.next()) this.#poke(site);
   }
 
   #poke(site: SiteState): void {
@@ -210,6 +209,7 @@ export class Dispatcher {
   #keepHouse(now: number): void {
     const forgotten = this.registry.sweep(now);
     if (forgotten !== undefined) this.queue.forget(forgotten);
+    for (const site of this.registry.takeRegrouped()) this.poke(site);
     if (this.registry.suspendedUntil <= now) this.queue.toggle(this.registry.endSuspensions(now));
   }
 

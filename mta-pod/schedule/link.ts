@@ -37,8 +37,8 @@ export class Link {
   limits: SiteLimits;
   /** What its source does at the site's hosts for all sites that share them; null = there are no others. */
   shared: SharedLink | null = null;
-  /** After `isOpen` said no: for all connections are taken, by those others as well. */
-  isCrowdedOut = false;
+  /** After `isOpen` said no: the limit is one of all those together; null = its own. */
+  sharedBinding: Binding | null = null;
 
   constructor(source: string, limits: SiteLimits) {
     this.source = source;
@@ -56,7 +56,7 @@ export class Link {
 
   /** May a dispatch start now? */
   isOpen(now: number): boolean {
-    this.isCrowdedOut = false;
+    this.sharedBinding = null;
     if (this.former > 0 && this.formerUntil <= now) this.former = 0;
     if (this.lingering > 0 && this.lingeringUntil <= now) this.lingering = 0;
     if (this.pause.until > now) return this.#refuse("backoff", this.pause.until);
@@ -70,8 +70,13 @@ export class Link {
     if (isNew && !this.connects.isOpen(now)) return this.#refuse("connectionRate", this.connects.nextAt);
     const refusal = this.shared?.refusal(now, isNew);
     if (refusal === undefined) return true;
-    this.isCrowdedOut = refusal.binding === "connections";
+    this.sharedBinding = refusal.binding;
     return this.#refuse(refusal.binding, refusal.wakeAt);
+  }
+
+  /** After `isOpen` said no: for all connections are taken, by sites that share its hosts as well. */
+  get isCrowdedOut(): boolean {
+    return this.sharedBinding === "connections";
   }
 
   /** Connections that carry no dispatch; below 0 when one that was promised to a dispatch is gone. */

@@ -3,11 +3,12 @@
  * numbers of forgotten lanes are used again.
  */
 import { covers } from "#crds/wire/selection.ts";
-import { isSiteWithin, placeOf } from "#crds/wire/subject.ts";
+import { isSiteWithin } from "#crds/wire/subject.ts";
 import { Broom } from "./broom.ts";
 import type { Budget } from "./budget.ts";
 import { LaneState, newTenant, SenderLanes, type TenantState } from "./lane-state.ts";
-import { SharedHosts } from "./shared-hosts.ts";
+import { Neighbours } from "./neighbours.ts";
+import type { SharedHosts } from "./shared-hosts.ts";
 import { SiteState } from "./site-state.ts";
 import type { Lane, Selector, TenantPolicy } from "./types.ts";
 
@@ -22,8 +23,7 @@ export class Registry {
   readonly tenants = new Map<string, TenantState>();
   /** The earliest end of a suspension. */
   suspendedUntil = Number.POSITIVE_INFINITY;
-  /** By their place; where it is known that several sites share them. */
-  readonly #shared = new Map<string, SharedHosts>();
+  readonly #neighbours = new Neighbours();
   #lanes: (LaneState | undefined)[] = [];
   #freeIds: number[] = [];
   #suspensions: Suspension[] = [];
@@ -39,7 +39,7 @@ export class Registry {
     let site = this.sites.get(id);
     if (site === undefined) {
       site = new SiteState(id);
-      this.#share(site);
+      this.#neighbours.add(site);
       this.sites.set(id, site);
     }
     return site;
@@ -133,26 +133,18 @@ export class Registry {
     return lane;
   }
 
-  *sharedHosts(): Iterable<SharedHosts> {
-    yield* this.#shared.values();
+  sharedHosts(): Iterable<SharedHosts> {
+    return this.#neighbours.shared;
   }
 
-  #share(site: SiteState): void {
-    const place = placeOf(site.id);
-    let shared = this.#shared.get(place);
-    if (shared === undefined) {
-      if (place === site.id) return;
-      shared = new SharedHosts();
-      this.#shared.set(place, shared);
-      const first = this.sites.get(place);
-      if (first !== undefined) shared.add(first);
-    }
-    shared.add(site);
+  /** Sites that share hosts with others than before, once. */
+  takeRegrouped(): Iterable<SiteState> {
+    return this.#neighbours.takeRegrouped();
   }
 
   #forget(site: SiteState): void {
     this.sites.delete(site.id);
-    if (site.shared?.remove(site) === true) this.#shared.delete(placeOf(site.id));
+    this.#neighbours.remove(site);
   }
 
   #newLane(

@@ -46,13 +46,13 @@ export class SharedLink {
   /** Why a dispatch of one of the links may not start now, and until when at the least; undefined = it may. */
   refusal(now: number, isNew: boolean): { readonly binding: Binding; readonly wakeAt: number } | undefined {
     this.#catchUp(now);
-    const { dispatches } = this.messages;
-    if (!dispatches.isOpen(now)) return { binding: "messageRate", wakeAt: dispatches.nextAt };
     if (isNew && this.#taken(now) >= this.#size)
       return {
         binding: "connections",
         wakeAt: Math.min(...[...this.#links].map((link) => link.formerEnd(now))),
       };
+    const { dispatches } = this.messages;
+    if (!dispatches.isOpen(now)) return { binding: "messageRate", wakeAt: dispatches.nextAt };
     return isNew && !this.connects.isOpen(now)
       ? { binding: "connectionRate", wakeAt: this.connects.nextAt }
       : undefined;
@@ -93,7 +93,7 @@ export class SharedLink {
 }
 
 export class SharedHosts {
-  /** Held back since the others have all connections, and since when: who waits longest is first. */
+  /** Held back by what all of them may do together, and since when: who waits longest is first. */
   readonly #waiting = new Map<SiteState, number>();
   readonly #sites = new Set<SiteState>();
   readonly #links = new Map<string, SharedLink>();
@@ -114,12 +114,21 @@ export class SharedHosts {
     shared.join(link);
   }
 
-  /** The site is forgotten. Answers whether it was the last. */
-  remove(site: SiteState): boolean {
+  get sites(): SiteState[] {
+    return [...this.#sites];
+  }
+
+  get size(): number {
+    return this.#sites.size;
+  }
+
+  /** Answers those that are left. */
+  remove(site: SiteState): SiteState[] {
     this.#sites.delete(site);
     this.#waiting.delete(site);
+    site.shared = null;
     for (const link of site.links.values()) link.shared?.leave(link);
-    return this.#sites.size === 0;
+    return this.sites;
   }
 
   setLimits(): void {
@@ -131,18 +140,22 @@ export class SharedHosts {
     for (const link of this.#links.values()) link.learn();
   }
 
-  /** Its mail may have gone otherwise, or be suspended: then it does not wait any more. */
-  get longestWaiting(): SiteState | undefined {
+  /** Who is next for a connection, and by the rate. Whose mail has gone otherwise, or is suspended, waits no more. */
+  *next(): Iterable<SiteState> {
+    const seen = new Set<boolean>();
     for (const site of this.#waiting.keys()) {
-      if (site.hasWork) return site;
-      this.#waiting.delete(site);
+      if (!site.hasWork) this.#waiting.delete(site);
+      else if (!seen.has(isCrowdedOut(site))) {
+        seen.add(isCrowdedOut(site));
+        yield site;
+      }
+      if (seen.size === 2) return;
     }
-    return undefined;
   }
 
   /** After `openLink` said no, or a dispatch of it began. */
   note(site: SiteState, isHeld: boolean, now: number): void {
-    const isWaiting = isHeld && [...site.links.values()].some(({ isCrowdedOut }) => isCrowdedOut);
+    const isWaiting = isHeld && [...site.links.values()].some(({ sharedBinding }) => sharedBinding !== null);
     if (!isWaiting) this.#waiting.delete(site);
     else if (!this.#waiting.has(site)) this.#waiting.set(site, now);
   }
@@ -155,6 +168,9 @@ export class SharedHosts {
       for (const other of this.#sites) {
         const theirs = other.links.get(link.source);
         if (theirs === undefined || theirs.idle <= 0 || theirs.open <= link.open) continue;
+        // Between two messages of one that has more and goes on soon it is not idle.
+        const isUsed = other.hasWork && (theirs.isOpen(now) || theirs.wakeAt <= now + tuning.sharedTurnMs);
+        if (isUsed && !isDue(theirs, link, now - (this.#waiting.get(site) ?? now))) continue;
         this.#askedAt = now;
         return { site: other.id, source: link.source };
       }
@@ -167,8 +183,7 @@ export class SharedHosts {
     for (const [site, since] of this.#waiting) {
       const wants = site.links.get(link.source);
       if (wants === undefined || wants === link || !wants.isCrowdedOut || !site.hasWork) continue;
-      const isDue = link.open >= wants.open + 2 || (wants.open === 0 && now - since >= tuning.sharedTurnMs);
-      return isDue && link.shared?.isClosing === false;
+      return isDue(link, wants, now - since) && link.shared?.isClosing === false;
     }
     return false;
   }
@@ -178,6 +193,15 @@ export class SharedHosts {
     for (const [site, since] of this.#waiting) this.#waiting.set(site, since + byMs);
     this.#askedAt += byMs;
   }
+}
+
+function isCrowdedOut(site: SiteState): boolean {
+  return [...site.links.values()].some((link) => link.isCrowdedOut);
+}
+
+/** One of several goes at once, the last one when the other has waited for a while. */
+function isDue(theirs: Link, wants: Link, waitedMs: number): boolean {
+  return theirs.open >= wants.open + 2 || (wants.open === 0 && waitedMs >= tuning.sharedTurnMs);
 }
 
 function largest(rates: readonly number[]): number | undefined {

@@ -14,6 +14,8 @@ export const tuning = {
   sharedTurnMs: 1000,
   /** An idle connection that was to be closed for a site that shares hosts is gone after this; else another one is asked for. */
   roomAgainMs: 100,
+  /** No more sites share hosts: beyond that each has its limits for itself. */
+  sharedSites: 100,
   /** Pause of a (source, site) that was throttled: doubles from first to max. */
   pause: { firstMs: 1000, maxMs: 60_000 },
   /** Backoff of a site that could not be reached: doubles from first to max. */

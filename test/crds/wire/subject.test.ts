@@ -6,8 +6,10 @@ import {
   parentSite,
   placeOf,
   poolNames,
+  sharedPlaces,
   shardOf,
   siteBeside,
+  siteOfHosts,
   sliceName,
 } from "#crds/wire/subject.ts";
 import { hashToken } from "#crds/values/hash.ts";
@@ -51,6 +53,36 @@ test("sites that share their hosts have one place, and one shard; slices have pl
   assert.equal(shardOf(beside, 64), shardOf("relay:25", 64));
   for (const site of [beside, "relay:25"]) assert.equal(placeOf(sliceName(site, 1)), sliceName(site, 1));
   assert.equal(shardOf(sliceName(beside, 1), 64), shardOf(sliceName("relay:25", 1), 64));
+});
+
+test("the site of MX hosts of one organisation names them, in one shard with others of its; sites with some in common share places", () => {
+  const some = siteOfHosts("a.example", ["mx2.a.example", "a.example", "mx1.a.example"]);
+  assert.equal(some, "mx:a.example/@,mx1,mx2");
+  assert.deepEqual(sharedPlaces(some), ["mx:a.example/@", "mx:a.example/mx1", "mx:a.example/mx2"]);
+  const one = siteOfHosts("a.example", ["mx2.a.example"]);
+  const beside = siteBeside(one, "mail/shapes/vip");
+  for (const site of [one, beside]) {
+    assert.deepEqual(sharedPlaces(site), ["mx:a.example/mx2"]);
+    for (const shards of [8, 64]) assert.equal(shardOf(site, shards), shardOf(some, shards));
+  }
+  assert.equal(shardOf(sliceName(some, 3), 64), (shardOf(some, 64) + 3) % 64);
+  assert.deepEqual(sharedPlaces(sliceName(some, 3)), [sliceName(some, 3)]);
+});
+
+test("the site of hosts of several organisations, or with long names, is a short name all the same, and always the same", () => {
+  const hosts = ["mx.a.example", "backup.b.example"];
+  assert.match(siteOfHosts(undefined, hosts), /^mx:[a-z2-7]{13}$/);
+  assert.equal(siteOfHosts(undefined, hosts), siteOfHosts(undefined, hosts.toReversed()));
+  assert.match(
+    siteOfHosts(`${"a".repeat(63)}.example`, [`mx.${"a".repeat(63)}.example`]),
+    /^mx:[a-z2-7]{13}$/,
+  );
+  const long = `${"a".repeat(63)}.${"b".repeat(63)}.a.example`;
+  const site = siteOfHosts("a.example", ["mx.a.example", long]);
+  assert.match(site, /^mx:a\.example\/#[a-z2-7]{13},mx$/);
+  assert.deepEqual(sharedPlaces(siteOfHosts("a.example", [long])), sharedPlaces(site).slice(0, 1));
+  assert.deepEqual(sharedPlaces("relay:25+mail/shapes/vip"), ["relay:25"]);
+  assert.deepEqual(sharedPlaces("mx:25+mail/shapes/vip"), ["mx:25"], "a smart host called mx");
 });
 
 test("shardOf() takes any name for what it is: a client chooses the domain that a provisional site is called after", () => {

@@ -84,7 +84,7 @@ test("route() lists the MX hosts by preference, and its site is the same for eve
     { host: "mx2.a.example", port: 25, preference: 20 },
   ]);
   assert.equal(a.id, siteIn(await router.route("b.example")).id);
-  assert.match(a.id, /^mx:[a-z2-7]{13}$/);
+  assert.equal(a.id, "mx:a.example/mx1,mx2");
   assert.equal(a.label, "mx1.a.example");
   assert.equal(a.provider, "mx1.a.example");
   assert.equal(a.rule, null);
@@ -268,7 +268,26 @@ test("a rule for some domains at a provider's hosts has a site beside the provid
   assert.match(id, /^mail\/shapes\/orange\+mail\/shapes\/vip:[a-z2-7]{13}$/);
   // Mail that is sent elsewhere is no mail to the provider's hosts.
   const { router: other } = routerOf(zones, [vip, elsewhere]);
-  assert.match(siteIn(await other.route("orange.example")).id, /^mx:[a-z2-7]{13}\+mail\/shapes\/vip$/);
+  assert.equal(siteIn(await other.route("orange.example")).id, "mx:orange.fr/smtp-in+mail/shapes/vip");
+});
+
+test("a list with hosts of others has a site that names none: a zone's own slow hosts share nothing with theirs", async () => {
+  const { router } = routerOf(zones);
+  assert.match(siteIn(await router.route("backup.example")).id, /^mx:[a-z2-7]{13}$/);
+  assert.equal(siteIn(await router.route("orange.example")).id, "mx:orange.fr/smtp-in");
+  const hosted = {
+    mx: [
+      [1, "evil.duckdns.org"],
+      [2, "victim.duckdns.org"],
+    ],
+  } as const;
+  const { router: other } = routerOf({ "evil.duckdns.org": hosted, "victim.duckdns.org": {} });
+  assert.match(
+    siteIn(await other.route("evil.duckdns.org")).id,
+    /^mx:[a-z2-7]{13}$/,
+    "customers of a hoster",
+  );
+  assert.equal(siteIn(await other.route("victim.duckdns.org")).id, "mx:victim.duckdns.org/@");
 });
 
 test("a rule with routes needs no DNS and its site is the first route", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { SiteLimits } from "#mta-pod/schedule/types.ts";
+import type { SiteLimits, Step } from "#mta-pod/schedule/types.ts";
 import { mostWithin, start, World } from "./world.ts";
 
 /** Mail of two rules to the hosts of one relay. */
@@ -65,6 +65,26 @@ test("the rate of both together is the larger one's, and both have their share o
   assert.ok(mostWithin(timesOf(world, vip), 1000) <= 8);
   assert.ok(timesOf(world).length >= 190, `${timesOf(world).length} in ten seconds`);
   assert.ok(timesOf(world, vip).length >= 45, `${timesOf(world, vip).length} of the smaller one`);
+});
+
+test("of three that are bound by the rate of all each gets a third, also when there is one connection only", () => {
+  for (const connections of [5, 1]) {
+    const sites = [relay, vip, "relay:25+rest"];
+    const limits = { connections, messagesPerSecond: 20 };
+    const world = sharing({ [relay]: limits }, { [relay]: 800 });
+    world.run(3_000);
+    const from = world.now;
+    for (const site of sites.slice(1)) {
+      world.site(site, limits);
+      for (let n = 0; n < 800; n++) world.add({ site });
+    }
+    world.run(30_000);
+    const times = sites.map((site) => timesOf(world, site).filter((at) => at >= from));
+    const [least, most] = [Math.min, Math.max].map((of) => of(...times.map(({ length }) => length)));
+    assert.ok(mostWithin(timesOf(world), 1000) <= 20);
+    assert.ok(least !== undefined && least >= 120, `${connections}: ${times.map(({ length }) => length)}`);
+    assert.ok(most !== undefined && most <= 260, `${times.map(({ length }) => length)}`);
+  }
 });
 
 test("of two with the same rate each gets half", () => {
@@ -207,4 +227,79 @@ test("slices share with nobody", () => {
   for (const site of ["relay:25~1", "relay:25+vip~1"]) world.add({ site });
   world.dispatch();
   world.dispatch();
+});
+
+const hostsOf = {
+  some: "mx:p.example/a,b",
+  one: "mx:p.example/c",
+  bridge: "mx:p.example/b,c",
+  apart: "mx:p.example/d",
+};
+
+test("lists of MX hosts that have some in common keep their limits together, also by way of a third list", () => {
+  const { some, one, bridge, apart } = hostsOf;
+  const limits = { connections: 2 };
+  const world = sharing(
+    { [some]: limits, [one]: limits, [apart]: limits },
+    { [some]: 1, [one]: 1, [apart]: 2 },
+  );
+  const [first] = Array.from({ length: 4 }, () => world.dispatch()).filter(({ lane }) => lane.site === one);
+  world.site(bridge, limits);
+  for (const site of [some, one, bridge]) world.add({ site });
+  assert.notEqual(world.next().kind, "dispatch", "two of two are open at a, b and c");
+  for (const site of [some, one, bridge])
+    assert.equal(world.scheduler.siteState(site).binding, "connections");
+  assert.ok(first !== undefined);
+  world.scheduler.settle(first.handle);
+  world.end(first, "good", "closed");
+  assert.notEqual(world.dispatch().lane.site, apart);
+  assert.notEqual(world.next().kind, "dispatch");
+});
+
+test("the rate of lists that have some hosts in common is the largest one's, met while the first of them sends", () => {
+  const { some, one, bridge } = hostsOf;
+  const limits = { connections: 5, messagesPerSecond: 20 };
+  const world = sharing({ [some]: limits }, { [some]: 500 });
+  world.run(3_000);
+  for (const site of [one, bridge]) world.site(site, limits);
+  for (let n = 0; n < 1_000; n++) world.add({ site: n % 2 === 0 ? one : bridge });
+  world.run(10_000);
+  const times = timesOf(world);
+  assert.ok(mostWithin(times, 1000) <= 20, `${mostWithin(times, 1000)} in a second`);
+  assert.ok(times.length >= 13 * 19, `${times.length} in 13 s`);
+  for (const site of [some, one, bridge])
+    assert.ok(timesOf(world, site).filter((at) => at > start + 4_000).length >= 50, site);
+});
+
+test("what waits for a connection of others goes on when they share no longer", () => {
+  const { some, one, bridge } = hostsOf;
+  const limits = { connections: 1 };
+  const world = sharing({ [some]: limits, [bridge]: limits, [one]: limits }, { [some]: 1, [one]: 1 });
+  const began = world.dispatch();
+  const other = began.lane.site === some ? one : some;
+  assert.notEqual(world.next().kind, "dispatch");
+  // The bridge has no mail and is forgotten after a while; what is under way takes longer than that.
+  const steps: Step[] = [];
+  for (let minute = 0; minute < 5; minute++) {
+    world.now += 61_000;
+    steps.push(world.next());
+  }
+  assert.equal(world.scheduler.knowsSite(bridge), false);
+  assert.deepEqual(
+    steps.flatMap((step) => (step.kind === "dispatch" ? step.dispatch.lane.site : [])),
+    [other],
+  );
+});
+
+test("only so many sites share: beyond that each has its limits for itself, and nothing gets slow", () => {
+  const world = sharing({}, {});
+  const sites = Array.from({ length: 2_000 }, (_, n) => `mx:p.example/mx,mx${n}`);
+  for (const site of sites) {
+    world.site(site, { connections: 1 });
+    world.add({ site });
+  }
+  const dispatched = new Set<string>();
+  for (let step = world.next(); step.kind === "dispatch"; step = world.next())
+    dispatched.add(step.dispatch.lane.site);
+  assert.equal(dispatched.size, 1 + 2_000 - 100);
 });

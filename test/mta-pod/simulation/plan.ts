@@ -51,8 +51,8 @@ export interface Plan {
   readonly mail: readonly PlannedMail[];
   readonly faults: readonly Fault[];
   readonly reshapes: readonly Reshape[];
-  /** A rule's mail goes to the hosts of another one's, with limits of its own: by index in `hosts`, whose own hosts nobody uses then. */
-  readonly beside?: { readonly host: number; readonly at: number };
+  /** A rule's mail goes to the hosts of another one's, with limits of its own: by index in `hosts`, whose own hosts nobody uses then. `isNamed`: the names of the sites tell. */
+  readonly beside?: { readonly host: number; readonly at: number; readonly isNamed?: true };
   readonly lost: number;
   readonly repeated: number;
   readonly slow: number;
@@ -161,6 +161,19 @@ export function sharing(plan: Plan): Plan {
   if (host === 0) return plan;
   // Slices share with nobody.
   return { ...plan, reshapes: plan.reshapes.filter((one) => one.host % host > 0), beside: { host, at: 0 } };
+}
+
+/** The same where the first host is in two lists of MX hosts that have some in common. */
+export function overlapping(plan: Plan): Plan {
+  const shared = sharing(plan);
+  if (shared.beside === undefined) return plan;
+  const { host, at } = shared.beside;
+  const names = new Map([
+    [at, "mx:hosts.example/a,b"],
+    [host, "mx:hosts.example/b,c"],
+  ]);
+  const hosts = plan.hosts.map((one, index) => ({ ...one, site: names.get(index) ?? one.site }));
+  return { ...shared, hosts, beside: { host, at, isNamed: true } };
 }
 
 /** A third of the mail goes to two or three, by chances of its own: the rest of a plan is as it was without. */

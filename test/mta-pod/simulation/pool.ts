@@ -258,7 +258,8 @@ class Pool {
     const rule = this.#ruleOf(slot, host);
     const hops = [{ host: rule.name, port: 25, preference: 0 }];
     const { beside } = this.#plan;
-    const isBeside = beside?.host === host && this.#mutant !== "knows nothing of shared hosts";
+    const isBeside =
+      beside?.host === host && beside.isNamed !== true && this.#mutant !== "knows nothing of shared hosts";
     const id = isBeside ? siteBeside(optionsOf(this.#plan, beside.at).site, rule.name) : rule.name;
     return { id, provider: rule.name, label: rule.name, rule, hops };
   }
