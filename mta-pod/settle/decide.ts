@@ -1,7 +1,7 @@
 /** What becomes of each recipient after an attempt, and of the entry: by reply code, never by text. Pure; never fails. */
 import type { Random } from "#mta-pod/runtime/clock.ts";
 import type { Reply } from "#mta-pod/smtp/reply.ts";
-import { reply } from "#mta-pod/smtp/reply.ts";
+import { describeReply, reply } from "#mta-pod/smtp/reply.ts";
 import type { Fault, TransactionResult } from "#mta-pod/smtp/transaction.ts";
 import { classifyFault, classifyReply } from "./classify.ts";
 import type { OutcomeClass } from "./reply-rules.ts";
@@ -70,13 +70,7 @@ export interface Decision {
 
 const maxText = 512;
 
-/** @example describeReply(reply(550, "5.1.1", "No such user")) === "550 5.1.1 No such user" */
-export function describeReply({ code, enhanced, text }: Reply): string {
-  const line = `${code} ${enhanced === "" ? "" : `${enhanced} `}${text.replaceAll("\n", " ")}`;
-  return line.slice(0, maxText);
-}
-
-/** The reply that `describeReply` made this line of; null = it is nobody's reply. */
+/** The reply that `describeReply` made this line of, which is all that a state record keeps; null = it is nobody's reply. */
 function replyIn(line: string): Reply | null {
   const match = /^([45]\d\d) (?:([245]\.\d{1,3}\.\d{1,3}) )?(.*)$/.exec(line);
   if (match === null) return null;

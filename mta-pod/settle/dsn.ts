@@ -2,8 +2,8 @@
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { Random } from "#mta-pod/runtime/clock.ts";
 import { mailDate } from "#mta-pod/smtp/mail-date.ts";
+import { describeReply } from "#mta-pod/smtp/reply.ts";
 import type { RecipientOutcome } from "./decide.ts";
-import { describeReply } from "./decide.ts";
 import { cleanText, foldField, maxName, originalHeader } from "./dsn-text.ts";
 
 export interface DsnInput {

@@ -16,6 +16,17 @@ export function reply(code: number, enhanced: string, text: string): Reply {
   return { code, enhanced, text };
 }
 
+const maxDescription = 512;
+
+/**
+ * One line for people, events and reports; at most 512 characters.
+ * @example describeReply(reply(550, "5.1.1", "No such user")) === "550 5.1.1 No such user"
+ */
+export function describeReply({ code, enhanced, text }: Reply): string {
+  const line = `${code} ${enhanced === "" ? "" : `${enhanced} `}${text.replaceAll("\n", " ")}`;
+  return line.slice(0, maxDescription);
+}
+
 /** Bytes for the wire: every line carries the code, and the enhanced code where there is one (RFC 2034). */
 export function formatReply({ code, enhanced, text }: Reply): string {
   const prefix = enhanced === "" ? "" : `${enhanced} `;

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { decide, describeReply, expire } from "#mta-pod/settle/decide.ts";
+import { decide, expire } from "#mta-pod/settle/decide.ts";
 import type { DecideInput, Decision } from "#mta-pod/settle/decide.ts";
 import { outcomeClasses } from "#mta-pod/settle/reply-rules.ts";
 import { nextDelay } from "#mta-pod/settle/retry.ts";
-import { reply } from "#mta-pod/smtp/reply.ts";
+import { describeReply, reply } from "#mta-pod/smtp/reply.ts";
 import type { Reply } from "#mta-pod/smtp/reply.ts";
 import type { Fault, FaultKind, Stage } from "#mta-pod/smtp/transaction.ts";
 
@@ -242,11 +242,6 @@ test("expire() expires every open recipient and tells the sender, if there is on
   );
   assert.deepEqual(decision.notify, [2, 5]);
   assert.deepEqual(expire({ open: [0], from: "", last: "" }).notify, []);
-});
-
-test("describeReply() is one bounded line", () => {
-  assert.equal(describeReply(reply(550, "5.1.1", "no\nuser")), "550 5.1.1 no user");
-  assert.equal(describeReply(reply(550, "", "x".repeat(2000))).length, 512);
 });
 
 const anyReply = fc.record({
