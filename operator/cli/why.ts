@@ -101,9 +101,10 @@ function story(message: MessageAnswer, place: string, now: number): string[] {
   return lines;
 }
 
-/** The peer's words; with the code in front unless they begin with it themselves. */
+/** The peer's words; with the code in front unless they begin with it themselves, of an attempt after its stage. */
 function replyOf({ code, enhanced, text = "" }: EventAnswer): string {
-  if (code === undefined || text.startsWith(String(code))) return text;
+  const words = text.replace(/^[a-z]+: /, "");
+  if (code === undefined || words.startsWith(String(code))) return text;
   const known = enhanced === undefined || text.startsWith(enhanced) ? [] : [enhanced];
   return [code, ...known, text].filter((part) => part !== "").join(" ");
 }

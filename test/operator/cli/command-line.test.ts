@@ -303,6 +303,22 @@ test("why tells the story of a message, without control characters of strangers"
   assert.deepEqual([unknown.code, /not known here/.test(unknown.out)], [1, true]);
 });
 
+test("why says the code of a reply once, also of an attempt whose text begins with its stage", async () => {
+  const event = { time: 1_700_000_000_000, type: "attempted", pod: "a-0", code: 421, enhanced: "4.7.0" };
+  const texts = {
+    "greeting: 421 4.7.0 too many connections": "greeting: 421 4.7.0 too many connections",
+    // Of a release before, whose events are kept for three days.
+    "greeting: the peer closes the session": "421 4.7.0 greeting: the peer closes the session",
+  };
+  const events = Object.keys(texts).map((text) => ({ ...event, text }));
+  await using admin = await adminPort({
+    [`/v1/messages/${entry.id}`]: { id: entry.id, events, entries: [] },
+  });
+  const { out } = await mailboat("why", entry.id, "--state", admin.state);
+  const shown = [...out.matchAll(/"(.*)"/g)].map(([, words]) => words);
+  assert.deepEqual(shown, Object.values(texts));
+});
+
 test("why and top say which pods did not answer, and not that nothing is queued", async () => {
   const event = { time: 1_700_000_000_000, type: "received", pod: "a-0" };
   const message = { id: entry.id, events: [event], entries: [], silent: ["a-1"] };
