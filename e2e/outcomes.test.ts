@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { parseRules, type ProviderRulesInput } from "#operator/provider/rules.ts";
 import { type Provider, startProvider } from "#operator/provider/provider.ts";
+import { mailboat } from "#test/kit/command-line.ts";
 import { type DnsServer, startDnsServer } from "#test/kit/dns-server.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
 import { testResources } from "#test/kit/local-resources.ts";
@@ -51,6 +55,10 @@ describe("outcomes", { concurrency: true }, () => {
   let provider: Provider;
   let dns: DnsServer;
   let local: LocalMode;
+  /** Takes one connection at a time; the next is greeted with 421. */
+  let full: Provider;
+  /** Refuses its first connection. */
+  let unwelcoming: Peer;
   const peers = new Map<string, Peer>();
 
   before(async () => {
@@ -59,11 +67,15 @@ describe("outcomes", { concurrency: true }, () => {
     const names = ["acme", "later", "gone", "closing", "busy", "lost", "mixed"];
     names.push("split-a", "split-b", "split-c", "big", "unreachable-sender");
     provider = await startProvider({ ports: names.map(() => 0), rules: parsed.value });
+    full = await startProvider({ rules: { rules: [], connections: 1 } });
+    unwelcoming = await startPeer(["S: 554 5.7.1 you are blocked, see https://x.example\nCLOSE", takes]);
     dns = await startDnsServer({
       "refuses.example": { MX: [[0, "."]] },
       "broken.example": { fault: "servfail" },
     });
     const rules = names.map((name, at) => ruleTo(name, provider.ports[at] ?? 0));
+    rules.push(ruleTo("full", full.port));
+    rules.push(ruleTo("unwelcoming", unwelcoming.target.port, { tls: { mode: "None" } }));
     for (const [stage, step] of Object.entries(silences)) {
       const peer = await startPeer([silentAt(step), takes]);
       peers.set(stage, peer);
@@ -82,6 +94,8 @@ describe("outcomes", { concurrency: true }, () => {
   after(async () => {
     await local?.[Symbol.asyncDispose]();
     await provider?.close();
+    await full?.close();
+    await unwelcoming?.[Symbol.asyncDispose]();
     await dns?.close();
     for (const peer of peers.values()) await peer[Symbol.asyncDispose]();
   });
@@ -168,6 +182,36 @@ describe("outcomes", { concurrency: true }, () => {
       assert.match(tried.text ?? "", /time|silent|no /i);
       assert.ok(performance.now() - started > 1000);
     });
+
+  /** What is known of a message once `why` says all this of it. */
+  const attempted = async (id: string, ...words: string[]) => {
+    await until(`why to say ${words.join(" and ")}`, async () => {
+      const { out } = await mailboat("why", id, "--state", join(local.state, "state"));
+      return words.every((some) => out.includes(some));
+    });
+    const { events, entries } = await explain(local, id);
+    return { event: events.find(({ type }) => type === "attempted"), entries };
+  };
+
+  test("a host that greets with 421 is told with its own words, and gets the message when it has room", async () => {
+    await using other = connect(full.port, full.host);
+    await once(other, "data");
+    const id = await submit(local, { to: "u@full.example" });
+    const said = "421 4.7.0 too many connections, try again later";
+    const { event, entries } = await attempted(id, `"greeting: ${said}"`, `held back by backoff: ${said}`);
+    assert.deepEqual([event?.text, event?.code, event?.class], [`greeting: ${said}`, 421, "rate-limited"]);
+    assert.equal(entries[0]?.attempt, 0, "the message itself was not tried");
+    full.setRules({ rules: [] });
+    await settled(local, id, { types: ["received", "attempted", "delivered"] });
+  });
+
+  test("a host that greets with 554 is told with its own words, and tried again", async () => {
+    const id = await submit(local, { to: "u@unwelcoming.example" });
+    const said = "554 5.7.1 you are blocked, see https://x.example";
+    const { event } = await attempted(id, `"greeting: ${said}"`);
+    assert.deepEqual([event?.text, event?.code, event?.class], [`greeting: ${said}`, 554, "policy"]);
+    await settled(local, id, { types: ["received", "attempted", "delivered"] });
+  });
 
   test("a host that hangs up after the dot gets the message again, and that is counted as a possible double", async () => {
     const id = await submit(local, { to: "u@lost.example" });

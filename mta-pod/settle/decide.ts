@@ -183,9 +183,7 @@ function outcomeOfReply(index: number, given: Reply | undefined): RecipientOutco
 
 /** What a fault means for the recipients that have no reply of their own; the index is the caller's. */
 function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
-  // What the peer said as it closed says more than that it did.
-  const isSaid = fault.kind === "refused" && fault.reply !== undefined;
-  const text = isSaid ? describeReply(fault.reply) : fault.text.slice(0, maxText);
+  const text = fault.text.slice(0, maxText);
   const shared = { class: classifyFault(fault), reply: fault.reply ?? null, text };
   if (fault.kind === "unsupported")
     return { ...shared, outcome: "bounced", reply: fault.reply ?? unsupportedReply(text) };

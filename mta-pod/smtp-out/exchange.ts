@@ -1,5 +1,5 @@
 /** One mail transaction as a state machine: replies in, what to write out. Pure; ends in exactly one result. */
-import type { Reply } from "../smtp/reply.ts";
+import { describeReply, type Reply } from "../smtp/reply.ts";
 import type { FaultKind, Stage, Transaction, TransactionResult } from "../smtp/transaction.ts";
 import type { Extensions } from "./extensions.ts";
 import { overRecipientLimit, refusePath } from "./preflight.ts";
@@ -101,11 +101,11 @@ export class Exchange {
   /** @param text as the parser gives it: lines joined by LF, not cleaned */
   reply(code: number, text: string): Step {
     if (this.#body === "writing") return this.#early(code, text);
-    if (code === 421) return this.#end("refused", "the peer closes the session", cleanReply(code, text));
+    if (code === 421) return this.#end("refused", "", cleanReply(code, text));
     switch (this.#expected) {
       case "reset":
         // Going on would have MAIL answered with 503, and a mail bounced for a disorder that is ours.
-        if (code >= 300) return this.#end("protocol", "the peer refuses RSET", cleanReply(code, text));
+        if (code >= 300) return this.#end("protocol", "the peer refuses RSET: ", cleanReply(code, text));
         this.#expected = "mail";
         this.#leavesOpen = false;
         return this.#options.extensions.pipelining ? wait : { kind: "command", text: this.#mail() };
@@ -175,11 +175,8 @@ export class Exchange {
     if (wanted && this.#options.bdatSize !== undefined && code >= 500 && code <= 504) {
       // "Unknown command" or "bad sequence" about a BDAT that was in order: the peer's fault, not the message's.
       this.#bdatUnknown = true;
-      return this.#end(
-        "protocol",
-        `the peer offers CHUNKING and answers BDAT with ${code}`,
-        cleanReply(code, text),
-      );
+      const answer = cleanReply(code, text);
+      return this.#end("protocol", "the peer offers CHUNKING and answers BDAT with ", answer);
     }
     return this.#finish(true, wanted ? cleanReply(code, text) : undefined);
   }
@@ -187,7 +184,7 @@ export class Exchange {
   /** A reply before the message is out. The peer means it, but the rest of the message cannot be taken back. */
   #early(code: number, text: string): Step {
     const answer = cleanReply(code, text);
-    if (code === 421) return this.#end("refused", "the peer closes the session", answer);
+    if (code === 421) return this.#end("refused", "", answer);
     if (code < 400) return this.#end("protocol", `the message is answered with ${code} before its end`);
     return this.#finish(false, answer);
   }
@@ -208,9 +205,11 @@ export class Exchange {
     };
   }
 
-  #end(kind: FaultKind, text: string, answer?: Reply): Step {
+  /** @param lead what is said before the peer's own words, where there is an answer */
+  #end(kind: FaultKind, lead: string, answer?: Reply): Step {
     // The reply that ends the session is charged to the command it answers, even if the message went out after it.
     const stage: Stage = this.#body === "writing" ? "body" : this.awaited;
+    const text = answer === undefined ? lead : `${lead}${describeReply(answer)}`.slice(0, 512);
     const fault =
       answer === undefined ? { stage: this.stage, kind, text } : { stage, kind, text, reply: answer };
     return { kind: "done", result: this.#result(fault), reusable: false };

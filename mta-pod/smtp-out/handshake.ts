@@ -1,14 +1,19 @@
 /** From the greeting to a session that is ready: what to write on which reply. Pure; a refusal is a step, not a throw. */
-import type { FaultKind, Stage } from "../smtp/transaction.ts";
+import { describeReply } from "../smtp/reply.ts";
+import type { Fault, FaultKind, Stage } from "../smtp/transaction.ts";
 import { type Extensions, noExtensions, parseExtensions } from "./extensions.ts";
+import { cleanReply } from "./reply-parser.ts";
+
+/** Why this target will not do; whoever knows the target makes the fault of it. */
+export type Trouble = Pick<Fault, "kind" | "text" | "reply">;
 
 export type HandshakeStep =
   | { readonly kind: "command"; readonly text: string }
   /** Start TLS now; when it stands, call `secured`. */
   | { readonly kind: "upgrade" }
   | { readonly kind: "ready"; readonly extensions: Extensions }
-  /** This peer will not do. With `replied` its reply is the reason. */
-  | { readonly kind: "refused"; readonly fault: FaultKind; readonly text: string; readonly replied: boolean };
+  /** This peer will not do. */
+  | { readonly kind: "refused"; readonly trouble: Trouble };
 
 export interface HandshakeOptions {
   readonly ehlo: string;
@@ -43,26 +48,29 @@ export class Handshake {
   /** @param text as the parser gives it: lines joined by LF, not cleaned */
   reply(code: number, text: string): HandshakeStep {
     // 421 ends the session whatever it answers; 3xx has no meaning before DATA.
-    if (code === 421) return refused("the peer closes the session");
-    if (code >= 300 && code < 400) return protocol(`unexpected reply ${code}`);
+    if (code === 421) return refused(code, text);
+    if (code >= 300 && code < 400) return refused(code, text, "protocol");
     switch (this.#expected) {
       case "greeting":
-        if (code !== 220) return refused("the peer refuses the session");
+        if (code !== 220) return refused(code, text);
         this.#expected = "ehlo";
         return { kind: "command", text: `EHLO ${this.#options.ehlo}\r\n` };
       case "ehlo":
       case "ehlo-in-tls":
         return this.#greeted(code, text);
       case "helo":
-        return code < 300 ? this.#settled() : refused("the peer refuses HELO");
+        return code < 300 ? this.#settled() : refused(code, text);
       case "starttls":
         if (code === 220) {
           this.#expected = "handshake";
           return { kind: "upgrade" };
         }
-        return this.#options.tls === "Required" ? refused("the peer refuses STARTTLS") : this.#ready();
-      case "handshake":
-        return protocol("a reply in clear during the TLS handshake");
+        return this.#options.tls === "Required" ? refused(code, text) : this.#ready();
+      case "handshake": {
+        const reply = cleanReply(code, text);
+        const what = "a reply in clear during the TLS handshake";
+        return { kind: "refused", trouble: { kind: "protocol", text: what, reply } };
+      }
       default:
         return this.#expected satisfies never;
     }
@@ -85,7 +93,7 @@ export class Handshake {
       this.#expected = "helo";
       return { kind: "command", text: `HELO ${this.#options.ehlo}\r\n` };
     }
-    return refused("the peer refuses EHLO");
+    return refused(code, text);
   }
 
   /** Greeted in clear. */
@@ -96,12 +104,8 @@ export class Handshake {
       return { kind: "command", text: "STARTTLS\r\n" };
     }
     if (this.#options.tls === "Opportunistic") return this.#ready();
-    return {
-      kind: "refused",
-      fault: "tls",
-      text: "TLS is required and the peer does not offer STARTTLS",
-      replied: false,
-    };
+    const text = "TLS is required and the peer does not offer STARTTLS";
+    return { kind: "refused", trouble: { kind: "tls", text } };
   }
 
   #ready(): HandshakeStep {
@@ -109,10 +113,9 @@ export class Handshake {
   }
 }
 
-function refused(text: string): HandshakeStep {
-  return { kind: "refused", fault: "refused", text, replied: true };
-}
-
-function protocol(text: string): HandshakeStep {
-  return { kind: "refused", fault: "protocol", text, replied: true };
+/** In the peer's own words; where they do not say that it refuses, that they are not the right ones. */
+function refused(code: number, text: string, kind: FaultKind = "refused"): HandshakeStep {
+  const reply = cleanReply(code, text);
+  const said = describeReply(reply);
+  return { kind: "refused", trouble: { kind, text: code < 400 ? `unexpected reply ${said}` : said, reply } };
 }

@@ -2,13 +2,11 @@
 import type { Rule } from "#crds/pod-config/schema.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
-import type { Reply } from "../smtp/reply.ts";
-import type { Fault, FaultKind, PeerFacts, Stage, Target } from "../smtp/transaction.ts";
+import type { Fault, PeerFacts, Stage, Target } from "../smtp/transaction.ts";
 import { Deadline } from "./deadline.ts";
 import type { Extensions } from "./extensions.ts";
 import type { Hop } from "./hop.ts";
-import { Handshake, type HandshakeStep } from "./handshake.ts";
-import { cleanReply } from "./reply-parser.ts";
+import { Handshake, type HandshakeStep, type Trouble } from "./handshake.ts";
 import type { TlsPolicy } from "./tls-policy.ts";
 import { Wire, type WireEvents } from "./wire.ts";
 
@@ -36,12 +34,6 @@ export interface OpeningEvents {
   failed(fault: Fault): void;
 }
 
-interface Trouble {
-  readonly kind: FaultKind;
-  readonly text: string;
-  readonly reply?: Reply;
-}
-
 export class Opening {
   readonly #options: OpeningOptions;
   readonly #events: OpeningEvents;
@@ -58,8 +50,6 @@ export class Opening {
   #reached = false;
   #connected = false;
   #tls = "";
-  /** The reply to the last step: what a refusal was said with. */
-  #lastReply: { code: number; text: string } = { code: 0, text: "" };
 
   constructor(options: OpeningOptions, events: OpeningEvents, deps: { clock: Clock; tlsPolicy: TlsPolicy }) {
     this.#options = options;
@@ -116,7 +106,6 @@ export class Opening {
         if (this.#handshake !== undefined) this.#take(this.#handshake.secured());
       },
       reply: (code, text) => {
-        this.#lastReply = { code, text };
         if (this.#handshake !== undefined) this.#take(this.#handshake.reply(code, text));
       },
       read: () => {},
@@ -136,11 +125,8 @@ export class Opening {
         return this.#wire?.startTls(this.#policy);
       case "ready":
         return this.#ready(step.extensions);
-      case "refused": {
-        const { code, text } = this.#lastReply;
-        const reply = step.replied ? { reply: cleanReply(code, text) } : {};
-        return this.#trouble({ kind: step.fault, text: step.text, ...reply });
-      }
+      case "refused":
+        return this.#trouble(step.trouble);
       default:
         return step satisfies never;
     }

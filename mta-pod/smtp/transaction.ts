@@ -41,7 +41,7 @@ export type FaultKind =
 export interface Fault {
   readonly stage: Stage;
   readonly kind: FaultKind;
-  /** For the log and `why`; at most 512 characters, no secrets. */
+  /** For the log and `why`; at most 512 characters, no secrets. Of a refusal: what the peer said, as `describeReply` has it. */
   readonly text: string;
   readonly reply?: Reply;
   /** The target it happened at, when one was reached. */

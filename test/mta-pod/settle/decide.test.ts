@@ -212,14 +212,23 @@ for (const [what, replies, feedback] of feedbacks)
     assert.equal(decided(answered(...replies)).feedback, feedback);
   });
 
-test("decide() hands on what a peer said as it closed, not only that it did", () => {
-  const said = reply(421, "4.7.28", "unusual rate of mail\nsee https://support.example/421");
+test("decide() hands on what a peer said as it refused to go on, to the event, the state and the site's trouble", () => {
+  const said = reply(421, "4.7.28", "unusual rate of mail");
+  const text = describeReply(said);
   for (const stage of ["mail", "rcpt", "data", "final"] as const) {
-    const given = { ...fault(stage, "refused", said), text: "the peer closes the session" };
-    const decision = decided(faulty(given));
-    const text = "421 4.7.28 unusual rate of mail see https://support.example/421";
+    const decision = decided(faulty({ ...fault(stage, "refused", said), text }));
     assert.equal(decision.recipients[0]?.text, text, stage);
     assert.ok(decision.next.kind === "defer" && decision.next.last === text, stage);
+  }
+  for (const stage of ["greeting", "ehlo", "tls"] as const) {
+    const trouble = { ...fault(stage, "refused", said), text };
+    const { next } = decided(faulty(trouble));
+    assert.ok(next.kind === "requeue" && next.text === text, stage);
+    // Whether this attempt found it expired or its time ran out while the site rested, its report quotes the peer.
+    const [late] = decided(faulty(trouble), { expiresAt: now }).recipients;
+    const [rested] = expire({ open: [0], from: "", last: next.text }).recipients;
+    assert.deepEqual([late?.reply, late?.text], [said, text]);
+    assert.deepEqual(rested, late);
   }
 });
 

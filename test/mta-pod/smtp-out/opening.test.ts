@@ -62,6 +62,37 @@ for (const [name, script, expected] of unwilling) {
   });
 }
 
+const words: readonly (readonly [string, string, string])[] = [
+  ["a greeting", "S: 421-4.7.0 too many\nS: 421 4.7.0 connections", "421 4.7.0 too many connections"],
+  [
+    "a greeting for good",
+    "S: 554 5.7.1 blocked,\x07see https://x.example",
+    "554 5.7.1 blocked, see https://x.example",
+  ],
+  ["a greeting without a word", "S: 554", "554 "],
+  ["EHLO", "S: 220 peer\nC: EHLO*\nS: 450 4.3.2 later", "450 4.3.2 later"],
+  ["HELO", "S: 220 peer\nC: EHLO*\nS: 502 what\nC: HELO*\nS: 550 5.7.1 not you", "550 5.7.1 not you"],
+  ["STARTTLS", `${withTls}\nC: STARTTLS\nS: 454 4.7.0 no TLS today`, "454 4.7.0 no TLS today"],
+  ["STARTTLS, as it closes", `${withTls}\nC: STARTTLS\nS: 421 4.3.2 bye`, "421 4.3.2 bye"],
+  ["a greeting that means nothing", "S: 221 bye", "unexpected reply 221 bye"],
+  ["a greeting out of place", "S: 354 go", "unexpected reply 354 go"],
+];
+for (const [at, script, said] of words) {
+  test(`openConnection() fails with what the peer said, bounded and printable: ${at}`, async () => {
+    await using peer = await startPeer([`${script}\nHANG`]);
+    const fault = await client([peer.target], { tls: "Required" }).opened;
+    assert.ok("kind" in fault);
+    assert.equal(fault.text, said);
+  });
+}
+
+test("openConnection() keeps 512 characters of what the peer said", async () => {
+  await using peer = await startPeer([`S: 554 ${"x".repeat(2000)}\nHANG`]);
+  const fault = await client([peer.target]).opened;
+  assert.ok("kind" in fault);
+  assert.equal(fault.text, `554 ${"x".repeat(508)}`);
+});
+
 test("openConnection() goes on from a port where nobody listens, and from an address it cannot bind", async () => {
   await using good = await startPeer([fine]);
   const gone = await closedPort();

@@ -285,6 +285,43 @@ for (const { name, script, result, goesOn } of everything) {
   });
 }
 
+const closing: readonly (readonly [string, string, string])[] = [
+  ["MAIL", `${piped}\nC: MAIL*\nS: 421 4.7.28 unusual rate`, "421 4.7.28 unusual rate"],
+  ["RCPT", `${piped}\nC: MAIL*\nS: 250 m\nS: 421-4.3.2 going\nS: 421 4.3.2 down`, "421 4.3.2 going down"],
+  [
+    "the message",
+    `${piped}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 250 r\nS: 354 go\nBODY\nS: 421 bye`,
+    "421 bye",
+  ],
+  [
+    "BDAT",
+    `${bdat}\nC: MAIL*\nC: RCPT*\nC: BDAT*\nCHUNK\nS: 250 m\nS: 250 r\nS: 503 5.5.1 what`,
+    "the peer offers CHUNKING and answers BDAT with 503 5.5.1 what",
+  ],
+];
+for (const [at, script, said] of closing) {
+  test(`send() ends with what the peer said as it refused to go on: ${at}`, async () => {
+    await using peer = await startPeer([`${script}\nHANG`]);
+    const { opened, send } = client([peer.target]);
+    await opened;
+    const result = await send();
+    assert.ok(result.kind === "fault");
+    assert.equal(result.fault.text, said);
+  });
+}
+
+test("send() ends with what the peer said to RSET", async () => {
+  await using peer = await startPeer([
+    `${piped}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 550 r\nS: 503 d\nC: RSET\nS: 451 4.3.0 not now\nHANG`,
+  ]);
+  const { opened, send } = client([peer.target]);
+  await opened;
+  assert.equal(inShort(await send()), "550");
+  const result = await send();
+  assert.ok(result.kind === "fault");
+  assert.equal(result.fault.text, "the peer refuses RSET: 451 4.3.0 not now");
+});
+
 /** A second transaction whose MAIL is refused; what the script ends with may be the RSET before it. */
 function withNext(script: string): string {
   const rest = script.includes("PIPELINING")
