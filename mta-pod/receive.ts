@@ -8,7 +8,7 @@ import { weightOf } from "./admit/queue-ledger.ts";
 import { type Refusal, refuse } from "./admit/refusal.ts";
 import type { Intake } from "./intake.ts";
 import { type Pod, record } from "./pod.ts";
-import { fromAddresses, type HeaderField, headerFields, isWholeHeader } from "./smtp/header.ts";
+import { fromAddresses, type HeaderField, headerFields, isWholeHeader, valuesOf } from "./smtp/header.ts";
 import type { QueueLimits, Room } from "./queue-limits.ts";
 import type { Inbound, InboundHooks, Login, SessionFacts } from "./smtp/inbound.ts";
 import { type Reply, reply } from "./smtp/reply.ts";
@@ -23,7 +23,7 @@ const headerBound = 256 * 1024;
 const streamField = "x-mailboat-stream";
 const sendAtField = "x-send-at";
 /** Meant for us alone: not passed on. */
-const ownFields: ReadonlySet<string> = new Set([streamField, sendAtField]);
+const ownFields = [streamField, sendAtField] as const;
 
 export interface ReceiveDeps {
   readonly pod: Pod;
@@ -175,10 +175,10 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       const facts = {
         from,
         to,
-        headerFrom: fields.filter(({ name }) => name === "from").flatMap(({ value }) => authors(value)),
+        headerFrom: valuesOf(fields, "from").flatMap(authors),
         size: inbound.body.length,
-        streamHeader: fields.find(({ name }) => name === streamField)?.value.trim() ?? null,
-        sendAtHeaders: fields.filter(({ name }) => name === sendAtField).map(({ value }) => value),
+        streamHeader: valuesOf(fields, streamField)[0] ?? null,
+        sendAtHeaders: valuesOf(fields, sendAtField),
       };
       const tenant = pod.config().tenants.get(login.tenant);
       const rate = tenant === undefined ? undefined : rateOf(tenant);
@@ -255,7 +255,7 @@ function stored(
   const { helo, remoteAddress, listener } = inbound.session;
   const protocol = listener === "http" ? "HTTP" : inbound.session.protocol;
   let added = receivedField({ helo, remoteAddress, hostname, protocol, id, time: now });
-  if (!fields.some(({ name }) => name === "message-id")) added += messageIdField(id, hostname);
-  if (!fields.some(({ name }) => name === "date")) added += dateField(now);
+  if (!fields.some((field) => field.is("message-id"))) added += messageIdField(id, hostname);
+  if (!fields.some((field) => field.is("date"))) added += dateField(now);
   return rewritten(inbound, { added, fields, dropped: ownFields });
 }

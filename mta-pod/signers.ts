@@ -33,7 +33,7 @@ export function createSigners(config: PodConfig, log: Log): Signers {
     keysFor(tenant, body) {
       const domains = byTenant.get(tenant);
       if (domains === undefined) return [];
-      const from = headerFields(body, headerBound).find(({ name }) => name === "from");
+      const from = headerFields(body, headerBound).find((field) => field.is("from"));
       const [address] = from === undefined ? [] : fromAddresses(from.value);
       return address === undefined ? [] : (domains.get(domainOf(address)) ?? []);
     },

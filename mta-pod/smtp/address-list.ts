@@ -59,19 +59,26 @@ function addressesOf(element: Element): string[] | undefined {
   return named === undefined ? undefined : [...named, parsed.address];
 }
 
-/** Adds one character outside quotes and comments; false when it cannot stand there. */
-function addCharacter(element: Element, character: string): boolean {
-  if (character === "<") {
-    if (element.place !== "before") return false;
-    element.place = "inside";
-  } else if (character === ">") {
-    if (element.place !== "inside") return false;
-    element.place = "after";
-  } else if (element.place === "inside") element.angle += character;
+/** Where the text ends, from `start` on, that has no character with a meaning of its own. */
+function endOfPlain(text: string, start: number): number {
+  const length = text.slice(start).search(/[()<>",:;]/);
+  return length < 0 ? text.length : start + length;
+}
+
+/** Adds an angle bracket; false when it cannot stand there. */
+function addBracket(element: Element, bracket: "<" | ">"): boolean {
+  if (element.place !== (bracket === "<" ? "before" : "inside")) return false;
+  element.place = bracket === "<" ? "inside" : "after";
+  return true;
+}
+
+/** Adds what stands outside quotes and comments; false when it cannot stand there. */
+function addText(element: Element, text: string): boolean {
+  if (element.place === "inside") element.angle += text;
   else if (element.place === "before") {
-    element.raw += character;
-    element.unquoted += character;
-  } else return character === " " || character === "\t";
+    element.raw += text;
+    element.unquoted += text;
+  } else return /^[ \t]*$/.test(text);
   return true;
 }
 
@@ -100,7 +107,10 @@ export class AddressListReader {
     }
     if (this.#element.place !== "inside" && ",:;".includes(character))
       return this.#separate(character) ? position + 1 : -1;
-    return addCharacter(this.#element, character) ? position + 1 : -1;
+    if (character === "<" || character === ">")
+      return addBracket(this.#element, character) ? position + 1 : -1;
+    const end = endOfPlain(text, position + 1);
+    return addText(this.#element, text.slice(position, end)) ? end : -1;
   }
 
   #separate(character: string): boolean {

@@ -10,10 +10,13 @@ export interface HeaderField {
   /** Bytes [start, end) of the message, final CRLF included. */
   readonly start: number;
   readonly end: number;
+  /** Whether its name is this one, in lower case: most fields are only asked that, and cost no string. */
+  is(name: string): boolean;
 }
 
-const space = 32;
-const tab = 9;
+function isBlank(byte: number | undefined): boolean {
+  return byte === 32 || byte === 9;
+}
 
 /** The position after the CRLF that ends the line at `start`, at most `limit`; -1 when it does not end by then. */
 function endOfLine(message: Buffer, start: number, limit: number): number {
@@ -27,36 +30,57 @@ function colonOf(message: Buffer, start: number, end: number): number {
   for (let position = start; position < end; position++) {
     const byte = message[position] ?? 0;
     if (byte === 0x3a) return position > start ? position : -1;
-    if (byte === space || byte === tab) blank = true;
+    if (isBlank(byte)) blank = true;
     else if (blank || byte < 33 || byte > 126) return -1;
   }
   return -1;
 }
 
+// oxlint-disable-next-line no-control-regex -- the ASCII range
+const ascii = /^[\x00-\x7f]*$/;
+
+/** UTF-8 where it is that, else Latin-1. */
 function textOf(message: Buffer, start: number, end: number): string {
-  const bytes = message.subarray(start, end);
-  const text = isUtf8(bytes) ? bytes.toString() : bytes.toString("latin1");
+  const latin1 = message.toString("latin1", start, end);
+  const isUtf8Text = !ascii.test(latin1) && isUtf8(message.subarray(start, end));
+  const text = isUtf8Text ? message.toString("utf8", start, end) : latin1;
   return (text.includes("\n") ? text.replace(/\r?\n/g, "") : text).trim();
 }
 
-/** Decodes its value when asked: of a dozen fields one or two are looked into. */
+/** Decodes its name and its value when asked: of a dozen fields one or two are looked into. */
 class Field implements HeaderField {
-  readonly name: string;
   readonly start: number;
   readonly end: number;
   readonly #message: Buffer;
-  readonly #valueStart: number;
+  readonly #colon: number;
+  readonly #nameEnd: number;
 
-  constructor(message: Buffer, at: { name: string; valueStart: number; start: number; end: number }) {
+  constructor(message: Buffer, { start, colon, end }: { start: number; colon: number; end: number }) {
+    this.start = start;
+    this.end = end;
     this.#message = message;
-    this.#valueStart = at.valueStart;
-    this.name = at.name;
-    this.start = at.start;
-    this.end = at.end;
+    this.#colon = colon;
+    let nameEnd = colon;
+    while (isBlank(message[nameEnd - 1])) nameEnd--;
+    this.#nameEnd = nameEnd;
+  }
+
+  get name(): string {
+    return this.#message.toString("latin1", this.start, this.#nameEnd).toLowerCase();
   }
 
   get value(): string {
-    return textOf(this.#message, this.#valueStart, this.end);
+    return textOf(this.#message, this.#colon + 1, this.end);
+  }
+
+  is(name: string): boolean {
+    if (name.length !== this.#nameEnd - this.start) return false;
+    for (let index = 0; index < name.length; index++) {
+      const byte = this.#message[this.start + index] ?? 0;
+      const lower = byte >= 65 && byte <= 90 ? byte + 32 : byte;
+      if (lower !== name.charCodeAt(index)) return false;
+    }
+    return true;
   }
 }
 
@@ -74,15 +98,21 @@ export function headerFields(message: Buffer, maxBytes: number): HeaderField[] {
     if (end < 0) break;
     const colon = colonOf(message, start, end);
     if (colon < 0) break;
-    while (end < limit && (message[end] === space || message[end] === tab)) {
+    while (end < limit && isBlank(message[end])) {
       end = endOfLine(message, end, limit);
       if (end < 0) return fields;
     }
-    const name = message.toString("latin1", start, colon).trimEnd().toLowerCase();
-    fields.push(new Field(message, { name, valueStart: colon + 1, start, end }));
+    fields.push(new Field(message, { start, colon, end }));
     start = end;
   }
   return fields;
+}
+
+/** The values of all fields of that name, in order. */
+export function valuesOf(fields: readonly HeaderField[], name: string): string[] {
+  const values: string[] = [];
+  for (const field of fields) if (field.is(name)) values.push(field.value);
+  return values;
 }
 
 /** The header was read whole: after its last field comes an empty line or the end of the message. */

@@ -36,12 +36,17 @@ export function dateField(time: number): string {
   return `Date: ${mailDate(time)}\r\n`;
 }
 
+function isOneOf(field: HeaderField, names: readonly string[]): boolean {
+  for (const name of names) if (field.is(name)) return true;
+  return false;
+}
+
 interface Rewriting {
   /** Whole lines of ASCII, for the top. */
   readonly added: string;
   readonly fields: readonly HeaderField[];
   /** Names in lower case. */
-  readonly dropped: ReadonlySet<string>;
+  readonly dropped: readonly string[];
 }
 
 /**
@@ -52,18 +57,18 @@ export function rewritten(
   { body, room = 0 }: Pick<Inbound, "body" | "room">,
   { added, fields, dropped }: Rewriting,
 ): Buffer {
+  const isDropped = (field: HeaderField): boolean => isOneOf(field, dropped);
   const isHeaderOnly = (fields.at(-1)?.end ?? 0) === body.length;
-  if (added.length <= room && !isHeaderOnly && !fields.some(({ name }) => dropped.has(name))) {
+  if (added.length <= room && !isHeaderOnly && !fields.some(isDropped)) {
     const whole = Buffer.from(body.buffer, body.byteOffset - added.length, added.length + body.length);
     whole.write(added, 0, "latin1");
     return whole;
   }
   const pieces: Buffer[] = [Buffer.from(added, "latin1")];
   let kept = 0;
-  for (const { name, start, end } of fields) {
-    if (!dropped.has(name)) continue;
-    pieces.push(body.subarray(kept, start));
-    kept = end;
+  for (const field of fields.filter(isDropped)) {
+    pieces.push(body.subarray(kept, field.start));
+    kept = field.end;
   }
   pieces.push(body.subarray(kept));
   if (isHeaderOnly) pieces.push(Buffer.from("\r\n"));
