@@ -78,7 +78,6 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
   const { entry, source, lane } = run.dispatch;
   const { site } = lane;
   const { text, reply, target } = result.fault;
-  const rule = run.route?.rule?.name;
   record(pod, {
     id: envelope.id,
     type: "attempted",
@@ -95,8 +94,9 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
     text: `${placeOf(result.fault)}: ${text}`,
     // The scheduler reckons in fractions; up, so that it is not said to begin before it does.
     nextAttempt: Math.ceil(pod.scheduler.siteState(site).backoffUntil),
-    ...(reply === undefined ? {} : { code: reply.code, enhanced: reply.enhanced }),
-    ...(rule === undefined ? {} : { rule }),
-    ...(target === undefined ? {} : { mx: target.host }),
+    code: reply?.code,
+    enhanced: reply?.enhanced,
+    rule: run.route?.rule?.name,
+    mx: target?.host,
   });
 }

@@ -1,6 +1,6 @@
 /** What main builds and corridors share: the rooms of one pod, its configuration and its hands on time. No behaviour here. */
 import type { PodConfig, TenantConfig } from "#crds/pod-config/schema.ts";
-import type { EventRecord } from "#crds/wire/event.ts";
+import type { EventFacts } from "#crds/wire/event.ts";
 import type { WatchedDeletes } from "./open-deletes.ts";
 import type { Settled } from "./recent-ids.ts";
 import type { Router } from "./route/router.ts";
@@ -41,8 +41,8 @@ export function tenantOf(pod: Pod, id: string): TenantConfig | undefined {
 }
 
 /** Appends an event; pool, pod and time are the same for all and filled in here. */
-export function record(pod: Pod, event: Omit<EventRecord, "time" | "pool" | "pod">): void {
-  pod.eventLog.append({ time: pod.clock.now(), pool: pod.config().manifest.pool, pod: pod.name, ...event });
+export function record(pod: Pod, facts: EventFacts): void {
+  pod.eventLog.append({ time: pod.clock.now(), pool: pod.config().manifest.pool, pod: pod.name }, facts);
 }
 
 /** Live pods that are not among those that answered. */

@@ -257,15 +257,16 @@ function report(pod: Pod, attempted: Attempted, decision: Decision, outcome: Rec
     source: attempted.source,
     seconds,
     text: outcome.text,
-    ...(outcome.outcome === "delivered" ? {} : { class: outcome.class }),
-    ...(outcome.reply === null ? {} : { code: outcome.reply.code, enhanced: outcome.reply.enhanced }),
-    ...(peer === undefined ? {} : { mx: peer.target.host, tls: peer.tls }),
-    ...(attempted.rule === undefined ? {} : { rule: attempted.rule }),
+    class: outcome.outcome === "delivered" ? undefined : outcome.class,
+    code: outcome.reply?.code,
+    enhanced: outcome.reply?.enhanced,
+    mx: peer?.target.host,
+    tls: peer?.tls,
+    rule: attempted.rule,
     attempt: attempted.attempt,
     // Of others of the message that are deferred there may be one, of this recipient there is none.
-    ...(outcome.outcome === "deferred" && decision.next.kind === "defer"
-      ? { nextAttempt: decision.next.due }
-      : {}),
+    nextAttempt:
+      outcome.outcome === "deferred" && decision.next.kind === "defer" ? decision.next.due : undefined,
   });
 }
 

@@ -46,14 +46,20 @@ export interface EventRecord {
   readonly pod: string;
 }
 
-/** One JSON object a line; a batch of events is such lines joined by LF. */
-export function encodeEvents(events: readonly EventRecord[]): string {
-  return events.map(encodeEvent).join("\n");
-}
+/** What all events of a pod at one moment have in common. */
+export type EventStamp = Pick<EventRecord, "time" | "pool" | "pod">;
 
-/** The version goes in front of the object's own text: a copy of the object only to hold it would cost as much again. */
-function encodeEvent(event: EventRecord): string {
-  return `{"v":${eventVersion},${JSON.stringify(event).slice(1)}`;
+type Known = Pick<EventRecord, "id" | "type" | "tenant">;
+type Optional = Omit<EventRecord, keyof EventStamp | keyof Known>;
+/** The rest of an event; undefined is the same as absent. */
+export type EventFacts = Known & { readonly [Field in keyof Optional]?: EventRecord[Field] | undefined };
+
+/**
+ * One JSON object as a line; a batch of events is such lines joined by LF. Its parts are written one behind the other: an object only to hold
+ * them all would cost as much again.
+ */
+export function encodeEvent(stamp: EventStamp, facts: EventFacts): string {
+  return `{"v":${eventVersion},${JSON.stringify(stamp).slice(1, -1)},${JSON.stringify(facts).slice(1)}`;
 }
 
 interface Kind {

@@ -3,7 +3,14 @@
  * hold up mail: what cannot be stored is repeated for a while, then dropped, oldest first, and counted.
  */
 import { DeliverPolicy, jetstream } from "@nats-io/jetstream";
-import { decodeEvent, encodeEvents, type EventRecord, type EventType } from "#crds/wire/event.ts";
+import {
+  decodeEvent,
+  encodeEvent,
+  type EventFacts,
+  type EventRecord,
+  type EventStamp,
+  type EventType,
+} from "#crds/wire/event.ts";
 import { pauseUntil, type Spool } from "./connection.ts";
 import { createOutbox } from "./outbox.ts";
 import { eventFilter } from "./streams.ts";
@@ -11,7 +18,7 @@ import type { Cancel } from "./timers.ts";
 
 export interface EventLog {
   /** Never blocks, never fails. */
-  append(event: EventRecord): void;
+  append(stamp: EventStamp, facts: EventFacts): void;
   /** Sends what is gathered and resolves when nothing is under way (10 s at most). */
   flush(): Promise<void>;
   /** Events that were dropped since the start. */
@@ -46,7 +53,8 @@ export interface EventLimits {
 
 interface Batch {
   readonly minute: number;
-  readonly events: EventRecord[];
+  /** Encoded as they come: one text each waits for the others, not an object with all that it refers to. */
+  readonly lines: string[];
   bytes: number;
 }
 
@@ -55,8 +63,6 @@ const giveUpMs = 30_000;
 const flushMs = 10_000;
 /** Clocks of pods and of the server differ, and a batch is stored after its events happened. */
 const skewMs = 60_000;
-/** A rough size of one event as JSON, beside its texts: exact bytes are known only after encoding. */
-const eventBytes = 250;
 
 export function createEventLog(spool: Spool, limits: EventLimits = {}): EventLog {
   const { lingerMs = 100, maxBatchBytes = 64_000, maxBufferedBytes = 8_000_000 } = limits;
@@ -69,18 +75,18 @@ export function createEventLog(spool: Spool, limits: EventLimits = {}): EventLog
   let cancelLinger: Cancel | undefined;
 
   const drop = (batch: Batch): void => {
-    dropped += batch.events.length;
+    dropped += batch.lines.length;
   };
 
   const send = (batch: Batch): void => {
     underWay++;
     const subject = spool.names.eventSubject(batch.minute);
-    outbox.put({ subject, headers: [], payload: encodeEvents(batch.events), giveUpMs }, (put) => {
+    outbox.put({ subject, headers: [], payload: batch.lines.join("\n"), giveUpMs }, (put) => {
       underWay--;
       buffered -= batch.bytes;
       if (put.kind !== "stored") {
         drop(batch);
-        spool.options.log.warn("events dropped", { count: batch.events.length, reason: put.kind });
+        spool.options.log.warn("events dropped", { count: batch.lines.length, reason: put.kind });
       }
       advance();
     });
@@ -111,16 +117,17 @@ export function createEventLog(spool: Spool, limits: EventLimits = {}): EventLog
   spool.closing.addEventListener("abort", () => cancelLinger?.(), { once: true });
 
   return {
-    append(event) {
+    append(stamp, facts) {
       if (spool.closing.aborted) {
         dropped++;
         return;
       }
-      const bytes = sizeOf(event);
-      const minute = Math.floor(event.time / 60_000);
+      const line = encodeEvent(stamp, facts);
+      const bytes = line.length + 1;
+      const minute = Math.floor(stamp.time / 60_000);
       if (open !== undefined && (open.bytes + bytes > maxBatchBytes || open.minute !== minute)) seal();
-      open ??= { minute, events: [], bytes: 0 };
-      open.events.push(event);
+      open ??= { minute, lines: [], bytes: 0 };
+      open.lines.push(line);
       open.bytes += bytes;
       buffered += bytes;
       cancelLinger ??= spool.timers.after(lingerMs, seal);
@@ -152,12 +159,6 @@ export function createEventLog(spool: Spool, limits: EventLimits = {}): EventLog
 
 function byStep(a: EventRecord, b: EventRecord): number {
   return Number(b.type === "received") - Number(a.type === "received") || a.time - b.time;
-}
-
-function sizeOf(event: EventRecord): number {
-  let bytes = eventBytes + (event.text?.length ?? 0) + (event.from?.length ?? 0);
-  for (const address of event.to ?? []) bytes += address.length + 3;
-  return bytes;
 }
 
 /** Pushes what it finds into `events`. @throws what nats.js throws when the server does not answer */

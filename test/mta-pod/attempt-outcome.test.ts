@@ -39,7 +39,10 @@ function eventOf(fault: Fault, route: object | undefined): object {
     name: "pod-0",
     clock: { now: () => now },
     config: () => ({ manifest: { pool: "mail/p" } }),
-    eventLog: { append: (event: object) => void events.push(event) },
+    eventLog: {
+      append: (stamp: object, facts: object) =>
+        void events.push(JSON.parse(JSON.stringify({ ...stamp, ...facts }))),
+    },
     metrics: { providerLabel: (provider: string) => provider, attempts: { inc: () => {} } },
     scheduler: { siteState: () => ({ backoffUntil: now + 59_999.25 }) },
   };

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { maxMessageBytes } from "#crds/values/message-bounds.ts";
-import type { EventRecord } from "#crds/wire/event.ts";
+import type { EventFacts } from "#crds/wire/event.ts";
 import { type Admission, createAdmission } from "#mta-pod/admit/admission.ts";
 import { type Front, type FrontDeps, openFront } from "#mta-pod/front.ts";
 import type { InboundHooks } from "#mta-pod/smtp/inbound.ts";
@@ -118,7 +118,7 @@ function receiving(messageSizeBytes: number) {
       },
     },
     eventLog: {
-      append: ({ type, class: ofClass, from, code }: EventRecord) =>
+      append: (_stamp: object, { type, class: ofClass, from, code }: EventFacts) =>
         void recorded.push([type, ofClass ?? "", from ?? "", code ?? 0]),
     },
   };

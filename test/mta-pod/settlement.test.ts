@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { StateRecord } from "#crds/wire/state-record.ts";
-import type { EventRecord } from "#crds/wire/event.ts";
+import type { EventFacts, EventStamp } from "#crds/wire/event.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Intake, Message } from "#mta-pod/intake.ts";
 import type { Pod } from "#mta-pod/pod.ts";
@@ -35,7 +35,7 @@ interface Setting {
 function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}) {
   const calls: string[] = [];
   const reports: { message: Message; messageId: string | undefined }[] = [];
-  const events: EventRecord[] = [];
+  const events: EventFacts[] = [];
   const warned: [verb: string, fields: object][] = [];
   const metrics = createMetrics(quietSources);
   let isOwned = true;
@@ -68,7 +68,7 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     metrics,
     newId: () => "report-id",
     config: () => ({ manifest: { pool: "mail/p", hostname: "out.example", retry: { maxAgeMs: 5000 } } }),
-    eventLog: { append: (event: EventRecord) => void events.push(event) },
+    eventLog: { append: (_stamp: EventStamp, facts: EventFacts) => void events.push(facts) },
     settled: createSettled(recent, {
       settledLog: { note: () => void calls.push("noted") },
       clock: { monotonic: () => 0 },

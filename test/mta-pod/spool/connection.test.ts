@@ -198,7 +198,7 @@ test("nothing keeps the process alive after close()", async () => {
     const publisher = createPublisher(spool);
     createEntries(spool); createStates(spool);
     const log = createEventLog(spool);
-    log.append({ time: Date.now(), id: "a", type: "received", tenant: "t", pool: "p", pod: "x" });
+    log.append({ time: Date.now(), pool: "p", pod: "x" }, { id: "a", type: "received", tenant: "t" });
     await new Promise((done) => publisher.store({ shard: 0, envelope: envelope(), body: Buffer.alloc(0) }, done));
     await spool.close();
     console.log("closed");`;

@@ -2,12 +2,16 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { EventRecord } from "#crds/wire/event.ts";
 import { callApi } from "#mta-pod/spool/api.ts";
-import { createEventLog } from "#mta-pod/spool/events.ts";
+import { createEventLog, type EventLog } from "#mta-pod/spool/events.ts";
 import { startTestNats, type TestNats } from "#test/kit/nats-server.ts";
 import { eventually, startTestSpool, type TestSpool } from "#test/kit/spool.ts";
 
 function event(id: string, type: EventRecord["type"], fields: Partial<EventRecord> = {}): EventRecord {
   return { time: Date.now(), id, type, tenant: "mail/acme", pool: "mail/test", pod: "pod-0", ...fields };
+}
+
+function append(log: EventLog, { time, pool, pod, ...facts }: EventRecord): void {
+  log.append({ time, pool, pod }, facts);
 }
 
 async function batches(spool: TestSpool): Promise<number> {
@@ -33,12 +37,12 @@ describe("createEventLog()", () => {
       event("m1", "bounced", { to: ["b@example.net"], code: 550 }),
     ];
     for (const one of own) {
-      log.append(one);
+      append(log, one);
       for (let other = 0; other < 50; other++)
-        log.append(event(`x${other}`, "delivered", { text: "about m1" }));
+        append(log, event(`x${other}`, "delivered", { text: "about m1" }));
       await log.flush();
     }
-    log.append(event("m1", "feedback"));
+    append(log, event("m1", "feedback"));
     await log.flush();
     const found = await log.find("m1", { fromMs: Date.now() - 1_000, boundMs: 5_000 });
     assert.deepEqual(found, { events: own, until: "settled" });
@@ -57,7 +61,7 @@ describe("createEventLog()", () => {
     const received = event("m1", "received", { to, time, pod: "pod-1" });
     const delivered = event("m1", "delivered", { to, time: time + 5 });
     for (const one of [delivered, attempted, received]) {
-      log.append(one);
+      append(log, one);
       await log.flush();
     }
     const found = await log.find("m1", { fromMs: time - 1_000, boundMs: 5_000 });
@@ -77,7 +81,7 @@ describe("createEventLog()", () => {
   test("leaves no consumer behind", async () => {
     await using spool = await startTestSpool(nats.url, { pool: "t/consumer" });
     const log = createEventLog(spool);
-    log.append(event("m1", "received", { to: ["a@example.net"] }));
+    append(log, event("m1", "received", { to: ["a@example.net"] }));
     await log.flush();
     assert.equal((await log.find("m1", { fromMs: Date.now(), boundMs: 5_000 })).events.length, 1);
     await eventually("no consumer", async () => {
@@ -90,14 +94,14 @@ describe("createEventLog()", () => {
     await using spool = await startTestSpool(nats.url, { pool: "t/batch" });
     const log = createEventLog(spool, { lingerMs: 20, maxBatchBytes: 10_000 });
     const time = 1_700_000_000_000;
-    for (let index = 0; index < 10; index++) log.append(event("m1", "attempted", { time }));
+    for (let index = 0; index < 10; index++) append(log, event("m1", "attempted", { time }));
     await eventually("the linger to end", async () => (await batches(spool)) === 1);
     const text = "t".repeat(1_000);
-    for (let index = 0; index < 70; index++) log.append(event("m1", "attempted", { time, text }));
+    for (let index = 0; index < 70; index++) append(log, event("m1", "attempted", { time, text }));
     await log.flush();
     assert.equal(await batches(spool), 1 + 9);
-    log.append(event("m1", "attempted", { time }));
-    log.append(event("m1", "attempted", { time: time + 60_000 }));
+    append(log, event("m1", "attempted", { time }));
+    append(log, event("m1", "attempted", { time: time + 60_000 }));
     await log.flush();
     assert.equal(await batches(spool), 1 + 9 + 2, "one subject per minute");
     assert.equal(log.dropped(), 0);
@@ -110,7 +114,7 @@ test("createEventLog() drops the oldest and counts them while the server is away
   await using spool = await startTestSpool(nats.url);
   const log = createEventLog(spool, { maxBatchBytes: 2_000, maxBufferedBytes: 20_000 });
   await nats.kill();
-  for (let index = 0; index < 1_000; index++) log.append(event(`m${index}`, "received"));
+  for (let index = 0; index < 1_000; index++) append(log, event(`m${index}`, "received"));
   assert.ok(log.dropped() > 800 && log.dropped() < 960, `${log.dropped()} dropped`);
   await nats.restart();
   await log.flush();
