@@ -46,10 +46,10 @@ export async function callApi(
 }
 
 /** Reads a JSON answer of the API: `{"error":{…}}` or the value. */
-export function parseApi(data: Uint8Array): ApiResult {
+export function parseApi(data: Buffer): ApiResult {
   let value: unknown;
   try {
-    value = JSON.parse(Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("utf8"));
+    value = JSON.parse(data.toString("utf8"));
   } catch {
     return { kind: "unanswered", text: "not JSON" };
   }

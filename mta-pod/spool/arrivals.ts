@@ -55,7 +55,7 @@ export function openArrivals(spool: Spool, shard: number, take: (arrival: Arriva
     bytes -= body.length;
   };
 
-  const give = ({ subject, envelope: text, body }: Omit<Heard, "at">, { seq }: Stored): void => {
+  const give = ({ subject, envelope: text, body }: Heard, { seq }: Stored): void => {
     const decoded = decodeEnvelope(text);
     // What is damaged the tail reports.
     if (!decoded.ok) return;
@@ -68,16 +68,16 @@ export function openArrivals(spool: Spool, shard: number, take: (arrival: Arriva
     const { reply } = frame;
     if (reply === "") return;
     // Copied out of the connection's buffer, which the next read overwrites.
-    const body = Buffer.from(frame.data);
-    const heard = { subject: frame.subject, envelope: frame.header(envelopeHeader), body };
+    const body = frame.copy();
+    const at = spool.options.clock.monotonic();
+    const heard = { subject: frame.subject, envelope: frame.header(envelopeHeader), body, at };
     const stored = early.get(reply);
     if (stored !== undefined) {
       early.delete(reply);
       give(heard, stored);
       return;
     }
-    const at = spool.options.clock.monotonic();
-    waiting.set(reply, { ...heard, at });
+    waiting.set(reply, heard);
     bytes += body.length;
     for (const [oldest, first] of waiting) {
       const isBounded = waiting.size <= maxWaiting && bytes <= maxWaitingBytes;

@@ -91,7 +91,7 @@ export function createDeletions(spool: Spool): Deletions {
   const logRefusal = ({ stream, seq }: Deletion, answer: Answer): void => {
     if (now() - loggedAt < logEveryMs) return;
     loggedAt = now();
-    const reason = answer.kind === "none" ? answer.reason : Buffer.from(answer.message.data).toString("utf8");
+    const reason = answer.kind === "none" ? answer.reason : answer.message.data.toString("utf8");
     spool.options.log.warn("delete refused", { stream, seq, reason: reason.slice(0, maxReason) });
   };
 
@@ -181,8 +181,8 @@ export function createDeletions(spool: Spool): Deletions {
 }
 
 /** Success, or the server's several ways of saying that there is no such message. */
-export function isRemoved(data: Uint8Array): boolean {
-  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("latin1");
+export function isRemoved(data: Buffer): boolean {
+  const text = data.toString("latin1");
   if (text.includes('"success":true')) return true;
   const result = parseApi(data);
   if (result.kind !== "refused") return false;

@@ -46,8 +46,7 @@ export async function direct(spool: Spool, stream: string, wanted: Wanted): Prom
     kind: "message",
     seq,
     subject: headers.get("Nats-Subject"),
-    // A copy: the view would hold the whole read buffer of the connection in memory.
-    data: Buffer.from(data),
+    data,
     header: (name) => headers.get(name),
   };
 }

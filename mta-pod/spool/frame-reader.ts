@@ -103,9 +103,20 @@ export class Frame {
     return this.#end - this.#data;
   }
 
-  /** A view: copy what is to stay. */
+  get hasHeaders(): boolean {
+    return this.#hasHeaders;
+  }
+
+  /** A view: for what is to stay there is `copy`. */
   get data(): Buffer {
     return this.#buffer.subarray(this.#data, this.#end);
+  }
+
+  /** The same in memory of its own. */
+  copy(): Buffer {
+    const copy = Buffer.allocUnsafe(this.size);
+    this.#buffer.copy(copy, 0, this.#data, this.#end);
+    return copy;
   }
 
   /** The value of the first header of that name, "" = there is none. The name as it was written. */

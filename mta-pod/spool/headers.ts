@@ -1,17 +1,12 @@
-/** NATS header blocks of what the spool publishes, written straight to bytes. Pure; throws RangeError on a line break. */
+/** NATS header blocks of what the spool publishes, as text. Pure; throws RangeError on a line break. */
 
 /** What JetStream allows one message's headers to take (its error 10097); larger is refused before it is sent. */
 export const maxHeaderBytes = 65_535;
 
 export type HeaderLine = readonly [name: string, value: string];
 
-/** A header block that is encoded once, also when the message is sent again. */
-export interface HeaderBlock {
-  readonly bytes: Uint8Array;
-}
-
-/** @example headerBlock([["Nats-Msg-Id", "01j…"]]).bytes starts with "NATS/1.0\r\nNats-Msg-Id: 01j…\r\n" */
-export function headerBlock(lines: readonly HeaderLine[]): HeaderBlock {
+/** @example headerBlock([["Nats-Msg-Id", "01j…"]]) === "NATS/1.0\r\nNats-Msg-Id: 01j…\r\n\r\n" */
+export function headerBlock(lines: readonly HeaderLine[]): string {
   let text = "NATS/1.0\r\n";
   for (const [name, value] of lines) {
     if (value.includes("\r") || value.includes("\n") || value.includes("\0"))
@@ -20,5 +15,5 @@ export function headerBlock(lines: readonly HeaderLine[]): HeaderBlock {
       );
     text += `${name}: ${value}\r\n`;
   }
-  return { bytes: Buffer.from(`${text}\r\n`, "utf8") };
+  return `${text}\r\n`;
 }

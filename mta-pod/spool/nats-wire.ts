@@ -15,12 +15,12 @@ import {
 import { nodeResolveHost, NodeTransport } from "@nats-io/transport-node/lib/node_transport.js";
 import type { Log } from "#mta-pod/runtime/log.ts";
 import { type Frame, FrameReader } from "./frame-reader.ts";
-import type { HeaderBlock } from "./headers.ts";
 
 interface Outgoing {
   readonly subject: string;
   readonly reply: string;
-  readonly headers?: HeaderBlock | undefined;
+  /** As `headerBlock` writes them. */
+  readonly headers?: string | undefined;
   readonly payload: Uint8Array | string;
 }
 
@@ -204,14 +204,14 @@ class PodTransport extends NodeTransport {
     if (text.startsWith("INFO ")) this.#greeted(JSON.parse(text.slice(5)));
   }
 
-  gather({ subject, reply, headers, payload }: Outgoing, maxPayload = Infinity): boolean {
+  gather({ subject, reply, headers = "", payload }: Outgoing, maxPayload = Infinity): boolean {
     if (!this.socket?.writable) return false;
-    const headerBytes = headers?.bytes.length ?? 0;
+    const headerBytes = Buffer.byteLength(headers);
     const payloadBytes = typeof payload === "string" ? Buffer.byteLength(payload) : payload.length;
     const size = headerBytes + payloadBytes;
     if (size > maxPayload) return false;
     const line =
-      headers === undefined
+      headers === ""
         ? `PUB ${subject} ${reply} ${size}${lineEnd}`
         : `HPUB ${subject} ${reply} ${headerBytes} ${size}${lineEnd}`;
     const isLarge = typeof payload !== "string" && payloadBytes > ownWriteBytes;
@@ -221,13 +221,8 @@ class PodTransport extends NodeTransport {
       if (most > this.#out.length) this.#out = Buffer.allocUnsafeSlow(most);
     }
     const out = this.#out;
-    let at = this.#gathered;
-    at += out.write(line, at, "latin1");
-    if (headers !== undefined) {
-      out.set(headers.bytes, at);
-      at += headerBytes;
-    }
-    this.#gathered = at;
+    this.#gathered += out.write(line + headers, this.#gathered, "utf8");
+    const at = this.#gathered;
     if (isLarge) {
       this.flush();
       this.socket.write(payload);

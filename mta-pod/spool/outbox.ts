@@ -5,7 +5,7 @@
 import { retryHeader } from "#crds/wire/envelope.ts";
 import { apiCodes, parseApi } from "./api.ts";
 import type { Spool } from "./connection.ts";
-import { type HeaderBlock, headerBlock, type HeaderLine } from "./headers.ts";
+import { headerBlock, type HeaderLine } from "./headers.ts";
 import type { Answer } from "./request-inbox.ts";
 import type { Cancel } from "./timers.ts";
 
@@ -57,7 +57,7 @@ interface Sending {
   attempts: number;
   repeatAt: number;
   /** The header block of repeats, made when the first is due. */
-  repeat: HeaderBlock | undefined;
+  repeat: string | undefined;
   text: string;
 }
 
@@ -180,8 +180,8 @@ export function createOutbox(spool: Spool): Outbox {
 }
 
 /** `{"stream":"MB_…","seq":12}`, with `"duplicate": true` only where it is; read by position, since JSON.parse of every acknowledgement is 5 % of a publish. */
-export function parsePut(data: Uint8Array): Put | Passing {
-  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("latin1");
+export function parsePut(data: Buffer): Put | Passing {
+  const text = data.toString("latin1");
   const at = text.indexOf('"seq":');
   if (at >= 0 && !text.includes('"error"')) {
     const seq = Number.parseInt(text.slice(at + 6), 10);

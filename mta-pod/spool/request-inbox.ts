@@ -2,17 +2,17 @@
  * Request and reply over one inbox subscription and one deadline sweep: no promise, timer or subscription per request.
  * A request whose connection broke is answered "disconnected" at once: its reply can no longer come.
  */
-import type { MsgImpl, NatsConnection } from "@nats-io/transport-node";
+import type { MsgHdrs, NatsConnection } from "@nats-io/transport-node";
 import type { Log } from "#mta-pod/runtime/log.ts";
 import type { Frame } from "./frame-reader.ts";
-import type { HeaderBlock } from "./headers.ts";
 import type { Wire } from "./nats-wire.ts";
 import type { Cancel, Timers } from "./timers.ts";
 
 export interface Call {
   readonly subject: string;
   readonly payload: Uint8Array | string;
-  readonly headers?: HeaderBlock | undefined;
+  /** As `headerBlock` writes them. */
+  readonly headers?: string | undefined;
   readonly timeoutMs: number;
   /** The answer goes to `<replyRoot>.<ours>.<n>`, where others may hear it too; default our own inbox. */
   readonly replyRoot?: string | undefined;
@@ -22,11 +22,17 @@ export interface Call {
 
 /** "none" = unknown whether the request was carried out (but for "no-responders" and "unsendable": it was not). */
 export type Answer =
-  | { readonly kind: "answer"; readonly message: MsgImpl }
+  | { readonly kind: "answer"; readonly message: Answered }
   | {
       readonly kind: "none";
       readonly reason: "timeout" | "disconnected" | "no-responders" | "closed" | "unsendable";
     };
+
+export interface Answered {
+  readonly data: Buffer;
+  /** undefined = there are none. */
+  readonly headers: MsgHdrs | undefined;
+}
 
 export interface RequestInbox {
   /** `done` is called exactly once, never before this returns. */
@@ -150,7 +156,7 @@ export function createRequestInbox(options: InboxOptions): RequestInbox {
   };
 
   const heard = (frame: Frame): void => {
-    const message = frame.toMsg(nc);
+    const message = { data: frame.copy(), headers: frame.hasHeaders ? frame.toMsg(nc).headers : undefined };
     const unheard = frame.size === 0 && message.headers?.code === 503;
     settle(
       frame.subjectNumber,

@@ -41,7 +41,7 @@ export interface Watcher {
 export interface Call {
   readonly subject: string;
   readonly payload: Uint8Array | string;
-  readonly block: Uint8Array | undefined;
+  readonly block: string | undefined;
   /** Where what it subscribes to goes. */
   readonly outlet: Outlet;
 }

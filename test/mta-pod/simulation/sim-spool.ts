@@ -110,7 +110,7 @@ export function createSimSpool({
     const carryOut = (answer: (reply: Reply) => void): void => {
       // Of a broken connection some has gone out before it broke, of a dead server's nothing.
       if (sentTo !== life || (sentIn !== generation && chance() < 0.5)) return;
-      jetStream.serve({ subject: call.subject, payload, block: call.headers?.bytes, outlet }, answer);
+      jetStream.serve({ subject: call.subject, payload, block: call.headers, outlet }, answer);
     };
     const isLost = chance() < network.lost;
     if (isLost && chance() < 0.5) return;

@@ -4,7 +4,7 @@ export interface Stored {
   readonly seq: number;
   readonly subject: string;
   readonly headers: ReadonlyMap<string, string>;
-  readonly block: Uint8Array | undefined;
+  readonly block: string | undefined;
   readonly data: Buffer;
   readonly at: number;
 }
@@ -92,12 +92,9 @@ export function find(
 }
 
 /** The headers of a message as it was sent. */
-export function linesOf(block: Uint8Array | undefined): ReadonlyMap<string, string> {
+export function linesOf(block: string | undefined): ReadonlyMap<string, string> {
   const lines = new Map<string, string>();
-  if (block === undefined) return lines;
-  for (const line of Buffer.from(block.buffer, block.byteOffset, block.byteLength)
-    .toString("utf8")
-    .split("\r\n")) {
+  for (const line of block?.split("\r\n") ?? []) {
     const colon = line.indexOf(": ");
     if (colon > 0) lines.set(line.slice(0, colon), line.slice(colon + 2));
   }

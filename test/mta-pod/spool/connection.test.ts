@@ -72,7 +72,7 @@ test("request() answers each request once: reply, no responders, deadline, broke
   spool.nc.subscribe("mute", { callback: () => {} });
   const ask = (subject: string, timeoutMs = 5_000) => spool.ask({ subject, payload: "x", timeoutMs });
   const echoed = await ask("echo");
-  assert.equal(echoed.kind === "answer" && echoed.message.string(), "x");
+  assert.equal(echoed.kind === "answer" && echoed.message.data.toString(), "x");
   assert.deepEqual(await ask("nobody"), { kind: "none", reason: "no-responders" });
   assert.deepEqual(await ask("mute", 50), { kind: "none", reason: "timeout" });
   const tooLarge = { subject: "echo", payload: Buffer.alloc(9_000_000), timeoutMs: 5_000 };

@@ -2,15 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { headerBlock } from "#mta-pod/spool/headers.ts";
 
-test("headerBlock() writes NATS's header block in UTF-8", () => {
-  const { bytes } = headerBlock([
+test("headerBlock() writes NATS's header block", () => {
+  const block = headerBlock([
     ["Nats-Msg-Id", "a"],
     ["Mb-Envelope", '["grüße@пример.рф"]'],
   ]);
-  assert.equal(
-    Buffer.from(bytes).toString("utf8"),
-    'NATS/1.0\r\nNats-Msg-Id: a\r\nMb-Envelope: ["grüße@пример.рф"]\r\n\r\n',
-  );
+  assert.equal(block, 'NATS/1.0\r\nNats-Msg-Id: a\r\nMb-Envelope: ["grüße@пример.рф"]\r\n\r\n');
 });
 
 for (const value of ["a\r\nX: y", "a\n", "\r", "a\0"])

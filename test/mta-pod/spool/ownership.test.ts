@@ -295,7 +295,7 @@ async function fill(spool: Parameters<typeof createPublisher>[0]): Promise<void>
       payload: "",
       timeoutMs: 2_000,
     });
-    taken = answer.kind === "answer" && !answer.message.string().includes('"error"');
+    taken = answer.kind === "answer" && !answer.message.data.toString().includes('"error"');
   }
   await publisher.close();
 }

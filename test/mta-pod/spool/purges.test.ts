@@ -44,7 +44,7 @@ async function defer(spool: TestSpool, shard: number, seqs: readonly number[]): 
     timeoutMs: 5_000,
   });
   assert.ok(lease.kind === "answer");
-  const { seq: leaseSeq } = JSON.parse(lease.message.string()) as { seq: number };
+  const { seq: leaseSeq } = JSON.parse(lease.message.data.toString()) as { seq: number };
   const record = { attempt: 1, due: 1_700_000_000_000, open: [0], idHash: idHashOf("a"), last: "450 later" };
   const written = await Promise.all(seqs.map((seq) => states.write(shard, seq, { record, leaseSeq })));
   assert.deepEqual(new Set(written.map(({ kind }) => kind)), new Set(["written"]));

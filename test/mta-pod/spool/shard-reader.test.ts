@@ -23,7 +23,7 @@ async function publish(
   for (;;) {
     const answer = await spool.ask({ subject, payload, headers: headerBlock(headers), timeoutMs: 2_000 });
     if (answer.kind !== "answer") continue;
-    const { seq } = JSON.parse(answer.message.string()) as { seq?: unknown };
+    const { seq } = JSON.parse(answer.message.data.toString()) as { seq?: unknown };
     if (typeof seq === "number") return seq;
   }
 }

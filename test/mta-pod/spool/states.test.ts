@@ -20,7 +20,9 @@ async function writeLease(spool: TestSpool): Promise<number> {
     payload: "owner",
     timeoutMs: 5_000,
   });
-  return answer.kind === "answer" ? ((JSON.parse(answer.message.string()) as { seq?: number }).seq ?? 0) : 0;
+  return answer.kind === "answer"
+    ? ((JSON.parse(answer.message.data.toString()) as { seq?: number }).seq ?? 0)
+    : 0;
 }
 
 /** A stream with copies takes one conditional write on a subject at a time, and refuses the others as it refuses a former owner's. */
@@ -106,7 +108,7 @@ describe("createStates()", () => {
     };
     await eventually("a full stream", async () => {
       const answer = await spool.ask(ballast);
-      return answer.kind === "answer" && answer.message.string().includes("maximum bytes exceeded");
+      return answer.kind === "answer" && answer.message.data.toString().includes("maximum bytes exceeded");
     });
     let written = await states.write(0, 10, { record: record(1), leaseSeq });
     // A record is small: fill what the ballast left.
