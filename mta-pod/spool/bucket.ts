@@ -128,7 +128,8 @@ export function openBucket(spool: Spool): Bucket {
         start: { kind: "last-per-subject" },
         headersOnly: false,
         handlers: {
-          onMessage: (revision, message) => {
+          onMessage: (revision, read) => {
+            const message = read();
             const text = message.data.length === 0 ? undefined : message.string();
             onKey({ key: message.subject.slice(prefix.length), revision, text });
           },

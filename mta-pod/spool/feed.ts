@@ -6,10 +6,11 @@
  * Why not the library's ordered consumer: it pulls (a request per batch), builds a JsMsg per message, and after a change
  * of leader stays silent for tens of seconds. A push consumer also tells by its heartbeats what it has passed over.
  */
-import { createInbox, type Msg, type Subscription } from "@nats-io/transport-node";
+import { createInbox, type MsgImpl } from "@nats-io/transport-node";
 import { type ApiResult, callApi } from "./api.ts";
 import type { Spool } from "./connection.ts";
-import { type Delivery, parseDelivery } from "./delivery.ts";
+import { parseDelivery } from "./delivery.ts";
+import type { Frame } from "./frame-reader.ts";
 import { lastSequence } from "./stream-state.ts";
 
 type FeedStart =
@@ -32,7 +33,8 @@ export interface FeedOptions {
 }
 
 interface FeedHandlers {
-  onMessage(seq: number, message: Msg, stamp: Delivery): void;
+  /** `read` makes the message, while this runs: of most the sequence says that they are known. */
+  onMessage(seq: number, read: () => MsgImpl): void;
   /** Everything that was stored is given, what only the leader had included; may be said again after later messages. */
   onCaughtUp(): void;
   /** Nothing up to `seq` will come any more. */
@@ -67,7 +69,7 @@ export function openFeed(options: FeedOptions): Feed {
 interface Session {
   readonly name: string;
   readonly deliver: string;
-  readonly subscription: Subscription;
+  readonly unsubscribe: () => void;
   /** Consumer sequence of the last message received. */
   received: number;
   /** Last sequence of the stream that it has come to. */
@@ -124,7 +126,7 @@ class OrderedFeed implements Feed {
     this.#session = undefined;
     if (session === undefined) return;
     const { spool, stream } = this.#options;
-    session.subscription.unsubscribe();
+    session.unsubscribe();
     // Only tidiness: the server drops it by itself when nobody listens.
     spool.request(
       {
@@ -146,26 +148,18 @@ class OrderedFeed implements Feed {
   }
 
   #open(): void {
-    const { spool, stream } = this.#options;
+    const { spool } = this.#options;
     const number = ++this.#sessions;
     const deliver = `${this.#inbox}.${number}`;
     const name = `mb-${deliver.slice(deliver.indexOf(".") + 1).replaceAll(".", "-")}`;
-    const subscription = spool.nc.subscribe(deliver, {
-      callback: (error, message) => {
-        if (error !== null || this.#session !== session) return;
-        try {
-          this.#receive(session, message);
-        } catch (thrown) {
-          // nats-core ends its reader when a callback throws: the connection would go silent for ever.
-          spool.options.log.error("feed handler failed", { stream, error: String(thrown) });
-        }
-      },
+    const unsubscribe = spool.hear(deliver, (frame) => {
+      if (this.#session === session) this.#receive(session, frame);
     });
     const heardAt = spool.options.clock.monotonic();
     const session: Session = {
       name,
       deliver,
-      subscription,
+      unsubscribe,
       received: 0,
       passed: 0,
       target: Infinity,
@@ -244,14 +238,16 @@ class OrderedFeed implements Feed {
     else session.suspect = true;
   }
 
-  #receive(session: Session, message: Msg): void {
+  #receive(session: Session, frame: Frame): void {
     const { spool, start, handlers } = this.#options;
     session.heardAt = spool.options.clock.monotonic();
-    if (message.subject === session.deliver) {
-      this.#control(session, message);
+    const read = (): MsgImpl => frame.toMsg(spool.nc);
+    const { reply } = frame;
+    const delivery = parseDelivery(reply);
+    if (delivery === undefined && frame.subject === session.deliver) {
+      this.#control(session, read());
       return;
     }
-    const delivery = parseDelivery(message.reply ?? "");
     if (delivery === undefined || delivery.consumerSeq !== session.received + 1) {
       this.#restart("gap");
       return;
@@ -265,12 +261,12 @@ class OrderedFeed implements Feed {
     }
     this.#position = Math.max(this.#position, seq);
     session.passed = Math.max(session.passed, seq);
-    handlers.onMessage(seq, message, delivery);
+    handlers.onMessage(seq, read);
     if (delivery.pending === 0) this.#caughtUp(session);
   }
 
   /** Flow control wants an answer; a heartbeat says how far the consumer has come. */
-  #control(session: Session, message: Msg): void {
+  #control(session: Session, message: MsgImpl): void {
     const { spool, handlers } = this.#options;
     const headers = message.headers;
     if (headers === undefined) return;

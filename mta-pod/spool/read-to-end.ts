@@ -2,7 +2,7 @@
  * Reads what a stream holds on some subjects, once, from one sequence to the last message that its leader has at the start. Never
  * throws; waits for a server that is away.
  */
-import type { Msg } from "@nats-io/transport-node";
+import type { MsgImpl } from "@nats-io/transport-node";
 import { pause, type Spool } from "./connection.ts";
 import { type Feed, openFeed } from "./feed.ts";
 import { lastSequence } from "./stream-state.ts";
@@ -17,7 +17,7 @@ export interface Reading {
   /** Ends the reading early; must not have aborted yet. */
   readonly signal: AbortSignal;
   /** false = enough. */
-  readonly take: (seq: number, message: Msg) => boolean;
+  readonly take: (seq: number, message: MsgImpl) => boolean;
   readonly onRestarted: () => void;
   readonly onRegressed: () => void;
 }
@@ -62,8 +62,8 @@ function readUntil(reading: Reading, target: number): Promise<void> {
       start: { kind: "sequence", seq: from, target },
       headersOnly,
       handlers: {
-        onMessage: (seq, message) => {
-          if (!reading.take(seq, message) || seq >= target) end();
+        onMessage: (seq, read) => {
+          if (!reading.take(seq, read()) || seq >= target) end();
         },
         onCaughtUp: end,
         onRestarted: reading.onRestarted,

@@ -126,8 +126,8 @@ export function createSettledLog(spool: Spool, options: SettledLogOptions): Sett
       start: { kind: "sequence", seq: from },
       headersOnly: false,
       handlers: {
-        onMessage: (_seq, message) => {
-          count += hear(message.data, options.heard);
+        onMessage: (_seq, read) => {
+          count += hear(read().data, options.heard);
           for (const arrived of arrivals) arrived();
         },
         onCaughtUp: () => {},

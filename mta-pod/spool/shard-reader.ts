@@ -3,7 +3,7 @@
  * new arrivals are given at once, and from then on every entry that is stored. Each entry is given once. It never throws; a server that is away
  * is waited for. When the stream turns out to be another than the one that was indexed, it says so and starts again.
  */
-import type { Msg } from "@nats-io/transport-node";
+import type { MsgImpl } from "@nats-io/transport-node";
 import type { Issue } from "#crds/values/issue.ts";
 import { decodeEnvelope, type Envelope, envelopeHeader, retryHeader } from "#crds/wire/envelope.ts";
 import { decodeState, type StateRecord } from "#crds/wire/state-record.ts";
@@ -232,7 +232,7 @@ class Reader implements ShardReader {
   #readToEnd(
     run: Run,
     { filter, from }: { readonly filter: string; readonly from: number },
-    take: (seq: number, message: Msg) => boolean,
+    take: (seq: number, message: MsgImpl) => boolean,
   ): Promise<void> {
     return readToEnd({
       spool: this.#spool,
@@ -256,9 +256,9 @@ class Reader implements ShardReader {
       start: { kind: "sequence", seq: run.boundary + 1 },
       headersOnly: true,
       handlers: {
-        onMessage: (seq, message) => {
+        onMessage: (seq, read) => {
           run.passed = Math.max(run.passed, seq);
-          if (!notes.pass(seq)) this.#give(seq, message);
+          if (!notes.pass(seq)) this.#give(seq, read());
         },
         onCaughtUp: () => {},
         onPassed: (seq) => {
@@ -273,7 +273,7 @@ class Reader implements ShardReader {
     return tail;
   }
 
-  #give(seq: number, message: Msg): void {
+  #give(seq: number, message: MsgImpl): void {
     const { handlers } = this.#options;
     const headers = message.headers;
     const text = headers?.get(envelopeHeader) ?? "";

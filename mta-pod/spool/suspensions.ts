@@ -85,7 +85,8 @@ export function createSuspensions(spool: Spool, handlers: SuspensionHandlers): S
           start: { kind: "last-per-subject" },
           headersOnly: false,
           handlers: {
-            onMessage: (revision, message) => {
+            onMessage: (revision, read) => {
+              const message = read();
               take(message.subject.slice(message.subject.lastIndexOf(".") + 1), message.string());
               seen = Math.max(seen, revision);
             },

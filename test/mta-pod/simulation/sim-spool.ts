@@ -55,7 +55,7 @@ export function createSimSpool({
   const closing = new AbortController();
   const reconnected = new Set<() => void>();
   const disconnected = new Set<() => void>();
-  const subscriptions = new Map<string, (error: null, message: unknown) => void>();
+  const subscriptions = new Map<string, (message: Delivered) => void>();
   const pending = new Set<Pending>();
   let connected = true;
   /** Of the connection: what belongs to one before it never arrives. */
@@ -82,7 +82,7 @@ export function createSimSpool({
   const outlet: Outlet = {
     deliver(subject, messages) {
       toPod(() => {
-        for (const message of messages) subscriptions.get(subject)?.(null, message);
+        for (const message of messages) subscriptions.get(subject)?.(message);
       });
     },
     beat(subject, message) {
@@ -90,7 +90,7 @@ export function createSimSpool({
       const told: [string, Delivered][] = [[subject, message]];
       beats = { at: time.now, told };
       return toPod(() => {
-        for (const [to, beat] of told) subscriptions.get(to)?.(null, beat);
+        for (const [to, beat] of told) subscriptions.get(to)?.(beat);
       });
     },
   };
@@ -133,7 +133,7 @@ export function createSimSpool({
       info: { max_payload: 1_048_576 },
       publish: () => {},
       subscribe: (subject: string, { callback }: { callback: (error: null, message: unknown) => void }) => {
-        subscriptions.set(subject, callback);
+        subscriptions.set(subject, (message) => callback(null, message));
         return { unsubscribe: () => void subscriptions.delete(subject) };
       },
     },
@@ -159,7 +159,13 @@ export function createSimSpool({
         return () => clearInterval(timer);
       },
     },
-    hear: () => () => {},
+    /** Feeds alone hear something: what else is only a short cut. */
+    hear: (subject: string, heard: (frame: object) => void) => {
+      subscriptions.set(subject, ({ subject: from, reply, ...message }) =>
+        heard({ subject: from, reply, toMsg: () => ({ subject: from, reply, ...message }) }),
+      );
+      return () => void subscriptions.delete(subject);
+    },
     request,
     ask: (call: Call) => new Promise<Answer>((resolve) => request(call, resolve)),
     connected: () => connected,

@@ -23,7 +23,7 @@ describe("openFeed()", () => {
       start: { kind: "sequence", seq: 1, target: 3 },
       headersOnly: false,
       handlers: {
-        onMessage: (_seq, message) => void got.push(message.string()),
+        onMessage: (_seq, read) => void got.push(read().string()),
         onCaughtUp: () => void (caughtUpAfter ??= got.length),
       },
     });
