@@ -58,12 +58,25 @@ export function createDeliver(deps: DeliverDeps) {
   const inFlight = createInFlight(inFlightBounds);
   let pumping = false;
   let timer: NodeJS.Timeout | undefined;
+  /** Monotonic. */
+  let wakesAt = Infinity;
   let stopped = false;
+
+  /** One that runs and comes first is left, and looks again: that costs less than a timer for each message. */
+  const wakeIn = (ms: number): void => {
+    const at = clock.monotonic() + ms;
+    if (at >= wakesAt) return;
+    clearTimeout(timer);
+    wakesAt = at;
+    timer = setTimeout(() => {
+      wakesAt = Infinity;
+      pump();
+    }, ms);
+  };
 
   const pump = (): void => {
     if (pumping || stopped) return;
     pumping = true;
-    clearTimeout(timer);
     try {
       while (inFlight.hasRoom()) {
         const step = scheduler.next(clock.now());
@@ -71,7 +84,7 @@ export function createDeliver(deps: DeliverDeps) {
         else if (step.kind === "expire") beginExpiry(step);
         else if (step.kind === "yield") attempts.yieldIdle(step);
         else {
-          if (step.kind === "sleep") timer = setTimeout(pump, Math.min(Math.ceil(step.ms), 60_000));
+          if (step.kind === "sleep") wakeIn(Math.min(Math.ceil(step.ms), 60_000));
           break;
         }
       }
