@@ -87,20 +87,11 @@ export function createAttempts(deps: AttemptDeps) {
     const { next, feedback } = decision;
     const isSites = next.kind === "requeue" && feedback !== "neutral";
     if (isSites || feedback === "good") sites.tried(dispatch.lane.site, isSites ? next.text : "");
-    const { envelope, body, subject, stateSeq, leaseSeq, since } = loaded;
-    const rule = run.route?.rule?.name;
-    const provider = run.route?.provider ?? sites.providerOf(dispatch.lane.site);
-    const peer = run.connection?.facts;
-    const attempted = attemptedOf(dispatch, {
-      envelope,
-      body,
-      subject,
-      stateSeq,
-      leaseSeq,
-      since,
-      provider,
-      rule,
-      peer,
+    const attempted = attemptedOf(dispatch, loaded, {
+      attempt: dispatch.entry.attempt + 1,
+      provider: run.route?.provider ?? sites.providerOf(dispatch.lane.site),
+      rule: run.route?.rule?.name,
+      peer: run.connection?.facts,
     });
     if (decision.possibleDuplicate) pod.metrics.possibleDuplicates.inc({});
     settlement.carryOut(attempted, decision, run.ended);

@@ -86,7 +86,8 @@ export function createIntake(options: IntakeOptions): Intake {
         (stored) => {
           if (stored.kind === "stored" && !stored.duplicate) {
             const { seq, subject, bodyChunks } = stored;
-            options.stored({ shard, seq, subject }, { ...envelope, bodyChunks }, body);
+            const isAsMade = bodyChunks === envelope.bodyChunks;
+            options.stored({ shard, seq, subject }, isAsMade ? envelope : { ...envelope, bodyChunks }, body);
           }
           done(stored);
         },
@@ -107,14 +108,23 @@ export function createIntake(options: IntakeOptions): Intake {
 
 /** The stored envelope of `message` for `site`; a rule's own maxAge may shorten what the tenant was given. */
 export function envelopeOf(message: Message, site: string, maxAgeMs: number | undefined): Envelope {
-  const { body, ...facts } = message;
   const from = Math.max(message.receivedAt, message.sendAt);
   const expiresAt = maxAgeMs === undefined ? message.expiresAt : Math.min(message.expiresAt, from + maxAgeMs);
+  // Field by field: to copy all of an object but its body is slow.
   return {
-    ...facts,
+    id: message.id,
+    tenant: message.tenant,
+    stream: message.stream,
+    class: message.class,
+    from: message.from,
+    to: message.to,
     site,
+    receivedAt: message.receivedAt,
     expiresAt,
-    size: body.length,
+    sendAt: message.sendAt,
+    eightBit: message.eightBit,
+    smtpUtf8: message.smtpUtf8,
+    size: message.body.length,
     isBodyShared: false,
     bodyChunks: 0,
     moves: 0,
@@ -149,20 +159,22 @@ function groupsOf(
   { id, to }: Pick<Message, "id" | "to">,
   routeOf: (domain: string) => SiteRoute | undefined,
 ): Group[] {
+  const groupOf = (first: number, domain: string, route: SiteRoute | undefined): Group => ({
+    site: route === undefined ? domain : sliceFor(route, id).id,
+    maxAgeMs: route?.rule?.retry.maxAgeMs,
+    to: to.slice(first, first + 1),
+    first,
+  });
   const groups = new Map<string, Group>();
   for (const [index, address] of to.entries()) {
     const domain = domainOf(address);
     const route = routeOf(domain);
+    // Most have one recipient, and nothing to be grouped by.
+    if (to.length === 1) return [groupOf(index, domain, route)];
     const key = route === undefined ? `?${domain}` : hostsKey(route);
     const group = groups.get(key);
     if (group !== undefined) group.to.push(address);
-    else
-      groups.set(key, {
-        site: route === undefined ? domain : sliceFor(route, id).id,
-        maxAgeMs: route?.rule?.retry.maxAgeMs,
-        to: [address],
-        first: index,
-      });
+    else groups.set(key, groupOf(index, domain, route));
   }
   return [...groups.values()];
 }

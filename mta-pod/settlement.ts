@@ -270,11 +270,28 @@ function report(pod: Pod, attempted: Attempted, decision: Decision, outcome: Rec
   });
 }
 
-/** The facts that an attempt starts from; `attempt` counts it unless `rest` says otherwise. */
+/** The entry as it was dispatched and as it was loaded, and what the attempt adds. */
 export function attemptedOf(
-  dispatch: Dispatch,
-  rest: Omit<Attempted, "handle" | "shard" | "seq" | "source" | "attempt"> & { readonly attempt?: number },
+  { handle, entry, source }: Pick<Dispatch, "handle" | "entry" | "source">,
+  loaded: Pick<Attempted, "envelope" | "body" | "subject" | "stateSeq" | "leaseSeq" | "since">,
+  { attempt, provider, rule, peer }: Pick<Attempted, "attempt" | "provider" | "rule" | "peer">,
 ): Attempted {
-  const { handle, entry, source } = dispatch;
-  return { handle, shard: entry.shard, seq: entry.seq, source, attempt: entry.attempt + 1, ...rest };
+  const { envelope, body, subject, stateSeq, leaseSeq, since } = loaded;
+  const { shard, seq } = entry;
+  return {
+    handle,
+    shard,
+    seq,
+    subject,
+    leaseSeq,
+    stateSeq,
+    since,
+    attempt,
+    envelope,
+    body,
+    provider,
+    source,
+    rule,
+    peer,
+  };
 }

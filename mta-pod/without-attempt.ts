@@ -39,12 +39,12 @@ export function createSettleWithout(deps: {
   const { hot, sites, settlement } = deps;
   return ({ handle, entry, lane }: Queued, { loaded, decision }: Settling, ended: () => void): void => {
     hot.take(handle);
-    const { envelope, body, subject, stateSeq, leaseSeq, since } = loaded;
-    const provider = sites.providerOf(lane.site);
-    const { attempt } = entry;
-    const facts = { envelope, body, subject, stateSeq, leaseSeq, since, attempt, provider };
-    const rest = { ...facts, rule: undefined, peer: undefined };
-    const dispatch = { handle, entry, lane, source: "", connection: "reuse" } as const;
-    settlement.carryOut(attemptedOf(dispatch, rest), decision, ended);
+    const rest = {
+      attempt: entry.attempt,
+      provider: sites.providerOf(lane.site),
+      rule: undefined,
+      peer: undefined,
+    };
+    settlement.carryOut(attemptedOf({ handle, entry, source: "" }, loaded, rest), decision, ended);
   };
 }
