@@ -16,6 +16,7 @@ import { defaultMessagesPerConnection, type Sites, unused } from "./sites.ts";
 import { domainOf } from "./smtp/address.ts";
 import type { Fault, Transaction, TransactionResult } from "./smtp/transaction.ts";
 import type { Connection } from "./smtp-out/connection.ts";
+import { totalLength } from "./smtp-out/body.ts";
 import { sign } from "./smtp-out/dkim.ts";
 import { sinkHost } from "./smtp-out/sink.ts";
 
@@ -131,7 +132,7 @@ export function createAttempts(deps: AttemptDeps) {
       from: envelope.from,
       to: loaded.open.map((index) => envelope.to[index] ?? ""),
       message: pieces,
-      size: pieces.reduce((sum, piece) => sum + piece.length, 0),
+      size: totalLength(pieces),
       eightBit: envelope.eightBit,
       smtpUtf8: envelope.smtpUtf8,
       mayProceed: () => deps.mayProceed(dispatch.entry.shard),

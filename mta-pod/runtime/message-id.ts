@@ -21,9 +21,13 @@ export function createIdMaker(now: () => number): () => string {
   const random = randomBytes(8);
   const process = encode(random.readUIntBE(0, 5), 8) + encode(random[5] ?? 0, 1);
   let counter = random.readUInt16BE(6);
+  /** Of the last millisecond that was asked for: under load several ids have it. */
+  let start = { time: Number.NaN, text: "" };
   return () => {
     counter = (counter + 1) % 2 ** 35;
-    return encode(now(), 10) + process + encode(counter, 7);
+    const time = now();
+    if (time !== start.time) start = { time, text: encode(time, 10) + process };
+    return start.text + encode(counter, 7);
   };
 }
 

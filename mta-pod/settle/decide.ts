@@ -174,11 +174,20 @@ function outcomeOfReply(index: number, given: Reply | undefined): RecipientOutco
       reply: null,
       text: "no reply for this recipient",
     };
-  const shared = { index, class: classifyReply(given), reply: given, text: describeReply(given) };
-  if (given.code >= 200 && given.code < 300) return { ...shared, outcome: "delivered" };
-  if (given.code >= 500 && given.code < 600) return { ...shared, outcome: "bounced" };
+  return {
+    index,
+    outcome: outcomeOfCode(given.code),
+    class: classifyReply(given),
+    reply: given,
+    text: describeReply(given),
+  };
+}
+
+function outcomeOfCode(code: number): RecipientOutcome["outcome"] {
+  if (code >= 200 && code < 300) return "delivered";
+  if (code >= 500 && code < 600) return "bounced";
   // Also what no server may say here (1xx, 3xx, 6xx): neither taken nor refused, so it is tried again.
-  return { ...shared, outcome: "deferred" };
+  return "deferred";
 }
 
 /** What a fault means for the recipients that have no reply of their own; the index is the caller's. */
@@ -219,7 +228,7 @@ function requeue(fault: Fault, feedback: Feedback): Decision {
 function settled(
   input: DecideInput,
   tried: readonly RecipientOutcome[],
-  facts: Pick<Decision, "feedback" | "possibleDuplicate">,
+  { feedback, possibleDuplicate }: Pick<Decision, "feedback" | "possibleDuplicate">,
 ): Decision {
   const isOver = input.now >= input.expiresAt;
   const recipients = tried.map((one) =>
@@ -229,7 +238,7 @@ function settled(
   const notify = input.from === "" ? [] : failed.map((one) => one.index);
   const deferred = recipients.filter((one) => one.outcome === "deferred");
   const [first] = deferred;
-  if (first === undefined) return { recipients, next: { kind: "done" }, notify, ...facts };
+  if (first === undefined) return { recipients, next: { kind: "done" }, notify, feedback, possibleDuplicate };
   const due = input.now + nextDelay(input.attempt, input.policy, input.random);
   return {
     recipients,
@@ -242,7 +251,8 @@ function settled(
       last: first.text,
     },
     notify,
-    ...facts,
+    feedback,
+    possibleDuplicate,
   };
 }
 

@@ -25,6 +25,10 @@ export interface ExchangeOptions {
 const wait: Step = { kind: "wait" };
 type Expected = "reset" | "mail" | "rcpt" | "data" | "final";
 
+function isComplete(replies: readonly (Reply | undefined)[]): replies is readonly Reply[] {
+  return replies.every((found) => found !== undefined);
+}
+
 export class Exchange {
   readonly #transaction: Transaction;
   readonly #options: ExchangeOptions;
@@ -195,8 +199,7 @@ export class Exchange {
   }
 
   #settle(replies: readonly (Reply | undefined)[]): TransactionResult {
-    const known = replies.filter((found) => found !== undefined);
-    if (known.length === replies.length) return { kind: "answered", replies: known };
+    if (isComplete(replies)) return { kind: "answered", replies };
     // A pipelined session in which a recipient has no reply by its end would be a bug of this machine.
     return {
       kind: "fault",
@@ -217,8 +220,7 @@ export class Exchange {
 
   #result(fault: { stage: Stage; kind: FaultKind; text: string; reply?: Reply }): TransactionResult {
     const replies = this.#replies.map((known) => this.#mailRefusal ?? known);
-    const known = replies.filter((found) => found !== undefined);
-    if (known.length === replies.length) return { kind: "answered", replies: known };
+    if (isComplete(replies)) return { kind: "answered", replies };
     return { kind: "fault", fault, replies };
   }
 

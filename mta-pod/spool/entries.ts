@@ -5,7 +5,7 @@ import { readBody, removeBody } from "./bodies.ts";
 import { createBundleDeletions } from "./bundle-deletions.ts";
 import { type Bundles, createBundles } from "./bundles.ts";
 import type { Spool } from "./connection.ts";
-import { createDeletions, type Deletion, type Removed } from "./deletions.ts";
+import { createDeletions, type Removed } from "./deletions.ts";
 import { direct } from "./direct-get.ts";
 import { createDoubt } from "./doubt.ts";
 
@@ -59,17 +59,11 @@ export function createEntries(spool: Spool, bundles: Bundles = createBundles()):
     fetch: (shard, seq) => fetchEntry(spool, shard, seq),
     remove({ shard, seq, entry, subject, since }, done) {
       const stream = spool.names.shardStream(shard);
-      const deletion: Deletion =
-        entry === undefined
-          ? { stream, seq }
-          : {
-              stream,
-              seq,
-              verify: () => isSame(shard, seq, entryName(entry)),
-              isDoubtful: doubt.isDoubtful(since),
-            };
-      if (subject === undefined || entry === undefined) deletions.remove(deletion, done);
-      else bundled.remove({ ...deletion, shard, subject }, done);
+      if (entry === undefined) return deletions.remove({ stream, seq }, done);
+      const verify = (): ReturnType<typeof isSame> => isSame(shard, seq, entryName(entry));
+      const isDoubtful = doubt.isDoubtful(since);
+      if (subject === undefined) return deletions.remove({ stream, seq, verify, isDoubtful }, done);
+      return bundled.remove({ stream, seq, verify, isDoubtful, shard, subject }, done);
     },
     removeBody: (id) => removeBody(spool, id),
     removing: () => bundled.pending() + deletions.pending(),
