@@ -17,6 +17,8 @@ export type Random = () => number;
 
 /** Above this much difference the wall clock was set, not slewed. */
 const wallStepMs = 60_000;
+/** The wall clock is looked at so often: a message asks for the time some thirty times. */
+const wallLookMs = 1;
 
 export interface SteadyClock extends Clock {
   /** Called with each step that is taken over, before anybody is told the new time. */
@@ -30,18 +32,23 @@ export interface SteadyClock extends Clock {
 export function steadyClock(clock: Clock): SteadyClock {
   let listener: (byMs: number) => void = () => {};
   let offset = clock.now() - clock.monotonic();
+  /** Monotonic. */
+  let lookedAt = -Infinity;
   return {
     monotonic: () => clock.monotonic(),
     onStep(told) {
       listener = told;
     },
     now() {
-      const steady = clock.monotonic() + offset;
-      const wall = clock.now();
+      const at = clock.monotonic();
       // Whole milliseconds, as Date.now gives them: times are stored and compared as such.
-      if (Math.abs(wall - steady) < wallStepMs) return Math.floor(steady);
-      offset = wall - clock.monotonic();
-      listener(wall - Math.floor(steady));
+      const steady = Math.floor(at + offset);
+      if (at - lookedAt < wallLookMs) return steady;
+      lookedAt = at;
+      const wall = clock.now();
+      if (Math.abs(wall - steady) < wallStepMs) return steady;
+      offset = wall - at;
+      listener(wall - steady);
       return wall;
     },
   };
