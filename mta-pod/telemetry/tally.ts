@@ -15,6 +15,12 @@ interface Sum<Label extends string> {
   count: number;
 }
 
+/** Sums by the values of the labels, one label a level: a text to find them by would cost more than all else. */
+interface Branch<Label extends string> {
+  readonly below: Map<string, Branch<Label>>;
+  sum: Sum<Label> | undefined;
+}
+
 export interface TallyOptions<Label extends string> {
   readonly name: string;
   readonly help: string;
@@ -29,25 +35,41 @@ export function createTally<Label extends string>(
   { name, help, labelNames, fold }: TallyOptions<Label>,
 ): Tally<Label> {
   const folded = createSeriesFold(fold ?? { most: Number.POSITIVE_INFINITY, labels: [] });
-  const sums = new Map<string, Sum<Label>>();
+  const root: Branch<Label> = { below: new Map(), sum: undefined };
+  let sums: Sum<Label>[] = [];
+  const branchOf = (labels: Readonly<Record<Label, string>>): Branch<Label> => {
+    let branch = root;
+    for (const label of labelNames) {
+      const value = labels[label];
+      let next = branch.below.get(value);
+      if (next === undefined) {
+        next = { below: new Map(), sum: undefined };
+        branch.below.set(value, next);
+      }
+      branch = next;
+    }
+    return branch;
+  };
   const counter = new Counter<Label>({
     name,
     help,
     labelNames,
     registers: [registry],
     collect() {
-      for (const { labels, count } of sums.values()) this.inc(labels, count);
-      sums.clear();
+      for (const { labels, count } of sums) this.inc(labels, count);
+      sums = [];
+      root.below.clear();
+      root.sum = undefined;
     },
   });
   return {
     counter,
     inc(labels, by = 1) {
-      let key = "";
-      for (const label of labelNames) key += `${labels[label]}\n`;
-      const sum = sums.get(key);
-      if (sum === undefined) sums.set(key, { labels: folded.fold(labels), count: by });
-      else sum.count += by;
+      const branch = branchOf(labels);
+      if (branch.sum === undefined) {
+        branch.sum = { labels: folded.fold(labels), count: by };
+        sums.push(branch.sum);
+      } else branch.sum.count += by;
     },
     forget(label, value) {
       folded.forget(label, value);
