@@ -65,7 +65,7 @@ export function createIntake(options: IntakeOptions): Intake {
     const domains = [...new Set(to.map(domainOf))];
     const routes = new Map<string, SiteRoute | undefined>();
     await Promise.all(domains.map(async (domain) => routes.set(domain, await routeWithin(router, domain))));
-    return groupsOf({ id, to }, (domain) => routes.get(domain));
+    return groupsOf({ id, to, domains: to.map(domainOf) }, (domain) => routes.get(domain));
   };
   const store = (
     message: Message,
@@ -134,8 +134,9 @@ export function envelopeOf(message: Message, site: string, maxAgeMs: number | un
 }
 
 function groupsFromCache(router: Router, { id, to }: Pick<Message, "id" | "to">): Group[] | undefined {
-  for (const address of to) if (router.peek(domainOf(address)) === undefined) return undefined;
-  return groupsOf({ id, to }, (domain) => {
+  const domains = to.map(domainOf);
+  for (const domain of domains) if (router.peek(domain) === undefined) return undefined;
+  return groupsOf({ id, to, domains }, (domain) => {
     const routed = router.peek(domain);
     return routed?.kind === "site" ? routed.site : undefined;
   });
@@ -156,25 +157,26 @@ async function routeWithin(router: Router, domain: string): Promise<SiteRoute | 
 
 /** A domain without a site (unknown as yet, or refused for good) is its own: the owner asks again and settles it. */
 function groupsOf(
-  { id, to }: Pick<Message, "id" | "to">,
+  { id, to, domains }: Pick<Message, "id" | "to"> & { readonly domains: readonly string[] },
   routeOf: (domain: string) => SiteRoute | undefined,
 ): Group[] {
-  const groupOf = (first: number, domain: string, route: SiteRoute | undefined): Group => ({
-    site: route === undefined ? domain : sliceFor(route, id).id,
-    maxAgeMs: route?.rule?.retry.maxAgeMs,
-    to: to.slice(first, first + 1),
-    first,
-  });
+  const groupAt = (first: number, address: string): Group => {
+    const domain = domains[first] ?? "";
+    const route = routeOf(domain);
+    const site = route === undefined ? domain : sliceFor(route, id).id;
+    return { site, maxAgeMs: route?.rule?.retry.maxAgeMs, to: [address], first };
+  };
+  const [only] = to;
+  // Most have one recipient, and nothing to be grouped by.
+  if (to.length === 1 && only !== undefined) return [groupAt(0, only)];
   const groups = new Map<string, Group>();
   for (const [index, address] of to.entries()) {
-    const domain = domainOf(address);
+    const domain = domains[index] ?? "";
     const route = routeOf(domain);
-    // Most have one recipient, and nothing to be grouped by.
-    if (to.length === 1) return [groupOf(index, domain, route)];
     const key = route === undefined ? `?${domain}` : hostsKey(route);
     const group = groups.get(key);
     if (group !== undefined) group.to.push(address);
-    else groups.set(key, groupOf(index, domain, route));
+    else groups.set(key, groupAt(index, address));
   }
   return [...groups.values()];
 }

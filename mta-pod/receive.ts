@@ -175,7 +175,7 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       const facts = {
         from,
         to,
-        headerFrom: valuesOf(fields, "from").flatMap(authors),
+        headerFrom: authors(fields),
         size: inbound.body.length,
         streamHeader: valuesOf(fields, streamField)[0] ?? null,
         sendAtHeaders: valuesOf(fields, sendAtField),
@@ -210,9 +210,14 @@ interface Arrived {
 const quotaOf = { "used-up": "used-up", unavailable: "unknown" } as const;
 
 /** A From field that cannot be read is one of nobody's, which is refused: it must not hide behind a second, good one. */
-function authors(value: string): string[] {
-  const addresses = fromAddresses(value);
-  return addresses.length === 0 ? [""] : addresses;
+function authors(fields: readonly HeaderField[]): string[] {
+  const all: string[] = [];
+  for (const value of valuesOf(fields, "from")) {
+    const addresses = fromAddresses(value);
+    if (addresses.length === 0) all.push("");
+    else all.push(...addresses);
+  }
+  return all;
 }
 
 const malformedHeader = refuse("malformed", "the message header is malformed or larger than 256 KiB");

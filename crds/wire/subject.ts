@@ -54,13 +54,15 @@ export interface PoolNames {
 export function poolNames(pool: string): PoolNames {
   const token = hashToken(pool);
   const root = `mb.${token}`;
+  /** By shard: each message asks for its stream's, and what is looked up by it wants the same text again. */
+  const shardStreams: string[] = [];
   return {
     token,
     bucket: `MB_${token}`,
     eventStream: `MB_${token}_EV`,
     bodyStream: `MB_${token}_BODY`,
     sinkStream: `MB_${token}_SINK`,
-    shardStream: (shard) => `MB_${token}_${shard}`,
+    shardStream: (shard) => (shardStreams[shard] ??= `MB_${token}_${shard}`),
     shardSubjects: (shard) => [`${root}.${shard}.q.>`, `${root}.${shard}.s.*`, `${root}.${shard}.lease`],
     entrySubject(shard, tenant, site, how) {
       const lane = `${root}.${shard}.q.${hashToken(tenant)}.${site === parentSite ? parentSite : hashToken(site)}`;
