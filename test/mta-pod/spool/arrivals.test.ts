@@ -76,7 +76,7 @@ describe("openArrivals()", () => {
       subjects.get(names.foreignFilter(0))?.({
         subject: names.entrySubject(0, "t", "s"),
         reply: `reply.${id}`,
-        data: body,
+        copy: () => body,
         header: () => encodeEnvelope(envelope({ id, size: body.length })),
       } as unknown as Frame);
     const acknowledged = (id: string): void =>
