@@ -28,7 +28,7 @@ export type Answer =
       readonly reason: "timeout" | "disconnected" | "no-responders" | "closed" | "unsendable";
     };
 
-export interface Answered {
+interface Answered {
   readonly data: Buffer;
   /** undefined = there are none. */
   readonly headers: MsgHdrs | undefined;
