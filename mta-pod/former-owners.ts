@@ -197,23 +197,24 @@ export function createFormer(deps: FormerDeps) {
       const openAt = told.sites
         .filter(({ sources }) => sources.some((source) => source.open > 0))
         .map(({ site }) => site);
-      for (const site of told.sites) scheduler.restore(site, now + inFlightMs, now);
+      // What we told ourselves we know better, and what we have under way ourselves must not wait for its end.
+      if (!deps.isSelf(handOver))
+        for (const site of told.sites) scheduler.restore(site, now + inFlightMs, now);
       if (told.untoldSince !== undefined)
         caution(shard, { takenAt: told.untoldSince, connectionsUntil: now, open: [] });
       const { pod, incarnation } = handOver;
       const from = { pod, incarnation, inFlight: told.inFlight, sites: openAt };
-      // What we have under way ourselves, from when the shard was ours before, we know.
-      const before = (told.former ?? []).filter((one) => !deps.isSelf(one));
-      for (const one of [from, ...before])
-        watch({
-          owner: one,
-          shard,
-          inFlight: new Set(one.inFlight),
-          sites: new Set(one.sites),
-          since: heardAt,
-          until: heardAt + inFlightMs,
-          heardAt,
-        });
+      for (const one of [from, ...(told.former ?? [])])
+        if (!deps.isSelf(one))
+          watch({
+            owner: one,
+            shard,
+            inFlight: new Set(one.inFlight),
+            sites: new Set(one.sites),
+            since: heardAt,
+            until: heardAt + inFlightMs,
+            heardAt,
+          });
       return told;
     },
     /** A site is met that the scheduler does not know (any more). */

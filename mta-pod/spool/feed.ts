@@ -30,6 +30,8 @@ export interface FeedOptions {
   readonly start: FeedStart;
   readonly headersOnly: boolean;
   readonly handlers: FeedHandlers;
+  /** Waited for before the consumer is made again after an interruption; must end by itself. */
+  readonly beforeRestart?: (() => Promise<void>) | undefined;
 }
 
 interface FeedHandlers {
@@ -171,7 +173,14 @@ class OrderedFeed implements Feed {
   }
 
   async #create(session: Session, number: number): Promise<void> {
-    const { spool, stream, handlers } = this.#options;
+    const { spool, stream, handlers, beforeRestart } = this.#options;
+    if (number > 1 && beforeRestart !== undefined) {
+      // Nothing is to be heard meanwhile.
+      session.heardAt = Infinity;
+      await beforeRestart();
+      if (this.#session !== session) return;
+      session.heardAt = spool.options.clock.monotonic();
+    }
     const result = await this.#createConsumer(session);
     if (this.#session !== session) return;
     if (result.kind !== "ok") {
@@ -242,8 +251,7 @@ class OrderedFeed implements Feed {
     const { spool, start, handlers } = this.#options;
     session.heardAt = spool.options.clock.monotonic();
     const read = (): MsgImpl => frame.toMsg(spool.nc);
-    const { reply } = frame;
-    const delivery = parseDelivery(reply);
+    const delivery = parseDelivery(frame.reply);
     if (delivery === undefined && frame.subject === session.deliver) {
       this.#control(session, read());
       return;

@@ -18,6 +18,8 @@ export interface Reading {
   readonly signal: AbortSignal;
   /** false = enough. */
   readonly take: (seq: number, message: MsgImpl) => boolean;
+  /** Waited for before the reading goes on after an interruption; must end by itself. */
+  readonly beforeRestart?: (() => Promise<void>) | undefined;
   readonly onRestarted: () => void;
   readonly onRegressed: () => void;
 }
@@ -47,7 +49,7 @@ export async function targetOf({
 }
 
 function readUntil(reading: Reading, target: number): Promise<void> {
-  const { spool, stream, filter, from, headersOnly, signal } = reading;
+  const { spool, stream, filter, from, headersOnly, signal, beforeRestart } = reading;
   return new Promise((resolve) => {
     const end = (): void => {
       feed.close();
@@ -61,6 +63,7 @@ function readUntil(reading: Reading, target: number): Promise<void> {
       filter,
       start: { kind: "sequence", seq: from, target },
       headersOnly,
+      beforeRestart,
       handlers: {
         onMessage: (seq, read) => {
           if (!reading.take(seq, read()) || seq >= target) end();

@@ -47,7 +47,7 @@ export interface ReaderOptions {
   readonly shard: number;
   readonly leaseSeq: number;
   readonly handlers: ReaderHandlers;
-  /** Waited for before entries are given that were stored before the take-over. */
+  /** Waited for before entries are given that were stored before the take-over, and again when the server was away meanwhile; ends by itself. */
   readonly beforeScan?: () => Promise<void>;
   /** Default 1 minute. */
   readonly checkEveryMs?: number;
@@ -242,6 +242,8 @@ class Reader implements ShardReader {
       headersOnly: filter === this.#spool.names.entryFilter(this.#options.shard),
       signal: run.ended.signal,
       take,
+      // What it brings back of deletes may have been noted as settled since we looked.
+      beforeRestart: this.#options.beforeScan,
       onRestarted: () => run.check.restarted(),
       onRegressed: () => this.#reset(run, "sequences went back"),
     });
@@ -276,8 +278,7 @@ class Reader implements ShardReader {
   #give(seq: number, message: MsgImpl): void {
     const { handlers } = this.#options;
     const headers = message.headers;
-    const text = headers?.get(envelopeHeader) ?? "";
-    const envelope = decodeEnvelope(text);
+    const envelope = decodeEnvelope(headers?.get(envelopeHeader) ?? "");
     const at = { seq, subject: message.subject };
     if (envelope.ok) handlers.onEntry(at, envelope.value, headers?.has(retryHeader) === true);
     else handlers.onDamaged({ ...at, id: headers?.get("Nats-Msg-Id") ?? "" }, envelope.issues);

@@ -103,6 +103,16 @@ test("what the former owner has under way is left alone until it says that it is
   former.stop();
 });
 
+test("what a pod has told itself holds it up in nothing: it knows what it has under way, and its connections", (t) => {
+  const { former, record, add, startable } = scene(t);
+  former.owned(0, { ...record(2), pod: "self" }, "released");
+  add();
+  assert.equal(startable(), 2, "none of its connections is counted twice");
+  for (const seq of [1, 2, 3]) assert.equal(former.mayBegin({ shard: 0, seq }), true);
+  assert.deepEqual(former.leftBy(0), []);
+  former.stop();
+});
+
 test("its open connections count until it says that they are closed", async (t) => {
   const { world, former, record, add, startable, pass } = scene(t);
   former.owned(0, record(1), "released");

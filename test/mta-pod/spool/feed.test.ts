@@ -36,6 +36,38 @@ describe("openFeed()", () => {
     assert.equal(caughtUpAfter, 3);
     feed.close();
   });
+
+  test("after an interruption goes on only when it may, as long as that takes", async () => {
+    await using nats = await startTestNats();
+    await using spool = await startTestSpool(nats.url);
+    const subject = spool.names.entrySubject(0, "mail/acme", "a.example");
+    const publish = (payload: string): Promise<unknown> => spool.ask({ subject, payload, timeoutMs: 2000 });
+    await publish("one");
+    const got: string[] = [];
+    const may = Promise.withResolvers<void>();
+    let asked = 0;
+    const feed = openFeed({
+      spool,
+      stream: spool.names.shardStream(0),
+      filter: spool.names.entryFilter(0),
+      start: { kind: "sequence", seq: 1 },
+      headersOnly: false,
+      beforeRestart() {
+        asked++;
+        return may.promise;
+      },
+      handlers: { onMessage: (_seq, read) => void got.push(read().string()), onCaughtUp: () => {} },
+    });
+    await eventually("the first", () => got.length === 1);
+    assert.equal(asked, 0);
+    await nats.restart();
+    await eventually("the question", () => asked > 0);
+    await publish("two");
+    assert.deepEqual(got, ["one"]);
+    may.resolve();
+    await eventually("the second", () => got.length === 2);
+    feed.close();
+  });
 });
 
 test("lastSequence() tells the last sequence on subjects with wildcards, 0 when there is none", async () => {
