@@ -172,6 +172,7 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
       // What could hide behind a malformed line (a second From) is not for us to guess.
       if (!isWholeHeader(inbound.body, fields))
         return answer(refused(login.tenant, malformedHeader, session, from));
+      if (hopsOf(fields) > maxHops) return answer(refused(login.tenant, looping, session, from));
       const facts = {
         from,
         to,
@@ -221,7 +222,16 @@ function authors(fields: readonly HeaderField[]): string[] {
 }
 
 const malformedHeader = refuse("malformed", "the message header is malformed or larger than 256 KiB");
+/** RFC 5321 6.3: mail with more Received fields than 100 at least goes in a circle, and comes back with one more each time. */
+const maxHops = 100;
+const looping = refuse("loop", `the message has more than ${maxHops} Received fields: it goes in a circle`);
 const authenticationRequired = reply(530, "5.7.0", "authentication required");
+
+function hopsOf(fields: readonly HeaderField[]): number {
+  let hops = 0;
+  for (const field of fields) if (field.is("received")) hops++;
+  return hops;
+}
 
 function accepted(
   pod: Pod,

@@ -10,6 +10,7 @@ export const rejectionReasons = [
   "sender-domain",
   "tenant-rejected",
   "malformed",
+  "loop",
   "too-large",
   "too-many-recipients",
   "bad-recipient",
@@ -39,6 +40,8 @@ const replies: Readonly<Record<RejectionReason, readonly [code: number, enhanced
   "sender-domain": [550, "5.7.1"],
   "tenant-rejected": [550, "5.7.1"],
   malformed: [550, "5.6.0"],
+  // RFC 3463 3.5: routing loop detected.
+  loop: [554, "5.4.6"],
   "too-large": [552, "5.3.4"],
   "too-many-recipients": [452, "4.5.3"],
   "bad-recipient": [550, "5.1.3"],

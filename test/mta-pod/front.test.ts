@@ -140,10 +140,11 @@ test("what MAIL refuses and what is found too large or malformed at the dot or i
     [`${begin}DATA\r\nFrom: a\n\r\n.\r\n`, "malformed", "a@acme.example", 550],
     [`${begin}BDAT 3 LAST\r\n\0\r\n`, "malformed", "a@acme.example", 550],
     [`${begin}DATA\r\nno header\r\n.\r\n`, "malformed", "a@acme.example", 550],
+    [`${begin}DATA\r\n${"received: a\r\n".repeat(101)}\r\n.\r\n`, "loop", "a@acme.example", 554],
   ];
   for (const [said, reason, from, code] of cases) {
-    const { counted, recorded, hooks } = receiving(1000);
-    await using opened = await open(1000, hooks);
+    const { counted, recorded, hooks } = receiving(1500);
+    await using opened = await open(1500, hooks);
     await using client = await RawClient.open(opened.ports["smtp"] ?? 0);
     client.send(`EHLO app\r\n${said}QUIT\r\n`);
     assert.match(await client.untilClosed(), new RegExp(`^${code} 5\\.`, "m"));
