@@ -114,6 +114,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
+    tenureOf: (shard) => former.tenureOf(shard),
     slicing,
     spent: (site, at) => former.spent(site, at),
   });

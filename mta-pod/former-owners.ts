@@ -69,6 +69,8 @@ export function createFormer(deps: FormerDeps) {
   const cautious = new Map<number, Caution>();
   /** Shards of which all pods are being asked, by the question. */
   const asking = new Map<number, object>();
+  /** How often each shard came from somebody else. */
+  const tenures = new Map<number, number>();
   let timer: NodeJS.Timeout | undefined;
 
   const waitingFor = (shard: number): readonly Waiting[] => waiting.get(shard) ?? [];
@@ -179,6 +181,8 @@ export function createFormer(deps: FormerDeps) {
       const heardAt = clock.monotonic();
       // Lost for a moment, and nobody had it in between: what is known of those before stands.
       if (how === "resumed") return undefined;
+      const isFromSelf = handOver !== null && deps.isSelf(handOver);
+      if (!isFromSelf) tenures.set(shard, (tenures.get(shard) ?? 0) + 1);
       waiting.delete(shard);
       cautious.delete(shard);
       asking.delete(shard);
@@ -198,8 +202,7 @@ export function createFormer(deps: FormerDeps) {
         .filter(({ sources }) => sources.some((source) => source.open > 0))
         .map(({ site }) => site);
       // What we told ourselves we know better, and what we have under way ourselves must not wait for its end.
-      if (!deps.isSelf(handOver))
-        for (const site of told.sites) scheduler.restore(site, now + inFlightMs, now);
+      if (!isFromSelf) for (const site of told.sites) scheduler.restore(site, now + inFlightMs, now);
       if (told.untoldSince !== undefined)
         caution(shard, { takenAt: told.untoldSince, connectionsUntil: now, open: [] });
       const { pod, incarnation } = handOver;
@@ -235,6 +238,8 @@ export function createFormer(deps: FormerDeps) {
     /** False while the former owner still has it under way. */
     mayBegin: ({ shard, seq }: Pick<Entry, "shard" | "seq">): boolean =>
       !waitingFor(shard).some(({ inFlight }) => inFlight.has(seq)),
+    /** A number that changes whenever somebody else has had the shard meanwhile. */
+    tenureOf: (shard: number): number => tenures.get(shard) ?? 0,
     /** While the others are being asked: so much later it may be known. 0 = it is. */
     askingMs: (shard: number): number => (asking.has(shard) ? askingLookMs : 0),
     /** Those that are not through with the shard, for the next owner. */

@@ -104,9 +104,20 @@ export interface SitesOptions {
   spent(site: string, at: number): void;
   /** The next owner of the shard waits until we are through with it. */
   isAwaited(shard: number, seq: number): boolean;
+  /** A number that changes whenever somebody else has had the shard meanwhile. */
+  tenureOf(shard: number): number;
 }
 
-export function createSites(pod: Pod, { shards, wake, met, isAwaited, slicing, spent }: SitesOptions): Sites {
+/** An entry that is being moved. */
+interface Moved extends Pick<Entry, "shard" | "seq"> {
+  /** Of its shard as the move began. */
+  readonly tenure: number;
+}
+
+export function createSites(
+  pod: Pod,
+  { shards, wake, met, isAwaited, tenureOf, slicing, spent }: SitesOptions,
+): Sites {
   const { scheduler, router, clock, log } = pod;
   const known = new Map<string, KnownSite>();
   const troubles = new LRUCache<string, string>({ max: maxTroubles });
@@ -177,9 +188,12 @@ export function createSites(pod: Pod, { shards, wake, met, isAwaited, slicing, s
     void resolve(site, domain);
   };
 
-  /** Whose shard is lost waits: nobody else need have had it when it comes back. */
-  const repeatsOf = (entry: Envelope, { shard, seq }: Pick<Entry, "shard" | "seq">): Repeats => {
-    if (pod.settled.was(entry)) return "never";
+  /**
+   * Whose shard is lost waits: nobody else need have had it when it comes back. Who has had it has the entry under way, or has sent a part of
+   * it, or has done with it.
+   */
+  const repeatsOf = (entry: Envelope, { shard, seq, tenure }: Moved): Repeats => {
+    if (pod.settled.was(entry) || tenureOf(shard) !== tenure) return "never";
     return pod.ownership.mayProceed(shard) || isAwaited(shard, seq) ? "now" : "later";
   };
 
@@ -188,6 +202,7 @@ export function createSites(pod: Pod, { shards, wake, met, isAwaited, slicing, s
     const { attempt, due, shard, seq } = entry;
     const { moves } = found.envelope;
     const waits = Math.min(slowMoveMs.most, slowMoveMs.first * 2 ** (moves - quickMoves));
+    const moved = { shard, seq, tenure: tenureOf(shard) };
     const changed = {
       site: to.site,
       moves: moves + 1,
@@ -197,7 +212,7 @@ export function createSites(pod: Pod, { shards, wake, met, isAwaited, slicing, s
     moveEntry(
       pod,
       { ...found, shard, seq },
-      { shard: to.shard, changed, repeats: () => repeatsOf(found.envelope, { shard, seq }) },
+      { shard: to.shard, changed, repeats: () => repeatsOf(found.envelope, moved) },
       (isMoved) => {
         if (isMoved) scheduler.settle(handle);
         else scheduler.defer(handle, clock.now() + retryUnknownMs, attempt, clock.now());

@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Envelope } from "#crds/wire/envelope.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Pod } from "#mta-pod/pod.ts";
 import type { SiteRoute } from "#mta-pod/route/router.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import type { Dispatch, Lane } from "#mta-pod/schedule/types.ts";
 import { createSites } from "#mta-pod/sites.ts";
-import type { Stored } from "#mta-pod/spool/publisher.ts";
+import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
 import { envelope } from "#test/kit/spool.ts";
 
 const shards = 8;
@@ -15,13 +14,19 @@ const route: SiteRoute = { id: "mx:new", label: "mx", provider: "mx", rule: null
 const target = shardOf(route.id, shards);
 const body = Buffer.from("Subject: x\r\n\r\n");
 
+type Published = Parameters<Publisher["store"]>[0];
+
+interface Circumstances {
+  readonly rules?: readonly unknown[];
+  readonly found?: SiteRoute;
+  readonly tenureOf?: () => number;
+  readonly mayProceed?: () => boolean;
+}
+
 /** A pod that notes what is asked of its scheduler and spool, in order. */
-function world(
-  answer: Stored,
-  { rules = [], found }: { rules?: readonly unknown[]; found?: SiteRoute } = {},
-) {
+function world(answer: Stored, { rules = [], found, ...more }: Circumstances = {}) {
   const done: string[] = [];
-  const published: { shard: number; envelope: Envelope; messageId: string | undefined }[] = [];
+  const published: Published[] = [];
   const note = (what: string) => () => void done.push(what);
   const pod = {
     clock: { now: () => 1000, monotonic: () => 1000 },
@@ -38,8 +43,8 @@ function world(
       knowsSite: () => true,
     },
     publisher: {
-      store(entry: { shard: number; envelope: Envelope; messageId?: string }, said: (s: Stored) => void) {
-        published.push({ shard: entry.shard, envelope: entry.envelope, messageId: entry.messageId });
+      store(entry: Published, said: (s: Stored) => void) {
+        published.push(entry);
         said(answer);
       },
     },
@@ -51,13 +56,15 @@ function world(
     },
     states: { remove: note("state removed") },
     settled: { was: () => false, note: note("mail settled") },
+    ownership: { mayProceed: more.mayProceed ?? ((): boolean => true) },
   } as unknown as Pod;
-  const sites = createSites(pod, { shards, wake: () => {}, met: () => {}, ...unsliced });
+  const sites = createSites(pod, { shards, wake: () => {}, met: () => {}, ...unsliced, ...more });
   return { sites, done, published };
 }
 
 const unsliced = {
   isAwaited: () => false,
+  tenureOf: () => 1,
   slicing: { isOpen: () => true, changedAt: () => undefined },
   spent: () => {},
 };
@@ -118,6 +125,21 @@ test("rehome() that cannot be stored keeps the entry for later", () => {
   sites.rehome(dispatchIn((target + 1) % shards), found, { route, ended: () => ended++ });
   assert.deepEqual(done, ["finish", "defer"]);
   assert.equal(ended, 1);
+});
+
+test("rehome() is repeated while the shard is ours, waits when that is lost, and never goes on after somebody else has had it", () => {
+  let isOurs = true;
+  let tenure = 1;
+  const { sites, published } = world(stored, { mayProceed: () => isOurs, tenureOf: () => tenure });
+  sites.rehome(dispatchIn((target + 1) % shards), found, { route, ended: () => {} });
+  const told = [published[0]?.repeats?.()];
+  isOurs = false;
+  told.push(published[0]?.repeats?.());
+  isOurs = true;
+  told.push(published[0]?.repeats?.());
+  tenure = 2;
+  told.push(published[0]?.repeats?.());
+  assert.deepEqual(told, ["now", "later", "now", "never"]);
 });
 
 test("rehome() within the shard only changes the lane", () => {

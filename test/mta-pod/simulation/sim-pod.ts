@@ -212,6 +212,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     wake: () => deliver.pump(),
     met: (site) => former.met(site),
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
+    tenureOf: (shard) => former.tenureOf(shard),
     slicing,
     spent: (site, at) => former.spent(site, at),
   });

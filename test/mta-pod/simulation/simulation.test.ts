@@ -71,8 +71,16 @@ const foundBefore = [
 /** The same where two rules share hosts. */
 const foundSharing = [1_430, 2_854, 30_031_755, 30_038_400, 60_001_919, 60_016_109];
 
+/** The same where two lists of MX hosts overlap. */
+const foundOverlapping = [70_000_941];
+
 test("runs that failed before do not any more", async () => {
-  for (const plan of [...foundBefore.map(planOf), ...foundSharing.map((seed) => sharing(planOf(seed)))]) {
+  const plans = [
+    ...foundBefore.map(planOf),
+    ...foundSharing.map((seed) => sharing(planOf(seed))),
+    ...foundOverlapping.map((seed) => overlapping(planOf(seed))),
+  ];
+  for (const plan of plans) {
     const { violations } = await simulate(plan);
     assert.deepEqual(violations, [], `seed ${plan.seed}`);
   }
