@@ -1,9 +1,14 @@
 /** Text tables and times for people. Pure; control characters of foreign text never reach the terminal. */
 
-/** Columns are as wide as their widest cell; the last one is not padded. */
+/** A site of many hosts has a long name: whole, so that it can be copied, and in the way of its own row only. */
+const widestColumn = 64;
+
+/** Columns are as wide as their widest cell, 64 at most; the last one is not padded. */
 export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const cells = [head, ...rows].map((row) => row.map(printable));
-  const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  const widths = head.map((_, column) =>
+    Math.min(widestColumn, Math.max(...cells.map((row) => row[column]?.length ?? 0))),
+  );
   return cells.map((row) =>
     row
       .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))

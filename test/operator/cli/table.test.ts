@@ -24,6 +24,19 @@ test("formatTime() is UTC, and says so little about what is no time", () => {
   assert.equal(formatTime(Number.NaN), "unknown");
 });
 
+test("formatTable() shows a very long cell whole, and only its own row gives way", () => {
+  const long = "x".repeat(500);
+  const [head, first, second] = formatTable(
+    ["SITE", "QUEUED"],
+    [
+      [long, "1"],
+      ["short", "2"],
+    ],
+  );
+  assert.equal(first, `${long}  1`);
+  for (const row of [head, second]) assert.ok((row?.length ?? 0) <= 64 + 2 + 6);
+});
+
 test("formatTable() aligns columns and lets no escape sequence through", () => {
   assert.deepEqual(
     formatTable(
