@@ -8,14 +8,15 @@ import type { LaneState } from "./lane-state.ts";
 import type { SiteState } from "./site-state.ts";
 import { TimerHeap } from "./timer-heap.ts";
 import { tuning } from "./tuning.ts";
+import type { Sent } from "./peer-count.ts";
 import type { MailTurn } from "./types.ts";
 
 const never = Number.POSITIVE_INFINITY;
 
-/** What one dispatch draws on; `mail` is the number of its message there, -1 = none was booked. */
+/** What one dispatch draws on; `mail` is its message as that counts it, null = none was booked. */
 export interface Draft {
   readonly budget: Budget;
-  mail: number;
+  mail: Sent | null;
 }
 
 export class BudgetGate {
@@ -53,7 +54,7 @@ export class BudgetGate {
   join(drafts: Draft[], budget: Budget | null): void {
     if (budget === null || drafts.some((draft) => draft.budget === budget)) return;
     budget.busy++;
-    drafts.push({ budget, mail: -1 });
+    drafts.push({ budget, mail: null });
   }
 
   finish(drafts: readonly Draft[], now: number): void {

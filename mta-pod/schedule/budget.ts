@@ -73,7 +73,7 @@ export class Budget implements Timed, Sweepable {
 
   /** A successor has to know of it. */
   isSpent(now: number): boolean {
-    return this.busy + this.formerAt(now) > 0 || this.messages.nextForOthers > now;
+    return this.busy + this.formerAt(now) > 0 || this.messages.nextForSuccessor > now;
   }
 
   formerAt(now: number): number {

@@ -134,9 +134,9 @@ export class Dispatcher {
     if (flight === undefined) return;
     this.#flights.delete(handle);
     flight.link.messages.counted.answered(flight.mail, now);
-    flight.sharedMail?.link.messages.counted.answered(flight.sharedMail.number, now);
+    flight.link.shared?.messages.counted.answered(flight.mail, now);
     flight.link.end(result.connection);
-    if (result.isUnspent === true && flight.mail < 0) {
+    if (result.isUnspent === true && flight.mail === null) {
       flight.link.unspend(result.connection);
       for (const { budget } of flight.drafts ?? []) budget.messages.dispatches.unspend();
     }
@@ -167,19 +167,16 @@ export class Dispatcher {
   }
 
   #book(flight: Flight, now: number): number {
-    const { holdMs, number } = flight.link.messages.book(now);
-    flight.mail = number;
+    const { holdMs, sent } = flight.link.messages.book(now);
+    flight.mail = sent;
     return holdMs;
   }
 
   #bookShared(flight: Flight, shared: SharedLink, now: number): number {
     const { messages } = flight.link;
-    const holdMs = Math.max(
-      0,
-      Math.ceil(Math.max(messages.earliest(now), shared.messages.earliest(now)) - now),
-    );
-    flight.mail = messages.bookAt(now + holdMs, now);
-    flight.sharedMail = { link: shared, number: shared.messages.bookAt(now + holdMs, now) };
+    const holdMs = Math.max(0, Math.ceil(Math.max(messages.earliest(now), shared.earliest(now)) - now));
+    const sent = messages.bookAt(now + holdMs, now);
+    flight.mail = shared.messages.bookAt(now + holdMs, now, sent) ?? sent;
     return holdMs;
   }
 
@@ -279,7 +276,7 @@ export class Dispatcher {
     const connection = site.start(link, now);
     const handle = this.queue.table.handleOf(slot);
     const drafts = site.isBudgeted ? this.gate.start(lane, now) : null;
-    const flight = { site, link, lane, drafts, startedAt: now, mail: -1, sharedMail: null, after: null };
+    const flight = { site, link, lane, drafts, startedAt: now, mail: null, after: null };
     this.#flights.set(handle, flight);
     if (site.shared !== null) this.#pokeWaiting(site.shared);
     const entry = this.queue.table.entryAt(slot);

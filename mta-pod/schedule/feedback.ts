@@ -3,7 +3,7 @@ import type { Random } from "#mta-pod/runtime/clock.ts";
 import type { Draft } from "./budget-gate.ts";
 import type { LaneState } from "./lane-state.ts";
 import type { Link } from "./link.ts";
-import type { SharedLink } from "./shared-hosts.ts";
+import type { Sent } from "./peer-count.ts";
 import type { SiteState } from "./site-state.ts";
 import type { Feedback } from "./types.ts";
 
@@ -15,10 +15,8 @@ export interface Flight {
   /** What it draws on; null = nothing. */
   drafts: Draft[] | null;
   startedAt: number;
-  /** Number of its message among the link's, -1 = none was booked. */
-  mail: number;
-  /** The same where its hosts are shared; null = they are not. */
-  sharedMail: { readonly link: SharedLink; readonly number: number } | null;
+  /** Its message as rates count it; null = none was booked, or there is no limit. */
+  mail: Sent | null;
   /** What was asked for the entry before `finish`. */
   after: (() => void) | null;
 }

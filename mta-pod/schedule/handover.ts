@@ -11,7 +11,7 @@ export function handOver(site: SiteState): SiteHandover {
     ...(link.lingering > 0 ? { lingering: link.lingering, lingeringUntil: link.lingeringUntil } : {}),
     window: link.window.size,
     pausedUntil: link.pause.until,
-    nextMessageAt: link.messages.nextForOthers,
+    nextMessageAt: link.messages.nextForSuccessor,
     nextConnectionAt: link.connects.nextAt,
   }));
   return { site: site.id, backoffUntil: site.backoff.until, sources };
@@ -23,7 +23,7 @@ export function spentBudgets(site: SiteState, now: number): SpentBudgets {
   for (const budget of site.budgets?.all() ?? [])
     if (budget.isSpent(now)) {
       const { kind, name, busy, messages } = budget;
-      const nextMessageAt = messages.nextForOthers;
+      const nextMessageAt = messages.nextForSuccessor;
       told.push({ kind, name, busy: busy + budget.formerAt(now), nextMessageAt });
     }
   return {

@@ -1,6 +1,6 @@
 /** One message rate: when dispatches start, when messages are sent, and how their peer counted them. Pure. */
 import { Pace } from "./pace.ts";
-import { PeerCount } from "./peer-count.ts";
+import { PeerCount, type Sent } from "./peer-count.ts";
 import { tuning } from "./tuning.ts";
 
 export class MessageRate {
@@ -25,23 +25,28 @@ export class MessageRate {
     return Math.max(this.mails.nextAt, this.counted.earliest(now));
   }
 
-  /** Books the moment of a message; `number` is for `counted.answered`. */
-  book(now: number): { readonly holdMs: number; readonly number: number } {
+  /** Books the moment of a message; `sent` is for `counted.answered`. */
+  book(now: number): { readonly holdMs: number; readonly sent: Sent | null } {
     this.mails.nextAt = this.earliest(now);
     const holdMs = this.mails.reserve(now, this.#catchUpMs(now));
-    return { holdMs, number: this.counted.send(now + holdMs) };
+    return { holdMs, sent: this.counted.send(now + holdMs) };
   }
 
-  /** Books a moment that `earliest` allowed, which may be some time ahead; answers the number. */
-  bookAt(at: number, now: number): number {
+  /** Books a moment that `earliest` allowed, which may be some time ahead, for what another rate may know already. */
+  bookAt(at: number, now: number, known: Sent | null = null): Sent | null {
     this.mails.charge(at, at > now ? 0 : this.#catchUpMs(now));
-    return this.counted.send(at);
+    return this.counted.send(at, known);
   }
 
   /** What was sent late and made good stands closer together than its distance; who does not know it waits that much longer. */
   get nextForOthers(): number {
     const catchUpMs = this.counted.knows(Number.POSITIVE_INFINITY) ? tuning.countedCatchUpMs : 0;
     return this.nextAt + catchUpMs;
+  }
+
+  /** The same where what was answered late is not told of either. */
+  get nextForSuccessor(): number {
+    return Math.max(this.nextForOthers, this.counted.pacedFrom(this.mails.intervalMs));
   }
 
   get nextAt(): number {
@@ -72,10 +77,11 @@ export class MessageRate {
     this.mails.spent(at + tuning.countedCatchUpMs);
   }
 
-  shift(byMs: number): void {
+  /** But for messages of `others`, which shift them. */
+  shift(byMs: number, others?: ReadonlySet<Sent>): void {
     this.dispatches.nextAt += byMs;
     this.mails.nextAt += byMs;
-    this.counted.shift(byMs);
+    this.counted.shift(byMs, others);
   }
 
   /** For a period after a start or a take-over the pace alone keeps the rate. */

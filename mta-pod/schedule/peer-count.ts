@@ -16,19 +16,28 @@ const believed = { share: 0.75, lessMs: 5 };
 const byAnyClock = 1.005;
 const never = Number.POSITIVE_INFINITY;
 
+/** A message that its peer counts; one object for all rates that it is counted against. */
+export interface Sent {
+  at: number;
+  /** When it was answered; 0 = not yet. */
+  countedBy: number;
+}
+
 /**
  * What is sent at s and answered at r was counted somewhere in between; the quickest answer tells how long the way is for
  * every message, so that only what an answer took beyond it is in doubt, and a distant peer costs little rate. What is not
  * answered yet is taken as counted now.
  */
 export class PeerCount {
-  /** N = `length`: when each of the last N messages was answered; 0 = not yet. */
-  #countedBy: number[] = [];
-  #sentAt: number[] = [];
+  /** The last N = `length`, each at its number modulo N. */
+  #remembered: Sent[] = [];
   #length = 0;
   #periodMs = 0;
+  /** Of those that are counted in `#remembered`. */
   #sent = 0;
-  #firstAt = 0;
+  /** Since then every message is: so many. */
+  #firstAt = never;
+  #since = 0;
   #quickest = never;
   #nextQuickest = never;
   #answers = 0;
@@ -40,26 +49,25 @@ export class PeerCount {
     if (length === this.#length && periodMs === this.#periodMs) return;
     this.#length = length;
     this.#periodMs = periodMs;
-    this.#countedBy = [];
-    this.#sentAt = [];
+    this.#remembered = [];
     this.#sent = 0;
+    this.#firstAt = never;
+    this.#since = 0;
   }
 
   /** Every message of the period before `now` is remembered: `earliest` alone keeps the rate. */
   knows(now: number): boolean {
-    if (this.#length === 0 || this.#sent === 0) return false;
-    return this.#sent >= this.#length || now - this.#firstAt >= this.#periodMs;
+    if (this.#length === 0 || this.#firstAt === never) return false;
+    return this.#since >= this.#length || now - this.#firstAt >= this.#periodMs;
   }
 
   /** When the next message may be sent at the earliest, as far as is known at `now`. */
   earliest(now: number): number {
-    if (this.#sent < this.#length || this.#length === 0) return 0;
-    const place = this.#sent % this.#length;
-    const sentAt = this.#sentAt[place] ?? 0;
-    const countedBy = this.#countedBy[place] ?? 0;
-    if (countedBy > 0) return Math.max(sentAt, countedBy - this.#way()) + this.#periodMs * byAnyClock;
+    const before = this.#remembered[this.#sent % this.#length];
+    if (before === undefined) return 0;
+    if (before.countedBy > 0) return this.#endOf(before);
     // It may be counted later than now, and the next one sooner: so the paced distance.
-    return Math.max(sentAt, now - this.#way()) + this.#periodMs / tuning.pacedShare;
+    return Math.max(before.at, now - this.#way()) + this.#periodMs / tuning.pacedShare;
   }
 
   /** How long every message is on its way, at the least. */
@@ -68,21 +76,54 @@ export class PeerCount {
     return Math.max(0, this.#quickest * believed.share - believed.lessMs);
   }
 
-  /** Notes a message; answers its number, for `answered`. */
-  send(at: number): number {
-    if (this.#length === 0) return -1;
-    if (this.#sent === 0) this.#firstAt = at;
-    const place = this.#sent % this.#length;
-    this.#sentAt[place] = at;
-    this.#countedBy[place] = 0;
-    return this.#sent++;
+  /**
+   * From when on others who know nothing of these may send at that distance: those that were answered late may stand close together. 0 =
+   * at once.
+   */
+  pacedFrom(distanceMs: number): number {
+    let from = 0;
+    const last = this.remembered().sort((one, other) => other.countedBy - one.countedBy);
+    for (const [index, sent] of last.entries())
+      if (sent.countedBy > 0)
+        from = Math.max(from, this.#endOf(sent) - (this.#length - 1 - index) * distanceMs);
+    return from;
   }
 
-  answered(number: number, now: number): void {
-    if (number < 0 || number >= this.#sent || number < this.#sent - this.#length) return;
-    const place = number % this.#length;
-    this.#countedBy[place] = now;
-    const took = Math.max(0, now - (this.#sentAt[place] ?? now));
+  /** Oldest first. */
+  remembered(): Sent[] {
+    const first = this.#sent % Math.max(1, this.#length);
+    return [...this.#remembered.slice(first), ...this.#remembered.slice(0, first)];
+  }
+
+  /** These were sent as well, by `now`. Where that is news, what else was before is not known either. */
+  remember(others: Iterable<Sent>, now: number): void {
+    const known = new Set(this.#remembered);
+    const isOver = (sent: Sent): boolean => sent.countedBy > 0 && this.#endOf(sent) <= now;
+    const news = [...others].filter((sent) => !known.has(sent) && !isOver(sent));
+    if (this.#length === 0 || news.length === 0) return;
+    const all = [...this.#remembered, ...news].sort((one, other) => one.at - other.at);
+    this.#remembered = all.slice(-this.#length);
+    this.#sent = this.#remembered.length;
+    this.#firstAt = now;
+    this.#since = 0;
+  }
+
+  /** Notes a message, as the one that it is to another rate already; null = there is no limit. */
+  send(at: number, known: Sent | null = null): Sent | null {
+    if (this.#length === 0) return null;
+    if (this.#firstAt === never) this.#firstAt = at;
+    const sent = known ?? { at, countedBy: 0 };
+    this.#remembered[this.#sent % this.#length] = sent;
+    this.#sent++;
+    this.#since++;
+    return sent;
+  }
+
+  answered(sent: Sent | null, now: number): void {
+    if (sent === null) return;
+    sent.countedBy = now;
+    if (this.#length === 0) return;
+    const took = Math.max(0, now - sent.at);
     this.#quickest = Math.min(this.#quickest, took);
     this.#nextQuickest = Math.min(this.#nextQuickest, took);
     if (++this.#answers % quickestOf > 0) return;
@@ -90,9 +131,18 @@ export class PeerCount {
     this.#nextQuickest = never;
   }
 
-  shift(byMs: number): void {
+  /** But for those that are `others`, which shift them. */
+  shift(byMs: number, others?: ReadonlySet<Sent>): void {
     this.#firstAt += byMs;
-    this.#sentAt = this.#sentAt.map((at) => at + byMs);
-    this.#countedBy = this.#countedBy.map((at) => (at > 0 ? at + byMs : at));
+    for (const sent of this.#remembered) {
+      if (others?.has(sent) === true) continue;
+      sent.at += byMs;
+      if (sent.countedBy > 0) sent.countedBy += byMs;
+    }
+  }
+
+  /** When a period is over since it was counted at the latest. */
+  #endOf({ at, countedBy }: Sent): number {
+    return Math.max(at, countedBy - this.#way()) + this.#periodMs * byAnyClock;
   }
 }

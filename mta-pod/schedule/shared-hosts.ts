@@ -5,6 +5,7 @@
 import { type Link, probeLimits } from "./link.ts";
 import { MessageRate } from "./message-rate.ts";
 import { Pace } from "./pace.ts";
+import type { Sent } from "./peer-count.ts";
 import type { SiteState } from "./site-state.ts";
 import { tuning } from "./tuning.ts";
 import type { Binding } from "./types.ts";
@@ -58,14 +59,25 @@ export class SharedLink {
       : undefined;
   }
 
+  /** When a message of one of the links may be sent. */
+  earliest(now: number): number {
+    this.#catchUp(now);
+    return this.messages.earliest(now);
+  }
+
   /** On one of them goodbye is being said. */
   get isClosing(): boolean {
     return [...this.#links].some(({ closing }) => closing > 0);
   }
 
+  /** After the links, which shift their own messages. */
   shift(byMs: number): void {
-    this.messages.shift(byMs);
+    this.messages.shift(byMs, new Set(this.#sent()));
     this.connects.nextAt += byMs;
+  }
+
+  *#sent(): Iterable<Sent> {
+    for (const { messages } of this.#links) yield* messages.counted.remembered();
   }
 
   /** Connections that their hosts may count. */
@@ -83,6 +95,7 @@ export class SharedLink {
   #catchUp(now: number): void {
     if (!this.#isNews) return;
     this.#isNews = false;
+    this.messages.counted.remember(this.#sent(), now);
     for (const { messages, connects, limits } of this.#links) {
       // Of one whose rate is not known yet all that is known is when a former owner would have gone on.
       const latest = limits === probeLimits ? now : never;

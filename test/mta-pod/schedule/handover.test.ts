@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { start, World } from "./world.ts";
+import { mostWithin, start, World } from "./world.ts";
 
 function pair() {
   const [old, fresh] = [new World(), new World()];
@@ -39,6 +39,27 @@ test("the former owner's connections count no longer than told", () => {
   assert.equal(fresh.scheduler.siteState("s").binding, "connections");
   fresh.now += 60_000;
   fresh.dispatch();
+});
+
+test("what was answered late goes along: the peer may have counted it just now", () => {
+  const { old, fresh } = pair();
+  const limits = { connections: 1, messagesPerSecond: 4 };
+  for (const world of [old, fresh]) {
+    world.site("s", limits);
+    world.peer.reaches = () => 0;
+    world.peer.takes = () => (world === old && world.mailed.length === 0 ? 7_000 : 10);
+  }
+  old.run(7_300);
+  const handover = old.scheduler.snapshot("s");
+  assert.ok(handover);
+  fresh.now = old.now;
+  const sources = handover.sources.map((one) => ({ ...one, open: 0 }));
+  fresh.scheduler.restore({ ...handover, sources }, 0, fresh.now);
+  fresh.run(3_000);
+  const times = [...old.mailed, ...fresh.mailed].map(({ at, counted }, place) =>
+    place === 0 ? at + 7_000 : counted,
+  );
+  assert.equal(mostWithin(times, 1000), 4, times.map((at) => at - start).join(" "));
 });
 
 test("spent rates, pauses and backoff go along", () => {

@@ -1,6 +1,7 @@
 /** A machine that is short of processor has timers that come late: the rate holds all the same, and little of it is lost. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Sent } from "#mta-pod/schedule/peer-count.ts";
 import { handOver, takeOver } from "#mta-pod/schedule/handover.ts";
 import type { Link } from "#mta-pod/schedule/link.ts";
 import { SiteState } from "#mta-pod/schedule/site-state.ts";
@@ -43,13 +44,13 @@ function run({ perSecond, lateMs, seed, handOverMs = Number.POSITIVE_INFINITY }:
   let { site, link } = siteOf(perSecond);
   const start = 1_000_000;
   const counted: number[] = [];
-  let answers: { at: number; number: number }[] = [];
+  let answers: { at: number; sent: Sent | null }[] = [];
   let now = start;
   let handOverAt = start + handOverMs * (0.5 + chance());
   while (now < start + 60_000) {
     while ((answers[0]?.at ?? Number.POSITIVE_INFINITY) <= now) {
       const answer = answers.shift();
-      if (answer !== undefined) link.messages.counted.answered(answer.number, answer.at);
+      if (answer !== undefined) link.messages.counted.answered(answer.sent, answer.at);
       link.end("kept");
     }
     if (now >= handOverAt && answers.length === 0) {
@@ -63,10 +64,10 @@ function run({ perSecond, lateMs, seed, handOverMs = Number.POSITIVE_INFINITY }:
       continue;
     }
     link.start(now);
-    const { holdMs, number } = link.messages.book(now);
+    const { holdMs, sent } = link.messages.book(now);
     const at = now + holdMs + (holdMs > 0 ? late() : 0) + 0.5;
     counted.push(at);
-    answers.push({ at: at + 0.5 + late() / 4, number });
+    answers.push({ at: at + 0.5 + late() / 4, sent });
     answers.sort((a, b) => a.at - b.at);
   }
   counted.sort((a, b) => a - b);

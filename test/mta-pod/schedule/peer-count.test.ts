@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Link } from "#mta-pod/schedule/link.ts";
+import type { Sent } from "#mta-pod/schedule/peer-count.ts";
 import { mostWithin, start } from "./world.ts";
 
 interface Peer {
@@ -15,21 +16,21 @@ function countsAt(rate: number, count: number, { there, back }: Peer, connection
   const link = new Link("default", { connections, messagesPerSecond: rate });
   const counted: number[] = [];
   const free = Array.from({ length: connections }, () => start);
-  const answers: { number: number; at: number }[] = [];
+  const answers: { sent: Sent | null; at: number }[] = [];
   while (counted.length < count) {
     free.sort((a, b) => a - b);
     const now = Math.max(free[0] ?? start, link.messages.dispatches.nextAt);
     link.messages.dispatches.charge(now);
     answers.sort((a, b) => a.at - b.at);
     while (answers[0] !== undefined && answers[0].at <= now) {
-      const { number, at } = answers.shift() ?? { number: -1, at: 0 };
-      link.messages.counted.answered(number, at);
+      const { sent, at } = answers.shift() ?? { sent: null, at: 0 };
+      link.messages.counted.answered(sent, at);
     }
-    const { holdMs, number } = link.messages.book(now);
+    const { holdMs, sent } = link.messages.book(now);
     const at = now + holdMs + there();
     counted.push(at);
     const answeredAt = at + back();
-    answers.push({ number, at: answeredAt });
+    answers.push({ sent, at: answeredAt });
     free[0] = answeredAt;
   }
   return counted.sort((a, b) => a - b);
@@ -85,7 +86,7 @@ test("whatever each message takes, the peer counts no more than the rate in a se
 test("two messages that are booked at once are as far apart as paced, also when timers were late", () => {
   const link = new Link("default", { connections: 2, messagesPerSecond: 1 });
   const rate = link.messages;
-  rate.counted.answered(rate.book(start).number, start + 10);
+  rate.counted.answered(rate.book(start).sent, start + 10);
   // Both connections are ready at the same moment; the first one's way takes 20 ms more than the second one's.
   const [first, second] = [rate.book(start + 5000), rate.book(start + 5000)];
   assert.equal(first.holdMs, 0);
@@ -100,7 +101,7 @@ test("a peer that is far away costs no rate", () => {
 
 test("what is answered late enough to be forgotten, or was never booked, changes nothing", () => {
   const link = new Link("default", { connections: 2, messagesPerSecond: 2 });
-  for (const number of [-1, 0, 7]) link.messages.counted.answered(number, start);
+  for (const sent of [null, { at: start - 9_000, countedBy: 0 }]) link.messages.counted.answered(sent, start);
   assert.equal(link.messages.counted.earliest(start), 0);
   assert.equal(new Link("default", { connections: 2 }).messages.book(start).holdMs, 0);
 });

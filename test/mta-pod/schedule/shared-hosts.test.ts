@@ -271,6 +271,21 @@ test("the rate of lists that have some hosts in common is the largest one's, met
     assert.ok(timesOf(world, site).filter((at) => at > start + 4_000).length >= 50, site);
 });
 
+test("a message that its peer answered late counts late for a list that is met afterwards, too", () => {
+  const { some, one, bridge } = hostsOf;
+  const world = sharing({ [some]: { connections: 1, messagesPerSecond: 2 } }, { [some]: 2 });
+  world.peer.reaches = () => 0;
+  world.peer.takes = () => (world.mailed.length === 0 ? 7_000 : 10);
+  world.run(7_005);
+  for (const site of [one, bridge]) world.site(site, { connections: 2, messagesPerSecond: 4 });
+  for (let n = 0; n < 40; n++) world.add({ site: n % 2 === 0 ? one : bridge });
+  world.run(8_000);
+  // The first one was counted just before its answer.
+  const counted = world.mailed.map(({ at, counted: by }, place) => (place === 0 ? at + 7_000 : by));
+  assert.equal(mostWithin(counted, 1000), 4, counted.map((at) => at - start).join(" "));
+  assert.ok(counted.length >= 28, `${counted.length}`);
+});
+
 test("what waits for a connection of others goes on when they share no longer", () => {
   const { some, one, bridge } = hostsOf;
   const limits = { connections: 1 };

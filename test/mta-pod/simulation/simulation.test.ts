@@ -69,7 +69,7 @@ const foundBefore = [
 ];
 
 /** The same where two rules share hosts. */
-const foundSharing = [1_430, 2_854, 30_031_755, 30_038_400, 60_001_919, 60_016_109];
+const foundSharing = [1_430, 2_854, 30_031_755, 30_038_400, 60_001_919, 60_016_109, 190_001_825];
 
 /** The same where two lists of MX hosts overlap. */
 const foundOverlapping = [70_000_941];
