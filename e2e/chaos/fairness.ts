@@ -276,6 +276,13 @@ export async function fairness({ messages, log }: FairnessOptions): Promise<Outc
   await local.admin("/v1/queue/resume", { tenant: many });
   tell("with A resumed", await sendFew(scene, "resumed"));
   tell("across a hand-over", await acrossHandOver(scene), most.handOverMs);
+  // What the new owner costs others while it reads its index belongs to the hand-over.
+  tell("right after it", await sendFew(scene, "taken"), most.handOverMs);
+  await until(
+    "the new owner to have read its index",
+    async () => (await queuedIn(local)) > 0.99 * messages - manyArrived(),
+    stepMs,
+  );
   const left = await queuedIn(local);
   const before = manyArrived();
   const during = sendFew(scene, "purged");
