@@ -62,10 +62,11 @@ export interface Intake {
 export function createIntake(options: IntakeOptions): Intake {
   const { router } = options;
   const group = async ({ id, to }: Pick<Message, "id" | "to">): Promise<Group[]> => {
-    const domains = [...new Set(to.map(domainOf))];
+    const domains = to.map(domainOf);
     const routes = new Map<string, SiteRoute | undefined>();
-    await Promise.all(domains.map(async (domain) => routes.set(domain, await routeWithin(router, domain))));
-    return groupsOf({ id, to, domains: to.map(domainOf) }, (domain) => routes.get(domain));
+    const find = async (domain: string) => routes.set(domain, await routeWithin(router, domain));
+    await Promise.all([...new Set(domains)].map(find));
+    return groupsOf({ id, to, domains }, (domain) => routes.get(domain));
   };
   const store = (
     message: Message,
@@ -160,15 +161,14 @@ function groupsOf(
   { id, to, domains }: Pick<Message, "id" | "to"> & { readonly domains: readonly string[] },
   routeOf: (domain: string) => SiteRoute | undefined,
 ): Group[] {
-  const groupAt = (first: number, address: string): Group => {
+  const groupAt = (first: number, address: string, route: SiteRoute | undefined): Group => {
     const domain = domains[first] ?? "";
-    const route = routeOf(domain);
     const site = route === undefined ? domain : sliceFor(route, id).id;
     return { site, maxAgeMs: route?.rule?.retry.maxAgeMs, to: [address], first };
   };
   const [only] = to;
   // Most have one recipient, and nothing to be grouped by.
-  if (to.length === 1 && only !== undefined) return [groupAt(0, only)];
+  if (to.length === 1 && only !== undefined) return [groupAt(0, only, routeOf(domains[0] ?? ""))];
   const groups = new Map<string, Group>();
   for (const [index, address] of to.entries()) {
     const domain = domains[index] ?? "";
@@ -176,7 +176,7 @@ function groupsOf(
     const key = route === undefined ? `?${domain}` : hostsKey(route);
     const group = groups.get(key);
     if (group !== undefined) group.to.push(address);
-    else groups.set(key, groupAt(index, address));
+    else groups.set(key, groupAt(index, address, route));
   }
   return [...groups.values()];
 }

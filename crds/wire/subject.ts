@@ -108,14 +108,18 @@ const longestOrganisation = 64;
  * @example siteOfHosts("a.example", ["mx2.a.example", "mx1.a.example"]) === "mx:a.example/mx1,mx2"
  */
 export function siteOfHosts(organisation: string | undefined, hosts: readonly string[]): string {
-  const sorted = hosts.toSorted();
   if (organisation === undefined || organisation.length > longestOrganisation)
-    return `mx:${hashToken(sorted.join(","))}`;
-  const labels = sorted.map((host) => {
+    return `mx:${hostsToken(hosts)}`;
+  const labels = hosts.toSorted().map((host) => {
     const label = host === organisation ? "@" : host.slice(0, -organisation.length - 1);
     return label.length > longestLabel ? `#${hashToken(label)}` : label;
   });
   return `mx:${organisation}/${labels.join(",")}`;
+}
+
+/** One token for all of them, the same in whatever order they come. */
+export function hostsToken(hosts: readonly string[]): string {
+  return hashToken(hosts.toSorted().join(","));
 }
 
 /** Organisation and hosts of a place that names them. */

@@ -3,7 +3,13 @@ import { isAscii } from "node:buffer";
 import MailComposer from "nodemailer/lib/mail-composer";
 import { domainOf } from "#mta-pod/smtp/address.ts";
 import { toCrlf } from "#mta-pod/smtp/crlf.ts";
-import { addressList, type HeaderField, headerFields, isWholeHeader } from "#mta-pod/smtp/header.ts";
+import {
+  addressList,
+  type HeaderField,
+  headerFields,
+  isWholeHeader,
+  valuesOf,
+} from "#mta-pod/smtp/header.ts";
 import type { PostedMessage } from "./message-schema.ts";
 import { Problem } from "./problem.ts";
 
@@ -107,7 +113,7 @@ export function composeRaw(posted: Buffer, envelope: PostedEnvelope): Composed {
   const body = whole.at(-1) === 10 ? whole : Buffer.concat([whole, Buffer.from("\r\n")]);
   const fields = headerFields(body, maxHeaderBytes);
   if (fields.length === 0 || !isWholeHeader(body, fields)) throw refuse("the message has no header section");
-  const fromValue = envelope.from ?? fields.find(({ name }) => name === "from")?.value ?? "";
+  const fromValue = envelope.from ?? valuesOf(fields, "from")[0] ?? "";
   const [from] = addressesOf("from", fromValue);
   if (from === undefined) throw refuse("from: expected an address, got none");
   const to =

@@ -2,8 +2,8 @@
 import { isIP } from "node:net";
 import { getDomain } from "tldts";
 import type { Rule } from "#crds/pod-config/schema.ts";
-import { hash32, hashToken } from "#crds/values/hash.ts";
-import { siteBeside, siteOfHosts, sliceName } from "#crds/wire/subject.ts";
+import { hash32 } from "#crds/values/hash.ts";
+import { hostsToken, siteBeside, siteOfHosts, sliceName } from "#crds/wire/subject.ts";
 import { isCatchAll, routeName } from "./match.ts";
 import type { Ruleset } from "./match.ts";
 import type { MxRecord } from "./resolver.ts";
@@ -106,7 +106,7 @@ function siteId(rules: Ruleset, rule: Rule | null, hops: readonly Hop[]): string
   const provider = rules.providerOf(preferredHosts(hops));
   return provider === undefined
     ? siteBeside(site, rule.name)
-    : siteBeside(provider.name, `${rule.name}:${hashToken(names.toSorted().join(","))}`);
+    : siteBeside(provider.name, `${rule.name}:${hostsToken(names)}`);
 }
 
 /**

@@ -66,7 +66,7 @@ export class Dispatcher {
   clockSet(step: number): void {
     this.now += step;
     for (const site of this.registry.sites.values()) site.shift(step);
-    for (const shared of this.registry.sharedHosts()) shared.shift(step);
+    for (const shared of this.registry.neighbours.shared) shared.shift(step);
     for (const flight of this.#flights.values()) flight.startedAt += step;
     this.#blocked.shift(step);
     this.gate.shift(step);
@@ -206,7 +206,7 @@ export class Dispatcher {
   #keepHouse(now: number): void {
     const forgotten = this.registry.sweep(now);
     if (forgotten !== undefined) this.queue.forget(forgotten);
-    for (const site of this.registry.takeRegrouped()) this.poke(site);
+    for (const site of this.registry.neighbours.takeRegrouped()) this.poke(site);
     if (this.registry.suspendedUntil <= now) this.queue.toggle(this.registry.endSuspensions(now));
   }
 

@@ -29,14 +29,15 @@ export class Neighbours {
     }
     const { shared } = site;
     if (shared === null) return;
-    const others = shared.remove(site);
+    shared.remove(site);
+    const others = shared.sites;
     if (others.length > 0 && places.length === 1) return;
     this.shared.delete(shared);
     for (const other of others) this.#leave(other, shared);
     for (const other of others) this.#joinAll(other);
   }
 
-  /** What they were held back by may not hold any more; each is told once. */
+  /** Sites that share with others than before: what they were held back by may not hold any more. Each is told once. */
   takeRegrouped(): Iterable<SiteState> {
     const regrouped = this.#regrouped;
     if (regrouped.size > 0) this.#regrouped = new Set();

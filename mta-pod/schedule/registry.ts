@@ -8,7 +8,6 @@ import { Broom } from "./broom.ts";
 import type { Budget } from "./budget.ts";
 import { LaneState, newTenant, SenderLanes, type TenantState } from "./lane-state.ts";
 import { Neighbours } from "./neighbours.ts";
-import type { SharedHosts } from "./shared-hosts.ts";
 import { SiteState } from "./site-state.ts";
 import type { Lane, Selector, TenantPolicy } from "./types.ts";
 
@@ -23,7 +22,7 @@ export class Registry {
   readonly tenants = new Map<string, TenantState>();
   /** The earliest end of a suspension. */
   suspendedUntil = Number.POSITIVE_INFINITY;
-  readonly #neighbours = new Neighbours();
+  readonly neighbours = new Neighbours();
   #lanes: (LaneState | undefined)[] = [];
   #freeIds: number[] = [];
   #suspensions: Suspension[] = [];
@@ -39,7 +38,7 @@ export class Registry {
     let site = this.sites.get(id);
     if (site === undefined) {
       site = new SiteState(id);
-      this.#neighbours.add(site);
+      this.neighbours.add(site);
       this.sites.set(id, site);
     }
     return site;
@@ -133,18 +132,9 @@ export class Registry {
     return lane;
   }
 
-  sharedHosts(): Iterable<SharedHosts> {
-    return this.#neighbours.shared;
-  }
-
-  /** Sites that share hosts with others than before, once. */
-  takeRegrouped(): Iterable<SiteState> {
-    return this.#neighbours.takeRegrouped();
-  }
-
   #forget(site: SiteState): void {
     this.sites.delete(site.id);
-    this.#neighbours.remove(site);
+    this.neighbours.remove(site);
   }
 
   #newLane(

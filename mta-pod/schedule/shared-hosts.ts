@@ -135,13 +135,11 @@ export class SharedHosts {
     return this.#sites.size;
   }
 
-  /** Answers those that are left. */
-  remove(site: SiteState): SiteState[] {
+  remove(site: SiteState): void {
     this.#sites.delete(site);
     this.#waiting.delete(site);
     site.shared = null;
     for (const link of site.links.values()) link.shared?.leave(link);
-    return this.sites;
   }
 
   setLimits(): void {
@@ -157,9 +155,10 @@ export class SharedHosts {
   *next(): Iterable<SiteState> {
     const seen = new Set<boolean>();
     for (const site of this.#waiting.keys()) {
+      const isCrowdedOut = [...site.links.values()].some((link) => link.isCrowdedOut);
       if (!site.hasWork) this.#waiting.delete(site);
-      else if (!seen.has(isCrowdedOut(site))) {
-        seen.add(isCrowdedOut(site));
+      else if (!seen.has(isCrowdedOut)) {
+        seen.add(isCrowdedOut);
         yield site;
       }
       if (seen.size === 2) return;
@@ -206,10 +205,6 @@ export class SharedHosts {
     for (const [site, since] of this.#waiting) this.#waiting.set(site, since + byMs);
     this.#askedAt += byMs;
   }
-}
-
-function isCrowdedOut(site: SiteState): boolean {
-  return [...site.links.values()].some((link) => link.isCrowdedOut);
 }
 
 /** One of several goes at once, the last one when the other has waited for a while. */

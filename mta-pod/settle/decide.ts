@@ -1,7 +1,7 @@
 /** What becomes of each recipient after an attempt, and of the entry: by reply code, never by text. Pure; never fails. */
 import type { Random } from "#mta-pod/runtime/clock.ts";
 import type { Reply } from "#mta-pod/smtp/reply.ts";
-import { describeReply, reply } from "#mta-pod/smtp/reply.ts";
+import { describeReply, maxDescription, reply } from "#mta-pod/smtp/reply.ts";
 import type { Fault, TransactionResult } from "#mta-pod/smtp/transaction.ts";
 import { classifyFault, classifyReply } from "./classify.ts";
 import type { OutcomeClass } from "./reply-rules.ts";
@@ -67,8 +67,6 @@ export interface Decision {
   /** The dot was sent and no reply came: the peer may have taken the mail. */
   readonly possibleDuplicate: boolean;
 }
-
-const maxText = 512;
 
 /** The reply that `describeReply` made this line of, which is all that a state record keeps; null = it is nobody's reply. */
 function replyIn(line: string): Reply | null {
@@ -192,7 +190,7 @@ function outcomeOfCode(code: number): RecipientOutcome["outcome"] {
 
 /** What a fault means for the recipients that have no reply of their own; the index is the caller's. */
 function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
-  const text = fault.text.slice(0, maxText);
+  const text = fault.text.slice(0, maxDescription);
   const shared = { class: classifyFault(fault), reply: fault.reply ?? null, text };
   if (fault.kind === "unsupported")
     return { ...shared, outcome: "bounced", reply: fault.reply ?? unsupportedReply(text) };
@@ -215,7 +213,7 @@ function expired(index: number, given: Reply | null, text: string): RecipientOut
 }
 
 function requeue(fault: Fault, feedback: Feedback): Decision {
-  const text = fault.text.slice(0, maxText);
+  const text = fault.text.slice(0, maxDescription);
   return {
     recipients: [],
     next: { kind: "requeue", reason: classifyFault(fault), text },

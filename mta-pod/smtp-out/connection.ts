@@ -1,5 +1,6 @@
 /** One delivering connection: ready at the first target that will, then transaction after transaction, one result each. */
 import type { Clock } from "../runtime/clock.ts";
+import { maxDescription } from "../smtp/reply.ts";
 import type { Fault, FaultKind, PeerFacts, Transaction, TransactionResult } from "../smtp/transaction.ts";
 import { chunkParts, dataParts } from "./body.ts";
 import { Deadline } from "./deadline.ts";
@@ -256,7 +257,7 @@ class Outbound implements Connection {
   /** The end of this connection, from either side: the transaction under way gets its result, then `closed` follows. */
   #lost(kind: FaultKind, text: string): void {
     if (this.#state === "dead" || this.#state === "opening") return;
-    const settled = this.#settled?.result ?? this.#exchange?.lost(kind, text.slice(0, 512));
+    const settled = this.#settled?.result ?? this.#exchange?.lost(kind, text.slice(0, maxDescription));
     this.#state = "dead";
     this.#deadline[Symbol.dispose]();
     this.#wire?.destroy();

@@ -1,5 +1,5 @@
 /** One mail transaction as a state machine: replies in, what to write out. Pure; ends in exactly one result. */
-import { describeReply, type Reply } from "../smtp/reply.ts";
+import { describeReply, maxDescription, type Reply } from "../smtp/reply.ts";
 import type { FaultKind, Stage, Transaction, TransactionResult } from "../smtp/transaction.ts";
 import type { Extensions } from "./extensions.ts";
 import { overRecipientLimit, refusePath } from "./preflight.ts";
@@ -212,7 +212,7 @@ export class Exchange {
   #end(kind: FaultKind, lead: string, answer?: Reply): Step {
     // The reply that ends the session is charged to the command it answers, even if the message went out after it.
     const stage: Stage = this.#body === "writing" ? "body" : this.awaited;
-    const text = answer === undefined ? lead : `${lead}${describeReply(answer)}`.slice(0, 512);
+    const text = answer === undefined ? lead : `${lead}${describeReply(answer)}`.slice(0, maxDescription);
     const fault =
       answer === undefined ? { stage: this.stage, kind, text } : { stage, kind, text, reply: answer };
     return { kind: "done", result: this.#result(fault), reusable: false };

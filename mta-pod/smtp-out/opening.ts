@@ -2,6 +2,7 @@
 import type { Rule } from "#crds/pod-config/schema.ts";
 import type { Clock } from "../runtime/clock.ts";
 import type { Log } from "../runtime/log.ts";
+import { maxDescription } from "../smtp/reply.ts";
 import type { Fault, PeerFacts, Stage, Target } from "../smtp/transaction.ts";
 import { Deadline } from "./deadline.ts";
 import type { Extensions } from "./extensions.ts";
@@ -158,7 +159,7 @@ export class Opening {
     const fault: Fault = {
       stage,
       kind: stage === "tls" && trouble.reply === undefined ? "tls" : trouble.kind,
-      text: trouble.text.slice(0, 512),
+      text: trouble.text.slice(0, maxDescription),
       ...(trouble.reply === undefined ? {} : { reply: trouble.reply }),
       target,
     };

@@ -16,10 +16,11 @@ export function reply(code: number, enhanced: string, text: string): Reply {
   return { code, enhanced, text };
 }
 
-const maxDescription = 512;
+/** Of what is said of a reply or a fault in one line, characters. */
+export const maxDescription = 512;
 
 /**
- * One line for people, events and reports; at most 512 characters.
+ * One line for people, events and reports; at most `maxDescription` characters.
  * @example describeReply(reply(550, "5.1.1", "No such user")) === "550 5.1.1 No such user"
  */
 export function describeReply({ code, enhanced, text }: Reply): string {
