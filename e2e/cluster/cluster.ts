@@ -6,6 +6,7 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { freePorts } from "#operator/local/ports.ts";
+import { until } from "#test/kit/until.ts";
 import { installPackages } from "./apt.ts";
 import { kubeconfig } from "./authority.ts";
 import { type Binaries, findBinaries } from "./binaries.ts";
@@ -41,7 +42,7 @@ export interface Cluster extends AsyncDisposable {
   /** `kubectl apply -f -`. */
   apply(objects: string | readonly unknown[]): Promise<string>;
   helm(args: readonly string[]): Promise<string>;
-  /** A port of this machine that leads to HOST:PORT in the cluster. */
+  /** A port of this machine that leads to HOST:PORT in the cluster, once something listens there. */
   forward(to: string, tls?: TlsOptions): Promise<Forward>;
   /** Records of zone `test`, as in a zone file. */
   setZone(records: readonly string[]): Promise<void>;
@@ -56,6 +57,7 @@ export interface Cluster extends AsyncDisposable {
 }
 
 const nodeReadyMs = 90_000;
+const listensMs = 30_000;
 const apiPort = 6443;
 
 /** @example await using cluster = await startCluster({ tier: "full" }); await cluster.kubectl(["get", "nodes"]) */
@@ -180,7 +182,11 @@ function clusterOf(parts: Parts): Cluster {
     apply: (objects) =>
       kubectl(["apply", "-f", "-"], typeof objects === "string" ? objects : listOf(objects)),
     helm: (args) => output([binaries.path("helm"), "--kubeconfig", file, ...args], { timeoutMs: 300_000 }),
-    forward: open,
+    async forward(to, tls) {
+      // A Service's address refuses until kube-proxy, too, has heard of the pod that is ready.
+      if (parts.tier === "full") await until(`a listener at ${to}`, () => listens(place, to), listensMs);
+      return open(to, tls);
+    },
     setZone: (records) => writeZone(place, records),
     async loadImages(more) {
       const folder = join(place.folder, "images");
@@ -197,6 +203,15 @@ function clusterOf(parts: Parts): Cluster {
     startedInMs: performance.now() - startedAt,
     [Symbol.asyncDispose]: stop,
   };
+}
+
+async function listens(place: Place, to: string): Promise<boolean> {
+  const way = `/dev/tcp/${to.replace(":", "/")}`;
+  const command = ["timeout", "2", "bash", "-c", `exec 3<>${way}`] as const;
+  return output(command, { namespace: place.name }).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** A process of its own takes over this one's way in, and owns the place from now on. */

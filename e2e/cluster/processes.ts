@@ -99,18 +99,29 @@ export async function processId(pid: number): Promise<ProcessId> {
   return { pid, startedAt: (await stateOf(pid))?.startedAt ?? 0 };
 }
 
-/** Whether that very process lives; one that is dead and not yet reaped does not. */
+/**
+ * Whether that very process lives; one that is dead and not yet reaped does not. Its first thread may be dead before the
+ * others are (proc_pid_stat(5): state, num_threads), and the last of them closes what it listens on.
+ */
 export async function isSame({ pid, startedAt }: ProcessId): Promise<boolean> {
   const state = await stateOf(pid);
-  return state !== undefined && state.letter !== "Z" && state.startedAt === startedAt;
+  return (
+    state !== undefined && !(state.letter === "Z" && state.threads <= 1) && state.startedAt === startedAt
+  );
 }
 
-async function stateOf(pid: number): Promise<{ letter: string; startedAt: number } | undefined> {
+interface State {
+  readonly letter: string;
+  readonly threads: number;
+  readonly startedAt: number;
+}
+
+async function stateOf(pid: number): Promise<State | undefined> {
   const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
   if (text === undefined) return undefined;
   // The name, in brackets, may have spaces and brackets: fields are counted from its end.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return { letter: fields[0] ?? "", startedAt: Number(fields[19]) };
+  return { letter: fields[0] ?? "", threads: Number(fields[17]), startedAt: Number(fields[19]) };
 }
 
 function signalQuietly(pid: number, signal: NodeJS.Signals): void {
