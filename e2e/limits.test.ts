@@ -7,7 +7,7 @@ import { testPassword, testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
 import { startLoad } from "./kit/load.ts";
-import { startSink } from "./kit/sink.ts";
+import { startSink, type Visit } from "./kit/sink.ts";
 
 test("a connection counts until its peer has said goodbye: never a third one, however slow that is, none used too often, none too soon", async (t) => {
   // A busy machine reads a connection late, and the next one sooner after it than it came.
@@ -15,7 +15,7 @@ test("a connection counts until its peer has said goodbye: never a third one, ho
   let mostUsed = 0;
   const watch = {
     connected: () => void opened.add(performance.now()),
-    disconnected: (_place: number, messages: number) => void (mostUsed = Math.max(mostUsed, messages)),
+    disconnected: ({ messages }: Visit) => void (mostUsed = Math.max(mostUsed, messages)),
     message: () => {},
   };
   await using sink = await startSink({ ports: 1, goodbyeMs: 300, watch });

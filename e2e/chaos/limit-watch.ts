@@ -3,9 +3,10 @@
  * allowance. A dot is read some time after it came, and when this very process is late that can be long: too many within a second
  * is a violation when they are too many whenever they can have come, else "not sure". How much of that there may be is bounded.
  * The one exception (decisions.md 13): the connections of a process that is frozen for longer than its leases stay open while
- * another owns its sites. They are counted apart, and no others.
+ * another owns its sites. They are counted apart, and no others. One that has not said yet whose it is, and is as old as the
+ * freeze, is the frozen process's: anybody else would have spoken.
  */
-import type { SinkWatch } from "#e2e/kit/sink.ts";
+import type { SinkWatch, Visit } from "#e2e/kit/sink.ts";
 
 export interface SiteLimit {
   readonly name: string;
@@ -55,23 +56,29 @@ const realClock: WatchClock = {
 
 const lookMs = 2;
 const windowMs = 1000;
-/** Of what was judged: beyond, the machine was too busy for the watch to show anything. */
 /** A lease of somebody who stands still is free for others so much later, at the earliest (decisions.md 13). */
 const leaseMs = 12_000;
 /** What a woken process still had open is closed by then. */
 const wakeMs = 2_000;
+/** A connection that was made just before its process froze is seen so much after it, at most. */
+const seenMs = 200;
+/** Of what was judged: beyond, the machine was too busy for the watch to show anything. */
 const mostDoubtful = { share: 0.005, few: 5 };
 
 interface Site {
   readonly limit: SiteLimit;
-  open: number;
+  /** Since when. */
+  readonly open: Map<Visit, number>;
   /** The last ones, one more than the rate allows at most. */
   dots: Dot[];
   inSecond: number[];
   mostOpen: number;
   mostPerSecond: number;
-  /** Open ones of each process that says who it is. */
-  readonly byProcess: Map<number, number>;
+}
+
+interface Freeze {
+  readonly since: number;
+  until: number;
 }
 
 interface Dot {
@@ -89,19 +96,18 @@ export function createLimitWatch(
   const sites = limits.map(
     (limit): Site => ({
       limit,
-      open: 0,
+      open: new Map(),
       dots: [],
       inSecond: [],
       mostOpen: 0,
       mostPerSecond: 0,
-      byProcess: new Map(),
     }),
   );
   const found: string[] = [];
   let doubtful = 0;
   let excused = 0;
   let judged = 0;
-  const freezes = new Map<number, { readonly since: number; until: number }>();
+  const freezes = new Map<number, Freeze>();
   // Between two looks everything that had come before the first is read: what is read after the second came after the first.
   let looks = { before: -Infinity, last: clock.now() };
   const stop = clock.every(lookMs, () => (looks = { before: looks.last, last: clock.now() }));
@@ -111,40 +117,46 @@ export function createLimitWatch(
     onFound(violation);
   };
 
-  const frozenAt = ({ byProcess }: Site): number => {
+  /** Those of processes that are frozen past their leases. */
+  const frozenOf = ({ open }: Site): number => {
     const now = clock.now();
-    let open = 0;
-    for (const [pid, { since, until }] of freezes)
-      if (now - since >= leaseMs && now < until) open += byProcess.get(pid) ?? 0;
-    return open;
+    const inForce = new Map(
+      [...freezes].filter(([, { since, until }]) => now - since >= leaseMs && now < until),
+    );
+    const last = Math.max(...[...inForce.values()].map(({ since }) => since));
+    const isFrozen = ([{ by }, since]: [Visit, number]): boolean =>
+      by > 0 ? inForce.has(by) : since <= last + seenMs;
+    return [...open].filter(isFrozen).length;
   };
-  const add = (place: number, by: number, count: number): void => {
-    const known = sites[place]?.byProcess;
-    if (by > 0) known?.set(by, (known.get(by) ?? 0) + count);
+  /** `7: 8, 9: 2, unknown for 15.1 s`: whose the open ones are. */
+  const whose = ({ open }: Site): string => {
+    const named = [...Map.groupBy(open.keys(), ({ by }) => by)].filter(([by]) => by > 0);
+    const unknown = [...open].filter(([{ by }]) => by === 0);
+    const seconds = (since: number): string => ((clock.now() - since) / 1000).toFixed(1);
+    return [
+      ...named.map(([by, its]) => `${by}: ${its.length}`),
+      ...unknown.map(([, since]) => `unknown for ${seconds(since)} s`),
+    ].join(", ");
   };
 
   return {
-    connected(place) {
-      const site = sites[place];
+    connected(visit) {
+      const site = sites[visit.place];
       if (site === undefined) return;
-      const { limit } = site;
+      const { limit, open } = site;
       judged++;
-      site.open++;
-      site.mostOpen = Math.max(site.mostOpen, site.open);
-      if (site.open <= limit.connections) return;
+      open.set(visit, clock.now());
+      site.mostOpen = Math.max(site.mostOpen, open.size);
+      if (open.size <= limit.connections) return;
       // A peer closes before its next one connects, so the kernel knows of that end now. Ends are read in this very turn.
       clock.afterTurn(() => {
-        if (site.open <= limit.connections) doubtful++;
-        else if (site.open - limit.connections <= frozenAt(site)) excused++;
-        else violated(`${limit.name}: ${site.open} connections, ${limit.connections} allowed`);
+        if (open.size <= limit.connections) doubtful++;
+        else if (open.size - limit.connections <= frozenOf(site)) excused++;
+        else
+          violated(`${limit.name}: ${open.size} connections, ${limit.connections} allowed (${whose(site)})`);
       });
     },
-    greeted: (place, by) => add(place, by, 1),
-    disconnected(place, _messages, by) {
-      const site = sites[place];
-      if (site !== undefined) site.open--;
-      add(place, by, -1);
-    },
+    disconnected: (visit) => void sites[visit.place]?.open.delete(visit),
     message(place) {
       const site = sites[place];
       const rate = site?.limit.perSecond;

@@ -30,12 +30,19 @@ export interface Sink extends AsyncDisposable {
   release(place?: number): void;
 }
 
+/** A connection to one of the ports. */
+export interface Visit {
+  readonly place: number;
+  /** The process that it has named in its EHLO; 0 = none, not yet. */
+  readonly by: number;
+  /** Final dots so far. */
+  readonly messages: number;
+}
+
 /** Told what happens at each of the ports, by its place. */
 export interface SinkWatch {
-  connected(place: number): void;
-  /** It has said EHLO; the process that it names, 0 = none. */
-  greeted?(place: number, by: number): void;
-  disconnected(place: number, messages: number, by: number): void;
+  connected(visit: Visit): void;
+  disconnected(visit: Visit): void;
   /** A final dot. */
   message(place: number): void;
 }
@@ -69,16 +76,15 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
     const server = createServer({ noDelay: true }, (socket) => {
       sockets.add(socket);
       meter?.connected();
-      options.watch?.connected(index);
+      const visit = { place: index, by: 0, messages: 0 };
+      options.watch?.connected(visit);
       let isGone = false;
-      let messages = 0;
-      let by = 0;
       // "close" comes a few turns after the news of the end: the peer's next connection may come in between.
       const gone = (): void => {
         if (isGone) return;
         isGone = true;
         meter?.disconnected();
-        options.watch?.disconnected(index, messages, by);
+        options.watch?.disconnected(visit);
       };
       socket.on("end", gone);
       socket.on("close", () => {
@@ -90,15 +96,11 @@ export async function startSink(options: SinkOptions): Promise<Sink> {
         socket.destroy();
       });
       const noteMail = (size: number): void => {
-        messages++;
+        visit.messages++;
         meter?.message(performance.now(), 1, size);
         options.watch?.message(index);
       };
-      const noteName = (named: number): void => {
-        // Twice when TLS is begun, which is one connection.
-        if (by === 0 && !isGone) options.watch?.greeted?.(index, named);
-        by = named;
-      };
+      const noteName = (named: number): void => void (visit.by = named);
       const { goodbyeMs = 0 } = options;
       const manner = { books, pace, offersChunking, defers, defersRecipient, refuses, noteMail, noteName };
       receive(socket, { ...manner, goodbyeMs });

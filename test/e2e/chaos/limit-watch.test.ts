@@ -1,10 +1,13 @@
 /** The watch of the limits against a made-up clock: what is one too many, what is not, and what it cannot know. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Visit } from "#e2e/kit/sink.ts";
 import { createLimitWatch, type LimitWatch, type WatchClock } from "#e2e/chaos/limit-watch.ts";
 
 interface World {
   readonly watch: LimitWatch;
+  /** A connection of process `by`; 0 = it has not said so yet. */
+  connect(by?: number): { by: number } & Visit;
   /** Time passes, and the watch's own process runs on, unless it is `busy`. */
   pass(ms: number, busy?: "busy"): void;
   /** Everything that the kernel had told is read. */
@@ -25,8 +28,14 @@ function begin(): World {
     },
     afterTurn: (look) => void looks.push(look),
   };
+  const watch = createLimitWatch([limit], () => {}, clock);
   return {
-    watch: createLimitWatch([limit], () => {}, clock),
+    watch,
+    connect(by = 0) {
+      const visit = { place: 0, by, messages: 0 };
+      watch.connected(visit);
+      return visit;
+    },
     pass(ms, busy) {
       for (let left = ms; left > 0; left--) {
         now++;
@@ -42,24 +51,23 @@ function begin(): World {
 }
 
 test("createLimitWatch(): a third connection is a violation, however short it is", () => {
-  const { watch, pass, endTurn } = begin();
-  for (let index = 0; index < 3; index++) watch.connected(0);
+  const { watch, connect, pass, endTurn } = begin();
+  const [third] = [connect(7), connect(8), connect(8)];
+  pass(100);
   endTurn();
-  pass(1);
-  watch.disconnected(0, 1, 0);
-  assert.deepEqual(watch.violations(), ["limited: 3 connections, 2 allowed"]);
+  watch.disconnected(third);
+  assert.deepEqual(watch.violations(), ["limited: 3 connections, 2 allowed (7: 1, 8: 2)"]);
 });
 
 test("createLimitWatch(): a connection in place of one that ended before, read in either order, is none", () => {
-  const { watch, endTurn } = begin();
-  watch.connected(0);
-  watch.connected(0);
-  watch.disconnected(0, 1, 0);
-  watch.connected(0);
+  const { watch, connect, endTurn } = begin();
+  const [first, second] = [connect(), connect()];
+  watch.disconnected(first);
+  connect();
   endTurn();
   assert.deepEqual(watch.doubtful(), { count: 0, of: 3 });
-  watch.connected(0);
-  watch.disconnected(0, 1, 0);
+  connect();
+  watch.disconnected(second);
   endTurn();
   assert.deepEqual(watch.violations(), []);
   assert.deepEqual(watch.doubtful(), { count: 1, of: 4 });
@@ -111,31 +119,55 @@ test("createLimitWatch(): lateness excuses no more than itself", () => {
 });
 
 test("createLimitWatch(): what a process frozen past its leases has open is excused, and no more than that", () => {
-  const { watch, pass, endTurn } = begin();
-  const connect = (by: number): void => {
-    watch.connected(0);
-    watch.greeted?.(0, by);
+  const { watch, connect, pass, endTurn } = begin();
+  const also = (by: number): Visit => {
+    const visit = connect(by);
     endTurn();
+    return visit;
   };
-  connect(7);
+  also(7);
   watch.frozen(7);
   pass(11_000);
-  for (const by of [8, 8]) connect(by);
+  also(8);
+  const second = also(8);
   assert.equal(watch.violations().length, 1, "its lease is still its own");
-  watch.disconnected(0, 1, 8);
+  watch.disconnected(second);
   pass(2_000);
-  connect(8);
+  const third = also(8);
   assert.deepEqual([watch.excused(), watch.violations().length], [1, 1]);
-  connect(8);
+  const fourth = also(8);
   assert.deepEqual([watch.excused(), watch.violations().length], [1, 2]);
-  watch.disconnected(0, 1, 8);
+  watch.disconnected(third);
   watch.thawed(7);
   pass(1_000);
-  watch.disconnected(0, 1, 8);
-  connect(8);
+  watch.disconnected(fourth);
+  const fifth = also(8);
   assert.deepEqual([watch.excused(), watch.violations().length], [2, 2], "it has a moment to close");
-  watch.disconnected(0, 1, 8);
+  watch.disconnected(fifth);
   pass(2_000);
-  connect(8);
+  also(8);
   assert.deepEqual([watch.excused(), watch.violations().length], [2, 3]);
+});
+
+test("createLimitWatch(): one that never said whose it is, and is as old as a freeze, is the frozen process's", () => {
+  const { watch, connect, pass, endTurn } = begin();
+  connect(7);
+  pass(1);
+  watch.frozen(7);
+  // The kernel took it just before; this process reads it just after.
+  pass(5);
+  connect();
+  pass(14_000);
+  connect(8);
+  connect(8);
+  endTurn();
+  assert.deepEqual([watch.excused(), watch.violations()], [2, []]);
+  const silent = connect();
+  endTurn();
+  const [found = ""] = watch.violations();
+  assert.equal(
+    found,
+    "limited: 5 connections, 2 allowed (7: 1, 8: 2, unknown for 14.0 s, unknown for 0.0 s)",
+  );
+  watch.disconnected(silent);
 });
