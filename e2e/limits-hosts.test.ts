@@ -79,13 +79,14 @@ test("domains whose MX hosts are the same in part: the host in all lists sees on
 }, async (t) => {
   const address = "127.0.0.77";
   await using provider = await startProvider({ host: address, ports: [25] });
-  const lists = { "one.example": ["a"], "two.example": ["a", "b"], "three.example": ["a", "b", "c"] };
-  const toHosts = Object.entries(lists).map(([domain, hosts]) => {
-    const MX = hosts.map((host, at) => [at, `${host}.mx.example`] as const);
-    return [domain, { MX }] as const;
-  });
-  const hosts = ["a", "b", "c"].map((host) => [`${host}.mx.example`, { A: [address] }] as const);
-  await using dns = await startDnsServer(Object.fromEntries([...toHosts, ...hosts]));
+  const hosts = ["a.mx.example", "b.mx.example", "backup.elsewhere.example"] as const;
+  const [a, b, backup] = hosts;
+  const lists = { "one.example": [a], "two.example": [a, b], "three.example": [a, b, backup] };
+  const zones = Object.entries(lists).map(
+    ([domain, names]) => [domain, { MX: names.map((host, at) => [at, host] as const) }] as const,
+  );
+  const addresses = hosts.map((host) => [host, { A: [address] }] as const);
+  await using dns = await startDnsServer(Object.fromEntries([...zones, ...addresses]));
   const domains = Object.keys(lists);
   const rule = {
     name: "all",

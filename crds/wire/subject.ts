@@ -102,18 +102,28 @@ export function placeOf(site: string): string {
 const longestLabel = 24;
 const longestOrganisation = 64;
 
+/** Stands in no host's name: a token of hosts that are not the organisation's. */
+const othersMark = "*";
+
 /**
- * Name of the site of these MX hosts, the same in whatever order they come. Hosts that are all of one `organisation` (their registrable
- * domain) are named, long ones by a token, so that sites which have only some in common know it of each other; others are hashed.
+ * Name of the site of these MX hosts, the same in whatever order they come. Those of `organisation` (a registrable domain) are named, long
+ * ones by a token, so that sites which have only some in common know it of each other; all others are one token.
  * @example siteOfHosts("a.example", ["mx2.a.example", "mx1.a.example"]) === "mx:a.example/mx1,mx2"
  */
 export function siteOfHosts(organisation: string | undefined, hosts: readonly string[]): string {
   if (organisation === undefined || organisation.length > longestOrganisation)
     return `mx:${hostsToken(hosts)}`;
-  const labels = hosts.toSorted().map((host) => {
-    const label = host === organisation ? "@" : host.slice(0, -organisation.length - 1);
-    return label.length > longestLabel ? `#${hashToken(label)}` : label;
-  });
+  const below = `.${organisation}`;
+  const isOwn = (host: string): boolean => host === organisation || host.endsWith(below);
+  const labels = hosts
+    .filter(isOwn)
+    .toSorted()
+    .map((host) => {
+      const label = host === organisation ? "@" : host.slice(0, -below.length);
+      return label.length > longestLabel ? `#${hashToken(label)}` : label;
+    });
+  const others = hosts.filter((host) => !isOwn(host));
+  if (others.length > 0) labels.push(othersMark + hostsToken(others));
   return `mx:${organisation}/${labels.join(",")}`;
 }
 
@@ -129,7 +139,9 @@ const hostsOfPlace = /^(mx:[^/]+)\/(.+)$/s;
 export function sharedPlaces(site: string): readonly string[] {
   const place = placeOf(site);
   const [, organisation, hosts] = sliced.test(site) ? [] : (hostsOfPlace.exec(place) ?? []);
-  return hosts === undefined ? [place] : hosts.split(",").map((host) => `${organisation}/${host}`);
+  if (hosts === undefined) return [place];
+  const own = hosts.split(",").filter((host) => !host.startsWith(othersMark));
+  return own.map((host) => `${organisation}/${host}`);
 }
 
 /** Stands in no name of a rule, host or domain; what a client says may be one is not trusted to be. */
@@ -148,7 +160,7 @@ export function isSiteWithin(site: string, selected: string): boolean {
 
 /**
  * Shard of a site, or of a slice of one: hash(place) + slice mod K, so that slices are in as many shards as there are, and sites that
- * share their hosts in one: those of MX hosts of one organisation. `shards` is the pool's K, at least 1.
+ * share their hosts in one: those whose MX hosts are of one organisation. `shards` is the pool's K, at least 1.
  */
 export function shardOf(site: string, shards: number): number {
   return siteHash(site) % shards;

@@ -101,7 +101,7 @@ function siteId(rules: Ruleset, rule: Rule | null, hops: readonly Hop[]): string
   const names = hops.map((hop) => hop.host);
   // A rule for some domains only has a site of its own: other domains of these hosts have other limits. A rule for
   // all of them needs none: it is then the only one that can lead here without a name.
-  const site = siteOfHosts(organisationOf(names), names);
+  const site = siteOfHosts(organisationOf(preferredHosts(hops)), names);
   if (rule === null || isCatchAll(rule)) return site;
   const provider = rules.providerOf(preferredHosts(hops));
   return provider === undefined
@@ -110,9 +110,9 @@ function siteId(rules: Ruleset, rule: Rule | null, hops: readonly Hop[]): string
 }
 
 /**
- * The registrable domain that all hosts have in common, by the public suffix list with its private part: customers of a hoster are
- * organisations of their own. undefined = there is none: a zone that names somebody else's hosts beside its own, slow ones must not
- * have them share a limit.
+ * The registrable domain that the preferred hosts have in common, by the public suffix list with its private part: customers of a
+ * hoster are organisations of their own. undefined = there is none: a zone that names somebody else's hosts beside its own, slow ones
+ * must not have them share a limit. A backup host is its own affair, as in `preferredHosts`.
  */
 function organisationOf(hosts: readonly string[]): string | undefined {
   const [first, ...others] = hosts.map((host) => getDomain(host, { allowPrivateDomains: true }) ?? undefined);

@@ -69,7 +69,18 @@ test("the site of MX hosts of one organisation names them, in one shard with oth
   assert.deepEqual(sharedPlaces(sliceName(some, 3)), [sliceName(some, 3)]);
 });
 
-test("the site of hosts of several organisations, or with long names, is a short name all the same, and always the same", () => {
+test("the hosts of others are one token at the end of a site's name, and share nothing", () => {
+  const own = ["mx.a.example"];
+  const others = ["nota.example", "backup.b.example"];
+  const site = siteOfHosts("a.example", [...own, ...others]);
+  assert.match(site, /^mx:a\.example\/mx,\*[a-z2-7]{13}$/);
+  assert.equal(siteOfHosts("a.example", [...others.toReversed(), ...own]), site);
+  assert.notEqual(siteOfHosts("a.example", [...own, "backup.b.example"]), site);
+  assert.deepEqual(sharedPlaces(site), ["mx:a.example/mx"]);
+  assert.equal(shardOf(site, 64), shardOf(siteOfHosts("a.example", own), 64));
+});
+
+test("the site of hosts of no organisation, or with long names, is a short name all the same, and always the same", () => {
   const hosts = ["mx.a.example", "backup.b.example"];
   assert.match(siteOfHosts(undefined, hosts), /^mx:[a-z2-7]{13}$/);
   assert.equal(siteOfHosts(undefined, hosts), siteOfHosts(undefined, hosts.toReversed()));

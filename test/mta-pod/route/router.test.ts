@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Rule } from "#crds/pod-config/schema.ts";
+import { sharedPlaces } from "#crds/wire/subject.ts";
 import { createRouter } from "#mta-pod/route/router.ts";
 import type { Routed, SiteRoute } from "#mta-pod/route/router.ts";
 import { fakeClock, fakeResolver } from "./fake-resolver.ts";
@@ -271,10 +272,32 @@ test("a rule for some domains at a provider's hosts has a site beside the provid
   assert.equal(siteIn(await other.route("orange.example")).id, "mx:orange.fr/smtp-in+mail/shapes/vip");
 });
 
-test("a list with hosts of others has a site that names none: a zone's own slow hosts share nothing with theirs", async () => {
-  const { router } = routerOf(zones);
-  assert.match(siteIn(await router.route("backup.example")).id, /^mx:[a-z2-7]{13}$/);
-  assert.equal(siteIn(await router.route("orange.example")).id, "mx:orange.fr/smtp-in");
+test("a list is its preferred hosts' organisation's: a zone's own slow hosts share nothing with those it names behind them", async () => {
+  const google = [
+    [1, "aspmx.l.google.com"],
+    [5, "alt1.aspmx.l.google.com"],
+  ] as const;
+  const { router } = routerOf({
+    ...zones,
+    "new.example": { mx: google },
+    "old.example": {
+      mx: [...google, [10, "aspmx3.googlemail.com"], [10, "aspmx2.googlemail.com"]],
+    },
+    "even.example": {
+      mx: [
+        [10, "slow.even.example"],
+        [10, "smtp-in.orange.fr"],
+      ],
+    },
+  });
+  const idOf = async (domain: string): Promise<string> => siteIn(await router.route(domain)).id;
+  assert.equal(await idOf("orange.example"), "mx:orange.fr/smtp-in");
+  assert.match(await idOf("backup.example"), /^mx:backup\.example\/slow,\*[a-z2-7]{13}$/);
+  assert.match(await idOf("even.example"), /^mx:[a-z2-7]{13}$/);
+  assert.equal(await idOf("new.example"), "mx:google.com/alt1.aspmx.l,aspmx.l");
+  const old = await idOf("old.example");
+  assert.match(old, /^mx:google\.com\/alt1\.aspmx\.l,aspmx\.l,\*[a-z2-7]{13}$/);
+  assert.deepEqual(sharedPlaces(old), sharedPlaces(await idOf("new.example")));
   const hosted = {
     mx: [
       [1, "evil.duckdns.org"],
@@ -282,11 +305,8 @@ test("a list with hosts of others has a site that names none: a zone's own slow 
     ],
   } as const;
   const { router: other } = routerOf({ "evil.duckdns.org": hosted, "victim.duckdns.org": {} });
-  assert.match(
-    siteIn(await other.route("evil.duckdns.org")).id,
-    /^mx:[a-z2-7]{13}$/,
-    "customers of a hoster",
-  );
+  const { id } = siteIn(await other.route("evil.duckdns.org"));
+  assert.match(id, /^mx:evil\.duckdns\.org\/@,\*[a-z2-7]{13}$/, "customers of a hoster");
   assert.equal(siteIn(await other.route("victim.duckdns.org")).id, "mx:victim.duckdns.org/@");
 });
 
