@@ -56,6 +56,7 @@ export function createServer(bodyLimit: number, log: Log): FastifyInstance {
     routerOptions: { maxParamLength: 128 },
   });
   server.removeContentTypeParser("text/plain");
+  refuseMethods(server);
   server.server.maxConnections = maxConnections;
   server.setErrorHandler(async (error, _request, answer) => {
     const { status, code, message, headers } = asProblem(error, log);
@@ -65,6 +66,34 @@ export function createServer(bodyLimit: number, log: Log): FastifyInstance {
     await answer.code(404).send({ error: { code: "not-found", message: "no such resource" } });
   });
   return server;
+}
+
+/** Of a resource that exists, with another method: 405 and what it takes (RFC 9110 §15.5.6). Before any other hook. */
+function refuseMethods(server: FastifyInstance): void {
+  const methods = new Map<string, Set<string>>();
+  server.addHook("onRoute", ({ url, method }) => {
+    const taken = methods.get(url) ?? new Set();
+    methods.set(url, taken);
+    for (const one of [method].flat()) taken.add(one);
+  });
+  server.addHook("onRequest", async ({ is404, url, method }) => {
+    if (!is404) return;
+    const [path = ""] = url.split("?", 1);
+    const allow = [...methods]
+      .flatMap(([pattern, taken]) => (isAt(pattern, path) ? [...taken] : []))
+      .join(", ");
+    if (allow !== "")
+      throw new Problem(405, "method-not-allowed", `expected ${allow}, got ${method}`, { allow });
+  });
+}
+
+/** Is `path` what `pattern` (`/v1/messages/:id`) stands for? */
+function isAt(pattern: string, path: string): boolean {
+  const wanted = pattern.split("/");
+  const parts = path.split("/");
+  return (
+    wanted.length === parts.length && wanted.every((one, at) => one.startsWith(":") || one === parts[at])
+  );
 }
 
 export async function listen(server: FastifyInstance, address: HttpAddress): Promise<HttpServer> {

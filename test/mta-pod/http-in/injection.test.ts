@@ -53,6 +53,24 @@ function field(message: Inbound | undefined, wanted: string): string | undefined
   return headerFields(message?.body ?? Buffer.alloc(0), 100_000).find(({ name }) => name === wanted)?.value;
 }
 
+test("another method than a resource takes is 405, which says what it takes; what does not exist is 404", async () => {
+  await using server = await start();
+  const headers = { authorization: basic };
+  const ask = (url: string, method: string): Promise<Response> => fetch(url, { method, headers });
+  for (const [path, method, allow] of [
+    ["", "GET", "POST"],
+    ["?x=1", "PUT", "POST"],
+    ["/M1", "DELETE", "GET, HEAD"],
+  ] as const) {
+    const answer = await ask(`${server.url}${path}`, method);
+    assert.deepEqual([answer.status, answer.headers.get("allow")], [405, allow], `${method} ${path}`);
+    const message = `expected ${allow}, got ${method}`;
+    assert.deepEqual(await answer.json(), { error: { code: "method-not-allowed", message } });
+  }
+  for (const path of ["/", "/M1/x", "s"])
+    assert.equal((await ask(`${server.url}${path}`, "GET")).status, 404, path);
+});
+
 test("JSON becomes a message with CRLF line ends, through the hooks of SMTP", async () => {
   await using server = await start();
   const answer = await server.post({
