@@ -221,7 +221,7 @@ test("HTTP takes JSON and whole messages, and shows a message to its own tenant 
   assert.equal(posing.status, 403);
 });
 
-test("what a login names as its stream stands in events, and the header that chose it does not leave", async () => {
+test("what a login names as its stream stands in events; the header that chose it does not leave, nor what nobody else is to see", async () => {
   const [id = ""] = await sendBurst({
     address: local.endpoints.smtp,
     user: "acme",
@@ -230,11 +230,12 @@ test("what a login names as its stream stands in events, and the header that cho
     count: 1,
     connections: 1,
     recipient: () => "stream@x.example",
-    content: () => "X-Mailboat-Stream: news\r\nSubject: s\r\n\r\ntext\r\n",
+    content: () =>
+      "X-Mailboat-Stream: news\r\nReturn-Path: <x@y.example>\r\nSubject: s\r\nBcc: hidden@x.example,\r\n me@x.example\r\n\r\ntext\r\n",
   });
   await settled(local, id, { types: ["received", "delivered"] });
   const [got] = provider.messages.list({ to: "stream@x.example", limit: 1 });
   const raw = provider.messages.raw(got?.number ?? 0)?.toString() ?? "";
-  assert.doesNotMatch(raw, /X-Mailboat-Stream/i);
-  assert.match(raw, new RegExp(`id ${id}`));
+  assert.doesNotMatch(raw, /X-Mailboat-Stream|Return-Path|Bcc|me@x/i);
+  assert.match(raw, new RegExp(`id ${id}[^]*\\r\\nSubject: s\\r\\n\\r\\ntext\\r\\n$`));
 });

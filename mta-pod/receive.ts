@@ -22,8 +22,8 @@ import type { Rated, TenantRates } from "./tenant-rates.ts";
 const headerBound = 256 * 1024;
 const streamField = "x-mailboat-stream";
 const sendAtField = "x-send-at";
-/** Meant for us alone: not passed on. */
-const ownFields = [streamField, sendAtField] as const;
+/** Not passed on: what is meant for us alone, who else got it (RFC 5322 3.6.3), and what the last host writes (RFC 5321 4.4). */
+const droppedFields = [streamField, sendAtField, "bcc", "resent-bcc", "return-path"] as const;
 
 export interface ReceiveDeps {
   readonly pod: Pod;
@@ -272,5 +272,5 @@ function stored(
   let added = receivedField({ helo, remoteAddress, hostname, protocol, id, time: now });
   if (!fields.some((field) => field.is("message-id"))) added += messageIdField(id, hostname);
   if (!fields.some((field) => field.is("date"))) added += dateField(now);
-  return rewritten(inbound, { added, fields, dropped: ownFields });
+  return rewritten(inbound, { added, fields, dropped: droppedFields });
 }

@@ -3,13 +3,7 @@ import { isAscii } from "node:buffer";
 import MailComposer from "nodemailer/lib/mail-composer";
 import { domainOf } from "#mta-pod/smtp/address.ts";
 import { toCrlf } from "#mta-pod/smtp/crlf.ts";
-import {
-  addressList,
-  type HeaderField,
-  headerFields,
-  isWholeHeader,
-  valuesOf,
-} from "#mta-pod/smtp/header.ts";
+import { addressList, headerFields, isWholeHeader, valuesOf } from "#mta-pod/smtp/header.ts";
 import type { PostedMessage } from "./message-schema.ts";
 import { Problem } from "./problem.ts";
 
@@ -106,7 +100,7 @@ export interface PostedEnvelope {
   readonly stream: string | undefined;
 }
 
-/** A message as it is; Bcc is taken out, line ends become CRLF. */
+/** A message as it is; line ends become CRLF. */
 export function composeRaw(posted: Buffer, envelope: PostedEnvelope): Composed {
   const whole = toCrlf(posted);
   if (whole.includes(0)) throw refuse("the message has a NUL byte");
@@ -123,16 +117,5 @@ export function composeRaw(posted: Buffer, envelope: PostedEnvelope): Composed {
           .flatMap(({ name, value }) => addressesOf(name, value))
       : addressesOf("to", envelope.to);
   if (to.length === 0) throw refuse(noRecipients);
-  return finish({ from, to }, withOwnFields(withoutBcc(body, fields), { stream: envelope.stream }));
-}
-
-function withoutBcc(body: Buffer, fields: readonly HeaderField[]): Buffer {
-  const pieces: Buffer[] = [];
-  let kept = 0;
-  for (const { name, start, end } of fields) {
-    if (name !== "bcc") continue;
-    pieces.push(body.subarray(kept, start));
-    kept = end;
-  }
-  return kept === 0 ? body : Buffer.concat([...pieces, body.subarray(kept)]);
+  return finish({ from, to }, withOwnFields(body, { stream: envelope.stream }));
 }
