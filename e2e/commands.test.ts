@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { parseRules } from "#operator/provider/rules.ts";
 import { type Provider, startProvider } from "#operator/provider/provider.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
-import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { testResources } from "#test/kit/local-resources.ts";
 import { scrape, statuses, sumOf } from "#test/kit/scrape.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
@@ -137,7 +137,6 @@ test("while mail waits, why and top name the limit that binds it, and queue ls s
   const ids = await sendBurst({
     address: local.endpoints.smtp,
     user: "other",
-    password: testPassword,
     from: "a@other.example",
     count: 60,
     recipient: (number) => `u${number}@slow.example`,

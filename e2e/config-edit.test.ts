@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { startProvider } from "#operator/provider/provider.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
-import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { testResources } from "#test/kit/local-resources.ts";
 import { scrape, statuses } from "#test/kit/scrape.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
@@ -31,9 +31,6 @@ test("an edit of a rate is live in all pods within seconds, and a bad one leaves
   assert.ok(first !== undefined);
   await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count: 120,
     recipient: (number) => `u${number}@paced.example`,
   });

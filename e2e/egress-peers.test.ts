@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import { startProvider } from "#operator/provider/provider.ts";
 import { startLocal } from "#test/kit/local.ts";
-import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
 import { login, startHaproxy, startMailboatProxy, startMicrosocks } from "./kit/proxies.ts";
@@ -31,9 +31,6 @@ async function sendThrough(egress: (providerPort: number) => Readonly<Record<str
   });
   await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count,
     recipient: (number) => `u${number}@limited.example`,
     content: (number) => `Subject: ${number}\r\n\r\n${`${"x".repeat(76)}\r\n`.repeat(1000)}`,

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { type Provider, startProvider } from "#operator/provider/provider.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
-import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { testResources } from "#test/kit/local-resources.ts";
 import { scrape, statuses, sumOf } from "#test/kit/scrape.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
@@ -51,9 +51,6 @@ function throughProxies(first: ProxyProcess, second: ProxyProcess): Readonly<Rec
 function send(local: LocalMode, count: number, from = 0): Promise<string[]> {
   return sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count,
     recipient: (number) => `u${from + number}@limited.example`,
   });

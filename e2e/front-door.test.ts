@@ -224,9 +224,6 @@ test("HTTP takes JSON and whole messages, and shows a message to its own tenant 
 test("what a login names as its stream stands in events; the header that chose it does not leave, nor what nobody else is to see", async () => {
   const [id = ""] = await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count: 1,
     connections: 1,
     recipient: () => "stream@x.example",

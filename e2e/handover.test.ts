@@ -41,9 +41,6 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const)
     await using local = await startLocal({ resources: testResources({ rules }), pods: 3 });
     await sendBurst({
       address: local.endpoints.smtp,
-      user: "acme",
-      password: testPassword,
-      from: "a@acme.example",
       count,
       connections: 6,
       recipient: (number) => `u${number}@limited.example`,
@@ -98,9 +95,6 @@ test("mail that waits for its final reply when its owner gets SIGTERM is not sen
   const mails = 12;
   await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count: mails,
     connections: 2,
     recipient: (number) => `u${number}@slow.example`,

@@ -8,7 +8,7 @@ import { shardOf } from "#crds/wire/subject.ts";
 import { startProvider } from "#operator/provider/provider.ts";
 import { startDnsServer } from "#test/kit/dns-server.ts";
 import { startLocal } from "#test/kit/local.ts";
-import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
 import { podStatuses } from "./kit/pod-status.ts";
@@ -41,9 +41,6 @@ test("three rules with one smart host: together no more than the largest of thei
   const arrived = (): number => provider.audit.ids.unique();
   await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count: perRule * names.length,
     connections: 8,
     recipient: (number) => `u${number}@${names[number % names.length]}.example`,
@@ -102,9 +99,6 @@ test("domains whose MX hosts are the same in part: the host in all lists sees on
   const count = 300;
   await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count,
     connections: 4,
     recipient: (number) => `u${number}@${domains[number % domains.length]}`,

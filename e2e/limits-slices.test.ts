@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startProvider } from "#operator/provider/provider.ts";
 import { startLocal } from "#test/kit/local.ts";
-import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { testResources } from "#test/kit/local-resources.ts";
 import { scrape, sumOf } from "#test/kit/scrape.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
@@ -30,9 +30,6 @@ test("a site in four slices is served by several pods within its limits, and by 
   const arrived = (): number => provider.audit.ids.unique();
   await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count,
     connections: 8,
     recipient: (number) => `u${number}@hot.example`,

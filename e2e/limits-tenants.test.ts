@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { startProvider } from "#operator/provider/provider.ts";
 import { createSlidingWindow } from "#operator/provider/meter.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
-import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { testResources } from "#test/kit/local-resources.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
 
@@ -45,7 +45,6 @@ test("two pods and the death of a site's owner: each tenant and each sender doma
       sendBurst({
         address: local.endpoints.smtp,
         user: domain.slice(0, domain.indexOf(".")),
-        password: testPassword,
         from: `a@${domain}`,
         count: each,
         connections: 2,
@@ -109,9 +108,6 @@ test("an edit holds for what is queued already: a limit per sender domain comes,
   await using local = await startLocal({ resources: resources({}), pods: 1 });
   await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count: 150,
     recipient: (number) => `u${number}@limited.test`,
   });

@@ -77,9 +77,6 @@ interface World {
 async function withinLimits(t: TestContext, { provider, local, pods }: World): Promise<void> {
   const ids = await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count,
     // Several connections, so that the kernel spreads them over the pods.
     connections: pods * 2,

@@ -98,9 +98,6 @@ describe("a deadly mail", { concurrency: true }, () => {
       await local.admin("/v1/queue/suspend", { tenant: "mail/acme" });
       await sendBurst({
         address: local.endpoints.smtp,
-        user: "acme",
-        password: testPassword,
-        from: "a@acme.example",
         count: mails,
         connections: 4,
         recipient: (number) => `u${number}@fine.example`,
@@ -146,9 +143,6 @@ describe("a deadly mail", { concurrency: true }, () => {
     await local.admin("/v1/queue/suspend", { tenant: "mail/acme" });
     await sendBurst({
       address: local.endpoints.smtp,
-      user: "acme",
-      password: testPassword,
-      from: "a@acme.example",
       count: 3,
       connections: 1,
       recipient: (number) => `u${number}@slow.example`,

@@ -7,7 +7,7 @@ import { encodeState, idHashOf } from "#crds/wire/state-record.ts";
 import { poolNames, shardOf } from "#crds/wire/subject.ts";
 import { startProvider } from "#operator/provider/provider.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
-import { testPassword, testResources } from "#test/kit/local-resources.ts";
+import { testResources } from "#test/kit/local-resources.ts";
 import { scrape, statuses } from "#test/kit/scrape.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { envelope } from "#test/kit/spool.ts";
@@ -67,9 +67,6 @@ test("entries that cannot be read or whose body is missing are parked, shown and
   const mails = 200;
   await sendBurst({
     address: local.endpoints.smtp,
-    user: "acme",
-    password: testPassword,
-    from: "a@acme.example",
     count: mails,
     connections: 4,
     recipient: (number) => `u${number}@fine.example`,

@@ -39,7 +39,6 @@ const send = (local: LocalMode, user: string, domain: string, count = 1): Promis
   sendBurst({
     address: local.endpoints.smtp,
     user,
-    password: testPassword,
     from: `a@${user}.example`,
     count,
     connections: Math.min(count, 4),

@@ -1,6 +1,7 @@
 /** SMTP by hand for tests: a conversation line by line, and bursts as fast as the other side takes them. */
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
+import { testPassword } from "./local-resources.ts";
 
 export interface Talk extends AsyncDisposable {
   /** Sends the line and resolves with the whole reply, its lines joined by "\n". Rejects when the peer hangs up. */
@@ -95,9 +96,10 @@ export function plainLogin(user: string, password: string): string {
 export interface Burst {
   /** HOST:PORT of a listener that takes passwords in clear. */
   readonly address: string;
-  readonly user: string;
-  readonly password: string;
-  readonly from: string;
+  /** Default: the tenant of `testResources()`, here and below. */
+  readonly user?: string;
+  readonly password?: string;
+  readonly from?: string;
   readonly count: number;
   readonly connections?: number;
   recipient(number: number): string;
@@ -118,10 +120,11 @@ export async function sendBurst(burst: Burst): Promise<string[]> {
 }
 
 async function runLane(burst: Burst, queue: { next: number }, ids: string[]): Promise<void> {
-  await using talk = await openTalk(burst.address);
+  const { address, user = "acme", password = testPassword } = burst;
+  await using talk = await openTalk(address);
   await talk.hear();
   await talk.say("EHLO burst.example");
-  expect(await talk.say(plainLogin(burst.user, burst.password)), "235");
+  expect(await talk.say(plainLogin(user, password)), "235");
   const pending = new Set<Promise<void>>();
   while (queue.next < burst.count) {
     const one = transact(talk, burst, queue.next++).then((id) => {
@@ -135,9 +138,10 @@ async function runLane(burst: Burst, queue: { next: number }, ids: string[]): Pr
 }
 
 async function transact(talk: Talk, burst: Burst, number: number): Promise<string> {
+  const { from = "a@acme.example" } = burst;
   const content = burst.content?.(number) ?? `Subject: ${number}\r\n\r\nburst\r\n`;
-  const message = `From: <${burst.from}>\r\n${content}`;
-  const mail = talk.say(`MAIL FROM:<${burst.from}>`);
+  const message = `From: <${from}>\r\n${content}`;
+  const mail = talk.say(`MAIL FROM:<${from}>`);
   const rcpt = talk.say(`RCPT TO:<${burst.recipient(number)}>`);
   // The CRLF that `say` adds is the message's last.
   const done = talk.say(`BDAT ${Buffer.byteLength(message)} LAST\r\n${message.slice(0, -2)}`);
