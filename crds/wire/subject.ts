@@ -103,7 +103,7 @@ const longestLabel = 24;
 const longestOrganisation = 64;
 
 /** Stands in no host's name: a token of hosts that are not the organisation's. */
-const othersMark = "*";
+const othersMark = "=";
 
 /**
  * Name of the site of these MX hosts, the same in whatever order they come. Those of `organisation` (a registrable domain) are named, long
