@@ -9,7 +9,8 @@ import { describeScenario, scenarioTable, verdict } from "./report.ts";
 import type { Scenario } from "./scenarios.ts";
 import type { Run } from "./task.ts";
 
-const warmUpMessages = 4000;
+/** Each pod has a compiler of its own to get warm. */
+const warmUpPerPod = 2000;
 /** The slowest takes 10 s for these, and only one of them has a compiler that must get warm. */
 const peerWarmUpMessages = 1000;
 
@@ -84,7 +85,7 @@ async function interleaved(
   const runOne = async (entrant: Entrant, round: number): Promise<void> => {
     const { label, contender, isPeer, pods, scenario: own } = entrant;
     const { durability } = options;
-    const warmUp = isPeer ? peerWarmUpMessages : warmUpMessages;
+    const warmUp = isPeer ? peerWarmUpMessages : warmUpPerPod * pods;
     const one = await measure({ tools, contender, label, isPeer, scenario: own, pods, durability, warmUp });
     measurements.push(one);
     const { audit, cpu } = one;
