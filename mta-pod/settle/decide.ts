@@ -80,7 +80,12 @@ function replyIn(line: string): Reply | null {
 export function decide(input: DecideInput): Decision {
   const { result } = input;
   if (result.kind === "answered") {
-    const recipients = input.open.map((index, at) => outcomeOfReply(index, result.replies[at]));
+    const isTaken = result.replies.some(({ code }) => code < 300);
+    const recipients = input.open.map((index, at) => {
+      const given = result.replies[at];
+      const outcome = outcomeOfReply(index, given);
+      return isTaken && isSurplus(given) ? { ...outcome, outcome: "deferred" as const } : outcome;
+    });
     return settled(input, recipients, { feedback: feedbackOf(recipients), possibleDuplicate: false });
   }
   return decideFault(input, result.fault, result.replies);
@@ -125,6 +130,8 @@ export function refuse(input: {
 function decideFault(input: DecideInput, fault: Fault, replies: readonly (Reply | undefined)[]): Decision {
   // A fenced owner owns nothing any more: whatever it knows, the next owner has to find out for itself.
   if (fault.kind === "fenced") return requeue(fault, "neutral");
+  // The next connection does without what the peer did not understand here.
+  if (isDisorder(fault) && input.now < input.expiresAt) return requeue(fault, "neutral");
   const rest = outcomeOfFault(fault);
   const recipients = input.open.map((index, at) => {
     const own = replies[at];
@@ -145,6 +152,11 @@ function decideFault(input: DecideInput, fault: Fault, replies: readonly (Reply 
   });
 }
 
+/** The peer does not follow the protocol that it offers, and says so (RSET, BDAT): no verdict on the mail. */
+function isDisorder(fault: Fault): boolean {
+  return fault.kind === "protocol" && fault.reply !== undefined && !isBeforeMail(fault);
+}
+
 function isBeforeMail(fault: Fault): boolean {
   switch (fault.stage) {
     case "connect":
@@ -162,6 +174,20 @@ function isBeforeMail(fault: Fault): boolean {
       return fault.stage satisfies never;
   }
 }
+
+/**
+ * One recipient too many for the transaction that took others: the rest goes in the next ones, also after a 552, as which this was
+ * known before (RFC 5321 4.5.3.1.10).
+ */
+function isSurplus(given: Reply | null | undefined): boolean {
+  if (given?.code !== 452 && given?.code !== 552) return false;
+  return (
+    tooManyRecipients.has(given.enhanced) ||
+    (given.enhanced === "" && /too many recipients/i.test(given.text))
+  );
+}
+
+const tooManyRecipients: ReadonlySet<string> = new Set(["4.5.3", "5.5.3"]);
 
 function outcomeOfReply(index: number, given: Reply | undefined): RecipientOutcome {
   if (given === undefined)
@@ -196,7 +222,7 @@ function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
     return { ...shared, outcome: "bounced", reply: fault.reply ?? unsupportedReply(text) };
   const code = fault.reply?.code ?? 0;
   // A refusal while connecting is about us and the host; only from MAIL on is it about this mail.
-  const refused = !isBeforeMail(fault) && code >= 500 && code < 600;
+  const refused = !isBeforeMail(fault) && !isDisorder(fault) && code >= 500 && code < 600;
   return { ...shared, outcome: refused ? "bounced" : "deferred" };
 }
 
@@ -237,14 +263,17 @@ function settled(
   const deferred = recipients.filter((one) => one.outcome === "deferred");
   const [first] = deferred;
   if (first === undefined) return { recipients, next: { kind: "done" }, notify, feedback, possibleDuplicate };
-  const due = input.now + nextDelay(input.attempt, input.policy, input.random);
+  // No wait, and no attempt that counts but the first, which says that there is a record: some were taken, so that it has an end.
+  const goesOn =
+    recipients.some(({ outcome }) => outcome === "delivered") && deferred.some((one) => isSurplus(one.reply));
+  const waitMs = goesOn ? 0 : nextDelay(input.attempt, input.policy, input.random);
   return {
     recipients,
     next: {
       kind: "defer",
       // The last try falls on the expiry itself, so that no time is left unused and none is waited in vain.
-      due: Math.min(due, input.expiresAt),
-      attempt: input.attempt + 1,
+      due: Math.min(input.now + waitMs, input.expiresAt),
+      attempt: goesOn ? Math.max(1, input.attempt) : input.attempt + 1,
       open: deferred.map((one) => one.index),
       last: first.text,
     },

@@ -87,14 +87,67 @@ test("decide() settles each recipient by its own reply and keeps only the deferr
   );
   assert.deepEqual(decision.next, {
     kind: "defer",
-    due: now + 4 * policy.firstMs,
-    attempt: 3,
+    due: now,
+    attempt: 2,
     open: [4, 7],
     last: "450 4.2.0 later",
   });
   assert.deepEqual(decision.notify, [3]);
   assert.equal(decision.feedback, "good");
   assert.equal(decision.possibleDuplicate, false);
+});
+
+const surplus = [
+  reply(452, "4.5.3", "no more"),
+  reply(452, "5.5.3", "no more"),
+  reply(452, "", "Too many recipients"),
+  reply(552, "5.5.3", "no more"),
+  reply(552, "", "too many recipients"),
+];
+for (const given of surplus)
+  test(`decide() sends the rest in the next transaction after ${describeReply(given)}, while some are taken`, () => {
+    const taken = reply(250, "2.0.0", "ok");
+    const { next, recipients, notify } = decided(answered(taken, given, given), { attempt: 2 });
+    assert.deepEqual(next, { kind: "defer", due: now, attempt: 2, open: [1, 2], last: describeReply(given) });
+    assert.deepEqual([recipients[2]?.outcome, notify], ["deferred", []]);
+    const first = decided(answered(taken, given));
+    assert.equal(first.next.kind === "defer" && first.next.attempt, 1, "there is a state record");
+    const alone = decided(answered(given, given), { attempt: 2 });
+    if (given.code === 452)
+      assert.deepEqual(alone.next, {
+        kind: "defer",
+        due: now + 4 * policy.firstMs,
+        attempt: 3,
+        open: [0, 1],
+        last: describeReply(given),
+      });
+    else assert.deepEqual(alone.notify, [0, 1]);
+  });
+
+test("decide() takes no other 452 or 552 for one recipient too many", () => {
+  const taken = reply(250, "2.0.0", "ok");
+  for (const given of [reply(452, "4.2.2", "full"), reply(452, "", "full"), reply(451, "4.5.3", "no more")]) {
+    const { next } = decided(answered(taken, given));
+    assert.equal(next.kind === "defer" && next.due, now + policy.firstMs);
+  }
+  for (const given of [
+    reply(552, "5.2.2", "full"),
+    reply(552, "5.2.2", "too many recipients"),
+    reply(552, "", "full"),
+  ])
+    assert.deepEqual(decided(answered(taken, given)).notify, [1]);
+});
+
+test("decide() gives the entry back when the peer does not understand what it offers: no verdict on the mail", () => {
+  for (const trouble of [
+    fault("final", "protocol", reply(502, "5.5.1", "BDAT?")),
+    fault("mail", "protocol", reply(500, "", "RSET?")),
+  ]) {
+    const { next, recipients, notify, feedback } = decided(faulty(trouble));
+    assert.deepEqual([next.kind, recipients, notify, feedback], ["requeue", [], [], "neutral"]);
+    const late = decided(faulty(trouble), { expiresAt: now });
+    assert.deepEqual([late.recipients[0]?.outcome, late.possibleDuplicate], ["expired", false]);
+  }
 });
 
 test("decide() is done when nobody is left, and tells nobody about a null sender's mail", () => {

@@ -1,0 +1,61 @@
+/** Hosts that do not do what they offer, or take less than they are given: the mail arrives all the same, and soon. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { startLocal } from "#test/kit/local.ts";
+import { testResources } from "#test/kit/local-resources.ts";
+import { startPeer } from "#test/kit/smtp-peer.ts";
+import { ruleTo, settled, submit } from "#test/kit/world.ts";
+
+const offer = `
+  S: 220 ready
+  C: EHLO out.example.net
+  S: 250-ready
+  S: 250 PIPELINING`;
+const chunking = offer.replace("S: 250 PIPELINING", "S: 250-CHUNKING\n  S: 250 PIPELINING");
+const taken = "S: 354 go\nBODY\nS: 250 taken";
+
+test("a host that offers CHUNKING and does not understand BDAT gets the mail by DATA, at once", async () => {
+  await using peer = await startPeer([
+    `${chunking}\nC: MAIL*\nC: RCPT*\nC: BDAT*\nCHUNK\nS: 250 m\nS: 250 r\nS: 502 5.5.1 what is BDAT\nHANG`,
+    `${chunking}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 250 r\n${taken}`,
+  ]);
+  const rules = [ruleTo("confused", peer.target.port, { tls: { mode: "None" } })];
+  await using local = await startLocal({ resources: testResources({ rules }), pods: 1 });
+  const id = await submit(local, { to: "u@confused.example" });
+  const { events } = await settled(local, id, { types: ["received", "attempted", "delivered"] });
+  assert.match(events.find(({ type }) => type === "attempted")?.text ?? "", /BDAT with 502/);
+  assert.deepEqual([peer.mismatches, peer.bodies.length], [[], 2], "once refused, once taken");
+});
+
+test("a host that refuses RSET after refused recipients gets the next mail on another connection", async () => {
+  const refused = "C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 550 5.1.1 nobody\nS: 503 nobody";
+  await using peer = await startPeer([
+    `${offer}\n${refused}\nC: RSET\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 500 what is RSET\nHANG`,
+    `${offer}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 250 r\n${taken}`,
+  ]);
+  const rules = [ruleTo("strict", peer.target.port, { tls: { mode: "None" }, limits: { connections: 1 } })];
+  await using local = await startLocal({ resources: testResources({ rules }), pods: 1 });
+  const first = await submit(local, { to: "nobody@strict.example" });
+  await settled(local, first, { types: ["received", "bounced"] });
+  const second = await submit(local, { to: "u@strict.example" });
+  await settled(local, second, { types: ["received", "attempted", "delivered"] });
+  assert.deepEqual([peer.mismatches, peer.bodies.length], [[], 1]);
+});
+
+test("a host that takes two recipients at a time gets five in three transactions, one after the other", async () => {
+  const accepted = (count: number) => "S: 250 r\n".repeat(count);
+  const surplus = (count: number) => "S: 452 4.5.3 too many recipients\n".repeat(count);
+  const batch = (asked: number) =>
+    `C: MAIL*\n${"C: RCPT*\n".repeat(asked)}C: DATA\nS: 250 m\n${accepted(Math.min(asked, 2))}${surplus(Math.max(0, asked - 2))}${taken}`;
+  await using peer = await startPeer([[offer, batch(5), batch(3), batch(1)].join("\n")]);
+  const rules = [ruleTo("narrow", peer.target.port, { tls: { mode: "None" } })];
+  await using local = await startLocal({ resources: testResources({ rules }), pods: 1 });
+  const to = [1, 2, 3, 4, 5].map((n) => `u${n}@narrow.example`);
+  const id = await submit(local, { to });
+  const delivered = to.map(() => "delivered");
+  const { events } = await settled(local, id, { types: ["received", ...delivered] });
+  const of = (type: string) => events.filter((one) => one.type === type).flatMap((one) => one.to ?? []);
+  assert.deepEqual(of("delivered"), to);
+  assert.equal(of("deferred").length, 3 + 1);
+  assert.deepEqual([peer.mismatches, peer.bodies.length], [[], 3]);
+});
