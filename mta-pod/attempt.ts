@@ -12,7 +12,8 @@ import type { Targets } from "./route/targets.ts";
 import type { Dispatch, FinishResult } from "./schedule/types.ts";
 import { attemptedOf, type Settlement } from "./settlement.ts";
 import type { Signers } from "./signers.ts";
-import { defaultMessagesPerConnection, type Sites, unused } from "./sites.ts";
+import { defaultMessagesPerConnection } from "./site-limits.ts";
+import { type Sites, unused } from "./sites.ts";
 import { domainOf } from "./smtp/address.ts";
 import type { Fault, Transaction, TransactionResult } from "./smtp/transaction.ts";
 import type { Connection } from "./smtp-out/connection.ts";
@@ -226,7 +227,7 @@ export function createAttempts(deps: AttemptDeps) {
     return undefined;
   };
 
-  const routed = (run: Run, found: Routed) => {
+  const routed = (run: Run, domain: string, found: Routed) => {
     const { dispatch, loaded } = run;
     switch (found.kind) {
       case "site": {
@@ -238,7 +239,7 @@ export function createAttempts(deps: AttemptDeps) {
         if (site.id !== dispatch.lane.site) {
           return sites.rehome(dispatch, loaded, { route: site, ended: run.ended });
         }
-        sites.found(dispatch.lane.site, site);
+        sites.found(dispatch.lane.site, site, domain);
         run.route = site;
         run.key = `${siteKey({ site: site.id, source: dispatch.source })}|${hostsKey(site)}`;
         return signed(run, site);
@@ -269,8 +270,8 @@ export function createAttempts(deps: AttemptDeps) {
       if (!deps.mayProceed(dispatch.entry.shard)) return giveUp(run, unused(dispatch));
       const domain = domainOf(loaded.envelope.to[loaded.open[0] ?? 0] ?? "");
       const known = router.peek(domain);
-      if (known !== undefined) return guarded(run, () => routed(run, known));
-      void router.route(domain).then((found) => guarded(run, () => routed(run, found)));
+      if (known !== undefined) return guarded(run, () => routed(run, domain, known));
+      void router.route(domain).then((found) => guarded(run, () => routed(run, domain, found)));
       return undefined;
     },
   };

@@ -9,14 +9,12 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import { moveEntry } from "./moves.ts";
 import type { Pod } from "./pod.ts";
 import { sliceNamed, type SiteRoute } from "./route/router.ts";
-import type { Dispatch, Entry, Lane, SiteLimits } from "./schedule/types.ts";
+import type { Dispatch, Entry, Lane } from "./schedule/types.ts";
+import { defaultConnections, limitsOf } from "./site-limits.ts";
 import type { Slicing } from "./slicing.ts";
 import type { Repeats } from "./spool/outbox.ts";
 import { domainOf } from "./smtp/address.ts";
 
-/** What a rule that is silent about them, or no rule, means; per (source, site). */
-const defaultConnections = 10;
-export const defaultMessagesPerConnection = 100;
 const retryUnknownMs = 15_000;
 /** Sites of which it is kept what is wrong with them. */
 const maxTroubles = 1000;
@@ -36,8 +34,8 @@ interface Found {
 }
 
 export interface Sites {
-  /** An entry found its site again: limits are set where they were not known. */
-  found(site: string, route: SiteRoute): void;
+  /** An entry for `domain` found its site again: limits are set where they were not known. */
+  found(site: string, route: SiteRoute, domain: string): void;
   /** The lane of an entry, by its sender's domain where limits ask for that. The scheduler knows the site then; else the router is asked. */
   laneOf(envelope: Envelope): Lane;
   /** An entry that was indexed before limits asked for its sender's domain goes to that lane. False = it is in the right one. */
@@ -63,32 +61,21 @@ export interface Sites {
   concurrencyOf(site: string): number;
 }
 
-function limitsOf(route: SiteRoute): SiteLimits {
-  const limits = route.rule?.limits;
-  return {
-    connections: limits?.connections ?? defaultConnections,
-    ...(limits?.messagesPerSecond === undefined ? {} : { messagesPerSecond: limits.messagesPerSecond }),
-    ...(limits?.connectionsPerSecond === undefined
-      ? {}
-      : { connectionsPerSecond: limits.connectionsPerSecond }),
-    ...(limits?.perTenant === undefined ? {} : { perTenant: limits.perTenant }),
-    ...(limits?.perSenderDomain === undefined ? {} : { perSenderDomain: limits.perSenderDomain }),
-  };
-}
-
 /** How to end a dispatch that did not touch its connection: an idle one stays idle, one to be opened never was. */
 export function unused(dispatch: Dispatch): "kept" | "closed" {
   return dispatch.connection === "reuse" ? "kept" : "closed";
 }
 
 interface KnownSite {
-  /** One of it, so that its route can be asked for again. */
-  readonly domain: string;
+  /** The last that was found there, so that its route can be asked for again. */
+  domain: string;
   /** Its label for metrics. */
   readonly provider: string;
   /** Its name; "" = it has none, or it is not known yet. */
   readonly rule: string;
   readonly isResolved: boolean;
+  /** The scheduler has had its limits since it met the site. */
+  readonly hasLimits: boolean;
   readonly connections: number;
   /** Its limits ask for the senders' domains, or may do so once they are known. */
   readonly isBySender: boolean;
@@ -132,48 +119,59 @@ export function createSites(
     const limits = limitsOf(route);
     const { connections, perSenderDomain } = limits;
     const isBySender = perSenderDomain !== undefined;
-    known.set(site, { domain, provider, rule: rule?.name ?? "", isResolved: true, connections, isBySender });
+    const facts = { domain, provider, rule: rule?.name ?? "", connections, isBySender };
+    known.set(site, { ...facts, isResolved: true, hasLimits: true });
     return scheduler.setSite(site, { limits }, clock.now());
   };
-  const unlearnt = (site: string, domain: string, rule = ""): void =>
-    void known.set(site, {
+  const unlearnt = (site: string, domain: string, { rule = "", isNew = false } = {}): void => {
+    const before = known.get(site);
+    known.set(site, {
       domain,
       provider: site,
       // Its connections are still those of the rule it had.
-      rule: known.get(site)?.rule || rule,
+      rule: before?.rule || rule,
       isResolved: false,
+      hasLimits: before?.hasLimits === true && !isNew,
       connections: defaultConnections,
       isBySender: true,
     });
+  };
   const holdAt = (site: string, domain: string, rule: Pick<Rule, "name"> | null): void => {
-    unlearnt(site, domain, rule?.name);
+    unlearnt(site, domain, rule === null ? {} : { rule: rule.name });
     scheduler.setSite(site, "unresolved", clock.now());
   };
 
   const resolve = async (site: string, domain: string): Promise<void> => {
     const routed = await router.route(domain);
     const now = clock.now();
+    /** Its limits are those last known, else one connection, until a domain of it is met that tells them. */
+    const leaveOpen = (): void => {
+      scheduler.setSite(site, { retryAt: now }, now);
+      unlearnt(site, domain);
+    };
+    const hasLimits = known.get(site)?.hasLimits === true;
     switch (routed.kind) {
       case "site": {
         const named = sliceNamed(routed.site, site);
         if (named !== undefined) learn(site, domain, named);
         else if (!slicing.isOpen(routed.site.rule)) holdAt(site, domain, routed.site.rule);
-        else {
-          // This domain's entries are taken there one by one as they are dispatched; others of the lane may have stayed,
-          // and have the limits of the old site: those last known, else one connection until the first of them is met.
-          scheduler.setSite(site, { retryAt: now }, now);
-          unlearnt(site, domain);
-        }
+        // This domain's entries are taken there one by one as they are dispatched; others of the lane may have stayed.
+        else leaveOpen();
         break;
       }
       case "refused":
-        // Each entry is dispatched and settled by that reply; nothing connects, so limits do not matter.
-        scheduler.setSite(site, { limits: { connections: defaultConnections } }, now);
+        // The trouble of one domain is not that of others at the site. Where there are none each entry is dispatched and settled by that
+        // reply; nothing connects, so limits do not matter.
+        if (hasLimits) leaveOpen();
+        else scheduler.setSite(site, { limits: { connections: defaultConnections } }, now);
         break;
       case "unknown":
         log.warn("site unresolved", { site, domain, reason: routed.text });
-        scheduler.setSite(site, { retryAt: now + retryUnknownMs }, now);
-        unlearnt(site, domain);
+        if (hasLimits) leaveOpen();
+        else {
+          scheduler.setSite(site, { retryAt: now + retryUnknownMs }, now);
+          unlearnt(site, domain);
+        }
         break;
       default:
         routed satisfies never;
@@ -182,7 +180,7 @@ export function createSites(
   };
 
   const meet = (site: string, domain: string): void => {
-    unlearnt(site, domain);
+    unlearnt(site, domain, { isNew: true });
     met(site);
     scheduler.setSite(site, "unresolved", clock.now());
     void resolve(site, domain);
@@ -247,13 +245,15 @@ export function createSites(
       log.info("site changed", { id: found.envelope.id, from: lane.site, to: route.id, shard });
       if (shard !== entry.shard) return move(dispatch, found, { site: route.id, shard, ended });
       scheduler.requeue(handle, clock.now());
-      learn(route.id, known.get(lane.site)?.domain ?? route.id, route);
+      learn(route.id, domainOf(found.envelope.to[found.open[0] ?? 0] ?? ""), route);
       scheduler.relane(handle, { ...lane, site: route.id }, clock.now());
       return ended();
     },
-    found(site, route) {
-      if (known.get(site)?.isResolved === true && scheduler.knowsSite(site)) return;
-      learn(site, known.get(site)?.domain ?? site, route);
+    found(site, route, domain) {
+      const of = known.get(site);
+      if (of?.isResolved !== true || !scheduler.knowsSite(site)) learn(site, domain, route);
+      // One that was met long ago may have gone from there.
+      else of.domain = domain;
     },
     isOpen: ({ rule }) => slicing.isOpen(rule),
     wait(dispatch, { rule }) {

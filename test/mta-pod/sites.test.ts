@@ -4,6 +4,7 @@ import { shardOf } from "#crds/wire/subject.ts";
 import type { Pod } from "#mta-pod/pod.ts";
 import type { SiteRoute } from "#mta-pod/route/router.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
+import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
 import type { Dispatch, Lane } from "#mta-pod/schedule/types.ts";
 import { createSites } from "#mta-pod/sites.ts";
 import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
@@ -173,9 +174,83 @@ test("a site is not given the limits of another one to which a domain of it has 
   await woken.promise;
   assert.deepEqual(given.at(-1), ["old", { retryAt: 1000 }]);
   // Another domain has stayed.
-  sites.found("old", old);
+  sites.found("old", old, "stayed.example");
   assert.deepEqual(given.at(-1), ["old", { limits: { connections: 2, messagesPerSecond: 1 } }]);
 });
+
+const shared: SiteRoute = {
+  ...route,
+  id: "provider",
+  rule: {
+    name: "provider",
+    limits: { connections: 2, messagesPerSecond: 1 },
+  } as unknown as SiteRoute["rule"],
+};
+
+/** A provider's site, 50 mails for one customer of it in its queue, and another customer's domain, met first, with trouble of its own. */
+async function providerWith(trouble: unknown) {
+  const now = { at: 1_700_000_000_000 };
+  const scheduler = createScheduler({ random: () => 0.5, sources: [{ name: "default", weight: 1 }] });
+  scheduler.setTenants(new Map([["mail/acme", { weight: 1, held: false }]]), now.at);
+  const routes = new Map<string, unknown>();
+  const pod = {
+    clock: { now: () => now.at, monotonic: () => now.at },
+    log: silentLog,
+    router: { route: async (domain: string) => routes.get(domain) ?? { kind: "site", site: shared } },
+    config: () => ({ manifest: { rules: [shared.rule], egress: { sources: [{ name: "default" }] } } }),
+    scheduler,
+  } as unknown as Pod;
+  const sites = createSites(pod, { shards, wake: () => {}, met: () => {}, ...unsliced });
+  const entry = { ...dispatchIn(0).entry, due: 0, attempt: 0 };
+  const add = (domain: string, seq: number) => {
+    const mail = envelope({ site: shared.id, tenant: "mail/acme", to: [`u@${domain}`] });
+    scheduler.add(sites.laneOf(mail), { ...entry, seq }, now.at);
+  };
+  add("first.example", 1);
+  await Promise.resolve();
+  for (let seq = 2; seq < 50; seq++) add("other.example", seq);
+  routes.set("first.example", trouble);
+  return {
+    async edit() {
+      sites.refresh();
+      await Promise.resolve();
+      await Promise.resolve();
+    },
+    /** What may leave within `ms`. */
+    pass(ms: number): number {
+      now.at += ms;
+      let sent = 0;
+      for (;;) {
+        const step = scheduler.next(now.at);
+        if (step.kind !== "dispatch") return sent;
+        sent++;
+        const { handle } = step.dispatch;
+        sites.found(shared.id, shared, "other.example");
+        scheduler.finish(handle, { feedback: "good", connection: "kept" }, now.at);
+        scheduler.settle(handle);
+      }
+    },
+  };
+}
+
+const troubles = {
+  "is gone": { kind: "refused", reply: { code: 550, enhanced: "5.1.2", text: "no such domain" } },
+  "has no DNS": { kind: "unknown", text: "SERVFAIL" },
+};
+
+for (const [name, trouble] of Object.entries(troubles))
+  test(`an edit while the domain by which a site was met ${name} leaves the others their limits, and holds none of them up`, async () => {
+    const { edit, pass } = await providerWith(trouble);
+    assert.equal(pass(0), 1);
+    let sent = 0;
+    for (let second = 0; second < 20; second++) {
+      await edit();
+      const now = pass(1100);
+      assert.ok(now <= 1, `${now} at once of 1/s`);
+      sent += now;
+    }
+    assert.ok(sent >= 15, `${sent} in 22 s of 1/s`);
+  });
 
 const limits = { connections: 10, perSenderDomain: { messagesPerSecond: 1 } };
 const bySender = { ...route, id: "old", rule: { limits } } as unknown as SiteRoute;
@@ -201,7 +276,7 @@ test("laneOf() tells the sender's domain where limits ask for it, and where they
 test("sortIn() takes an entry of before an edit to its sender's lane, and leaves every other alone", () => {
   const { sites, done } = world(stored, { rules: [{ limits }] });
   sites.refresh();
-  sites.found("old", bySender);
+  sites.found("old", bySender, "b.example");
   const early = dispatchIn(0);
   assert.equal(sites.sortIn(early, mail), true);
   assert.deepEqual(done, ["finish", "requeue", "relane to @news.acme.example"]);
