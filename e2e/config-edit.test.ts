@@ -73,6 +73,28 @@ test("an edit of a rate is live in all pods within seconds, and a bad one leaves
   await until("a good edit to be taken again", async () => (await generation(local)) === first + 2);
 });
 
+test("nothing goes in clear over a connection from before an edit that asks for TLS", async () => {
+  await using provider = await startProvider();
+  const resources = (mode: string) =>
+    testResources({ rules: [ruleTo("secret", provider.port, { tls: { mode } })] });
+  await using local = await startLocal({ resources: resources("None"), pods: 1 });
+  const before = (await generation(local)) ?? 0;
+  await settled(local, await submit(local, { to: "one@secret.example" }), {
+    types: ["received", "delivered"],
+  });
+  const connections = () => provider.audit.stats().total.connections.open;
+  await local.edit(resources("Required"));
+  await until("the edit", async () => (await generation(local)) === before + 1);
+  assert.equal(connections(), 1, "open still");
+  const id = await submit(local, { to: "two@secret.example" });
+  const { events } = await until("an attempt", async () => {
+    const told = await explain(local, id);
+    return told.events.length > 1 && told;
+  });
+  assert.deepEqual([events[1]?.type, events[1]?.class], ["attempted", "tls"]);
+  assert.equal(provider.audit.ids.unique(), 1);
+});
+
 test("mail of a tenant whose file is removed still goes, and nobody logs in as it any more", async () => {
   await using provider = await startProvider({
     rules: {

@@ -241,7 +241,9 @@ export function createAttempts(deps: AttemptDeps) {
         }
         sites.found(dispatch.lane.site, site, domain);
         run.route = site;
-        run.key = `${siteKey({ site: site.id, source: dispatch.source })}|${hostsKey(site)}`;
+        // What was opened in clear is not for a rule that asks for TLS now.
+        const how = site.rule?.tls.mode ?? "";
+        run.key = `${siteKey({ site: site.id, source: dispatch.source })}|${hostsKey(site)}|${how}`;
         return signed(run, site);
       }
       case "refused":
