@@ -1,9 +1,13 @@
 /** Hosts that do not do what they offer, or take less than they are given: the mail arrives all the same, and soon. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { startProvider } from "#operator/provider/provider.ts";
+import { startDnsServer } from "#test/kit/dns-server.ts";
 import { startLocal } from "#test/kit/local.ts";
 import { testResources } from "#test/kit/local-resources.ts";
 import { startPeer } from "#test/kit/smtp-peer.ts";
+import { sendBurst } from "#test/kit/smtp-talk.ts";
+import { until } from "#test/kit/until.ts";
 import { ruleTo, settled, submit } from "#test/kit/world.ts";
 
 const offer = `
@@ -58,4 +62,44 @@ test("a host that takes two recipients at a time gets five in three transactions
   assert.deepEqual(of("delivered"), to);
   assert.equal(of("deferred").length, 3 + 1);
   assert.deepEqual([peer.mismatches, peer.bodies.length], [[], 3]);
+});
+
+/** MX hosts are spoken to at port 25. */
+const isPrivileged = process.getuid?.() === 0;
+
+test("a customer of a provider whose own hosts are dead does not hold up the provider's other customers", {
+  skip: isPrivileged ? false : "port 25 takes root",
+}, async (t) => {
+  const [alive, dead] = ["127.0.0.78", "127.0.0.79"];
+  await using provider = await startProvider({ host: alive, ports: [25] });
+  await using dns = await startDnsServer({
+    "fine.example": { MX: [[10, "fine.hoster.example"]] },
+    "dead.example": { MX: [[10, "dead.hoster.example"]] },
+    "fine.hoster.example": { A: [alive] },
+    "dead.hoster.example": { A: [dead] },
+  });
+  const rule = {
+    name: "hoster",
+    match: { mxSuffixes: [".hoster.example"] },
+    limits: { connections: 5, messageRate: "50/s" },
+    tls: { mode: "None" },
+  };
+  const resources = testResources({ rules: [rule] });
+  await using local = await startLocal({ resources, pods: 1, args: ["--resolver", dns.address] });
+  const count = 500;
+  const startedAt = performance.now();
+  const [id = ""] = await sendBurst({
+    address: local.endpoints.smtp,
+    count,
+    connections: 1,
+    recipient: (number) => `u${number}@${number % 10 === 5 ? "dead" : "fine"}.example`,
+  });
+  assert.notEqual(id, "");
+  await until("the others", () => provider.audit.ids.unique() === count * 0.9, 60_000);
+  const seconds = (performance.now() - startedAt) / 1000;
+  t.diagnostic(`${count * 0.9} at 50/s after ${seconds.toFixed(1)} s`);
+  assert.ok(seconds < 20, `${seconds} s: of the rate at least half is used`);
+  const { entries } = (await local.admin("/v1/queue?limit=1000")) as { entries: { attempt: number }[] };
+  assert.equal(entries.length, count * 0.1);
+  assert.ok(entries.every(({ attempt }) => attempt === 0));
 });

@@ -6,6 +6,7 @@ import { type Decision, decide } from "./settle/decide.ts";
 import type { Fault, TransactionResult } from "./smtp/transaction.ts";
 import type { Connection } from "./smtp-out/connection.ts";
 import type { Loaded } from "./attempt.ts";
+import type { AtHosts } from "./host-trouble.ts";
 
 /** One attempt on its way. */
 export interface Run {
@@ -15,6 +16,8 @@ export interface Run {
   key: string;
   route: SiteRoute | undefined;
   connection: Connection | undefined;
+  /** Where the site has other hosts than those of this attempt. */
+  at: AtHosts | undefined;
   isAnswered: boolean;
 }
 
@@ -93,7 +96,7 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
     class: decision.next.reason,
     text: `${placeOf(result.fault)}: ${text}`,
     // The scheduler reckons in fractions; up, so that it is not said to begin before it does.
-    nextAttempt: Math.ceil(pod.scheduler.siteState(site).backoffUntil),
+    nextAttempt: Math.ceil(decision.next.due ?? pod.scheduler.siteState(site).backoffUntil),
     code: reply?.code,
     enhanced: reply?.enhanced,
     rule: run.route?.rule?.name,

@@ -5,6 +5,7 @@
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { hostsKey } from "./intake.ts";
 import { answered, countAttempt, decisionOf, type Run, unresolved, wasStale } from "./attempt-outcome.ts";
+import { createHostTrouble, hasOtherHosts } from "./host-trouble.ts";
 import { type Outbound, siteKey } from "./outbound.ts";
 import type { Pod } from "./pod.ts";
 import { type Routed, sliceFor, type SiteRoute } from "./route/router.ts";
@@ -66,6 +67,7 @@ const giveUpMs = 20;
 export function createAttempts(deps: AttemptDeps) {
   const { pod, outbound, sites, settlement } = deps;
   const { scheduler, router, clock } = pod;
+  const hostTrouble = createHostTrouble(pod);
 
   /** Every step that something else calls: what one entry makes go wrong must not end the pod. */
   const guarded = (run: Run, step: () => void): void => {
@@ -83,7 +85,9 @@ export function createAttempts(deps: AttemptDeps) {
     // Cut off here, since the shard goes to another pod: says nothing of the mail nor of the site.
     if (result.kind === "fault" && result.fault.stage !== "final" && !deps.mayProceed(dispatch.entry.shard))
       return giveUp(run, connection);
-    const decision = decisionOf(pod, run, result);
+    const made = decisionOf(pod, run, result);
+    const decision =
+      run.at === undefined ? made : hostTrouble.apart(run.at, made, run.connection !== undefined);
     scheduler.finish(dispatch.handle, { feedback: decision.feedback, connection }, clock.now());
     countAttempt(pod, run, result, decision);
     const { next, feedback } = decision;
@@ -113,6 +117,15 @@ export function createAttempts(deps: AttemptDeps) {
     const now = clock.now();
     scheduler.defer(handle, now + giveUpMs, entry.attempt, now);
     scheduler.finish(handle, { feedback: "neutral", connection }, now);
+    run.ended();
+  };
+
+  /** Its hosts could not be reached a moment ago; mail to others at the site goes on. */
+  const leaveAlone = (run: Run, ms: number) => {
+    const { handle, entry } = run.dispatch;
+    const now = clock.now();
+    scheduler.defer(handle, Math.min(now + ms, entry.expiresAt), entry.attempt, now);
+    scheduler.finish(handle, { feedback: "neutral", connection: unused(run.dispatch), isUnspent: true }, now);
     run.ended();
   };
 
@@ -241,9 +254,15 @@ export function createAttempts(deps: AttemptDeps) {
         }
         sites.found(dispatch.lane.site, site, domain);
         run.route = site;
+        const hosts = hostsKey(site);
+        if (hasOtherHosts(site)) {
+          const waitMs = hostTrouble.waitMs(hosts);
+          if (waitMs > 0) return leaveAlone(run, waitMs);
+          run.at = { site: site.id, hosts, startedAt: clock.monotonic() };
+        }
         // What was opened in clear is not for a rule that asks for TLS now.
         const how = site.rule?.tls.mode ?? "";
-        run.key = `${siteKey({ site: site.id, source: dispatch.source })}|${hostsKey(site)}|${how}`;
+        run.key = `${siteKey({ site: site.id, source: dispatch.source })}|${hosts}|${how}`;
         return signed(run, site);
       }
       case "refused":
@@ -267,6 +286,7 @@ export function createAttempts(deps: AttemptDeps) {
         key: "",
         route: undefined,
         connection: undefined,
+        at: undefined,
         isAnswered: false,
       };
       if (!deps.mayProceed(dispatch.entry.shard)) return giveUp(run, unused(dispatch));

@@ -212,15 +212,20 @@ export function createSettlement(deps: SettlementDeps): Settlement {
         case "done":
           return notify(attempted, decision, { told: () => remove(attempted, done), left: done });
         case "defer": {
-          const { due, attempt, open, last } = decision.next;
-          const rest = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last };
+          const { kind: _kind, ...next } = decision.next;
+          const rest = { ...next, idHash: idHashOf(attempted.envelope.id) };
           const isTaken = decision.recipients.some(({ outcome }) => outcome !== "deferred");
           const told = () => writeState({ attempted, rest, isTaken, waits: 0 }, done);
           return notify(attempted, decision, { told, left: done });
         }
-        case "requeue":
-          scheduler.requeue(attempted.handle, clock.now());
+        case "requeue": {
+          const { due } = decision.next;
+          const { handle, attempt, envelope } = attempted;
+          if (due === undefined) scheduler.requeue(handle, clock.now());
+          // The attempt that was not made does not count.
+          else scheduler.defer(handle, Math.min(due, envelope.expiresAt), attempt - 1, clock.now());
           return done();
+        }
         default:
           return decision.next satisfies never;
       }
@@ -276,19 +281,17 @@ export function attemptedOf(
   loaded: Pick<Attempted, "envelope" | "body" | "subject" | "stateSeq" | "leaseSeq" | "since">,
   { attempt, provider, rule, peer }: Pick<Attempted, "attempt" | "provider" | "rule" | "peer">,
 ): Attempted {
-  const { envelope, body, subject, stateSeq, leaseSeq, since } = loaded;
-  const { shard, seq } = entry;
   return {
     handle,
-    shard,
-    seq,
-    subject,
-    leaseSeq,
-    stateSeq,
-    since,
+    shard: entry.shard,
+    seq: entry.seq,
+    subject: loaded.subject,
+    leaseSeq: loaded.leaseSeq,
+    stateSeq: loaded.stateSeq,
+    since: loaded.since,
     attempt,
-    envelope,
-    body,
+    envelope: loaded.envelope,
+    body: loaded.body,
     provider,
     source,
     rule,

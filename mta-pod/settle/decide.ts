@@ -54,8 +54,11 @@ type Next =
       readonly open: readonly number[];
       readonly last: string;
     }
-  /** Nothing was tried at mail level (the site, or our fence): the lane waits, no state record is written. */
-  | { readonly kind: "requeue"; readonly reason: OutcomeClass; readonly text: string };
+  /**
+   * Nothing was tried at mail level (the site, or our fence): the lane waits, no state record is written. `due`: the lane goes on, and
+   * this entry waits beside it until then.
+   */
+  | { readonly kind: "requeue"; readonly reason: OutcomeClass; readonly text: string; readonly due?: number };
 
 export interface Decision {
   /** One per open recipient in the order of `open`; none for a requeue. */
