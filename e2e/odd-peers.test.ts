@@ -1,14 +1,15 @@
 /** Hosts that do not do what they offer, or take less than they are given: the mail arrives all the same, and soon. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { startProvider } from "#operator/provider/provider.ts";
+import { type Provider, startProvider } from "#operator/provider/provider.ts";
+import { parseRules } from "#operator/provider/rules.ts";
 import { startDnsServer } from "#test/kit/dns-server.ts";
 import { startLocal } from "#test/kit/local.ts";
 import { testResources } from "#test/kit/local-resources.ts";
 import { startPeer } from "#test/kit/smtp-peer.ts";
 import { sendBurst } from "#test/kit/smtp-talk.ts";
 import { until } from "#test/kit/until.ts";
-import { ruleTo, settled, submit } from "#test/kit/world.ts";
+import { explain, ruleTo, settled, submit } from "#test/kit/world.ts";
 
 const offer = `
   S: 220 ready
@@ -102,4 +103,47 @@ test("a customer of a provider whose own hosts are dead does not hold up the pro
   const { entries } = (await local.admin("/v1/queue?limit=1000")) as { entries: { attempt: number }[] };
   assert.equal(entries.length, count * 0.1);
   assert.ok(entries.every(({ attempt }) => attempt === 0));
+});
+
+test("domains of one message that had the same hosts and part while it waits: each goes where it belongs by now", {
+  skip: isPrivileged ? false : "port 25 takes root",
+}, async () => {
+  const [first, second] = ["127.0.0.80", "127.0.0.81"];
+  const later = parseRules({
+    rules: [{ domains: ["stays.example", "moves.example", "lapses.example"], defer: { times: 1 } }],
+  });
+  assert.ok(later.ok);
+  await using before = await startProvider({ host: first, ports: [25], rules: later.value });
+  await using after = await startProvider({ host: second, ports: [25] });
+  const hosts = { "mx.first.example": { A: [first] }, "mx.second.example": { A: [second] } };
+  const there = { MX: [[10, "mx.first.example"]] } as const;
+  await using dns = await startDnsServer({
+    ...hosts,
+    "stays.example": there,
+    "moves.example": there,
+    "lapses.example": there,
+  });
+  const retry = { first: "5s", max: "5s" };
+  const rules = [{ name: "all", match: { domains: ["*"] }, retry, tls: { mode: "None" } }];
+  const resources = testResources({ rules });
+  await using local = await startLocal({ resources, pods: 1, args: ["--resolver", dns.address] });
+  const to = ["a@lapses.example", "b@stays.example", "c@moves.example"];
+  const id = await submit(local, { to, text: "x".repeat(1_500_000) });
+  await until("a deferral", async () => (await explain(local, id)).entries[0]?.state === "waiting");
+  dns.setZones({
+    ...hosts,
+    "stays.example": there,
+    "moves.example": { MX: [[10, "mx.second.example"]] },
+    "stray.example": there,
+  });
+  // What was answered before is remembered for a while.
+  await local.kill(0);
+  const { events } = await settled(local, id, {
+    types: ["received", "deferred", "deferred", "deferred"],
+    boundMs: 60_000,
+  });
+  const of = (type: string) => events.filter((one) => one.type === type).flatMap((one) => one.to ?? []);
+  assert.deepEqual([of("bounced"), of("delivered").toSorted()], [to.slice(0, 1), to.slice(1)]);
+  const takenBy = (provider: Provider) => provider.messages.list({ limit: 10 }).flatMap((one) => one.to);
+  assert.deepEqual([takenBy(before), takenBy(after)], [["b@stays.example"], ["c@moves.example"]]);
 });

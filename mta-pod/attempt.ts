@@ -4,6 +4,7 @@
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { hostsKey } from "./intake.ts";
+import { routeOpen } from "./attempt-route.ts";
 import { answered, countAttempt, decisionOf, type Run, unresolved, wasStale } from "./attempt-outcome.ts";
 import { createHostTrouble, hasOtherHosts } from "./host-trouble.ts";
 import { type Outbound, siteKey } from "./outbound.ts";
@@ -15,7 +16,6 @@ import { attemptedOf, type Settlement } from "./settlement.ts";
 import type { Signers } from "./signers.ts";
 import { defaultMessagesPerConnection } from "./site-limits.ts";
 import { type Sites, unused } from "./sites.ts";
-import { domainOf } from "./smtp/address.ts";
 import type { Fault, Transaction, TransactionResult } from "./smtp/transaction.ts";
 import type { Connection } from "./smtp-out/connection.ts";
 import { totalLength } from "./smtp-out/body.ts";
@@ -290,11 +290,11 @@ export function createAttempts(deps: AttemptDeps) {
         isAnswered: false,
       };
       if (!deps.mayProceed(dispatch.entry.shard)) return giveUp(run, unused(dispatch));
-      const domain = domainOf(loaded.envelope.to[loaded.open[0] ?? 0] ?? "");
-      const known = router.peek(domain);
-      if (known !== undefined) return guarded(run, () => routed(run, domain, known));
-      void router.route(domain).then((found) => guarded(run, () => routed(run, domain, found)));
-      return undefined;
+      routeOpen({ router, loaded, site: dispatch.lane.site }, ({ domain, found, parts }) =>
+        guarded(run, () =>
+          parts.length > 0 ? sites.divide(dispatch, loaded, { parts, ended }) : routed(run, domain, found),
+        ),
+      );
     },
   };
 }

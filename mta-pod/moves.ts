@@ -17,33 +17,30 @@ interface Moving {
   readonly since?: number | undefined;
   readonly envelope: Envelope;
   readonly body: Buffer;
-  /** Recipients that go along: who has the mail already must not get it once more, and the state record stays behind. */
+  /** Indexes of the recipients that go along: who has the mail already must not get it once more, and the state record stays behind. */
   readonly open: readonly number[];
 }
 
 interface MovedTo {
   readonly shard: number;
   /** What travels in the envelope since the state record does not. */
-  readonly changed: Pick<Envelope, "attempt" | "due"> & Partial<Pick<Envelope, "site" | "moves">>;
+  readonly changed: Pick<Envelope, "attempt" | "due"> &
+    Partial<Pick<Envelope, "site" | "moves" | "isBodyShared">>;
   /** Whether it is still ours to move: another owner of its shard may be through with it. */
   readonly repeats?: () => Repeats;
 }
 
 /** `done` once the old entry is deleted; false = it could not be stored there, and stays. */
 export function moveEntry(
-  { publisher, entries, states, settled }: Pick<Pod, "publisher" | "entries" | "states" | "settled">,
+  pod: Pick<Pod, "publisher" | "entries" | "states" | "settled">,
   from: Moving,
-  { shard: target, changed, repeats }: MovedTo,
+  to: MovedTo,
   done: (isMoved: boolean) => void,
 ): void {
-  const { shard, seq, subject, since, stateSeq, body, open } = from;
-  const to = open.map((index) => from.envelope.to[index] ?? "");
-  const envelope: Envelope = { ...from.envelope, ...changed, to };
-  // Names what is moved as well: of the sequence another part may have been stored elsewhere before, or another entry, as a server that
-  // lost its end uses sequences again.
-  const messageId = `mv:${shard}:${seq}:${hash32(entryName(envelope)).toString(36)}`;
-  publisher.store({ shard: target, envelope, body, messageId, by: "pod", repeats }, (stored) => {
-    if (stored.kind === "refused") return done(false);
+  const { entries, states, settled } = pod;
+  const { shard, seq, subject, since, stateSeq } = from;
+  copyEntry(pod, from, to, (isStored, envelope) => {
+    if (!isStored) return done(false);
     // Should its delete be forgotten, whoever owns the shard then is to know; but of the same name the new one would be taken for it.
     if (entryName(envelope) !== entryName(from.envelope)) settled.note(from.envelope);
     return entries.remove({ shard, seq, entry: from.envelope, subject, since }, () => {
@@ -51,4 +48,21 @@ export function moveEntry(
       if (stateSeq > 0) states.remove(shard, stateSeq, { of: seq, since });
     });
   });
+}
+
+/** Stores a part of it; the old entry stays. False = it could not be stored. */
+export function copyEntry(
+  { publisher }: Pick<Pod, "publisher">,
+  { shard, seq, envelope: old, body, open }: Moving,
+  { shard: target, changed, repeats }: MovedTo,
+  done: (isStored: boolean, envelope: Envelope) => void,
+): void {
+  const to = open.map((index) => old.to[index] ?? "");
+  const envelope: Envelope = { ...old, ...changed, to };
+  // Names what is moved as well: of the sequence another part may have been stored elsewhere before, or another entry, as a server that
+  // lost its end uses sequences again.
+  const messageId = `mv:${shard}:${seq}:${hash32(entryName(envelope)).toString(36)}`;
+  publisher.store({ shard: target, envelope, body, messageId, by: "pod", repeats }, (stored) =>
+    done(stored.kind !== "refused", envelope),
+  );
 }

@@ -212,8 +212,8 @@ export function createSettlement(deps: SettlementDeps): Settlement {
         case "done":
           return notify(attempted, decision, { told: () => remove(attempted, done), left: done });
         case "defer": {
-          const { kind: _kind, ...next } = decision.next;
-          const rest = { ...next, idHash: idHashOf(attempted.envelope.id) };
+          const { due, attempt, open, last } = decision.next;
+          const rest = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last };
           const isTaken = decision.recipients.some(({ outcome }) => outcome !== "deferred");
           const told = () => writeState({ attempted, rest, isTaken, waits: 0 }, done);
           return notify(attempted, decision, { told, left: done });

@@ -6,33 +6,17 @@ import { LRUCache } from "lru-cache";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
-import { moveEntry } from "./moves.ts";
+import { createRehoming, type EntryInHand, type Part } from "./rehoming.ts";
 import type { Pod } from "./pod.ts";
 import { sliceNamed, type SiteRoute } from "./route/router.ts";
-import type { Dispatch, Entry, Lane } from "./schedule/types.ts";
+import type { Dispatch, Lane } from "./schedule/types.ts";
 import { defaultConnections, limitsOf } from "./site-limits.ts";
 import type { Slicing } from "./slicing.ts";
-import type { Repeats } from "./spool/outbox.ts";
 import { domainOf } from "./smtp/address.ts";
 
 const retryUnknownMs = 15_000;
 /** Sites of which it is kept what is wrong with them. */
 const maxTroubles = 1000;
-/** Moved so often it waits before it goes on: a site that changes back and forth must not keep mail on the move. Nobody but a site's owner sends there. */
-const quickMoves = 3;
-const slowMoveMs = { first: 15_000, most: 600_000 } as const;
-
-/** The entry in hand: recipients that are still open, and its state record (0 = none). */
-interface Found {
-  readonly envelope: Envelope;
-  readonly body: Buffer;
-  readonly open: readonly number[];
-  readonly stateSeq: number;
-  readonly subject: string | undefined;
-  /** When it was read or stored, monotonic ms. */
-  readonly since?: number;
-}
-
 export interface Sites {
   /** An entry for `domain` found its site again: limits are set where they were not known. */
   found(site: string, route: SiteRoute, domain: string): void;
@@ -41,7 +25,9 @@ export interface Sites {
   /** An entry that was indexed before limits asked for its sender's domain goes to that lane. False = it is in the right one. */
   sortIn(dispatch: Dispatch, envelope: Envelope): boolean;
   /** An entry met another site than its lane's on the way out. `ended` once it is at rest, here or in another shard. */
-  rehome(dispatch: Dispatch, found: Found, to: { route: SiteRoute; ended(): void }): void;
+  rehome(dispatch: Dispatch, found: EntryInHand, to: { route: SiteRoute; ended(): void }): void;
+  /** Its recipients belong to different sites or hosts by now: each part becomes an entry of its own. `ended` as above. */
+  divide(dispatch: Dispatch, found: EntryInHand, to: { parts: readonly Part[]; ended(): void }): void;
   /** False: its slices change, and nothing may be sent there yet. */
   isOpen(route: SiteRoute): boolean;
   /** It goes back to the head of its lane, which waits until the route is open. */
@@ -93,12 +79,6 @@ export interface SitesOptions {
   isAwaited(shard: number, seq: number): boolean;
   /** A number that changes whenever somebody else has had the shard meanwhile. */
   tenureOf(shard: number): number;
-}
-
-/** An entry that is being moved. */
-interface Moved extends Pick<Entry, "shard" | "seq"> {
-  /** Of its shard as the move began. */
-  readonly tenure: number;
 }
 
 export function createSites(
@@ -186,39 +166,7 @@ export function createSites(
     void resolve(site, domain);
   };
 
-  /**
-   * Whose shard is lost waits: nobody else need have had it when it comes back. Who has had it has the entry under way, or has sent a part of
-   * it, or has done with it.
-   */
-  const repeatsOf = (entry: Envelope, { shard, seq, tenure }: Moved): Repeats => {
-    if (pod.settled.was(entry) || tenureOf(shard) !== tenure) return "never";
-    return pod.ownership.mayProceed(shard) || isAwaited(shard, seq) ? "now" : "later";
-  };
-
-  const move = (dispatch: Dispatch, found: Found, to: { site: string; shard: number; ended(): void }) => {
-    const { entry, handle } = dispatch;
-    const { attempt, due, shard, seq } = entry;
-    const { moves } = found.envelope;
-    const waits = Math.min(slowMoveMs.most, slowMoveMs.first * 2 ** (moves - quickMoves));
-    const moved = { shard, seq, tenure: tenureOf(shard) };
-    const changed = {
-      site: to.site,
-      moves: moves + 1,
-      attempt,
-      due: moves < quickMoves ? due : Math.max(due, clock.now() + waits),
-    };
-    moveEntry(
-      pod,
-      { ...found, shard, seq },
-      { shard: to.shard, changed, repeats: () => repeatsOf(found.envelope, moved) },
-      (isMoved) => {
-        if (isMoved) scheduler.settle(handle);
-        else scheduler.defer(handle, clock.now() + retryUnknownMs, attempt, clock.now());
-        to.ended();
-        if (!isMoved) wake();
-      },
-    );
-  };
+  const rehoming = createRehoming(pod, { shards, wake, isAwaited, tenureOf });
 
   return {
     laneOf({ site, tenant, class: priority, from, to }) {
@@ -243,11 +191,19 @@ export function createSites(
       const shard = shardOf(route.id, shards);
       scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
       log.info("site changed", { id: found.envelope.id, from: lane.site, to: route.id, shard });
-      if (shard !== entry.shard) return move(dispatch, found, { site: route.id, shard, ended });
+      if (shard !== entry.shard)
+        return rehoming.move(dispatch, found, { parts: [{ site: route.id, open: found.open }], ended });
       scheduler.requeue(handle, clock.now());
       learn(route.id, domainOf(found.envelope.to[found.open[0] ?? 0] ?? ""), route);
       scheduler.relane(handle, { ...lane, site: route.id }, clock.now());
       return ended();
+    },
+    divide(dispatch, found, { parts, ended }) {
+      const { handle, lane } = dispatch;
+      scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+      const sites = parts.map(({ site }) => site);
+      log.info("recipients parted", { id: found.envelope.id, from: lane.site, to: sites });
+      rehoming.move(dispatch, found, { parts, ended });
     },
     found(site, route, domain) {
       const of = known.get(site);
