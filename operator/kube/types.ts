@@ -231,11 +231,19 @@ export interface Election {
   release(): Promise<void>;
 }
 
+/** A version that a write made. */
+export interface WrittenVersion {
+  readonly type: ResourceType;
+  /** Where the object is; absent for kinds without namespaces. */
+  readonly namespace?: string | undefined;
+  /** As the write's answer gave it. */
+  readonly resourceVersion: string;
+}
+
 /** After a write a key is not reconciled until the reflector has seen the written version (KEP-5647's idea). */
 export interface Expectations {
-  /** `resourceVersion` as the write's answer gave it. */
-  wrote(key: string, type: ResourceType, resourceVersion: string): void;
-  /** True when each version noted for the key has been seen by its kind's reflector, or 10 s have gone by. */
+  wrote(key: string, written: WrittenVersion): void;
+  /** True when each version noted for the key has been seen by the reflector of its kind and namespace, or 10 s have gone by. */
   fulfilled(key: string): boolean;
   forget(key: string): void;
 }

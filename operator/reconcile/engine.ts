@@ -118,9 +118,11 @@ export function createEngine(options: EngineOptions): Engine {
   });
   const expectations = createExpectations({
     clock,
-    seen(type) {
+    seen(type, namespace) {
       const name = (["tenants", "pools", "shapes"] as const).find((one) => kinds[one] === type);
-      return name === undefined ? undefined : stores.resourceVersions(name).at(0);
+      return name === undefined || namespace === undefined
+        ? undefined
+        : stores.resourceVersion(name, namespace);
     },
   });
   const context: Context = {
@@ -138,7 +140,12 @@ export function createEngine(options: EngineOptions): Engine {
     events,
     images: { pod: options.podImage, pullPolicy: options.imagePullPolicy },
     programmed: (seconds) => options.observeProgrammed?.(seconds),
-    wrote: (name, key, version) => expectations.wrote(`${kinds[name].kind} ${key}`, kinds[name], version),
+    wrote: (name, key, resourceVersion) =>
+      expectations.wrote(`${kinds[name].kind} ${key}`, {
+        type: kinds[name],
+        namespace: key.split("/")[0],
+        resourceVersion,
+      }),
   };
   const routing = createRouting({
     context,

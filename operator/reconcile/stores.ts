@@ -49,7 +49,8 @@ export interface Stores {
   notFresh(staleMs: number): string[];
   /** For metrics. */
   readings(): { readonly kind: string; readonly objects: number; readonly silentSeconds: number }[];
-  resourceVersions(name: Name): readonly string[];
+  /** The newest version that is reflected of what is in that namespace; undefined: it is not watched. */
+  resourceVersion(name: Name, namespace: string): string | undefined;
   /** Whether namespaces are watched. */
   readonly isClusterWide: boolean;
   /** Begins or ends to watch PodMonitors: a kind that may be made, or taken away, while the operator runs. */
@@ -156,7 +157,11 @@ export function openStores(options: StoresOptions): Stores {
         open({ name: "podMonitors", labelSelector: poolLabel, metadataOnly: true });
     },
     hasPodMonitors: () => reflectors.has("podMonitors"),
-    resourceVersions: (name) => (reflectors.get(name) ?? []).map((one) => one.resourceVersion()),
+    resourceVersion(name, namespace) {
+      // One that watches all namespaces stands for each; else they are in the order of their namespaces.
+      const index = isClusterWide ? 0 : namespaces.indexOf(namespace);
+      return reflectors.get(name)?.[index]?.resourceVersion();
+    },
     stop() {
       for (const one of all()) one.stop();
     },
