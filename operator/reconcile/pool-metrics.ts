@@ -1,6 +1,6 @@
 /**
- * What dashboards and alerts ask about pools that no pod can say: how many pods are wanted, allowed, ready, programmed; and how long
- * tenants have been draining. Reads the stores while a scrape runs; never fails: what an object lacks is not shown.
+ * What dashboards and alerts ask about pools that no pod can say: how many pods are wanted, allowed, ready, programmed; how many shards
+ * there are to own; and how long tenants have been draining. Reads the stores while a scrape runs; never fails: what an object lacks is not shown.
  */
 import { Gauge, type GaugeConfiguration, type Registry } from "prom-client";
 import type { KubeObject } from "#operator/kube/types.ts";
@@ -14,7 +14,7 @@ export interface PoolMetricsSources {
   now(): number;
 }
 
-/** Series: six for each pool, however many tenants there are. */
+/** Series: seven for each pool, however many tenants there are. */
 export function declarePoolMetrics(registry: Registry, sources: PoolMetricsSources): void {
   const gauge = <Label extends string>(settings: GaugeConfiguration<Label>): Gauge<Label> =>
     new Gauge({ ...settings, registers: [registry] });
@@ -28,6 +28,19 @@ export function declarePoolMetrics(registry: Registry, sources: PoolMetricsSourc
         const { namespace = "", name: pool } = object.metadata;
         for (const [state, count] of Object.entries(replicasOf(object, sources)))
           if (typeof count === "number") this.set({ namespace, pool, state }, count);
+      }
+    },
+  });
+  gauge({
+    name: "mailboat_pool_shards",
+    help: "Shards of a pool's queue, each of which some pod should own.",
+    labelNames: ["namespace", "pool"] as const,
+    collect() {
+      this.reset();
+      for (const object of sources.pools()) {
+        const { namespace = "", name: pool } = object.metadata;
+        const shards = field(object, "spec", "queue", "shards");
+        if (typeof shards === "number") this.set({ namespace, pool }, shards);
       }
     },
   });

@@ -11,16 +11,32 @@ import { programFor } from "#test/kit/programs.ts";
 const charts = join(import.meta.dirname, "../../charts");
 const rules = join(charts, "mailboat/files/alerts.yaml");
 
+type Series = readonly (readonly [string, string])[];
+
 /** Series in promtool's notation, a value a minute; `at` when it is asked. */
 interface Case {
-  readonly fires: readonly (readonly [string, string])[];
-  readonly quiet: readonly (readonly [string, string])[];
+  readonly fires: Series;
+  readonly quiet: Series;
   readonly at: string;
+  /** Whether it fires in other situations, by what they are. */
+  readonly besides?: Readonly<Record<string, { readonly fires: boolean; readonly series: Series }>>;
 }
 
 const of = 'namespace="mail",pool="shared"';
 const pod = (index: number): string => `${of},pod="mailboat-shared-${index}"`;
 const job = 'job="mailboat-operator"';
+
+/** What the operator says of the pool. */
+function ofPool(
+  shards: string | undefined,
+  replicas: Readonly<Record<"desired" | "ready", string>>,
+): [string, string][] {
+  const said = Object.entries(replicas).map(([state, values]): [string, string] => [
+    `mailboat_pool_replicas{${of},state="${state}"}`,
+    values,
+  ]);
+  return shards === undefined ? said : [[`mailboat_pool_shards{${of}}`, shards], ...said];
+}
 
 const cases: Readonly<Record<string, Case>> = {
   MailboatOperatorDown: {
@@ -125,14 +141,65 @@ const cases: Readonly<Record<string, Case>> = {
   },
   MailboatShardsUnowned: {
     fires: [
+      ...ofPool("8x60", { desired: "2x60", ready: "2x20 1x40" }),
       [`mailboat_shards_owned{${pod(0)}}`, "4x60"],
       [`mailboat_shards_owned{${pod(1)}}`, "4x20 stale"],
     ],
     quiet: [
+      ...ofPool("8x60", { desired: "2x60", ready: "2x20 1x40" }),
       [`mailboat_shards_owned{${pod(0)}}`, "4x20 8x40"],
       [`mailboat_shards_owned{${pod(1)}}`, "4x20 stale"],
     ],
     at: "40m",
+    besides: {
+      "a hand-over between the scrapes of two pods, in which four shards count twice": {
+        fires: false,
+        series: [
+          ...ofPool("8x60", { desired: "1x18 2x42", ready: "1x19 2x41" }),
+          [`mailboat_shards_owned{${pod(0)}}`, "8x20 4x40"],
+          [`mailboat_shards_owned{${pod(1)}}`, "_x20 4x40"],
+        ],
+      },
+      "scaled to 0": {
+        fires: false,
+        series: [
+          ...ofPool("8x60", { desired: "1x20 0x40", ready: "1x20 0x40" }),
+          [`mailboat_shards_owned{${pod(0)}}`, "8x20 stale"],
+        ],
+      },
+      deleted: {
+        fires: false,
+        series: [
+          ...ofPool("8x20 stale", { desired: "1x20 stale", ready: "1x20 stale" }),
+          [`mailboat_shards_owned{${pod(0)}}`, "8x20 stale"],
+        ],
+      },
+      "no pod is ready, and none there to scrape": {
+        fires: true,
+        series: [
+          ...ofPool("8x60", { desired: "1x60", ready: "1x20 0x40" }),
+          [`mailboat_shards_owned{${pod(0)}}`, "8x20 stale"],
+        ],
+      },
+      "pods that nobody scrapes": {
+        fires: false,
+        series: ofPool("8x60", { desired: "2x60", ready: "2x60" }),
+      },
+      "the operator is away": {
+        fires: true,
+        series: [
+          ...ofPool("8x30 stale", { desired: "2x30 stale", ready: "1x30 stale" }),
+          [`mailboat_shards_owned{${pod(0)}}`, "4x60"],
+        ],
+      },
+      "an operator of before, which does not say how many shards there are": {
+        fires: false,
+        series: [
+          ...ofPool(undefined, { desired: "2x60", ready: "2x20 1x40" }),
+          [`mailboat_shards_owned{${pod(0)}}`, "8x20 4x40"],
+        ],
+      },
+    },
   },
   MailboatPoolBacklogAge: {
     fires: [
@@ -268,9 +335,12 @@ test("alerts.yaml: each alert fires in its case and is quiet in the case beside 
   if (promtool === undefined) return;
   const folder = mkdtempSync(join(tmpdir(), "mailboat-alerts-"));
   try {
-    const tests = Object.entries(cases).flatMap(([name, { fires, quiet, at }]) => [
+    const tests = Object.entries(cases).flatMap(([name, { fires, quiet, at, besides = {} }]) => [
       groupOf({ name, series: fires, at, firing: [{ value: 1 }] }),
       groupOf({ name, series: quiet, at, firing: [] }),
+      ...Object.entries(besides).map(([what, one]) =>
+        groupOf({ name, what, series: one.series, at, firing: one.fires ? [{ value: 1 }] : [] }),
+      ),
     ]);
     const file = join(folder, "tests.yaml");
     writeFileSync(file, stringify({ rule_files: [rules], evaluation_interval: "1m", tests }));
@@ -283,17 +353,19 @@ test("alerts.yaml: each alert fires in its case and is quiet in the case beside 
 
 function groupOf({
   name,
+  what = "",
   series,
   at,
   firing,
 }: {
   name: string;
-  series: Case["fires"];
+  what?: string;
+  series: Series;
   at: string;
   firing: readonly { value: number }[];
 }): object {
   return {
-    name: `${name} ${firing.length === 0 ? "is quiet" : "fires"}`,
+    name: `${name} ${firing.length === 0 ? "is quiet" : "fires"}${what === "" ? "" : `: ${what}`}`,
     interval: "1m",
     input_series: series.map(([labels, values]) => ({ series: labels, values })),
     promql_expr_test: [

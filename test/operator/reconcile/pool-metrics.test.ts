@@ -50,7 +50,21 @@ test("declarePoolMetrics(): wanted, allowed, ready and programmed pods of each p
   );
 });
 
-test("declarePoolMetrics(): the longest drain of a pool's tenants, also of other namespaces; six series a pool however many", async () => {
+test("declarePoolMetrics(): the shards of each pool, as its spec has them", async () => {
+  const lines = await linesOf(
+    [
+      object("SendingPool", "shared", { spec: { replicas: 0, queue: { shards: 16 } } }),
+      object("SendingPool", "odd", { spec: {} }),
+    ],
+    [],
+  );
+  assert.deepEqual(
+    lines.filter((line) => line.startsWith("mailboat_pool_shards")),
+    ['mailboat_pool_shards{namespace="mail",pool="shared"} 16'],
+  );
+});
+
+test("declarePoolMetrics(): the longest drain of a pool's tenants, also of other namespaces; however many, no more series", async () => {
   const gone = (hours: number): object => ({
     deletionTimestamp: new Date(now - hours * 3_600_000).toISOString(),
   });
