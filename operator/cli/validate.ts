@@ -5,6 +5,7 @@ import type { Issue } from "#crds/values/issue.ts";
 import { formatIssue } from "#crds/values/issue.ts";
 import { compile } from "#operator/compile/compile.ts";
 import { readResources } from "#operator/gather/folder.ts";
+import { unlabelledTenants, withLabels } from "#operator/gather/namespaces.ts";
 
 export interface ValidateOptions {
   /** Files and folders, one at least. */
@@ -28,7 +29,10 @@ function validate(options: ValidateOptions): number {
   if (count === 0 && issues.length === 0) found.push(nothingFound(options.files));
   // A document that did not parse is missing for those that refer to it: say the cause, not what follows from it.
   const isWhole = issues.length === 0;
-  for (const issue of compile(snapshot, { generation: 0 }).issues) {
+  // Namespaces are often made elsewhere: what can be checked is checked as if they had the labels.
+  const unlabelled = unlabelledTenants(snapshot);
+  for (const { issue } of unlabelled) found.push({ ...issue, reason: "RefNotPermitted", severity: "note" });
+  for (const issue of compile(withLabels(snapshot, unlabelled), { generation: 0 }).issues) {
     if (!isWhole && isAboutReference(issue.reason)) continue;
     const isNote = options.withoutSecrets === true && aboutMissingSecrets.has(issue.reason);
     found.push({ ...issue, severity: isNote ? "note" : "error" });

@@ -21,7 +21,7 @@ export type ReadResources = (paths: readonly string[]) => Gathered;
 
 /**
  * Reads every path: a file whatever its name, a folder with everything below it that is .yaml, .yml or .json and not hidden, but for
- * kinds of others (a Namespace, a Kustomization), which folders of GitOps hold. Whoever
+ * kinds of others (a Deployment, a Kustomization), which folders of GitOps hold. Whoever
  * reads again after an edit keeps the reader: what stands in files that stayed the same is the same resources again.
  */
 export function createResourceReader(): ReadResources {

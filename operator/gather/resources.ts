@@ -9,6 +9,7 @@ import type { TrafficShapeSpec } from "#crds/api/v1alpha1/traffic-shape.ts";
 import type { Issue, Parsed } from "#crds/values/issue.ts";
 import { describe, parseBy } from "#crds/values/zod-issue.ts";
 import type { SourceDocument } from "./documents.ts";
+import { labelsByName, type NamespaceLabels, parseNamespace } from "./namespaces.ts";
 import { parseSecret } from "./secret.ts";
 
 export interface Gathered {
@@ -17,13 +18,14 @@ export interface Gathered {
 }
 
 const ownKinds = new Set(["SendingPool", "TrafficShape", "Tenant", "Secret", "List"]);
-const expectedKind = `SendingPool, TrafficShape or Tenant of ${apiVersion}, or Secret of v1`;
+const expectedKind = `SendingPool, TrafficShape or Tenant of ${apiVersion}, or Secret or Namespace of v1`;
 
-/** Of another API than ours, as far as it says: neither a kind of this product nor one that is misspelt. */
+/** Of another API than ours, as far as it says: neither a kind of this product, nor one that is misspelt, nor what we read of others. */
 export function isForeign(value: unknown): boolean {
   const [version, kind] = [field(value, "apiVersion"), field(value, "kind")];
   if (typeof version !== "string" || typeof kind !== "string") return false;
-  return !version.startsWith(`${group}/`) && !ownKinds.has(kind);
+  const isNamespace = version === "v1" && kind === "Namespace";
+  return !version.startsWith(`${group}/`) && !ownKinds.has(kind) && !isNamespace;
 }
 
 interface Gathering {
@@ -32,6 +34,7 @@ interface Gathering {
   readonly shapes: Map<string, Resource<TrafficShapeSpec>>;
   readonly tenants: Map<string, Resource<TenantSpec>>;
   readonly secrets: Map<string, SecretResource>;
+  readonly namespaces: NamespaceLabels[];
   readonly issues: Issue[];
 }
 
@@ -69,15 +72,17 @@ function gatherWith(documents: readonly SourceDocument[], once: Once): Gathered 
     shapes: new Map(),
     tenants: new Map(),
     secrets: new Map(),
+    namespaces: [],
     issues: [],
   };
   for (const document of documents) gatherDocument(document, gathering);
-  const { pools, shapes, tenants, secrets, issues } = gathering;
+  const { pools, shapes, tenants, secrets, namespaces, issues } = gathering;
   const snapshot = {
     pools: sorted(pools),
     shapes: sorted(shapes),
     tenants: sorted(tenants),
     secrets: sorted(secrets),
+    namespaces: labelsByName(namespaces),
   };
   return { snapshot, issues };
 }
@@ -122,6 +127,12 @@ function gatherDocument({ source, value }: SourceDocument, to: Gathering): void 
         to.issues,
       );
       break;
+    case "Namespace": {
+      const parsed = once(value, named, () => parseNamespace(value));
+      if (parsed.ok) to.namespaces.push(parsed.value);
+      else to.issues.push(...parsed.issues.map((issue) => ({ ...issue, source: named })));
+      break;
+    }
     default:
       to.issues.push({
         source: named,

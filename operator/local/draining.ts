@@ -14,6 +14,8 @@ export interface Draining {
   readonly tenants: readonly Resource<TenantSpec>[];
   /** Those that the tenants refer to. */
   readonly secrets: readonly SecretResource[];
+  /** Labels of the tenants' namespaces, by which their pools let them in. */
+  readonly namespaces: NonNullable<Snapshot["namespaces"]>;
 }
 
 /** Names the source of a draining tenant in issues. */
@@ -36,6 +38,10 @@ export function drainingAfter(draining: Draining, { before, after, now }: Edit):
   return {
     tenants: [...tenants.values()],
     secrets: [...secrets].filter(([id]) => wanted.has(id)).map(([, secret]) => secret),
+    namespaces: ofTenants(
+      [...tenants.values()],
+      new Map([draining, before, after].flatMap(({ namespaces = [] }) => [...namespaces])),
+    ),
   };
 }
 
@@ -57,14 +63,23 @@ function secretsOf({ metadata, spec }: Resource<TenantSpec>): string[] {
   return refs.map((name) => identityOf({ namespace: metadata.namespace, name }));
 }
 
-/** The files' resources and those that drain; a Secret in the files goes before a remembered one. */
-export function withDraining(snapshot: Snapshot, { tenants, secrets }: Draining): Snapshot {
+function ofTenants(
+  tenants: Snapshot["tenants"],
+  namespaces: Draining["namespaces"] = new Map(),
+): Draining["namespaces"] {
+  const theirs = new Set(tenants.map(({ metadata }) => metadata.namespace));
+  return new Map([...namespaces].filter(([name]) => theirs.has(name)));
+}
+
+/** The files' resources and those that drain; a Secret or Namespace in the files goes before a remembered one. */
+export function withDraining(snapshot: Snapshot, { tenants, secrets, namespaces }: Draining): Snapshot {
   const named = new Set(snapshot.secrets.map(({ metadata }) => identityOf(metadata)));
   const missing = secrets.filter(({ metadata }) => !named.has(identityOf(metadata)));
   return {
     ...snapshot,
     tenants: [...snapshot.tenants, ...tenants],
     secrets: [...snapshot.secrets, ...missing],
+    namespaces: new Map([...namespaces, ...(snapshot.namespaces ?? [])]),
   };
 }
 
@@ -79,18 +94,27 @@ export async function readFormer(state: StateDir): Promise<{ snapshot: Snapshot;
       .filter(({ metadata }) => (typeof metadata.deletionTimestamp === "string") === isGone)
       .map((tenant) => (isGone ? { ...tenant, source: drainingSource } : tenant)),
   );
-  const { secrets } = snapshot;
-  return { snapshot: { ...snapshot, tenants: there ?? [] }, draining: { tenants: gone ?? [], secrets } };
+  const { secrets, namespaces = new Map() } = snapshot;
+  const draining = { tenants: gone ?? [], secrets, namespaces };
+  return { snapshot: { ...snapshot, tenants: there ?? [] }, draining };
 }
 
-/** As a List of the tenants and their DKIM keys, private. */
-export async function writeTenants(state: StateDir, { tenants, secrets }: Snapshot): Promise<void> {
+/** As a List of the tenants, their DKIM keys and what is known of their namespaces, private. */
+export async function writeTenants(
+  state: StateDir,
+  { tenants, secrets, namespaces }: Snapshot,
+): Promise<void> {
   const wanted = new Set(tenants.flatMap(secretsOf));
   const items = [
     ...tenants.map(({ metadata, spec }) => ({ apiVersion, kind: "Tenant", metadata, spec })),
     ...secrets
       .filter(({ metadata }) => wanted.has(identityOf(metadata)))
       .map(({ metadata, data }) => ({ apiVersion: "v1", kind: "Secret", metadata, data: encoded(data) })),
+    ...[...ofTenants(tenants, namespaces)].map(([name, labels]) => ({
+      apiVersion: "v1",
+      kind: "Namespace",
+      metadata: { name, labels },
+    })),
   ];
   await writeAtomic(file(state), `${JSON.stringify({ kind: "List", items })}\n`, 0o600);
 }

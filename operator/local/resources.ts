@@ -4,6 +4,7 @@ import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import type { Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
 import type { Issue } from "#crds/values/issue.ts";
 import { compile, type CompiledPool } from "#operator/compile/compile.ts";
+import { unlabelledTenants, withLabels } from "#operator/gather/namespaces.ts";
 import type { Gathered } from "#operator/gather/resources.ts";
 import type { Login } from "./credentials.ts";
 import { type Draining, drainingAfter, drainingSource, withDraining } from "./draining.ts";
@@ -39,7 +40,9 @@ export function loadResources(gathered: Gathered, settings: LocalSettings, befor
   const after = fitted(gathered.snapshot, settings);
   const draining = drainingAfter(before.draining, { before: before.snapshot, after, now: settings.now });
   const snapshot = withDraining(after, draining);
-  const compiled = compile(snapshot, { generation: settings.generation });
+  // Without its Namespace a tenant is not let in, as one whose Secret is not there has no login: said, and never guessed.
+  const unlabelled = new Map(unlabelledTenants(snapshot).map(({ issue }) => [issue.source, issue]));
+  const compiled = compile(withLabels(snapshot, []), { generation: settings.generation });
   return {
     pools: compiled.pools,
     snapshot,
@@ -47,7 +50,11 @@ export function loadResources(gathered: Gathered, settings: LocalSettings, befor
     logins: loginsOf(after, compiled.pools),
     unreadable: gathered.issues,
     // What a tenant that is gone can no longer have is not for anybody to mend.
-    refused: compiled.issues.filter(({ source }) => source !== drainingSource),
+    refused: compiled.issues
+      .filter(({ source }) => source !== drainingSource)
+      .map((issue) =>
+        issue.reason === "RefNotPermitted" ? (unlabelled.get(issue.source ?? "") ?? issue) : issue,
+      ),
   };
 }
 

@@ -58,6 +58,62 @@ test("runValidate() makes missing Secrets a note when they are kept elsewhere", 
   assert.match(text, /^note: in\.yaml\[doc 2\] .*\nvalid: 2 resources$/);
 });
 
+const closed = `apiVersion: mailboat.dev/v1alpha1
+kind: SendingPool
+metadata: {name: shared, namespace: mail}
+spec:
+  hostname: out.example.net
+  queue: {servers: ["nats://nats:4222"]}
+  allowedTenants: {from: Selector, selector: {matchLabels: {mail: "yes"}}}
+`;
+const guest = `apiVersion: mailboat.dev/v1alpha1
+kind: Tenant
+metadata: {name: acme, namespace: shop}
+spec: {poolRef: {name: shared, namespace: mail}, domains: [{name: acme.example}]}
+`;
+const shop = (mail: string): string => `apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {mail: "${mail}"}}
+`;
+
+test("runValidate() lets a tenant in by the labels of its Namespace, and not by others", async () => {
+  assert.deepEqual(await validated([shop("yes"), closed, guest].join("---\n")), {
+    code: 0,
+    text: "valid: 2 resources",
+  });
+  const { code, text } = await validated([shop("no"), closed, guest].join("---\n"));
+  assert.equal(code, 1);
+  assert.match(text, /acme: spec\.poolRef\.namespace: expected a pool of the namespace shop, or one that/);
+  const byName = closed.replace('mail: "yes"', "kubernetes.io/metadata.name: shop");
+  assert.equal((await validated(`${byName}---\n${guest}`)).text, "valid: 2 resources");
+  assert.equal((await validated(`${byName.replace("name: shop", "name: other")}---\n${guest}`)).code, 1);
+});
+
+test("runValidate() notes that a namespace's labels are not known, and checks the tenant all the same", async () => {
+  const { code, text } = await validated(`${closed}---\n${guest}`);
+  assert.equal(code, 0);
+  assert.equal(
+    text,
+    "note: in.yaml[doc 2] Tenant shop/acme: spec.poolRef.namespace: expected a Namespace shop with its labels among the files, " +
+      "for the pool mail/shared lets tenants in by them, got none, or several that differ\nvalid: 2 resources",
+  );
+  const login = "spec: {credentials: [{name: app, secretRef: {name: s}}],";
+  const checked = await validated(`${closed}---\n${guest.replace("spec: {", `${login} `)}`);
+  assert.equal(checked.code, 1);
+  assert.match(
+    checked.text,
+    /^note: .*\n.*expected the Secret shop\/s, got no such Secret\ninvalid: 1 issue/,
+  );
+});
+
+test("runValidate(): a namespace cannot have two values of one label", async () => {
+  const other = closed.replace("name: shared", "name: other").replace('mail: "yes"', 'mail: "no"');
+  const second = guest.replaceAll("acme", "globex").replace("name: shared", "name: other");
+  const { code, text } = await validated([closed, guest, other, second].join("---\n"));
+  assert.equal(code, 1);
+  assert.match(text, /\ninvalid: 1 issue, 4 resources read$/);
+});
+
 test("runValidate() says the cause and not what follows from it", async () => {
   const { code, text } = await validated(`${pool.replace("hostname", "hostnam")}---\n${tenant}`);
   assert.equal(code, 1);

@@ -61,8 +61,8 @@ test("readResources() reads files of any name, folders by extension, several doc
 
 test("readResources() passes over kinds of others in a folder, not in a file that is named, and never over a slip of our own", () => {
   using at = folder();
-  const namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: mail}\n";
-  writeFileSync(join(at.path, "all.yaml"), `${namespace}---\n${tenant("acme")}`);
+  const others = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: mail}\n";
+  writeFileSync(join(at.path, "all.yaml"), `${others}---\n${tenant("acme")}`);
   writeFileSync(
     join(at.path, "kustomization.yaml"),
     "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [all.yaml]\n",
@@ -70,17 +70,46 @@ test("readResources() passes over kinds of others in a folder, not in a file tha
   assert.deepEqual(readResources([at.path]).issues, []);
   assert.equal(readResources([at.path]).snapshot.tenants.length, 1);
   const named = readResources([join(at.path, "all.yaml")]).issues.map(formatIssue);
-  assert.match(named.join(), /all\.yaml\[doc 1\] Namespace default\/mail: kind: expected SendingPool/);
+  assert.match(named.join(), /all\.yaml\[doc 1\] ConfigMap default\/mail: kind: expected SendingPool/);
   writeFileSync(
     join(at.path, "slips.yaml"),
     [
       tenant("a").replace("Tenant", "Tennant"),
       tenant("b").replace("mailboat.dev", "mailbaot.dev"),
       tenant("c").replace("apiVersion: mailboat.dev/v1alpha1\n", ""),
-      "kind: Namespace\n",
+      "kind: ConfigMap\n",
     ].join("---\n"),
   );
   assert.equal(readResources([at.path]).issues.length, 4);
+});
+
+function namespace(name: string, labels: object = {}): string {
+  return `${JSON.stringify({ apiVersion: "v1", kind: "Namespace", metadata: { name, labels } })}\n`;
+}
+
+test("readResources() takes labels of Namespaces, from a folder as from a file that is named", () => {
+  using at = folder();
+  const file = join(at.path, "all.yaml");
+  writeFileSync(file, `${namespace("shop", { mail: "yes" })}---\n${tenant("acme", "shop")}`);
+  for (const path of [at.path, file]) {
+    const { snapshot, issues } = readResources([path]);
+    assert.deepEqual(issues, []);
+    assert.deepEqual(
+      [...(snapshot.namespaces ?? [])],
+      [["shop", { mail: "yes", "kubernetes.io/metadata.name": "shop" }]],
+    );
+  }
+});
+
+test("gatherResources(): a Namespace that is given twice is known when both say the same", () => {
+  const labelsOf = (...texts: string[]) => [
+    ...(gatherResources(documentsOf("x.yaml", texts.join("---\n")).documents).snapshot.namespaces ?? []),
+  ];
+  const [one, other] = [namespace("shop", { mail: "yes" }), namespace("shop", { mail: "no" })];
+  assert.deepEqual(labelsOf(one, one), labelsOf(one));
+  assert.deepEqual(labelsOf(one, other), []);
+  assert.deepEqual(labelsOf(one, other, one), []);
+  assert.deepEqual(labelsOf(JSON.stringify({ kind: "List", items: [JSON.parse(one)] })), labelsOf(one));
 });
 
 test("readResources() says what cannot be read and goes on", () => {
@@ -144,6 +173,11 @@ const refusals: [string, string, RegExp][] = [
     "a foreign kind",
     "kind: ConfigMap\nmetadata: {name: a}\n",
     /\[doc 1\] ConfigMap default\/a: kind: expected .* got "ConfigMap"/,
+  ],
+  [
+    "a namespace's label that is no text",
+    "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {mail: true}}\n",
+    /Namespace default\/shop: metadata\.labels\.mail: expected a string, got true/,
   ],
   [
     "a foreign group",

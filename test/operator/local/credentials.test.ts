@@ -63,7 +63,7 @@ test("loadResources() lists no login and no address that an older tenant has", (
   assert.deepEqual(gathered.issues, []);
   const settings = { nats: "nats://n:4222", singleServer: true, pods: 1, generation: 1, now: 0 };
   const nothing = gatherResources([]).snapshot;
-  const before = { snapshot: nothing, draining: { tenants: [], secrets: [] } };
+  const before = { snapshot: nothing, draining: { tenants: [], secrets: [], namespaces: new Map() } };
   const { logins: loaded } = loadResources(gathered, settings, before);
   assert.deepEqual(
     loaded.map(({ tenant: id, pool, username, password, from }) => [id, pool, username, password, from]),

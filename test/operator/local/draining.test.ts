@@ -17,7 +17,7 @@ import { openStateDir } from "#operator/local/state-dir.ts";
 
 const day = 24 * 3_600_000;
 const now = Date.parse("2026-01-01T00:00:00Z");
-const nobody: Draining = { tenants: [], secrets: [] };
+const nobody: Draining = { tenants: [], secrets: [], namespaces: new Map() };
 
 function snapshotOf(names: readonly string[], state = "Active"): Snapshot {
   const documents = names.flatMap((name) => [
@@ -90,6 +90,31 @@ test("a tenant that comes back is itself again, and one that went nine days ago 
   assert.deepEqual(still.tenants, gone.tenants);
   assert.deepEqual(drainingAfter(still, { before, after: snapshotOf(["a"]), now }), nobody);
   assert.deepEqual(drainingAfter(still, { before, after: snapshotOf([]), now: now + 10 * day }), nobody);
+});
+
+test("labels of its namespace are remembered while a tenant drains, after a restart too", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "mailboat-test-draining-"));
+  try {
+    const state = await openStateDir(folder);
+    const labels = { mail: "yes" };
+    const before = { ...snapshotOf(["a"]), namespaces: new Map([["mail", labels]]) };
+    const draining = drainingAfter(nobody, { before, after: snapshotOf([]), now });
+    assert.deepEqual([...draining.namespaces], [["mail", labels]]);
+    await writeTenants(state, withDraining(snapshotOf([]), draining));
+    const former = await readFormer(state);
+    const whole = withDraining(
+      snapshotOf([]),
+      drainingAfter(former.draining, { before, after: before, now }),
+    );
+    assert.equal(whole.namespaces?.get("mail")?.["mail"], undefined, "nobody drains any more");
+    const still = drainingAfter(former.draining, { before: former.snapshot, after: snapshotOf([]), now });
+    assert.equal(still.namespaces.get("mail")?.["mail"], "yes");
+    const edited = { ...snapshotOf([]), namespaces: new Map([["mail", { mail: "no" }]]) };
+    assert.equal(withDraining(edited, still).namespaces?.get("mail")?.["mail"], "no", "the files come first");
+    await state.release();
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test("what was in force is known after a restart, private, and a broken file is nothing", async () => {
