@@ -33,7 +33,7 @@ export function routeOpen({ router, loaded, site }: Asked, then: (belonging: Bel
     return void router.route(domain).then((later) => then({ domain, found: later, parts: [] }));
   }
   const domains = [...new Set(open.map(domainAt))];
-  void Promise.all(domains.map((one) => router.peek(one) ?? router.route(one))).then((routes) => {
+  void Promise.all(domains.map((one) => router.route(one))).then((routes) => {
     const parts = new Map<string, { site: string; open: number[] }>();
     for (const index of open) {
       const at = domains.indexOf(domainAt(index));
