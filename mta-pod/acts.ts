@@ -9,6 +9,7 @@ import type { ParkedActs } from "./parked-acts.ts";
 import type { Purging } from "./purging.ts";
 import { type Pod, silentOf } from "./pod.ts";
 import { type QueueQuery, selectorOf } from "./queue-query.ts";
+import type { ListedEntry } from "./schedule/types.ts";
 import type { Peers } from "./spool/peers.ts";
 
 /** `discard` is the operator's alone, for tenants that are deleted: the admin port does not know it. */
@@ -75,13 +76,20 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
     if (queued === undefined || queued.state === "inflight") return false;
     if (query.id !== undefined && queued.entry.idHash !== idHashOf(query.id)) return false;
     if (!pod.ownership.mayProceed(queued.entry.shard)) return false;
-    if (action === "retry" && query.domain === undefined) {
+    if (action === "retry" && query.domain === undefined && !mayBeForLater(queued, query)) {
       if (queued.state === "waiting") scheduler.requeue(handle, clock.now());
       return true;
     }
     if (action === "discard") return deliver.discard(handle);
     return action === "retry" ? deliver.retry(handle, query) : deliver.bounce(handle, query);
   };
+
+  /**
+   * The index does not tell mail for later (X-Send-At) from other mail that waits; its envelope does. What was attempted twice is none; one
+   * attempt is also said of mail some of whose recipients were bounced before its time.
+   */
+  const mayBeForLater = ({ state, entry }: Omit<ListedEntry, "handle">, { id }: QueueQuery): boolean =>
+    id === undefined && state === "waiting" && entry.attempt <= 1 && entry.due > clock.now();
 
   const oneByOne = async (
     job: Job,

@@ -1,4 +1,5 @@
 /** CORRIDOR: acts on entries that wait in the index, one by one: tried at once, bounced, discarded; what is under way is left alone. Never rejects. */
+import type { Envelope } from "#crds/wire/envelope.ts";
 import type { Loaded } from "./attempt.ts";
 import { isLoaded, type Load } from "./load.ts";
 import type { Pod } from "./pod.ts";
@@ -51,12 +52,19 @@ export function createQueuedActs({ pod, load, hold, isFree, settleWithout }: Que
   };
 
   return {
-    /** Makes a waiting entry ready, if one of its open recipients is meant. */
-    retry: (handle: number, query: QueueQuery): Promise<boolean> =>
-      withQueued(handle, isAbout(query), (_queued, _loaded, ended) => {
-        scheduler.requeue(handle, clock.now());
-        ended();
-      }),
+    /** Makes a waiting entry ready, if one of its open recipients is meant; mail for later only when it is named by its id. */
+    retry(handle: number, query: QueueQuery): Promise<boolean> {
+      const isMeant = isAbout(query);
+      const isNow = ({ sendAt }: Envelope): boolean => query.id !== undefined || sendAt <= clock.now();
+      return withQueued(
+        handle,
+        (loaded) => isNow(loaded.envelope) && isMeant(loaded),
+        (_queued, _loaded, ended) => {
+          scheduler.requeue(handle, clock.now());
+          ended();
+        },
+      );
+    },
     /** Settles the recipients of a queued entry that are meant as bounced by an operator, with a DSN; others stay as they were. */
     bounce: (handle: number, query: QueueQuery): Promise<boolean> =>
       withQueued(handle, isAbout(query), (queued, loaded, ended) => {

@@ -33,9 +33,10 @@ export function addQueueCommands(program: Command, io: CommandIo): void {
   acting("bounce", "Give the selected mail up: its senders get a delivery report").action(
     (options: ActOptions) => act("bounce", options, io),
   );
-  acting("retry", "Attempt the selected mail as soon as its limits allow").action((options: ActOptions) =>
-    act("retry", options, io),
-  );
+  acting(
+    "retry",
+    "Attempt the selected mail as soon as its limits allow; mail for later (X-Send-At) only with --id",
+  ).action((options: ActOptions) => act("retry", options, io));
 }
 
 /** What picks messages out. */

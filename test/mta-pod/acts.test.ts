@@ -1,10 +1,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { idHashOf } from "#crds/wire/state-record.ts";
 import { type Acts, createActs } from "#mta-pod/acts.ts";
+import { createQueuedActs } from "#mta-pod/queued-acts.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
+import { envelope } from "#test/kit/spool.ts";
 
 const now = 1_700_000_000_000;
+
+function only(acts: () => Acts) {
+  return {
+    ask: async (kind: string, query: unknown) => [
+      { pod: "pod-0", answer: kind === "act" ? await acts().beginHere(query) : acts().progressHere(query) },
+    ],
+  } as never;
+}
 
 /** One pod with two entries in its index and two that its reader gives only when the test says so. */
 function scene() {
@@ -28,11 +39,7 @@ function scene() {
       config: () => ({ tenants: new Map([["mail/a", {}]]) }),
       ownership: { mayProceed: () => true, members: () => members },
     } as never,
-    peers: {
-      ask: async (kind: string, query: unknown) => [
-        { pod: "pod-0", answer: kind === "act" ? await acts.beginHere(query) : acts.progressHere(query) },
-      ],
-    } as never,
+    peers: only(() => acts),
     deliver: {
       pump: () => {},
       bounce: async (handle: number) => bounced.push(scheduler.entryOf(handle)?.entry.seq ?? 0) > 0,
@@ -59,4 +66,99 @@ test("an act waits for shards that are being indexed: what is stored is meant, n
   index();
   const { affected, total, isDone } = await acting;
   assert.deepEqual([bounced.toSorted((a, b) => a - b), affected, total, isDone], [[1, 2, 3, 4], 4, 4, true]);
+});
+
+/** One pod whose mail waits: each is for later or was deferred, is named by its id, and had so many attempts. */
+function waiting(mails: Readonly<Record<string, { readonly isLater: boolean; readonly attempt: number }>>) {
+  const scheduler = createScheduler({ random: () => 0.5, sources: [{ name: "default", weight: 1 }] });
+  scheduler.setTenants(new Map([["mail/a", { weight: 1, held: false }]]), now);
+  scheduler.setSite("s", { limits: { connections: 5 } }, now);
+  const due = now + 3_600_000;
+  const envelopes = Object.entries(mails).map(([id, { isLater }]) =>
+    envelope({ id, sendAt: isLater ? due : 0 }),
+  );
+  const lane = { site: "s", tenant: "mail/a", class: "bulk" } as const;
+  const times = { receivedAt: now, expiresAt: now + 1e9, due };
+  for (const [seq, { id }] of envelopes.entries()) {
+    const attempt = mails[id]?.attempt ?? 0;
+    scheduler.add(lane, { shard: 0, seq, idHash: idHashOf(id), size: 1000, ...times, attempt }, now);
+  }
+  const read: string[] = [];
+  const clock = { now: () => now, monotonic: () => performance.now() };
+  const facts = {
+    body: Buffer.alloc(0),
+    subject: "",
+    open: [0],
+    stateSeq: 0,
+    leaseSeq: 1,
+    last: "",
+    started: 0,
+  };
+  const queuedActs = createQueuedActs({
+    pod: { scheduler, clock },
+    async load({ seq }) {
+      const found = envelopes[seq];
+      if (found === undefined) return "gone";
+      read.push(found.id);
+      return { envelope: found, ...facts };
+    },
+    hold: () => () => {},
+    isFree: () => true,
+    settleWithout: () => {},
+  });
+  const acts: Acts = createActs({
+    pod: {
+      scheduler,
+      clock,
+      log: silentLog,
+      newId: () => "job-1",
+      config: () => ({ tenants: new Map([["mail/a", {}]]) }),
+      ownership: { mayProceed: () => true, members: () => [{ pod: "pod-0" }] },
+    } as never,
+    peers: only(() => acts),
+    deliver: { pump: () => {}, ...queuedActs } as never,
+    parked: { list: () => [] } as never,
+    purging: {} as never,
+    isIndexed: () => true,
+  });
+  return {
+    read,
+    /** How many it is said to be about, and what the scheduler then lets go. */
+    async retry(query: { id?: string; site?: string; domain?: string }): Promise<[number, string[]]> {
+      const { affected } = await acts.act("retry", query);
+      const gone: string[] = [];
+      for (;;) {
+        const step = scheduler.next(now);
+        if (step.kind !== "dispatch") return [affected, gone.toSorted()];
+        gone.push(envelopes[step.dispatch.entry.seq]?.id ?? "");
+      }
+    },
+  };
+}
+
+const mails = {
+  later: { isLater: true, attempt: 0 },
+  // Some of its recipients were bounced: one attempt is noted of it, so that its state is read.
+  rest: { isLater: true, attempt: 1 },
+  postponed: { isLater: false, attempt: 0 },
+  deferred: { isLater: false, attempt: 1 },
+  again: { isLater: false, attempt: 2 },
+};
+
+test("a retry leaves mail for later alone, and reads only what may be some", async () => {
+  const scene = waiting(mails);
+  assert.deepEqual(await scene.retry({ site: "s" }), [3, ["again", "deferred", "postponed"]]);
+  assert.deepEqual(scene.read.toSorted(), ["deferred", "later", "postponed", "rest"]);
+});
+
+test("a retry of a domain leaves mail for later alone as well", async () => {
+  assert.deepEqual(await waiting(mails).retry({ domain: "example.net" }), [
+    3,
+    ["again", "deferred", "postponed"],
+  ]);
+});
+
+test("a retry that names a message by its id sends it before its time", async () => {
+  assert.deepEqual(await waiting(mails).retry({ id: "later" }), [1, ["later"]]);
+  assert.deepEqual(await waiting(mails).retry({ id: "later", domain: "example.net" }), [1, ["later"]]);
 });
