@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connect, headers as natsHeaders } from "@nats-io/transport-node";
 import { encodeEnvelope, envelopeHeader } from "#crds/wire/envelope.ts";
+import { encodePeerQuestion } from "#crds/wire/peer.ts";
 import { encodeState, idHashOf } from "#crds/wire/state-record.ts";
 import { poolNames, shardOf } from "#crds/wire/subject.ts";
 import { startProvider } from "#operator/provider/provider.ts";
@@ -44,6 +45,16 @@ async function plant(
   return answer.json<{ seq: number }>().seq;
 }
 
+/** As the operator does for a tenant that is deleted. */
+async function discard(local: LocalMode, tenant: string): Promise<void> {
+  const connection = await connect({ servers: (await local.read()).nats });
+  const query = { job: "e2e", action: "discard", selection: { tenant } };
+  await connection.request(names.peerSubject(), encodePeerQuestion({ kind: "act", query }), {
+    timeout: 5000,
+  });
+  await connection.close();
+}
+
 const fields = (id: string, size: number, bodyChunks = 0) =>
   envelope({
     id,
@@ -56,14 +67,15 @@ const fields = (id: string, size: number, bodyChunks = 0) =>
     bodyChunks,
   });
 
-test("entries that cannot be read or whose body is missing are parked, shown and alarmed; mail flows; retry sends what can be sent again", async (t) => {
+test("entries that cannot be read or whose body is missing are parked, shown and alarmed; mail flows; retry sends what can be sent again, bounce ends the rest", async (t) => {
   await using provider = await startProvider({ keepMessages: 1000 });
   const routes = [{ host: "127.0.0.1", port: provider.port }];
   const rules = [{ name: site, match: { domains: ["fine.example"] }, routes }];
   await using local = await startLocal({ resources: testResources({ rules, shards }), pods: 2 });
   await plant(local, { id: "poison-envelope", text: '[1,"poison-envelope",7]' });
   await plant(local, { id: "poison-version", text: "[99]" });
-  await plant(local, { id: "poison-body", text: encodeEnvelope(fields("poison-body", 3_000_000, 4)) });
+  for (const id of ["poison-body", "poison-lost"])
+    await plant(local, { id, text: encodeEnvelope(fields(id, 3_000_000, 4)) });
   const mails = 200;
   await sendBurst({
     address: local.endpoints.smtp,
@@ -73,20 +85,25 @@ test("entries that cannot be read or whose body is missing are parked, shown and
   });
   await until("the rest to flow", () => provider.audit.ids.unique() === mails, 30_000);
   const parked = await until(
-    "three to be parked",
+    "four to be parked",
     async () => {
       const found = await parkedIn(local);
-      return found.length === 3 && found;
+      return found.length === 4 && found;
     },
     30_000,
   );
-  assert.deepEqual(parked.map(({ id }) => id).sort(), ["poison-body", "poison-envelope", "poison-version"]);
+  assert.deepEqual(parked.map(({ id }) => id).sort(), [
+    "poison-body",
+    "poison-envelope",
+    "poison-lost",
+    "poison-version",
+  ]);
   for (const { id, reason } of parked) t.diagnostic(`${id}: ${reason}`);
   assert.ok(parked.every(({ reason = "" }) => reason !== ""));
   const alarmed = (await scrape(local)).filter(({ name }) => name === "mailboat_parked_messages");
   assert.equal(
     alarmed.reduce((sum, { value }) => sum + value, 0),
-    3,
+    4,
   );
   // The body turns up again: the last chunk last, as its sender would have.
   const chunk = Buffer.alloc(750_000, "x\r\n").toString("latin1");
@@ -103,13 +120,16 @@ test("entries that cannot be read or whose body is missing are parked, shown and
     () => provider.messages.list({ limit: 5 }).some(({ to }) => to[0]?.startsWith("poison-body")),
     20_000,
   );
-  await local.admin("/v1/queue/retry", { id: "poison-version" });
-  const left = await parkedIn(local);
-  assert.deepEqual(
-    left.map(({ id }) => id).sort(),
-    ["poison-envelope", "poison-version"],
-    "what is still bad stays",
-  );
+  const left = async (): Promise<string[]> => (await parkedIn(local)).map(({ id }) => id).sort();
+  const bad = ["poison-envelope", "poison-lost", "poison-version"];
+  for (const id of bad) await local.admin("/v1/queue/retry", { id });
+  assert.deepEqual(await left(), bad, "what is still bad stays");
+  await local.admin("/v1/queue/bounce", { tenant: "mail/acme" });
+  assert.deepEqual(await left(), ["poison-envelope", "poison-version"], "of those nobody can be told");
+  await local.admin("/v1/queue/bounce", { id: "poison-version" });
+  assert.deepEqual(await left(), ["poison-envelope"]);
+  await discard(local, "mail/acme");
+  await until("the last one to go with its tenant", async () => (await left()).length === 0, 20_000);
 });
 
 test("an entry that was under way at two noted deaths is parked by the next owner and sent on retry; its neighbours flow", async () => {

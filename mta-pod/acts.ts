@@ -4,7 +4,6 @@
  */
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Deliver } from "./deliver.ts";
-import { bouncedByOperator } from "./queued-acts.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import type { Purging } from "./purging.ts";
 import { type Pod, silentOf } from "./pod.ts";
@@ -118,7 +117,7 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
     const aside = parked.list(query);
     job.total = handles.length + aside.length;
     for (const entry of aside) {
-      if (await parked.act(action, entry, { reply: bouncedByOperator, query })) job.affected++;
+      if (await parked.act(action, entry, query)) job.affected++;
       job.looked++;
     }
     if (action === "discard" && selector.tenant !== undefined && selector.site === undefined) {

@@ -73,7 +73,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       pod.scheduler.holds(shard, seq) ||
       parents.has(shard, seq) ||
       poison.has(shard, seq),
-    damaged: (shard, seq, { id, reason }) => poison.keep({ shard, seq, id, envelope: undefined, reason }),
+    damaged: (shard, seq, what) => poison.keep({ shard, seq, ...what, envelope: undefined }),
     epochLost: (shard, leaseSeq) => pod.ownership.fenced(shard, leaseSeq),
     reset: (shard) => poison.reread(shard),
   });

@@ -33,6 +33,8 @@ export interface ParkedEntry {
   /** The message's, or what is known of it when its envelope cannot be read. */
   readonly id: string;
   readonly envelope: Envelope | undefined;
+  /** Under which it is stored, where its envelope cannot be read: that tells whose it is. */
+  readonly subject?: string | undefined;
   readonly reason: string;
 }
 

@@ -10,7 +10,8 @@ import { reply } from "./smtp/reply.ts";
 import type { Queued, Settling } from "./without-attempt.ts";
 
 export const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
-const discarded = reply(550, "5.7.1", "discarded: its tenant was deleted");
+/** As from nobody: a report would come from a tenant that is gone. */
+export const discarded = reply(550, "5.7.1", "discarded: its tenant was deleted");
 
 export interface QueuedActsDeps {
   readonly pod: Pick<Pod, "scheduler" | "clock">;
@@ -83,7 +84,6 @@ export function createQueuedActs({ pod, load, hold, isFree, settleWithout }: Que
         handle,
         () => true,
         (queued, loaded, ended) => {
-          // As from nobody: a report would come from a tenant that is gone.
           const decision = refuse({ open: loaded.open, from: "", reply: discarded });
           settleWithout(queued, { loaded, decision }, ended);
         },

@@ -7,6 +7,7 @@ import type { Envelope } from "#crds/wire/envelope.ts";
 import type { StateRecord } from "#crds/wire/state-record.ts";
 import type { Deliver } from "./deliver.ts";
 import type { StoredAt } from "./intake.ts";
+import type { ParkedEntry } from "./poison.ts";
 import type { Log } from "./runtime/log.ts";
 import { type Arrival, type Arrivals, openArrivals } from "./spool/arrivals.ts";
 import type { Bundles } from "./spool/bundles.ts";
@@ -35,7 +36,7 @@ export interface ShardsDeps {
   /** Whether the entry is one of those. */
   knows(shard: number, seq: number): boolean;
   /** A stored entry that cannot be read: kept in sight, in no index. */
-  damaged(shard: number, seq: number, what: { readonly id: string; readonly reason: string }): void;
+  damaged(shard: number, seq: number, what: Pick<ParkedEntry, "id" | "subject" | "reason">): void;
   /** The shard's stream has lost our epoch: nothing is read before there is a new one. */
   epochLost(shard: number, leaseSeq: number): void;
   /** All of the shard is read again: what was told of it is void. */
@@ -92,7 +93,7 @@ export function createShards(deps: ShardsDeps): Shards {
         onDamaged: ({ seq, subject, id }, issues) => {
           if (!current()) return;
           deps.bundles.given(shard, subject, seq);
-          deps.damaged(shard, seq, { id, reason: issues.map(formatIssue).join("; ") });
+          deps.damaged(shard, seq, { id, subject, reason: issues.map(formatIssue).join("; ") });
         },
         onEpochLost: () => {
           if (current()) deps.epochLost(shard, leaseSeq);

@@ -85,6 +85,11 @@ export function poolNames(pool: string): PoolNames {
   };
 }
 
+/** Whether the entry that is stored there is the tenant's: all that one says whose envelope cannot be read. */
+export function isEntryOf(subject: string, tenant: string): boolean {
+  return subject.split(".")[4] === hashToken(tenant);
+}
+
 /** As `sliceMark`. */
 const besideMark = "+";
 

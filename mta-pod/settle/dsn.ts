@@ -11,7 +11,7 @@ export interface DsnInput {
   readonly reportingMta: string;
   /** Of the mail that failed; its `from` is the one who is told, never "". */
   readonly envelope: Pick<Envelope, "id" | "from" | "to" | "receivedAt" | "smtpUtf8">;
-  /** The mail that failed, or its header: only the header is returned, 32 KiB at most. */
+  /** The mail that failed, or its header: only the header is returned, 32 KiB at most. Empty = it cannot be read any more. */
   readonly original: Buffer;
   /** Recipients to speak of, 1 or more: bounced and expired ones. */
   readonly outcomes: readonly RecipientOutcome[];
@@ -31,10 +31,12 @@ export function composeDsn(input: DsnInput): Buffer {
   const boundary = `=_${hex(input.random)}${hex(input.random)}${hex(input.random)}`;
   const global = utf8 ? "global-" : "";
   const headersType = utf8 ? "message/global-headers" : "text/rfc822-headers";
+  const returned = [`Content-Type: ${headersType}`, originalHeader(input.original, utf8)] as const;
   const parts = [
     [`Content-Type: text/plain; charset=${utf8 ? "utf-8" : "us-ascii"}`, explanation(input)],
     [`Content-Type: message/${global}delivery-status`, deliveryStatus(input)],
-    [`Content-Type: ${headersType}`, originalHeader(input.original, utf8)],
+    // RFC 6522 3: it may be missing.
+    ...(input.original.length === 0 ? [] : [returned]),
   ] as const;
   const encoding = `Content-Transfer-Encoding: ${utf8 ? "8bit" : "7bit"}`;
   const body = parts.map(
@@ -69,7 +71,7 @@ function messageHeader({ reportingMta, envelope, outcomes, now }: DsnInput): str
   ];
 }
 
-function explanation({ reportingMta, envelope, outcomes, remoteMta, now }: DsnInput): string {
+function explanation({ reportingMta, envelope, original, outcomes, remoteMta, now }: DsnInput): string {
   const utf8 = envelope.smtpUtf8;
   const said = remoteMta === undefined ? "Reason:" : `${cleanText(remoteMta, utf8, maxName)} said:`;
   const recipients = outcomes.flatMap((one) => [
@@ -90,7 +92,9 @@ function explanation({ reportingMta, envelope, outcomes, remoteMta, now }: DsnIn
     `Accepted:    ${mailDate(envelope.receivedAt)}`,
     `Given up:    ${mailDate(now)}`,
     "",
-    "The header of your message is attached.",
+    original.length > 0
+      ? "The header of your message is attached."
+      : "Of your message itself nothing is left that could be attached.",
   ].join("\r\n");
 }
 

@@ -26,7 +26,9 @@ interface StoredEntry {
   readonly shard: number;
   readonly seq: number;
   /** A repeat after a lost connection first makes sure that it is still that one, and not another part of the same message. */
-  readonly entry?: Named;
+  readonly entry?: Named | undefined;
+  /** Its envelope cannot be read: it is looked at just before, so that nothing goes that can. */
+  readonly isUnreadable?: boolean;
   /** Under which it is stored, so that it can leave together with others. */
   readonly subject?: string | undefined;
   /** When it was read or stored, monotonic ms: over a connection before this one, its sequence may be another's by now. */
@@ -50,18 +52,21 @@ export function createEntries(spool: Spool, bundles: Bundles = createBundles()):
   const deletions = createDeletions(spool);
   const bundled = createBundleDeletions(spool, { bundles, deletions });
   const doubt = createDoubt(spool);
+  /** `name` is "" for one that cannot be read. */
   const isSame = async (shard: number, seq: number, name: string): Promise<"same" | "other" | "unknown"> => {
     const read = await readEnvelope(spool, shard, seq);
     if (read.kind === "unavailable") return "unknown";
-    return read.kind === "read" && entryName(read.envelope) === name ? "same" : "other";
+    const found = read.kind === "read" ? entryName(read.envelope) : read.kind === "damaged" ? "" : undefined;
+    return found === name ? "same" : "other";
   };
   return {
     fetch: (shard, seq) => fetchEntry(spool, shard, seq),
-    remove({ shard, seq, entry, subject, since }, done) {
+    remove({ shard, seq, entry, subject, since, isUnreadable = false }, done) {
       const stream = spool.names.shardStream(shard);
-      if (entry === undefined) return deletions.remove({ stream, seq }, done);
-      const verify = (): ReturnType<typeof isSame> => isSame(shard, seq, entryName(entry));
-      const isDoubtful = doubt.isDoubtful(since);
+      const name = entry === undefined ? "" : entryName(entry);
+      if (name === "" && !isUnreadable) return deletions.remove({ stream, seq }, done);
+      const verify = (): ReturnType<typeof isSame> => isSame(shard, seq, name);
+      const isDoubtful = isUnreadable || doubt.isDoubtful(since);
       if (subject === undefined) return deletions.remove({ stream, seq, verify, isDoubtful }, done);
       return bundled.remove({ stream, seq, verify, isDoubtful, shard, subject }, done);
     },

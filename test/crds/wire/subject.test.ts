@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
+  isEntryOf,
   isSiteWithin,
   parentSite,
   placeOf,
@@ -30,6 +31,16 @@ test("a parent's site token is no hash and its subject is stored by the shard's 
   assert.ok(names.entrySubject(0, "mail/acme", parentSite).endsWith("._parent"));
   assert.equal(hashToken(parentSite).length, 13);
   assert.ok(names.shardSubjects(0).includes(names.leaseSubject(0)));
+});
+
+test("isEntryOf() tells whose an entry is by its subject alone, in a bundle or not", () => {
+  const names = poolNames("mail/shared");
+  const how = { isForeign: false, bundle: "b1" };
+  for (const subject of [
+    names.entrySubject(3, "mail/acme", "s"),
+    names.entrySubject(3, "mail/acme", "s", how),
+  ])
+    assert.deepEqual([isEntryOf(subject, "mail/acme"), isEntryOf(subject, "mail/globex")], [true, false]);
 });
 
 test("shardOf() spreads sites over all shards", () => {

@@ -213,7 +213,7 @@ test("composeDsn() stays well-formed whatever peers, senders and headers say", (
         "subject",
         "to",
       ]);
-      assert.equal(parts.length, 3);
+      assert.equal(parts.length, header === "" ? 2 : 3);
       assert.equal(statusGroups(parts[1]?.body ?? "").length, 3);
     }),
     { numRuns: 200 },
@@ -228,6 +228,18 @@ test("composeDsn() returns whole lines of a header that is too long, and none of
   assert.ok(lines.every((line) => line === "X-Filler: abcdefgh"));
   const none = partsOf(composeDsn({ ...input, original: Buffer.from("\r\nbody\r\n\r\nmore") }));
   assert.equal(none.parts[2]?.body.trim(), "");
+});
+
+test("composeDsn() of a message that cannot be read any more says so, and attaches nothing", () => {
+  const { parts } = partsOf(composeDsn({ ...input, original: Buffer.alloc(0) }));
+  assert.deepEqual(
+    parts.map((part) => part.header["content-type"]),
+    ["text/plain; charset=us-ascii", "message/delivery-status"],
+  );
+  assert.match(
+    parts[0]?.body ?? "",
+    /\r\nOf your message itself nothing is left that could be attached\.$/,
+  );
 });
 
 const statuses: readonly [RecipientOutcome["outcome"], ReturnType<typeof reply> | null, string][] = [

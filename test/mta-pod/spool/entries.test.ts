@@ -85,6 +85,24 @@ describe("createEntries()", () => {
     assert.equal(damaged.kind, "damaged");
   });
 
+  test("removes an entry as unreadable only if it is", async () => {
+    await using spool = await startTestSpool(nats.url, { pool: "t/unreadable" });
+    const entries = createEntries(spool);
+    const [fine] = await fill(spool, 1);
+    const subject = spool.names.entrySubject(0, "mail/acme", "example.net");
+    await spool.ask({ subject, payload: "1", timeoutMs: 5_000 });
+    assert.equal((await entries.fetch(0, 2)).kind, "damaged");
+    for (const [seq, stored] of [
+      [1, fine?.subject],
+      [2, subject],
+      [2, undefined],
+    ] as const)
+      await new Promise((resolve) =>
+        entries.remove({ shard: 0, seq, subject: stored, isUnreadable: true }, resolve),
+      );
+    assert.deepEqual([(await entries.fetch(0, 1)).kind, (await entries.fetch(0, 2)).kind], ["entry", "gone"]);
+  });
+
   test("removes thousands at once, although few are under way", async () => {
     await using spool = await startTestSpool(nats.url, { pool: "t/many" });
     const entries = createEntries(spool);
