@@ -1,7 +1,7 @@
 /** CORRIDOR: what people see of parked entries and do with them: shown, sent on their way again, returned, or dropped. Never rejects. */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
-import { isEntryOf, isSiteWithin } from "#crds/wire/subject.ts";
+import { isEntryOf, isSiteWithin, parentSite } from "#crds/wire/subject.ts";
 import type { Loaded } from "./attempt.ts";
 import type { ActionName } from "./acts.ts";
 import type { Deliver } from "./deliver.ts";
@@ -95,7 +95,8 @@ export function createParkedActs({ pod, poison, deliver, leaseSeqOf }: ParkedAct
         ? refuse({ open, from: envelope.from, reply: bouncedByOperator })
         : refuse({ open, from: "", reply: discarded });
     const loaded = loadedOf({
-      envelope,
+      // Those of its children that are stored have their body there.
+      envelope: envelope.site === parentSite ? { ...envelope, isBodyShared: true } : envelope,
       body,
       subject,
       open,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
-import { poolNames } from "#crds/wire/subject.ts";
+import { parentSite, poolNames } from "#crds/wire/subject.ts";
 import type { ActionName } from "#mta-pod/acts.ts";
 import type { Deliver } from "#mta-pod/deliver.ts";
 import { createParkedActs } from "#mta-pod/parked-acts.ts";
@@ -116,6 +116,15 @@ for (const left of ["all", "envelope"] as const) {
     }
   });
 }
+
+test("a parked message for several sites leaves its large body to those of it that are stored already", async () => {
+  const shared = async (site: string): Promise<boolean | undefined> => {
+    const one = parked("all", { site, bodyChunks: 2 });
+    await one.act("bounce", { id: "bad" });
+    return one.told[0]?.isBodyShared;
+  };
+  assert.deepEqual([await shared(parentSite), await shared("s")], [true, false]);
+});
 
 test("what is parked and cannot be read whole is not sent on its way", async () => {
   for (const left of ["envelope", "nothing"] as const) {
