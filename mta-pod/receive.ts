@@ -13,6 +13,7 @@ import type { QueueLimits, Room } from "./queue-limits.ts";
 import type { Inbound, InboundHooks, Login, SessionFacts } from "./smtp/inbound.ts";
 import { type Reply, reply } from "./smtp/reply.ts";
 import { dateField, messageIdField, receivedField, rewritten } from "./smtp/trace.ts";
+import { inLeastUtf8 } from "./smtp/utf8.ts";
 import type { Stored } from "./spool/publisher.ts";
 import type { Quotas, Taken } from "./spool/quota.ts";
 import { createOwnLimits } from "./telemetry/own-limits.ts";
@@ -164,11 +165,13 @@ export function createReceive(deps: ReceiveDeps): InboundHooks {
     },
     malformed: (session, from, text) =>
       refused(session.login?.tenant ?? "unknown", refuse("malformed", text), session, from),
-    message(inbound, answer) {
-      const { session, from, to } = inbound;
+    message(given, answer) {
+      const { session } = given;
       const login: Login | null = session.login;
       if (login === null) return answer(authenticationRequired);
-      const fields = headerFields(inbound.body, headerBound);
+      const fields = headerFields(given.body, headerBound);
+      const inbound = given.smtpUtf8 ? inLeastUtf8(given, fields) : given;
+      const { from, to } = inbound;
       // What could hide behind a malformed line (a second From) is not for us to guess.
       if (!isWholeHeader(inbound.body, fields))
         return answer(refused(login.tenant, malformedHeader, session, from));

@@ -1,9 +1,8 @@
 /** Makes a message and its envelope of what was posted: JSON or message/rfc822. Throws Problem on what cannot be sent. */
-import { isAscii } from "node:buffer";
 import MailComposer from "nodemailer/lib/mail-composer";
-import { domainOf } from "#mta-pod/smtp/address.ts";
 import { toCrlf } from "#mta-pod/smtp/crlf.ts";
 import { addressList, headerFields, isWholeHeader, valuesOf } from "#mta-pod/smtp/header.ts";
+import { withALabels } from "#mta-pod/smtp/utf8.ts";
 import type { PostedMessage } from "./message-schema.ts";
 import { Problem } from "./problem.ts";
 
@@ -11,7 +10,6 @@ export interface Composed {
   readonly from: string;
   readonly to: readonly string[];
   readonly body: Buffer;
-  readonly smtpUtf8: boolean;
 }
 
 /** The header section of a posted message. */
@@ -26,29 +24,19 @@ function refuse(text: string): Problem {
   return new Problem(422, "bad-message", text);
 }
 
-/** Addresses of one value, none of an empty group (`undisclosed-recipients:;`); their domains as A-labels: only a local part can then need SMTPUTF8. */
+/** Addresses of one value, none of an empty group (`undisclosed-recipients:;`); their domains as A-labels: each recipient is counted once. */
 function addressesOf(field: string, value: string): string[] {
   const addresses = value.trim() === "" ? undefined : addressList(value);
   if (addresses === undefined) throw refuse(`${field}: expected addresses, got something else`);
-  return addresses.map((address) => {
-    const domain = domainOf(address);
-    return domain === "" ? address : `${address.slice(0, address.lastIndexOf("@"))}@${domain}`;
-  });
+  return addresses.map(withALabels);
 }
 
 function asList(value: string | readonly string[] | undefined): readonly string[] {
   return value === undefined ? [] : typeof value === "string" ? [value] : value;
 }
 
-function isAsciiText(text: string): boolean {
-  return Buffer.byteLength(text) === text.length;
-}
-
-function finish(envelope: { from: string; to: readonly string[] }, body: Buffer): Composed {
-  const to = [...new Set(envelope.to)];
-  const header = body.subarray(0, Math.max(0, body.indexOf("\r\n\r\n")));
-  const smtpUtf8 = !isAscii(header) || !isAsciiText(envelope.from) || !to.every(isAsciiText);
-  return { from: envelope.from, to, body, smtpUtf8 };
+function finish({ from, to }: { from: string; to: readonly string[] }, body: Buffer): Composed {
+  return { from, to: [...new Set(to)], body };
 }
 
 /** What the request says beside the message travels as the header fields that SMTP clients use for it. */

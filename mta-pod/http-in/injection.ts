@@ -168,7 +168,7 @@ async function submit(
   session: SessionFacts,
   { hooks, maxMessageBytes }: InjectionOptions,
 ): Promise<Reply> {
-  const { from, to, body, smtpUtf8 } = message;
+  const { from, to, body } = message;
   // The hook first: it knows the tenant's limits, and counts what it refuses.
   const refusal = hooks.mail(session, from, body.length);
   if (refusal !== null) throw problemOf(refusal);
@@ -182,7 +182,7 @@ async function submit(
   }
   const eightBit = !isAscii(body);
   // Its way in takes longer than waiting for others would save.
-  const inbound = { from, to: accepted, body, isLast: true, eightBit, smtpUtf8, session };
+  const inbound = { from, to: accepted, body, isLast: true, eightBit, smtpUtf8: true, session };
   const answer = await new Promise<Reply>((resolve) => hooks.message(inbound, resolve));
   if (answer.code >= 300) throw problemOf(answer);
   return answer;

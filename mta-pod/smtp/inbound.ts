@@ -36,6 +36,7 @@ export interface Inbound {
   readonly isLast: boolean;
   /** Bytes above 127 occur in the body, whatever BODY= said. */
   readonly eightBit: boolean;
+  /** The client may use UTF-8 in addresses and header; whether it does is looked at once the message is there. */
   readonly smtpUtf8: boolean;
   readonly session: SessionFacts;
 }
