@@ -13,7 +13,7 @@ import type { QueueLimits, Room } from "./queue-limits.ts";
 import type { Inbound, InboundHooks, Login, SessionFacts } from "./smtp/inbound.ts";
 import { type Reply, reply } from "./smtp/reply.ts";
 import { dateField, messageIdField, receivedField, rewritten } from "./smtp/trace.ts";
-import { inLeastUtf8 } from "./smtp/utf8.ts";
+import { inLeastUtf8, withALabels } from "./smtp/utf8.ts";
 import type { Stored } from "./spool/publisher.ts";
 import type { Quotas, Taken } from "./spool/quota.ts";
 import { createOwnLimits } from "./telemetry/own-limits.ts";
@@ -213,13 +213,16 @@ interface Arrived {
 
 const quotaOf = { "used-up": "used-up", unavailable: "unknown" } as const;
 
-/** A From field that cannot be read is one of nobody's, which is refused: it must not hide behind a second, good one. */
+/**
+ * A From field that cannot be read is one of nobody's, which is refused: it must not hide behind a second, good one. An address that is its own
+ * name (`a@b.example <a@b.example>`) is one.
+ */
 function authors(fields: readonly HeaderField[]): string[] {
   const all: string[] = [];
   for (const value of valuesOf(fields, "from")) {
     const addresses = fromAddresses(value);
     if (addresses.length === 0) all.push("");
-    else all.push(...addresses);
+    else all.push(...new Set(addresses.map(withALabels)));
   }
   return all;
 }

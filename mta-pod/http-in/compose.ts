@@ -52,7 +52,7 @@ function withOwnFields(
 }
 
 export async function composeJson(message: PostedMessage): Promise<Composed> {
-  const [from, ...more] = addressesOf("from", message.from);
+  const [from, ...more] = new Set(addressesOf("from", message.from));
   if (from === undefined) throw refuse("from: expected an address, got none");
   if (more.length > 0) throw refuse("from: expected one address, got several");
   const lists = (["to", "cc", "bcc"] as const).map((field) => ({ field, values: asList(message[field]) }));

@@ -87,3 +87,18 @@ test("domains are stored as A-labels, whatever the client calls them", async () 
   const { stored } = await received({ to });
   assert.deepEqual(stored?.to, ["x@xn--bcher-kva.example", "jürgen@xn--bcher-kva.example", "y@B.example"]);
 });
+
+test("From may name its one address twice, as mail programs write it that have no name; another one beside it is one too many", async () => {
+  const cases: [header: string, code: number][] = [
+    ["From: info@acme.example <info@acme.example>\r\n", 250],
+    ['From: "info@acme.example" <info@acme.example>\r\n', 250],
+    ["From: info@ACME.example <info@acme.example>\r\n", 250],
+    ["From: INFO@acme.example <info@acme.example>\r\n", 550],
+    ["From: boss@acme.example <info@acme.example>\r\n", 550],
+    ["From: boss@other.example <info@acme.example>\r\n", 550],
+    ["From: info@other.example <info@other.example>\r\n", 550],
+    ["From: info@acme.example\r\nFrom: info@acme.example\r\n", 550],
+  ];
+  for (const [header, code] of cases)
+    assert.equal(Number((await received({ header })).said.slice(0, 3)), code, header);
+});

@@ -188,6 +188,12 @@ for (const value of ["nobody", "a@b@c.example", "<a@acme.example", "a@acme.examp
     assert.equal((await server.post({ ...simple, from: value })).status, 422);
   });
 
+test("a sender whose name is its address is one sender", async () => {
+  await using server = await start();
+  assert.equal((await server.post({ ...simple, from: "a@ACME.example <a@acme.example>" })).status, 202);
+  assert.equal(server.messages[0]?.from, "a@acme.example");
+});
+
 const refusals: readonly (readonly [refusal: Reply, status: number, code: string, retry: string | null])[] = [
   [reply(550, "5.7.1", "not yours"), 403, "550 5.7.1", null],
   [reply(550, "5.1.2", "no such domain"), 422, "550 5.1.2", null],
