@@ -3,6 +3,7 @@ import { type Pod, record } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
 import type { Dispatch } from "./schedule/types.ts";
 import { type Decision, decide } from "./settle/decide.ts";
+import { ownReply } from "./smtp/reply.ts";
 import type { Fault, TransactionResult } from "./smtp/transaction.ts";
 import type { Connection } from "./smtp-out/connection.ts";
 import type { Loaded } from "./attempt.ts";
@@ -45,7 +46,7 @@ function replied(
 
 /** DNS trouble of one domain is that entry's, not the site's: 451 4.4.3 as RFC 3463 names it. */
 export function unresolved(run: Run, text: string): TransactionResult {
-  return answered(run, { code: 451, enhanced: "4.4.3", text });
+  return answered(run, ownReply(451, "4.4.3", text));
 }
 
 export function decisionOf(pod: Pod, run: Run, result: TransactionResult): Decision {

@@ -6,12 +6,12 @@ import type { Pod } from "./pod.ts";
 import { isAbout, type QueueQuery, sorted } from "./queue-query.ts";
 import type { Entry, Lane } from "./schedule/types.ts";
 import { refuse } from "./settle/decide.ts";
-import { reply } from "./smtp/reply.ts";
+import { ownReply } from "./smtp/reply.ts";
 import type { Queued, Settling } from "./without-attempt.ts";
 
-export const bouncedByOperator = reply(550, "5.7.1", "returned by the operator of the mail system");
+export const bouncedByOperator = ownReply(550, "5.7.1", "returned by the operator of the mail system");
 /** As from nobody: a report would come from a tenant that is gone. */
-export const discarded = reply(550, "5.7.1", "discarded: its tenant was deleted");
+export const discarded = ownReply(550, "5.7.1", "discarded: its tenant was deleted");
 
 export interface QueuedActsDeps {
   readonly pod: Pick<Pod, "scheduler" | "clock">;

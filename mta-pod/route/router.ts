@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { normalizeDomain } from "#crds/values/domain.ts";
 import type { Clock, Random } from "#mta-pod/runtime/clock.ts";
-import { reply } from "#mta-pod/smtp/reply.ts";
+import { ownReply } from "#mta-pod/smtp/reply.ts";
 import type { Reply } from "#mta-pod/smtp/reply.ts";
 import { createDestinations } from "./destinations.ts";
 import { createDnsCache } from "./dns-cache.ts";
@@ -108,7 +108,10 @@ function parseDomain(text: string): ParsedDomain {
   if (literal !== undefined && isIP(literal) !== 0) return { kind: "literal", domain: literal.toLowerCase() };
   const domain = normalizeDomain(text);
   if (domain !== undefined) return { kind: "name", domain };
-  return { kind: "malformed", routed: refused(reply(550, "5.1.2", "the recipient's domain is malformed")) };
+  return {
+    kind: "malformed",
+    routed: refused(ownReply(550, "5.1.2", "the recipient's domain is malformed")),
+  };
 }
 
 function refused(given: Reply): Routed {
@@ -142,7 +145,7 @@ function hopsOf(domain: string, answer: Cached<MxRecord>["answer"]): Hops {
       // RFC 5321 5.1: without MX the domain is its own host; whether it has an address shows in targets().
       return answer.isName
         ? { kind: "hops", hops: singleHop(domain) }
-        : { kind: "refused", reply: reply(550, "5.1.2", `no such domain: ${domain}`) };
+        : { kind: "refused", reply: ownReply(550, "5.1.2", `no such domain: ${domain}`) };
     case "found":
       return hopsOfRecords(domain, answer.records);
     default:
@@ -152,8 +155,11 @@ function hopsOf(domain: string, answer: Cached<MxRecord>["answer"]): Hops {
 
 function hopsOfRecords(domain: string, records: readonly MxRecord[]): Hops {
   if (records.every(({ host }) => host === "" || host === "."))
-    return { kind: "refused", reply: reply(556, "5.1.10", `the domain ${domain} accepts no mail (null MX)`) };
+    return {
+      kind: "refused",
+      reply: ownReply(556, "5.1.10", `the domain ${domain} accepts no mail (null MX)`),
+    };
   const hops = mxHops(records);
   if (hops.length > 0) return { kind: "hops", hops };
-  return { kind: "refused", reply: reply(550, "5.4.4", `the MX records of ${domain} name no host`) };
+  return { kind: "refused", reply: ownReply(550, "5.4.4", `the MX records of ${domain} name no host`) };
 }

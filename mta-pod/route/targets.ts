@@ -1,7 +1,7 @@
 /** The addresses of a site's hosts, in the order they are to be tried; asks DNS, never rejects. */
 import { isIP } from "node:net";
 import type { Random } from "#mta-pod/runtime/clock.ts";
-import { reply } from "#mta-pod/smtp/reply.ts";
+import { ownReply } from "#mta-pod/smtp/reply.ts";
 import type { Reply } from "#mta-pod/smtp/reply.ts";
 import type { Target } from "#mta-pod/smtp/transaction.ts";
 import type { Destinations } from "./destinations.ts";
@@ -51,7 +51,7 @@ export async function resolveTargets(site: SiteRoute, options: TargetOptions): P
       : `no host of ${site.label} has an address`;
   // A smart host is the platform's own: its mistake must not cost the tenants their mail.
   if (site.rule !== null && site.rule.routes.length > 0) return { kind: "unknown", text };
-  return { kind: "refused", reply: reply(550, "5.4.4", text) };
+  return { kind: "refused", reply: ownReply(550, "5.4.4", text) };
 }
 
 async function addressesOf(hop: Hop, options: TargetOptions): Promise<Found> {

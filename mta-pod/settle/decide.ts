@@ -1,9 +1,10 @@
 /** What becomes of each recipient after an attempt, and of the entry: by reply code, never by text. Pure; never fails. */
 import type { Random } from "#mta-pod/runtime/clock.ts";
 import type { Reply } from "#mta-pod/smtp/reply.ts";
-import { describeReply, maxDescription, reply } from "#mta-pod/smtp/reply.ts";
+import { describeReply, maxDescription, ownReply } from "#mta-pod/smtp/reply.ts";
 import type { Fault, TransactionResult } from "#mta-pod/smtp/transaction.ts";
 import { classifyFault, classifyReply } from "./classify.ts";
+import { lastOf, readLast } from "./last-reply.ts";
 import type { OutcomeClass } from "./reply-rules.ts";
 import { nextDelay } from "./retry.ts";
 import type { RetryPolicy } from "./retry.ts";
@@ -31,7 +32,7 @@ export interface RecipientOutcome {
   readonly index: number;
   readonly outcome: "delivered" | "deferred" | "bounced" | "expired";
   readonly class: OutcomeClass;
-  /** The peer's reply, or null where none was given. */
+  /** The peer's reply, or ours in its place; null where none was given. */
   readonly reply: Reply | null;
   /** One line for people; at most 512 characters. */
   readonly text: string;
@@ -71,14 +72,6 @@ export interface Decision {
   readonly possibleDuplicate: boolean;
 }
 
-/** The reply that `describeReply` made this line of, which is all that a state record keeps; null = it is nobody's reply. */
-function replyIn(line: string): Reply | null {
-  const match = /^([45]\d\d) (?:([245]\.\d{1,3}\.\d{1,3}) )?(.*)$/.exec(line);
-  if (match === null) return null;
-  const [, code = "", enhanced = "", text = ""] = match;
-  return { code: Number(code), enhanced, text };
-}
-
 /** Decides by RFC 5321 4.2.1: the first digit of the code is the outcome, whatever the text says. */
 export function decide(input: DecideInput): Decision {
   const { result } = input;
@@ -100,8 +93,8 @@ export function expire(input: {
   readonly from: string;
   readonly last: string;
 }): Decision {
-  const text = input.last === "" ? "could not be delivered in time" : input.last;
-  const recipients = input.open.map((index) => expired(index, replyIn(text), text));
+  const { reply, text } = readLast(input.last === "" ? "could not be delivered in time" : input.last);
+  const recipients = input.open.map((index) => expired(index, reply, text));
   return {
     recipients,
     next: { kind: "done" },
@@ -231,10 +224,10 @@ function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
 
 function unsupportedReply(text: string): Reply {
   const upper = text.toUpperCase();
-  if (upper.includes("SMTPUTF8")) return reply(553, "5.6.7", text);
-  if (upper.includes("8BITMIME")) return reply(554, "5.6.3", text);
-  if (upper.includes("SIZE")) return reply(552, "5.3.4", text);
-  return reply(554, "5.6.1", text);
+  if (upper.includes("SMTPUTF8")) return ownReply(553, "5.6.7", text);
+  if (upper.includes("8BITMIME")) return ownReply(554, "5.6.3", text);
+  if (upper.includes("SIZE")) return ownReply(552, "5.3.4", text);
+  return ownReply(554, "5.6.1", text);
 }
 
 function expired(index: number, given: Reply | null, text: string): RecipientOutcome {
@@ -278,7 +271,7 @@ function settled(
       due: Math.min(input.now + waitMs, input.expiresAt),
       attempt: goesOn ? Math.max(1, input.attempt) : input.attempt + 1,
       open: deferred.map((one) => one.index),
-      last: first.text,
+      last: lastOf(first),
     },
     notify,
     feedback,

@@ -74,13 +74,14 @@ function messageHeader({ reportingMta, envelope, outcomes, now }: DsnInput): str
 function explanation({ reportingMta, envelope, original, outcomes, remoteMta, now }: DsnInput): string {
   const utf8 = envelope.smtpUtf8;
   const said = remoteMta === undefined ? "Reason:" : `${cleanText(remoteMta, utf8, maxName)} said:`;
-  const recipients = outcomes.flatMap((one) => [
-    `<${cleanText(envelope.to[one.index] ?? "", utf8, maxName)}>: ${headline(one)}`,
-    ...foldField(`    ${one.reply === null ? "Reason:" : said}`, cleanText(one.text, utf8), "        ").split(
-      "\r\n",
-    ),
-    "",
-  ]);
+  const recipients = outcomes.flatMap((one) => {
+    const lead = isPeers(one) ? said : "Reason:";
+    return [
+      `<${cleanText(envelope.to[one.index] ?? "", utf8, maxName)}>: ${headline(one)}`,
+      ...foldField(`    ${lead}`, cleanText(reasonOf(one), utf8), "        ").split("\r\n"),
+      "",
+    ];
+  });
   return [
     `This is the mail system at ${cleanText(reportingMta, utf8, maxName)}.`,
     "",
@@ -98,8 +99,19 @@ function explanation({ reportingMta, envelope, original, outcomes, remoteMta, no
   ].join("\r\n");
 }
 
-function headline({ outcome }: RecipientOutcome): string {
-  return outcome === "expired" ? "not delivered in time" : "refused";
+function headline(one: RecipientOutcome): string {
+  if (one.outcome === "expired") return "not delivered in time";
+  return isPeers(one) ? "refused" : "not delivered";
+}
+
+/** A host said it: what we say in its place must not be quoted as its words. */
+function isPeers({ reply }: RecipientOutcome): boolean {
+  return reply !== null && reply.isOurs !== true;
+}
+
+/** What is ours goes without a code, which would look like a host's. */
+function reasonOf({ reply, text }: RecipientOutcome): string {
+  return reply?.isOurs === true ? reply.text : text;
 }
 
 function deliveryStatus({ reportingMta, envelope, outcomes, remoteMta, now }: DsnInput): string {
@@ -117,12 +129,12 @@ function deliveryStatus({ reportingMta, envelope, outcomes, remoteMta, now }: Ds
       foldField("Final-Recipient", `${type}; ${address}`),
       "Action: failed",
       `Status: ${statusOf(one)}`,
-      ...(remoteMta === undefined || one.reply === null
-        ? []
-        : [foldField("Remote-MTA", `dns; ${cleanText(remoteMta, utf8, maxName)}`)]),
+      ...(remoteMta !== undefined && isPeers(one)
+        ? [foldField("Remote-MTA", `dns; ${cleanText(remoteMta, utf8, maxName)}`)]
+        : []),
       foldField("Diagnostic-Code", diagnostic(one, utf8)),
-      // Whose time ran out while it waited was attempted before: when is not kept.
-      ...(one.outcome === "expired" && remoteMta === undefined
+      // Whose time ran out while it waited, or whom an operator gave up, was attempted before if at all: when is not kept.
+      ...(remoteMta === undefined && (one.outcome === "expired" || !isPeers(one))
         ? []
         : [`Last-Attempt-Date: ${mailDate(now)}`]),
     ].join("\r\n");
@@ -131,10 +143,10 @@ function deliveryStatus({ reportingMta, envelope, outcomes, remoteMta, now }: Ds
 }
 
 /** `smtp` is only for what an SMTP server said, word for word (RFC 3464 2.3.6). */
-function diagnostic({ reply, text }: RecipientOutcome, utf8: boolean): string {
-  return reply === null
-    ? `x-mailboat; ${cleanText(text, utf8)}`
-    : `smtp; ${cleanText(describeReply(reply), utf8)}`;
+function diagnostic(one: RecipientOutcome, utf8: boolean): string {
+  return one.reply !== null && isPeers(one)
+    ? `smtp; ${cleanText(describeReply(one.reply), utf8)}`
+    : `x-mailboat; ${cleanText(reasonOf(one), utf8)}`;
 }
 
 /** RFC 3463, of the class that the outcome has: 5 for a refusal, 4.4.7 for time that ran out. */

@@ -1,5 +1,5 @@
 /** What can be answered without asking the peer: a message it cannot take, an address that cannot be written. Pure. */
-import { type Reply, reply } from "../smtp/reply.ts";
+import { ownReply, type Reply } from "../smtp/reply.ts";
 import type { Fault, Transaction, TransactionResult } from "../smtp/transaction.ts";
 import { chunkParts, totalLength } from "./body.ts";
 import type { Extensions } from "./extensions.ts";
@@ -19,7 +19,7 @@ const ascii = /^[\x00-\x7f]*$/;
 export function refuseWhole(transaction: Transaction, offers: Extensions): TransactionResult | undefined {
   if (transaction.size > offers.maxSize) {
     const text = `the message has ${transaction.size} bytes, the peer takes ${offers.maxSize}`;
-    return answered(transaction, reply(552, "5.3.4", text));
+    return answered(transaction, ownReply(552, "5.3.4", text));
   }
   const from = refusePath(transaction.from, transaction.smtpUtf8);
   if (from !== undefined) return answered(transaction, from);
@@ -27,13 +27,13 @@ export function refuseWhole(transaction: Transaction, offers: Extensions): Trans
   if (transaction.eightBit && !offers.eightBitMime) {
     return unsupported(
       transaction,
-      reply(554, "5.6.3", "the peer does not offer 8BITMIME, which the message needs"),
+      ownReply(554, "5.6.3", "the peer does not offer 8BITMIME, which the message needs"),
     );
   }
   if (transaction.smtpUtf8 && !offers.smtpUtf8) {
     return unsupported(
       transaction,
-      reply(553, "5.6.7", "the peer does not offer SMTPUTF8, which the message needs"),
+      ownReply(553, "5.6.7", "the peer does not offer SMTPUTF8, which the message needs"),
     );
   }
   // The fence comes last: it speaks of this very instant.
@@ -59,17 +59,21 @@ export function bdatSize(transaction: Transaction, offers: Extensions, limit: nu
 
 /** Undefined: the path can be written as it is. */
 export function refusePath(path: string, smtpUtf8: boolean): Reply | undefined {
-  if (path.length > maxPathLength) return reply(553, "5.1.3", "the address is too long to be sent");
-  if (notWritable.test(path)) return reply(553, "5.1.3", "the address has a control character");
+  if (path.length > maxPathLength) return ownReply(553, "5.1.3", "the address is too long to be sent");
+  if (notWritable.test(path)) return ownReply(553, "5.1.3", "the address has a control character");
   if (endsPath.test(path) && endsPath.test(path.replace(quotedLocalPart, ""))) {
-    return reply(553, "5.1.3", "the address has a space or a bracket outside of quotes");
+    return ownReply(553, "5.1.3", "the address has a space or a bracket outside of quotes");
   }
   if (!smtpUtf8 && !ascii.test(path))
-    return reply(553, "5.6.7", "the address is not ASCII and the message not SMTPUTF8");
+    return ownReply(553, "5.6.7", "the address is not ASCII and the message not SMTPUTF8");
   return undefined;
 }
 
-export const overRecipientLimit = reply(452, "4.5.3", "the peer takes fewer recipients in one transaction");
+export const overRecipientLimit = ownReply(
+  452,
+  "4.5.3",
+  "the peer takes fewer recipients in one transaction",
+);
 
 function answered(transaction: Transaction, answer: Reply): TransactionResult {
   return { kind: "answered", replies: transaction.to.map(() => answer) };

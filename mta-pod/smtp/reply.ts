@@ -9,11 +9,18 @@ export interface Reply {
   readonly text: string;
   /** Of ours, when it is known: how long the client should wait; the text of the wire says it in words. */
   readonly retrySeconds?: number;
+  /** We say it in the place of a host that was not asked, or did not say it: not to be quoted as its words. */
+  readonly isOurs?: true;
 }
 
 /** @example reply(250, "2.1.0", "sender ok") */
 export function reply(code: number, enhanced: string, text: string): Reply {
   return { code, enhanced, text };
+}
+
+/** As `reply`, in the place of a host's. @example ownReply(550, "5.1.2", "no such domain: gone.example") */
+export function ownReply(code: number, enhanced: string, text: string): Reply {
+  return { code, enhanced, text, isOurs: true };
 }
 
 /** Of what is said of a reply or a fault in one line, characters. */

@@ -115,6 +115,7 @@ for (const [domain, code, enhanced] of refusals)
     assert.equal(routed.kind, "refused");
     if (routed.kind !== "refused") return;
     assert.deepEqual([routed.reply.code, routed.reply.enhanced], [code, enhanced]);
+    assert.equal(routed.reply.isOurs, true);
   });
 
 test("route() overlooks a null MX beside real ones", async () => {

@@ -100,7 +100,7 @@ test("targets() refuses with 5.4.4 when no host has an address, after all were a
     ["absent.example", 1],
     ["gone.example", 2],
   ]);
-  assert.ok(!Array.isArray(found) && found.kind === "refused");
+  assert.ok(!Array.isArray(found) && found.kind === "refused" && found.reply.isOurs === true);
   assert.deepEqual([found.reply.code, found.reply.enhanced], [550, "5.4.4"]);
 });
 

@@ -5,7 +5,7 @@ import { decide, expire } from "#mta-pod/settle/decide.ts";
 import type { DecideInput, Decision } from "#mta-pod/settle/decide.ts";
 import { outcomeClasses } from "#mta-pod/settle/reply-rules.ts";
 import { nextDelay } from "#mta-pod/settle/retry.ts";
-import { describeReply, reply } from "#mta-pod/smtp/reply.ts";
+import { describeReply, ownReply, reply } from "#mta-pod/smtp/reply.ts";
 import type { Reply } from "#mta-pod/smtp/reply.ts";
 import type { Fault, FaultKind, Stage } from "#mta-pod/smtp/transaction.ts";
 
@@ -223,6 +223,7 @@ test("decide() bounces what the peer cannot take", () => {
   assert.equal(replied.recipients[0]?.reply?.enhanced, "5.6.7");
   const bare = decided(faulty({ stage: "ehlo", kind: "unsupported", text: "8BITMIME is not offered" }));
   assert.equal(bare.recipients[0]?.reply?.enhanced, "5.6.3");
+  assert.equal(bare.recipients[0]?.reply?.isOurs, true);
   assert.deepEqual(bare.notify, [0]);
 });
 
@@ -291,6 +292,14 @@ test("expire() knows the last reply again: a report names it as the peer's", () 
     assert.deepEqual(replyOf(describeReply(known)), known);
   for (const own of ["", "connection timed out", "45 4.3.0 never", "250 2.0.0 ok"])
     assert.equal(replyOf(own), null);
+});
+
+test("expire() knows from what a state record keeps whether the last reply was ours, whose event is as it was", () => {
+  const said = ownReply(451, "4.4.3", "no answer from DNS for b.example");
+  const { next, recipients } = decided(answered(said));
+  assert.ok(next.kind === "defer");
+  const [late] = expire({ open: [0], from: "", last: next.last }).recipients;
+  assert.deepEqual([late?.reply, late?.text], [said, recipients[0]?.text]);
 });
 
 test("expire() expires every open recipient and tells the sender, if there is one", () => {

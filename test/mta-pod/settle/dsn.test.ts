@@ -6,7 +6,7 @@ import type { RecipientOutcome } from "#mta-pod/settle/decide.ts";
 import { composeDsn, statusOf } from "#mta-pod/settle/dsn.ts";
 import type { DsnInput } from "#mta-pod/settle/dsn.ts";
 import { mailDate } from "#mta-pod/smtp/mail-date.ts";
-import { reply } from "#mta-pod/smtp/reply.ts";
+import { describeReply, ownReply, reply } from "#mta-pod/smtp/reply.ts";
 
 const receivedAt = Date.UTC(2026, 10, 24, 17, 0, 0);
 const bounced: RecipientOutcome = {
@@ -135,6 +135,40 @@ test("composeDsn() of mail whose time ran out while it waited quotes the last re
   assert.match(composeDsn({ ...input, outcomes: [last] }).toString(), /\r\nLast-Attempt-Date: /);
 });
 
+test("composeDsn() never puts our words into a host's mouth: no smtp diagnostic, no host that said it", () => {
+  const own = ownReply(553, "5.6.7", "the peer does not offer SMTPUTF8, which the message needs");
+  const ours: RecipientOutcome = {
+    index: 1,
+    outcome: "bounced",
+    class: "unsupported",
+    reply: own,
+    text: describeReply(own),
+  };
+  const { parts } = partsOf(composeDsn({ ...input, outcomes: [ours, bounced] }));
+  const [, first, second] = statusGroups(parts[1]?.body ?? "");
+  assert.deepEqual(first, {
+    "final-recipient": "rfc822; bob@b.example",
+    action: "failed",
+    status: "5.6.7",
+    "diagnostic-code": "x-mailboat; the peer does not offer SMTPUTF8, which the message needs",
+    "last-attempt-date": "Tue, 24 Nov 2026 18:00:00 +0000",
+  });
+  assert.equal(second?.["remote-mta"], "dns; mx.b.example");
+  const [, lines = ""] = /: not delivered\r\n(.*?)\r\n\r\n/s.exec(parts[0]?.body ?? "") ?? [];
+  assert.equal(
+    lines.replace(/\r\n +/g, " ").trim(),
+    "Reason: the peer does not offer SMTPUTF8, which the message needs",
+  );
+});
+
+test("composeDsn() of mail that an operator gave up tells of no attempt", () => {
+  const own = ownReply(550, "5.7.1", "returned by the operator of the mail system");
+  const outcomes = [{ ...bounced, reply: own, text: describeReply(own) }];
+  const text = composeDsn({ ...input, outcomes, remoteMta: undefined }).toString();
+  assert.match(text, /\r\nStatus: 5\.7\.1\r\nDiagnostic-Code: x-mailboat; returned by the operator/);
+  assert.doesNotMatch(text, /Last-Attempt-Date|Remote-MTA/);
+});
+
 test("composeDsn() says the same again for the same input", () => {
   assert.deepEqual(composeDsn(input), composeDsn(input));
 });
@@ -236,10 +270,7 @@ test("composeDsn() of a message that cannot be read any more says so, and attach
     parts.map((part) => part.header["content-type"]),
     ["text/plain; charset=us-ascii", "message/delivery-status"],
   );
-  assert.match(
-    parts[0]?.body ?? "",
-    /\r\nOf your message itself nothing is left that could be attached\.$/,
-  );
+  assert.match(parts[0]?.body ?? "", /\r\nOf your message itself nothing is left that could be attached\.$/);
 });
 
 const statuses: readonly [RecipientOutcome["outcome"], ReturnType<typeof reply> | null, string][] = [

@@ -446,7 +446,13 @@ for (const [name, script, given, result] of local) {
     await using peer = await startPeer([script]);
     const { opened, send, connection, closed } = client([peer.target]);
     await opened;
-    assert.equal(inShort(await send(given)), result);
+    const answer = await send(given);
+    assert.equal(inShort(answer), result);
+    const said = answer.kind === "fault" ? [answer.fault.reply] : answer.replies;
+    assert.ok(
+      said.every((reply) => reply === undefined || reply.isOurs === true),
+      "not the peer's words",
+    );
     assert.equal(connection.idle, true);
     assert.equal(connection.sent, 0);
     connection.close();
