@@ -23,8 +23,6 @@ const maxConnections = 10_000;
 const maxConnectionsPerAddress = 2000;
 /** RFC 5321 4.5.3.2.7. */
 const idleMs = 300_000;
-/** What EHLO shows before a login names the tenant. */
-const defaultMessageBytes = 26_214_400;
 
 export interface FrontDeps {
   readonly options: PodOptions;
@@ -54,8 +52,6 @@ export async function openFront(deps: FrontDeps): Promise<Front> {
   const listeners = new Map<string, Listener>();
   const certificate = options.tlsDir === null ? () => null : followTls(options.tlsDir, listeners, deps);
   const budget = createBufferBudget(maxBufferedBytes);
-  const maxMessageBytes = (login: Login | null): number =>
-    login === null ? defaultMessageBytes : deps.admission().maxMessageBytes(login);
   const smtp = (name: "smtp" | "submission" | "submissions", port: number): Promise<Listener> =>
     startListener({
       name,
@@ -65,7 +61,7 @@ export async function openFront(deps: FrontDeps): Promise<Front> {
       tls: certificate(),
       implicitTls: name === "submissions",
       hostname: deps.hostname,
-      maxMessageBytes,
+      maxMessageBytes: (login) => deps.admission().maxMessageBytes(login),
       maxConnections,
       maxConnectionsPerAddress,
       maxBufferedBytes,

@@ -2,6 +2,7 @@
 import type { PriorityClass } from "#crds/wire/envelope.ts";
 import type { PodConfig, TenantConfig } from "#crds/pod-config/schema.ts";
 import { normalizeDomain } from "#crds/values/domain.ts";
+import { defaultMessageBytes } from "#crds/values/message-bounds.ts";
 import { rateInWords } from "#crds/values/rate.ts";
 import type { BucketRate } from "./bucket.ts";
 import { createLogins } from "./login.ts";
@@ -55,8 +56,11 @@ export interface Admission {
   /** `to` are the recipients taken so far. */
   recipient(login: AdmittedLogin, to: readonly string[], next: string): Verdict;
   message(login: AdmittedLogin, facts: MessageFacts, usage: Usage, now: number): MessageVerdict;
-  /** Largest message the tenant may send, bytes; 0 for an unknown tenant. */
-  maxMessageBytes(login: AdmittedLogin): number;
+  /**
+   * Largest message the tenant may send, bytes; 0 for an unknown tenant. Before a login (null) the largest that anybody may send, the default at
+   * least: what EHLO announces then is a promise that a client may hold us to after it has logged in (RFC 1870).
+   */
+  maxMessageBytes(login: AdmittedLogin | null): number;
 }
 
 interface TenantIndex {
@@ -71,6 +75,8 @@ interface TenantIndex {
 export function createAdmission(config: PodConfig): Admission {
   const tenants = new Map([...config.tenants].map(([id, tenant]) => [id, indexTenant(tenant)]));
   const logins = createLogins(config);
+  let largest = defaultMessageBytes;
+  for (const { limits } of config.tenants.values()) largest = Math.max(largest, limits.messageSizeBytes);
   const { maxAgeMs } = config.manifest.retry;
   return {
     login: logins.login,
@@ -83,7 +89,8 @@ export function createAdmission(config: PodConfig): Admission {
       if (refusal !== undefined) return refusal;
       return tenant === undefined ? unknownTenant() : spend(tenant, { login, facts, usage, now, maxAgeMs });
     },
-    maxMessageBytes: (login) => tenants.get(login.tenant)?.config.limits.messageSizeBytes ?? 0,
+    maxMessageBytes: (login) =>
+      login === null ? largest : (tenants.get(login.tenant)?.config.limits.messageSizeBytes ?? 0),
   };
 }
 

@@ -24,7 +24,7 @@ export interface ListenerOptions {
   readonly implicitTls: boolean;
   /** The name in the banner and in the answer to EHLO. */
   readonly hostname: string;
-  /** Asked at EHLO (null before a login) and at MAIL. */
+  /** Asked at EHLO (null before a login: the largest of anybody's) and at MAIL. */
   maxMessageBytes(login: Login | null): number;
   readonly maxConnections: number;
   readonly maxConnectionsPerAddress: number;

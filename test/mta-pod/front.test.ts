@@ -101,6 +101,21 @@ for (const limit of [100_000, maxMessageBytes])
     assert.deepEqual(opened.sizes, [limit, limit, limit]);
   });
 
+for (const [limit, announced] of [
+  [100_000, 26_214_400],
+  [maxMessageBytes, maxMessageBytes],
+] as const)
+  test(`EHLO before a login announces ${announced} when a tenant may send ${limit}, after it the tenant's own`, async () => {
+    await using opened = await open(limit, recordingHooks({ trusted: () => null }));
+    await using client = await RawClient.open(opened.ports["smtp"] ?? 0);
+    const auth = Buffer.from("\0user\0secret").toString("base64");
+    client.send("EHLO app\r\n");
+    const [, before = ""] = await client.replies(2);
+    assert.match(before, new RegExp(`^250.SIZE ${announced}\r$`, "m"));
+    assert.match(await client.ask(`AUTH PLAIN ${auth}\r\n`), /^235 /);
+    assert.match(await client.ask("EHLO app\r\n"), new RegExp(`^250.SIZE ${limit}\r$`, "m"));
+  });
+
 /** The hooks of a pod, and what they count and record. */
 function receiving(messageSizeBytes: number) {
   const counted: string[] = [];

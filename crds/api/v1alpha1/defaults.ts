@@ -1,4 +1,5 @@
 /** Every default in one table; descriptions of fields, the schemas and the compiler take them from here. Pure. */
+import { defaultMessageBytes } from "#crds/values/message-bounds.ts";
 
 /**
  * Stored with the object by the API server: what a reader of the object needs to see. Changing one changes only new objects.
@@ -26,7 +27,7 @@ export const storedDefaults = {
 /** Applied by the compiler: tuning, which a release may improve for everybody. Durations as users write them. */
 export const compiledDefaults = {
   recipientsPerMessage: 100,
-  messageSizeBytes: 26_214_400,
+  messageSizeBytes: defaultMessageBytes,
   /** Per (source, site). */
   connections: 10,
   /** RFC 5321 says nothing of it; the next MX is waiting. */

@@ -139,6 +139,12 @@ test("mail() compares the declared size with the tenant's limit", () => {
   assert.equal(admissionOf().maxMessageBytes({ ...login, tenant: "x/y" }), 0);
 });
 
+test("maxMessageBytes() before a login is the largest of any tenant's, the default at least", () => {
+  const of = (messageSizeBytes: number): number =>
+    admissionOf({ limits: { recipientsPerMessage: 3, messageSizeBytes } }).maxMessageBytes(null);
+  assert.deepEqual([of(1000), of(26_214_401), of(67_108_864)], [26_214_400, 26_214_401, 67_108_864]);
+});
+
 for (const to of [
   "a@b.example",
   "a@bücher.example",
