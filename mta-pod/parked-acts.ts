@@ -1,5 +1,5 @@
 /** CORRIDOR: what people see of parked entries and do with them: shown, sent on their way again, returned, or dropped. Never rejects. */
-import type { Envelope } from "#crds/wire/envelope.ts";
+import { type Envelope, entryName } from "#crds/wire/envelope.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import { isEntryOf, isSiteWithin, parentSite } from "#crds/wire/subject.ts";
 import type { Loaded } from "./attempt.ts";
@@ -35,12 +35,14 @@ export function createParkedActs({ pod, poison, deliver, leaseSeqOf }: ParkedAct
   };
 
   /** What is left of it: of one that is damaged no body, and perhaps no envelope; undefined = nothing, or it is not known. */
-  const read = async ({ shard, seq }: ParkedEntry) => {
+  const read = async (entry: ParkedEntry) => {
+    const { shard, seq } = entry;
     const [fetched, state] = await Promise.all([pod.entries.fetch(shard, seq), pod.states.read(shard, seq)]);
     if (fetched.kind === "gone") poison.release(shard, seq);
     if (fetched.kind === "gone" || fetched.kind === "unavailable" || state.kind === "unavailable")
       return undefined;
     const { envelope } = fetched;
+    if (envelope !== undefined && isAnother(entry, envelope)) return undefined;
     const isIts =
       state.kind === "state" && envelope !== undefined && state.record.idHash === idHashOf(envelope.id);
     const { body, subject } = fetched.kind === "entry" ? fetched : { body: undefined, subject: undefined };
@@ -122,6 +124,13 @@ export function createParkedActs({ pod, poison, deliver, leaseSeqOf }: ParkedAct
       return action === "retry" ? retry(entry) : giveUp(action, entry, query);
     },
   };
+}
+
+/** A server that lost its end uses sequences again: what is stored there now is not what was parked. */
+function isAnother({ envelope, subject }: ParkedEntry, stored: Envelope): boolean {
+  // With a subject it is one that could not be read.
+  if (envelope === undefined) return subject !== undefined;
+  return entryName(envelope) !== entryName(stored);
 }
 
 function loadedOf(facts: Omit<Loaded, "last" | "started"> & { readonly envelope: Envelope }): Loaded {

@@ -59,8 +59,13 @@ test("what is being parked is not sent on its way before that is written: it wou
 });
 
 /** One parked entry, of which so much can be read; what is done with it is noted. */
-function parked(left: "all" | "envelope" | "nothing", fields: Partial<Envelope> = {}) {
+function parked(
+  left: "all" | "envelope" | "nothing",
+  fields: Partial<Envelope> = {},
+  now: { readonly id?: string; readonly left?: typeof left } = {},
+) {
   const mail = envelope({ id: "bad", ...fields });
+  const stored = { ...mail, id: now.id ?? mail.id };
   const told: {
     readonly notify: readonly number[];
     readonly body: number;
@@ -68,10 +73,10 @@ function parked(left: "all" | "envelope" | "nothing", fields: Partial<Envelope> 
   }[] = [];
   const removed: unknown[] = [];
   const fetched = {
-    all: { kind: "entry", subject: "", envelope: mail, body: Buffer.from("Subject: x\r\n\r\n") },
-    envelope: { kind: "damaged", issues: [], envelope: mail },
+    all: { kind: "entry", subject: "", envelope: stored, body: Buffer.from("Subject: x\r\n\r\n") },
+    envelope: { kind: "damaged", issues: [], envelope: stored },
     nothing: { kind: "damaged", issues: [] },
-  }[left];
+  }[now.left ?? left];
   const pod = {
     states: { read: async () => ({ kind: "none" }) },
     entries: {
@@ -146,6 +151,18 @@ test("an unreadable entry goes with its tenant, or when it is named: whoever bou
     assert.deepEqual(one.removed, isGone ? [{ ...one.at, isUnreadable: true }] : [], what);
     assert.deepEqual([one.told, one.count()], [[], isGone ? 0 : 1], what);
   }
+});
+
+test("what was parked is left alone when another message has its sequence by now", async () => {
+  for (const one of [
+    parked("all", {}, { id: "another" }),
+    parked("envelope", {}, { id: "another" }),
+    parked("nothing", {}, { left: "all" }),
+  ])
+    for (const action of ["retry", "bounce", "discard"] as const) {
+      assert.deepEqual(await one.act(action, { id: "bad" }), [false], action);
+      assert.deepEqual([one.told, one.removed], [[], []], action);
+    }
 });
 
 test("an unreadable entry is its tenant's alone, and of no known site or domain", () => {
