@@ -164,6 +164,14 @@ export function createSites(
     met(site);
     scheduler.setSite(site, "unresolved", clock.now());
     void resolve(site, domain);
+    sweep();
+  };
+  /** Looks at two whenever one is met: what the scheduler has forgotten goes, so that no more than those it knows stay. */
+  const sweep = (): void => {
+    for (const [site, of] of known.entries().take(2)) {
+      known.delete(site);
+      if (scheduler.knowsSite(site)) known.set(site, of);
+    }
   };
 
   const rehoming = createRehoming(pod, { shards, wake, isAwaited, tenureOf });

@@ -22,6 +22,8 @@ interface Circumstances {
   readonly found?: SiteRoute;
   readonly tenureOf?: () => number;
   readonly mayProceed?: () => boolean;
+  /** Default: the scheduler knows all. */
+  readonly knowsSite?: (site: string) => boolean;
 }
 
 /** A pod that notes what is asked of its scheduler and spool, in order. */
@@ -41,7 +43,7 @@ function world(answer: Stored, { rules = [], found, ...more }: Circumstances = {
       requeue: note("requeue"),
       relane: (_handle: number, lane: Lane) => void done.push(`relane${senderOf(lane)}`),
       setSite: () => {},
-      knowsSite: () => true,
+      knowsSite: more.knowsSite ?? ((): boolean => true),
     },
     publisher: {
       store(entry: Published, said: (s: Stored) => void) {
@@ -282,4 +284,19 @@ test("sortIn() takes an entry of before an edit to its sender's lane, and leaves
   assert.deepEqual(done, ["finish", "requeue", "relane to @news.acme.example"]);
   assert.equal(sites.sortIn({ ...early, lane: { ...early.lane, senderDomain: "" } }, mail), false);
   assert.equal(sites.sortIn({ ...early, lane: { ...early.lane, site: "other" } }, mail), false);
+});
+
+test("a site that the scheduler has forgotten is forgotten when others are met; one that it knows is not", () => {
+  let now = 0;
+  const { sites } = world(stored, {
+    knowsSite: (site) => site === "busy" || site === `site ${now}` || site === `site ${now - 1}`,
+  });
+  const meet = (site: string): void => void sites.laneOf(envelope({ site, to: ["a@b.example"] }));
+  meet("busy");
+  for (now = 0; now < 100; now++) meet(`site ${now}`);
+  const known = Array.from({ length: 100 }, (_, at) => `site ${at}`).filter(
+    (site) => sites.providerOf(site) !== "other",
+  );
+  assert.ok(known.length <= 4, known.join());
+  assert.equal(sites.providerOf("busy"), "busy");
 });

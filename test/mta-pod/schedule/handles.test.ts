@@ -165,6 +165,25 @@ test("a site without mail is forgotten after a minute, one with an open connecti
   assert.equal(world.dispatch().lane.site, "s");
 });
 
+test("sites are forgotten behind one whose only lane runs empty all the time", () => {
+  const world = new World();
+  world.tenants({ a: 1 });
+  world.peer.ends = ({ lane }) => ({
+    feedback: "good",
+    connection: lane.site === "busy" ? "kept" : "closed",
+  });
+  world.site("busy", { connections: 1 });
+  for (let turn = 0; turn < 100; turn++) {
+    world.site(`site ${turn}`, { connections: 1 });
+    world.add({ site: "busy" });
+    world.add({ site: `site ${turn}` });
+    world.run(10_000);
+  }
+  const known = [...world.scheduler.sites()];
+  assert.ok(known.length < 30, `${known.length} sites, of which 12 had mail within the last two minutes`);
+  assert.ok(known.includes("busy"));
+});
+
 test("200,000 entries are indexed, deferred and settled", () => {
   const world = new World();
   world.tenants({ a: 1 });

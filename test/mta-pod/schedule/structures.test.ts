@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { Broom } from "#mta-pod/schedule/broom.ts";
 import { DueHeap } from "#mta-pod/schedule/due-heap.ts";
 import { EntryTable, slotStates } from "#mta-pod/schedule/entry-table.ts";
 import { TimerHeap } from "#mta-pod/schedule/timer-heap.ts";
@@ -73,6 +74,35 @@ test("the due heap gives times in order, also after a filter", () => {
         times.filter((at) => at % 3 !== 0).sort((one, other) => one - other),
       );
       assert.equal(heap.topAt(), Number.POSITIVE_INFINITY);
+    }),
+  );
+});
+
+test("the broom takes an item a minute after it was last noted, or two minutes at most, whatever the others do", () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(4), fc.nat(20_000)), { maxLength: 200 }), (notes) => {
+      const broom = new Broom<{ name: number; emptySince: number }>();
+      const items = Array.from({ length: 5 }, (_, name) => ({ name, emptySince: Number.POSITIVE_INFINITY }));
+      const notedAt = new Map<number, number>();
+      let now = 0;
+      const sweep = (until: number): void => {
+        for (; now < until; now += 100) {
+          for (const { name } of items.flatMap(() => broom.take(now) ?? [])) {
+            assert.ok(now - (notedAt.get(name) ?? now) >= 60_000, `${name} was noted less than a minute ago`);
+            notedAt.delete(name);
+          }
+          for (const [name, at] of notedAt) assert.ok(now - at <= 120_000, `${name} stands in the way`);
+        }
+      };
+      for (const [name, ms] of notes) {
+        sweep(now + ms);
+        const item = items[name];
+        if (item === undefined) continue;
+        broom.note(item, now);
+        notedAt.set(name, now);
+      }
+      sweep(now + 130_000);
+      assert.deepEqual([...notedAt], []);
     }),
   );
 });
