@@ -50,6 +50,7 @@ export class Dispatcher {
     this.sources = options.sources;
     this.queue = new Queue(this.registry, {
       onWork: (site) => this.poke(site),
+      onNoWork: (site) => this.#endHold(site),
       onNoneHeld: (budget) => this.gate.release(budget, this.now),
     });
     this.gate = new BudgetGate(this.held, (lane) => this.queue.refresh(lane));
@@ -109,9 +110,13 @@ export class Dispatcher {
 
   #poke(site: SiteState): void {
     this.#blocked.remove(site);
+    this.#endHold(site);
+    if (site.hasWork) this.#runnable.push(site);
+  }
+
+  #endHold(site: SiteState): void {
     if (site.heldFrom > 0) this.held.add(site.id, site.heldBy, Math.max(0, this.now - site.heldFrom));
     site.heldFrom = 0;
-    if (site.hasWork) this.#runnable.push(site);
   }
 
   next(now: number): Step {

@@ -17,19 +17,24 @@ import type { EntryState } from "./types.ts";
 
 const compactAbove = 4096;
 
+interface Told {
+  onWork(site: SiteState): void;
+  /** Of a site that is held back: its work has gone otherwise than by a dispatch. */
+  onNoWork(site: SiteState): void;
+  onNoneHeld(budget: Budget): void;
+}
+
 export class Queue {
   readonly table = new EntryTable();
   readonly #due = new DueHeap();
   readonly #expiry = new TimerHeap<LaneState>();
   readonly #registry: Registry;
-  readonly #onWork: (site: SiteState) => void;
-  readonly #onNoneHeld: (budget: Budget) => void;
+  readonly #told: Told;
   #compactAt = compactAbove;
 
-  constructor(registry: Registry, told: { onWork(site: SiteState): void; onNoneHeld(budget: Budget): void }) {
+  constructor(registry: Registry, told: Told) {
     this.#registry = registry;
-    this.#onWork = told.onWork;
-    this.#onNoneHeld = told.onNoneHeld;
+    this.#told = told;
   }
 
   laneOf(slot: number): LaneState {
@@ -212,14 +217,15 @@ export class Queue {
     if (!lane.hasWork) this.#leaveTurns(lane);
     else if (lane.ring === null) {
       lane.site[lane.lane.class].join(lane);
-      this.#onWork(lane.site);
+      this.#told.onWork(lane.site);
     }
   }
 
   #leaveTurns(lane: LaneState): void {
     lane.ring?.remove(lane);
-    const { budget } = lane;
-    if (budget !== null && budget.heldBy !== null && budget.held.length === 0) this.#onNoneHeld(budget);
+    const { budget, site } = lane;
+    if (budget !== null && budget.heldBy !== null && budget.held.length === 0) this.#told.onNoneHeld(budget);
+    if (site.heldFrom > 0 && !site.hasWork) this.#told.onNoWork(site);
   }
 
   #setAlarm(slot: number): void {

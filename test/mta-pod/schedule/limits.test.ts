@@ -290,6 +290,39 @@ test("the time a site was held back is told once, by what held it", () => {
   assert.deepEqual(world.scheduler.takeHeldTimes(), []);
 });
 
+const leavings: Readonly<Record<string, (world: World) => void>> = {
+  "is suspended": ({ scheduler, now }) => scheduler.suspend({ tenant: "a" }, null, now),
+  "is held": (world) => hold(world, true),
+  bounces: ({ scheduler }) => {
+    for (const handle of scheduler.handles({ site: "s" })) scheduler.settle(handle);
+  },
+  "is another pod's": ({ scheduler }) => scheduler.dropShard(0),
+};
+for (const [what, go] of Object.entries(leavings))
+  test(`no time counts in which nothing was held back: all mail that was ${what}`, () => {
+    const world = filled(3, { connections: 1, messagesPerSecond: 1 });
+    world.done(world.dispatch());
+    world.next();
+    world.now += 300;
+    world.next();
+    go(world);
+    assert.notEqual(world.next().kind, "dispatch");
+    world.now += 8 * 3_600_000;
+    world.scheduler.resume({}, world.now);
+    hold(world, false);
+    for (let count = 0; count < 2; count++) world.add({});
+    world.dispatch();
+    world.next();
+    world.now += 200;
+    world.next();
+    world.scheduler.dropShard(0);
+    assert.deepEqual(world.scheduler.takeHeldTimes(), [{ site: "s", binding: "messageRate", ms: 500 }]);
+  });
+
+function hold({ scheduler, now }: World, held: boolean): void {
+  scheduler.setTenants(new Map([["a", { weight: 1, held }]]), now);
+}
+
 test("a rate that is spent binds, also while the only connection is busy for a moment; then what is left does", () => {
   const world = filled(3, { connections: 1, messagesPerSecond: 0.5 });
   const first = world.dispatch();
