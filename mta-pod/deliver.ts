@@ -11,6 +11,7 @@ import type { HotBodies } from "./hot-bodies.ts";
 import type { StoredAt } from "./intake.ts";
 import { createInFlight } from "./in-flight.ts";
 import { createLoad, isLoaded } from "./load.ts";
+import type { Parents } from "./parents.ts";
 import type { Poison } from "./poison.ts";
 import type { Pod } from "./pod.ts";
 import { createQueuedActs } from "./queued-acts.ts";
@@ -33,8 +34,8 @@ export interface DeliverDeps {
   readonly sites: Sites;
   readonly settlement: Settlement;
   readonly repeats: Repeats;
-  /** A parent entry: its children are published, then it is deleted. */
-  splitParent(shard: number, seq: number, parent: Envelope): void;
+  /** Of a parent entry the children are published, then it is deleted. */
+  readonly parents: Pick<Parents, "split" | "drop">;
   leaseSeqOf(shard: number): number;
   /** False while its shard is handed over, or while the shard's former owner still has it under way. */
   mayBegin(entry: Entry): boolean;
@@ -217,7 +218,7 @@ export function createDeliver(deps: DeliverDeps) {
       const verdict = poison.verdict(shard, seq, stored);
       if (verdict === "parked")
         return poison.keep({ shard, seq, id: envelope.id, envelope, reason: stored?.last ?? "" });
-      if (isParent && verdict === "fine") return deps.splitParent(shard, seq, envelope);
+      if (isParent && verdict === "fine") return deps.parents.split(shard, seq, envelope);
       const entry: Entry = {
         shard,
         seq,
@@ -251,6 +252,7 @@ export function createDeliver(deps: DeliverDeps) {
     /** The lease is gone: forgets the shard. What is in flight ends by itself, behind the fence. */
     drop(shard: number): void {
       scheduler.dropShard(shard);
+      deps.parents.drop(shard);
       // Handles of the shard will not be asked for again, and their bodies would hold the room; others' are fetched.
       hot.clear();
       pump();

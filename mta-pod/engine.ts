@@ -168,7 +168,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     settlement,
     poison,
     repeats: createRepeats(pod),
-    splitParent: parents.split,
+    parents,
     leaseSeqOf,
     hot,
     reindex,

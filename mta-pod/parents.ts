@@ -13,15 +13,20 @@ import { envelopeOf, type Group, type Intake, type StoredAt } from "./intake.ts"
 import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";
 import { domainOf } from "./smtp/address.ts";
+import { createSplitQueue, type Splitting } from "./split-queue.ts";
 
 /** Children published before progress is written down. */
 const batch = 64;
 const retryMs = 2000;
+/** Pauses are multiplied by 1 − jitter … 1 + jitter: a shard's parents must not be read again all at once. */
+const jitter = 0.2;
+/** Together, of those that are being split: a quarter of what the publisher takes, and half of its bytes (`spool/publisher.ts`). */
+const mostAtOnce = { children: 1024, bytes: 32_000_000 } as const;
 /** How often it is looked whether the owner before is through with one. */
 const lookMs = 100;
 
 export interface ParentsDeps {
-  readonly pod: Pick<Pod, "entries" | "states" | "publisher" | "log" | "settled">;
+  readonly pod: Pick<Pod, "entries" | "states" | "publisher" | "settled" | "random">;
   readonly intake: Intake;
   readonly shards: number;
   leaseSeqOf(shard: number): number;
@@ -31,29 +36,34 @@ export interface ParentsDeps {
   mayBegin(at: Pick<StoredAt, "shard" | "seq">): boolean;
   /** Its shard was handed over while it was being split: the next owner leaves it alone until we are through with it. */
   isAwaited(shard: number, seq: number): boolean;
+  /** Default 1,024 children and 32 MB. */
+  readonly atOnce?: Splitting;
   readonly poison: Pick<Poison, "failed" | "park" | "isSuspectParent" | "note">;
 }
 
 export interface Parents {
-  split(shard: number, seq: number, parent: Pick<Envelope, "tenant" | "to">): void;
-  /** Parents of the shard that are being split now. */
+  split(shard: number, seq: number, parent: Pick<Envelope, "tenant" | "to" | "size">): void;
+  /** The shard is not ours any more, is about to be handed over, or will be read again: forgets those of which nothing has begun. */
+  drop(shard: number): void;
+  /** Parents of the shard that are being split, or wait for it. */
   underWay(shard: number): number;
   /** Their sequences. */
   sequences(shard: number): number[];
   /** Of all shards. */
   size(): number;
-  /** Entries that may come of a tenant's that are being split now. */
+  /** Entries that may come of a tenant's. */
   weightOf(tenant: string): number;
   has(shard: number, seq: number): boolean;
 }
 
 export function createParents(deps: ParentsDeps): Parents {
-  const { pod, intake } = deps;
+  const { pod, intake, atOnce = mostAtOnce } = deps;
   const busy = new Map<string, Busy>();
   /** Of those being split, once it is read: for whoever has to look at one that fails. */
   const envelopes = new Map<string, Envelope>();
 
-  const split = async (shard: number, seq: number): Promise<Split> => {
+  const split = async (of: Busy): Promise<Split> => {
+    const { shard, seq } = of;
     const fetched = await pod.entries.fetch(shard, seq);
     if (fetched.kind === "gone") return "done";
     if (fetched.kind === "unavailable") return retryMs;
@@ -78,19 +88,18 @@ export function createParents(deps: ParentsDeps): Parents {
     };
     // What goes on after a hand-over was noted before it began.
     if (!deps.owns(shard) || !deps.poison.isSuspectParent(shard, envelope.receivedAt))
-      return publishAll(shard, seq, found);
+      return publishAll(of, found);
     // One that has to wait is read anew: its shard may have gone and come back under another lease, and the note is fenced by that.
     const noted = await deps.poison.note({ shard, seq, idHash, attempt: 0, due: 0 }, found);
-    return typeof noted === "number"
-      ? noted
-      : publishAll(shard, seq, noted.loaded).finally(() => noted.over());
+    return typeof noted === "number" ? noted : publishAll(of, noted.loaded).finally(noted.over);
   };
 
-  const publishAll = async (shard: number, seq: number, found: Found): Promise<Split> => {
-    const { envelope, body, subject, started } = found;
+  const publishAll = async (of: Busy, found: Found): Promise<Split> => {
+    const { shard, seq } = of;
+    const { envelope, body, started } = found;
     const idHash = idHashOf(envelope.id);
     const open = new Set(found.open);
-    const indexed = (await childrenOf(shard, seq, found)).filter(({ indexes }) =>
+    const indexed = (await childrenOf(of, found)).filter(({ indexes }) =>
       indexes.some((index) => open.has(index)),
     );
     let { stateSeq } = found;
@@ -99,7 +108,7 @@ export function createParents(deps: ParentsDeps): Parents {
       const results = await Promise.all(some.map((child) => publish(envelope, body, child)));
       const published = some.filter((_, place) => results[place] === true);
       for (const { indexes } of published) for (const index of indexes) open.delete(index);
-      const { grouped } = busy.get(`${shard}:${seq}`) ?? {};
+      const { grouped } = of;
       if (grouped?.id === envelope.id)
         grouped.children = grouped.children.filter((child) => !published.includes(child));
       if (open.size === 0) break;
@@ -114,7 +123,14 @@ export function createParents(deps: ParentsDeps): Parents {
       stateSeq = written.stateSeq;
       if (published.length < some.length) return retryMs;
     }
-    // All that comes of it is stored: should its delete be forgotten, whoever owns the shard then is to know.
+    return remove(of, found, stateSeq);
+  };
+
+  /** All that comes of it is stored: its body is not held any longer. */
+  const remove = (of: Busy, { envelope, subject }: Found, stateSeq: number): Promise<Split> => {
+    const { shard, seq } = of;
+    queue.leave(of);
+    // Should its delete be forgotten, whoever owns the shard then is to know.
     pod.settled.note(envelope);
     return new Promise((resolve) => {
       pod.entries.remove({ shard, seq, entry: envelope, subject }, () => {
@@ -125,17 +141,12 @@ export function createParents(deps: ParentsDeps): Parents {
   };
 
   /** The same however often it is tried here: who is in a child that was published must not come to be in another one. */
-  const childrenOf = async (
-    shard: number,
-    seq: number,
-    { envelope, open }: Found,
-  ): Promise<readonly Child[]> => {
-    const of = busy.get(`${shard}:${seq}`);
+  const childrenOf = async (of: Busy, { envelope, open }: Found): Promise<readonly Child[]> => {
     // A server that lost its end uses sequences again.
-    if (of?.grouped?.id === envelope.id) return of.grouped.children;
+    if (of.grouped?.id === envelope.id) return of.grouped.children;
     const groups = await intake.group({ id: envelope.id, to: open.map((index) => envelope.to[index] ?? "") });
     const children = indexesOf(envelope, groups);
-    if (of !== undefined) of.grouped = { id: envelope.id, children };
+    of.grouped = { id: envelope.id, children };
     return children;
   };
 
@@ -171,15 +182,21 @@ export function createParents(deps: ParentsDeps): Parents {
     });
   };
 
-  const attempt = (shard: number, seq: number): void => {
-    if (!deps.mayBegin({ shard, seq })) return again(shard, seq, lookMs);
-    void split(shard, seq).then(
-      (result) => (result === "done" ? end(shard, seq) : again(shard, seq, result)),
-      (error: unknown) => failed(shard, seq, error instanceof Error ? error.message : String(error)),
-    );
-    return undefined;
-  };
-  const failed = (shard: number, seq: number, reason: string): void => {
+  const queue = createSplitQueue<Busy>(atOnce, (of) => {
+    const { shard, seq } = of;
+    if (!isOurs(of)) end(of);
+    else if (!deps.mayBegin({ shard, seq })) again(of, lookMs);
+    else {
+      void split(of).then(
+        (result) => (result === "done" ? end(of) : again(of, result)),
+        (error: unknown) => failed(of, error instanceof Error ? error.message : String(error)),
+      );
+      return true;
+    }
+    return false;
+  });
+  const failed = (of: Busy, reason: string): void => {
+    const { shard, seq } = of;
     const envelope = envelopes.get(`${shard}:${seq}`);
     const entry = {
       shard,
@@ -189,28 +206,37 @@ export function createParents(deps: ParentsDeps): Parents {
       due: 0,
     };
     const next = deps.poison.failed({ ...entry, id: envelope?.id }, reason, false);
-    if (next !== "park") return again(shard, seq, next);
-    return deps.poison.park(entry, { envelope, reason }, () => end(shard, seq));
+    if (next !== "park") return again(of, next);
+    queue.leave(of);
+    return deps.poison.park(entry, { envelope, reason }, () => end(of));
   };
-  const end = (shard: number, seq: number): void => {
-    busy.delete(`${shard}:${seq}`);
-    envelopes.delete(`${shard}:${seq}`);
+  const end = (of: Busy): void => {
+    queue.leave(of);
+    busy.delete(`${of.shard}:${of.seq}`);
+    envelopes.delete(`${of.shard}:${of.seq}`);
   };
   /** Also what has begun when its shard is handed over: its next owner may group in another way. */
-  const isOurs = (shard: number, seq: number): boolean =>
-    deps.owns(shard) || (busy.get(`${shard}:${seq}`)?.grouped !== undefined && deps.isAwaited(shard, seq));
-  const again = (shard: number, seq: number, ms: number): void => {
-    if (!isOurs(shard, seq)) return end(shard, seq);
-    setTimeout(() => (isOurs(shard, seq) ? attempt(shard, seq) : end(shard, seq)), ms);
+  const isOurs = ({ shard, seq, grouped }: Busy): boolean =>
+    deps.owns(shard) || (grouped !== undefined && deps.isAwaited(shard, seq));
+  const again = (of: Busy, ms: number): void => {
+    if (!isOurs(of)) return end(of);
+    queue.leave(of);
+    setTimeout(() => (isOurs(of) ? queue.enter(of) : end(of)), ms * (1 + jitter * (2 * pod.random() - 1)));
     return undefined;
   };
 
   return {
-    split(shard, seq, { tenant, to }) {
+    split(shard, seq, { tenant, to, size }) {
       const key = `${shard}:${seq}`;
       if (busy.has(key)) return;
-      busy.set(key, { shard, seq, tenant, weight: new Set(to.map(domainOf)).size });
-      attempt(shard, seq);
+      const weight = new Set(to.map(domainOf)).size;
+      const of = { shard, seq, tenant, weight, children: Math.min(weight, batch), bytes: size };
+      busy.set(key, of);
+      queue.enter(of);
+    },
+    drop(shard) {
+      // What has begun, its next owner would group in another way.
+      for (const of of queue.drop((one) => one.shard === shard && one.grouped === undefined)) end(of);
     },
     underWay: (shard) => [...busy.values()].filter((of) => of.shard === shard).length,
     sequences: (shard) => [...busy.values()].filter((of) => of.shard === shard).map(({ seq }) => seq),
@@ -233,7 +259,7 @@ function messageIdOf(id: string, indexes: readonly number[]): string {
   return indexes.length === 1 ? name : `${name}:${hash32(indexes.join()).toString(36)}`;
 }
 
-interface Busy {
+interface Busy extends Splitting {
   readonly shard: number;
   readonly seq: number;
   readonly tenant: string;

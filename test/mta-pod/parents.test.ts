@@ -30,6 +30,9 @@ interface Setting {
   readonly isDamaged?: boolean;
   /** Sites of domains, asked each time; default the domain itself. */
   readonly siteOf?: (domain: string) => string;
+  /** Until then what is read does not come; default at once. */
+  readonly isRead?: Promise<void>;
+  readonly random?: () => number;
   /** What the nth publish is answered with; default stored. */
   readonly answers?: (count: number) => Stored | undefined;
 }
@@ -37,7 +40,7 @@ interface Setting {
 /** A spool of one parent that notes what is done to it, in order. Each domain is a site of its own. */
 function world(setting: Setting) {
   const { to, fields = {}, state, answers, how = "released", isDamaged = false } = setting;
-  const { siteOf = (domain: string): string => domain } = setting;
+  const { siteOf = (domain: string): string => domain, isRead, random = () => 0.5 } = setting;
   let parent = envelope({ id: "parent", site: parentSite, to, size: body.length, ...fields });
   const done: string[] = [];
   const children: { messageId: string | undefined; envelope: Envelope }[] = [];
@@ -45,20 +48,25 @@ function world(setting: Setting) {
   const indexed: string[] = [];
   /** Parents that were noted as settled, and what was done by then. */
   const noted: { id: string; children: number; isRemoved: boolean }[] = [];
+  const fetched: number[] = [];
   let isGone = false;
   let owned = true;
   let leaseSeq = 5;
   let isFenced = false;
   let isFormers = false;
   let isAwaited = false;
+  let areRemovalsHeld = false;
   const entries: Pick<Entries, "fetch" | "remove"> = {
-    async fetch() {
+    async fetch(_shard, seq) {
+      fetched.push(seq);
+      await isRead;
       if (isGone) return { kind: "gone" };
       const issues = [{ where: "body", expected: "14 bytes", got: "no chunk 1 of 2" }];
       if (isDamaged) return { kind: "damaged", envelope: parent, issues };
       return { kind: "entry", subject: "", envelope: parent, body };
     },
     remove(_entry, removed) {
+      if (areRemovalsHeld) return;
       done.push("parent removed");
       isGone = true;
       queueMicrotask(() => removed("removed"));
@@ -99,6 +107,7 @@ function world(setting: Setting) {
   };
   const pod = {
     log: silentLog,
+    random,
     entries: entries as Entries,
     states: states as States,
     publisher: publisher as Publisher,
@@ -140,6 +149,7 @@ function world(setting: Setting) {
     written,
     indexed,
     noted,
+    fetched,
     lose: () => void (owned = false),
     replace: (by: Envelope) => void (parent = by),
     /** Its next owner waits for us. */
@@ -148,6 +158,7 @@ function world(setting: Setting) {
       isFenced = true;
       isAwaited = true;
     },
+    holdRemovals: () => void (areRemovalsHeld = true),
     /** The owner before us is at it. */
     former: (is: boolean) => void (isFormers = is),
     fence: (is: boolean) => void (isFenced = is),
@@ -192,7 +203,7 @@ describe("createParents()", () => {
     const deliver = createDeliver({
       pod: {},
       repeats: { isRepeat: () => true, drop: ({ seq }: { seq: number }) => void dropped?.push(seq) },
-      splitParent: (_shard: number, seq: number) => void split?.push(seq),
+      parents: { split: (_shard: number, seq: number) => void split?.push(seq) },
     } as unknown as DeliverDeps);
     const { parent } = world({ to: addresses(2) });
     deliver.add({ ...at, subject: "mb.q" }, parent, {});
@@ -354,6 +365,88 @@ describe("createParents()", () => {
     assert.deepEqual([done, parents.size()], [["parent removed"], 0]);
   });
 
+  test("as many are read at once as may come to 1,024 children and 32 MB; all count as being split", async () => {
+    for (const [fields, count] of [
+      [{ to: addresses(2), size: 10_000 }, 512],
+      [{ to: addresses(130), size: 10_000 }, 16],
+      [{ to: addresses(2), size: 3_000_000 }, 10],
+      [{ to: addresses(2), size: 60_000_000 }, 1],
+    ] as const) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const { parents, parent, fetched } = world({ to: fields.to, isRead: promise });
+      for (let seq = 1; seq <= 2000; seq++) parents.split(at.shard, seq, { ...parent, ...fields });
+      assert.deepEqual([fetched.length, parents.underWay(at.shard)], [count, 2000]);
+      assert.equal(parents.weightOf("mail/acme"), 2000 * fields.to.length);
+      resolve();
+      await until("all to be split", () => parents.size() === 0);
+      assert.deepEqual(
+        fetched,
+        Array.from({ length: 2000 }, (_, index) => index + 1),
+      );
+    }
+  });
+
+  test("one whose children are stored leaves its room to others, though its delete takes long", async () => {
+    const { parents, parent, fetched, children, holdRemovals } = world({ to: addresses(64) });
+    holdRemovals();
+    for (let seq = 1; seq <= 40; seq++) parents.split(at.shard, seq, parent);
+    assert.equal(fetched.length, 16);
+    await until("all children to be stored", () => children.length === 40 * 64);
+    assert.equal(parents.underWay(at.shard), 40);
+  });
+
+  test("those that wait are forgotten when their shard is dropped, and begin again when it is read again; others come up", async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const { parents, parent, fetched } = world({ to: addresses(64), isRead: promise });
+    for (let seq = 1; seq <= 20; seq++) parents.split(at.shard, seq, parent);
+    parents.split(at.shard + 1, 1000, parent);
+    parents.drop(at.shard);
+    assert.deepEqual([parents.sequences(at.shard).length, parents.has(at.shard, 17)], [16, false]);
+    assert.deepEqual([parents.sequences(at.shard + 1), parents.size()], [[1000], 17]);
+    parents.split(at.shard, 17, parent);
+    resolve();
+    await until("all to be split", () => parents.size() === 0);
+    assert.deepEqual(fetched.slice(16), [1000, 17]);
+  });
+
+  test("what has begun and waits to go on stays when its shard is handed over, and goes on", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const refusal: Stored = { kind: "refused", reason: "unavailable" };
+    const { parents, parent, children, done, handOver, holdRemovals } = world({
+      to: addresses(64),
+      answers: (count) => (count < 64 ? refusal : undefined),
+    });
+    parents.split(at.shard, at.seq, parent);
+    await settle();
+    for (let seq = 100; seq < 116; seq++) parents.split(at.shard + 1, seq, parent);
+    context.mock.timers.tick(retryMs);
+    parents.drop(at.shard);
+    handOver();
+    assert.deepEqual(parents.sequences(at.shard), [at.seq]);
+    holdRemovals();
+    await settle();
+    assert.equal(children.length, 18 * 64);
+    assert.deepEqual(done, []);
+  });
+
+  test("those that are refused together are read again one after the other, within 0.8 s", async (context) => {
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    let drawn = 0;
+    const { parents, parent, fetched } = world({
+      to: addresses(2),
+      random: () => drawn++ / 10,
+      answers: () => ({ kind: "refused", reason: "unavailable" }),
+    });
+    for (let seq = 1; seq <= 10; seq++) parents.split(at.shard, seq, parent);
+    await settle();
+    const reads: number[] = [];
+    for (let ms = 1600; ms < 2400; ms += 80) {
+      context.mock.timers.tick(ms === 1600 ? 1601 : 80);
+      reads.push(fetched.length - 10);
+    }
+    assert.deepEqual(reads, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  });
+
   test("does not begin while the owner before is at it", async (context) => {
     context.mock.timers.enable({ apis: ["setTimeout"] });
     const { parents, parent, children, former } = world({ to: addresses(2) });
@@ -486,7 +579,7 @@ describe("a parent that ends its pod as it is split", () => {
       pod: {},
       poison,
       repeats: { isRepeat: () => false },
-      splitParent: (_shard: number, seq: number) => void split.push(seq),
+      parents: { split: (_shard: number, seq: number) => void split.push(seq) },
     } as unknown as DeliverDeps);
     const stored = { ...at, subject: "mb.q" };
     deliver.add(stored, parent, { state: { ...record, started: 1 } });

@@ -80,6 +80,8 @@ export interface SimPod {
 
 const pool = "mail/simulated";
 const stopGraceMs = 10_000;
+/** Few, so that parents wait for each other. */
+const splitAtOnce = { children: 3, bytes: 1e9 } as const;
 const counter = { inc: () => {}, set: () => {}, observe: () => {} };
 
 export function createSimPod(options: SimPodOptions): SimPod {
@@ -255,6 +257,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     stored,
     mayBegin: (at) => former.mayBegin(at) && former.askingMs(at.shard) === 0,
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
+    atOnce: splitAtOnce,
     poison,
   });
   const deliver: Deliver = createDeliver({
@@ -277,7 +280,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     settlement,
     poison,
     repeats: repeatsOf(mutant, createRepeats(pod)),
-    splitParent: parents.split,
+    parents,
     leaseSeqOf,
     hot,
     reindex,
