@@ -38,8 +38,10 @@ export interface Transfers {
 }
 
 const askMs = 400;
-/** A heartbeat is small; beyond these a successor that nobody told counts on the connection limit alone. */
+/** A heartbeat is small; beyond these, and their bytes, a successor that nobody told counts on the connection limit alone. */
 const reportedSites = 500;
+/** Of JSON; the rest of a heartbeat is less than what is then left of its bound (`spool/heartbeat.ts`). */
+const reportedBytes = 48 * 1024;
 
 export function createTransfers(deps: TransfersDeps): Transfers {
   const { pod, peers, deliver, outbound } = deps;
@@ -94,12 +96,22 @@ export function createTransfers(deps: TransfersDeps): Transfers {
           if (spent.open > 0) open.push([site, spent.source, spent.open]);
       return {
         // Of the busiest sites.
-        open: open.sort((a, b) => b[2] - a[2]).slice(0, reportedSites),
+        open: fitting(open.sort((a, b) => b[2] - a[2]).slice(0, reportedSites)),
         underWay: pod.ownership.ownedShards().map((shard) => [shard, deliver.inFlight(shard).size] as const),
         slices: deps.slicing.told(),
       };
     },
   };
+}
+
+/** The first ones, whose JSON is short enough. */
+function fitting(open: LeftOver["open"]): LeftOver["open"] {
+  let bytes = 2;
+  const end = open.findIndex((row) => {
+    bytes += Buffer.byteLength(JSON.stringify(row)) + 1;
+    return bytes > reportedBytes;
+  });
+  return end < 0 ? open : open.slice(0, end);
 }
 
 function openIn(value: unknown): LeftOver["open"] {

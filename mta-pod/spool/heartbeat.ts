@@ -27,6 +27,8 @@ export interface Heartbeat {
 /** By then the server removes the key of a pod that nobody mourns; well above the time it counts as alive. */
 export const memberSeconds = 60;
 const maxPayloadBytes = 64 * 1024;
+/** What is left out of a larger one: who takes over then counts on limits alone. What else is told is small, and others wait for it. */
+const expendable = "open";
 
 export function createHeartbeat({ bucket, self, startedAt, log }: HeartbeatOptions): Heartbeat {
   const key = memberKey(hashToken(self.pod));
@@ -62,9 +64,10 @@ export function createHeartbeat({ bucket, self, startedAt, log }: HeartbeatOptio
   return {
     startedAt,
     beat(state, payload) {
-      const fits = JSON.stringify(payload).length <= maxPayloadBytes;
-      if (!fits) log.error("heartbeat too large", { limit: maxPayloadBytes });
-      const told = fits ? payload : {};
+      const bytes = Buffer.byteLength(JSON.stringify(payload));
+      const fits = bytes <= maxPayloadBytes;
+      if (!fits) log.error("heartbeat too large", { bytes, limit: maxPayloadBytes, leftOut: expendable });
+      const told = fits ? payload : { ...payload, [expendable]: undefined };
       // One at a time: two would compare with the same revision.
       queue = queue.then(() => write({ ...self, startedAt, beats: ++beats, state, payload: told }));
       return queue;

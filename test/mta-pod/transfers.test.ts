@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createTransfers, type TransfersDeps } from "#mta-pod/transfers.ts";
+
+const limit = 64 * 1024;
+
+/** Of a pod with connections at so many sites, `open(index)` at each. */
+function told(sites: readonly string[], open = (_index: number): number => 2) {
+  const source = "pool-eu-west-1-source-07";
+  const deps = {
+    pod: {
+      clock: { now: () => 0, monotonic: () => 0 },
+      ownership: { ownedShards: () => Array.from({ length: 64 }, (_, shard) => shard) },
+      scheduler: {
+        sites: () => sites,
+        snapshot: (site: string) => ({ sources: [{ source, open: open(sites.indexOf(site)) }] }),
+      },
+    },
+    shards: {},
+    outbound: {},
+    poison: {},
+    deliver: { inFlight: () => new Set([1, 2]) },
+    slicing: { told: () => ({ hot: 4 }) },
+  } as unknown as TransfersDeps;
+  return createTransfers(deps).told();
+}
+
+test("told() names the 500 busiest sites", () => {
+  const sites = Array.from({ length: 600 }, (_, index) => `mx:${index}`);
+  const { open } = told(sites, (index) => index);
+  assert.equal(open.length, 500);
+  assert.deepEqual([open[0]?.[0], open.at(-1)?.[0]], ["mx:599", "mx:100"]);
+});
+
+for (const name of [
+  "mx:google.com/alt1.aspmx.l,alt2.aspmx.l,alt3.aspmx.l,alt4.aspmx.l,aspmx.l",
+  "mx:iphmx.com/mx1.hc1234-56,mx2.hc1234-56,mx3.hc1234-56,=abcdefghijklm+mail/defaults/partner-domains",
+  `mx:${"é".repeat(200)}`,
+])
+  test(`told() fits a heartbeat where sites have ${name.length} characters, and names the busiest`, () => {
+    const sites = Array.from({ length: 1000 }, (_, index) => `${name}${index}`);
+    const all = told(sites, (index) => 1 + index);
+    const bytes = Buffer.byteLength(JSON.stringify(all));
+    assert.ok(bytes <= limit && bytes > limit / 2, `${bytes} bytes`);
+    assert.ok(all.open.length <= 500);
+    assert.deepEqual(all.open[0]?.[0], `${name}999`);
+    assert.deepEqual([all.underWay.length, all.slices], [64, { hot: 4 }]);
+  });
