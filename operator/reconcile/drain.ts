@@ -8,7 +8,7 @@ import type { KubeObject } from "#operator/kube/types.ts";
 import type { PoolQueue } from "#operator/streams/pool-queue.ts";
 import type { Context } from "./context.ts";
 import { marks } from "./kinds.ts";
-import { fieldOf } from "./pods.ts";
+import { fieldOf, isReady } from "./pods.ts";
 import { keyOf } from "./stores.ts";
 import type { Deletion } from "./tenant-status.ts";
 
@@ -36,7 +36,7 @@ interface Memory {
 }
 
 export function createDrain(context: Context): Drain {
-  const { clock, configuration, reports, log } = context;
+  const { clock, configuration, log } = context;
   const memory = new Map<string, Memory>();
 
   const wait = (reason: Deletion["reason"], message: string): DrainStep => ({
@@ -44,14 +44,6 @@ export function createDrain(context: Context): Drain {
     deletion: { reason, message },
     againMs: lookMs,
   });
-
-  /** Every ready pod refuses its new mail by now; before that an empty queue is no end. */
-  const isClosed = (key: string): boolean => {
-    const place = configuration.tenant(key);
-    if (place === undefined) return true;
-    const told = [...reports.of(place.pool).told.values()];
-    return told.every(({ report }) => report.generation >= place.since);
-  };
 
   const discard = async (key: string, queue: PoolQueue, known: Memory): Promise<void> => {
     const now = clock.monotonic();
@@ -70,20 +62,25 @@ export function createDrain(context: Context): Drain {
       const { annotations, deletionTimestamp = "" } = tenant.metadata;
       const sinceMs = clock.now() - Date.parse(deletionTimestamp);
       if (annotations?.[marks.skipDrain] === "true") return over("skip-drain");
-      const place = placeOf(context, tenant);
-      const queue = place === undefined ? undefined : context.streams.known(place);
-      const isShort = queue === undefined || isEnding(context, tenant);
-      if (isShort && sinceMs >= shortMs) return over("nothing can send its mail any more");
-      if (queue === undefined) return wait("Draining", "its pool is not there");
-      const stored = await queue.stored(key);
-      if (stored === undefined) return wait("Draining", "NATS cannot be asked what is queued");
-      known.empty = stored === 0 && isClosed(key) ? known.empty + 1 : 0;
+      const isShort = sinceMs >= shortMs;
+      if (isShort && isEnding(context, tenant)) return over("its namespace ends");
+      // A leader that has only begun: what it does not know yet is not gone.
+      if (!configuration.isKnown()) return wait("Draining", "what is in force is not known yet");
+      const pool = placeOf(context, tenant);
+      if (isShort && pool === undefined) return over("nothing can send its mail any more");
+      if (pool === undefined) return wait("Draining", "its pool is not there");
+      const queue = context.streams.known(pool);
+      const stored = await queue?.stored(key);
+      if (queue === undefined || stored === undefined)
+        return wait("Draining", "NATS cannot be asked what is queued");
+      const isClosed = isClosedIn(context, pool, key);
+      known.empty = stored === 0 && isClosed ? known.empty + 1 : 0;
       if (known.empty >= emptyLooks) return over("its queue is empty");
       const { isDiscard, timeoutMs } = policyOf(tenant);
       const hasTimedOut = sinceMs >= timeoutMs;
       const message = `${stored} messages are queued`;
       if (!isDiscard && !hasTimedOut) return wait("Draining", message);
-      if (isClosed(key)) await discard(key, queue, known);
+      if (isClosed) await discard(key, queue, known);
       return wait(isDiscard ? "Discarding" : "DrainTimedOut", message);
 
       function over(why: string): DrainStep {
@@ -93,6 +90,19 @@ export function createDrain(context: Context): Drain {
     },
     forget: (key) => void memory.delete(key),
   };
+}
+
+/** Every ready pod refuses its new mail by now; before that an empty queue is no end. A pod that was not heard yet may take some. */
+function isClosedIn({ configuration, reports, stores }: Context, pool: string, key: string): boolean {
+  const place = configuration.tenant(key);
+  // Left out of the pool's configuration, or of none: while a pool cannot be compiled, its pods run what they had.
+  const since = place?.pool === pool ? place.since : configuration.pool(pool)?.generation;
+  const { told } = reports.of(pool);
+  const ready = [...stores.podsOf(pool).values()].filter(isReady);
+  return ready.every(({ metadata }) => {
+    const runs = told.get(metadata.name)?.report.generation;
+    return since !== undefined && runs !== undefined && runs >= since;
+  });
 }
 
 /** The pool that has its mail: where it is compiled, else the one that it names. */

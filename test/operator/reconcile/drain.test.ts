@@ -4,17 +4,28 @@ import { test } from "node:test";
 import type { KubeObject } from "#operator/kube/types.ts";
 import type { Context } from "#operator/reconcile/context.ts";
 import { createDrain } from "#operator/reconcile/drain.ts";
-import { tenant } from "./world.ts";
+import { pool, tenant } from "./world.ts";
 
 const deletedAt = "2026-11-29T10:00:00Z";
+
+const readyPod = {
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { name: "pod-0" },
+  status: { conditions: [{ type: "Ready", status: "True" }] },
+};
 
 interface Scene {
   /** Messages stored; undefined = NATS is away. */
   stored: number | undefined;
   hasPool: boolean;
+  /** What is in force was compiled by this leader. */
+  isKnown: boolean;
+  /** Its reconciler has come as far as the pool. */
+  isFollowed: boolean;
   isNamespaceEnding: boolean;
-  /** Generation that the one pod runs; the tenant is closed from 2 on. */
-  running: number;
+  /** Generation that the one pod runs, the tenant is closed from 2 on; undefined = it has not answered yet. */
+  running: number | undefined;
   /** Whether pods take an act. */
   acts: boolean;
   readonly did: string[];
@@ -40,20 +51,33 @@ function scene(): Scene {
   const fake = {
     clock: { now, monotonic: now },
     log: { info() {} },
-    configuration: { tenant: () => (it.hasPool ? place : undefined) },
-    reports: { of: () => ({ told: new Map([["pod-0", { report: { generation: it.running } }]]) }) },
-    streams: { known: () => (it.hasPool ? queue : undefined) },
+    configuration: {
+      isKnown: () => it.isKnown,
+      tenant: () => (it.hasPool && it.isKnown ? place : undefined),
+      pool: () => undefined,
+    },
+    reports: {
+      of: () => ({
+        told: new Map(it.running === undefined ? [] : [["pod-0", { report: { generation: it.running } }]]),
+      }),
+    },
+    streams: { known: () => (it.hasPool && it.isFollowed ? queue : undefined) },
     stores: {
-      get: (name: string): KubeObject | undefined =>
-        name === "namespaces" && it.isNamespaceEnding
-          ? { apiVersion: "v1", kind: "Namespace", metadata: { name: "mail", deletionTimestamp: deletedAt } }
-          : undefined,
+      get: (name: string): KubeObject | undefined => {
+        if (name === "pools") return it.hasPool ? pool("nats://nats.example") : undefined;
+        if (!it.isNamespaceEnding) return undefined;
+        const metadata = { name: "mail", deletionTimestamp: deletedAt };
+        return { apiVersion: "v1", kind: "Namespace", metadata };
+      },
+      podsOf: () => new Map([["Pod/pod-0", readyPod]]),
     },
   };
   const drain = createDrain(fake as unknown as Context);
   const it: Scene = {
     stored: 5,
     hasPool: true,
+    isKnown: true,
+    isFollowed: true,
     isNamespaceEnding: false,
     running: 2,
     acts: true,
@@ -89,6 +113,39 @@ test("a pool that is gone: 60 s, in which it may come back, then nothing can sen
   it.hasPool = false;
   assert.equal(await it.look(1), "Draining: its pool is not there");
   assert.equal(await it.look(59), "Draining: its pool is not there");
+  assert.equal(await it.look(60), "over");
+});
+
+test("a new leader: what it has not compiled, followed or heard yet is not gone, however long the tenant has drained", async () => {
+  const it = scene();
+  it.isKnown = false;
+  it.isFollowed = false;
+  it.running = undefined;
+  assert.equal(await it.look(3600), "Draining: what is in force is not known yet");
+  it.hasPool = false;
+  assert.equal(await it.look(3602), "Draining: what is in force is not known yet");
+  it.hasPool = true;
+  it.isKnown = true;
+  assert.equal(await it.look(3604), "Draining: NATS cannot be asked what is queued");
+  it.isFollowed = true;
+  it.stored = 0;
+  for (const at of [3606, 3608, 3610])
+    assert.equal(
+      await it.look(at),
+      "Draining: 0 messages are queued",
+      "a pod that was not heard may take mail",
+    );
+  it.running = 2;
+  assert.equal(await it.look(3612), "Draining: 0 messages are queued");
+  assert.equal(await it.look(3614), "over");
+});
+
+test("a new leader: a namespace that ends is waited for no longer than 60 s", async () => {
+  const it = scene();
+  it.isKnown = false;
+  it.isFollowed = false;
+  it.isNamespaceEnding = true;
+  assert.equal(await it.look(59), "Draining: what is in force is not known yet");
   assert.equal(await it.look(60), "over");
 });
 

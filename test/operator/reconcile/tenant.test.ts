@@ -75,6 +75,25 @@ test("a deleted tenant stays, refusing new mail, until what it has queued is gon
   assert.deepEqual(world.fleet.asked, [], "nothing was discarded");
 });
 
+test("an operator that takes over goes on with a drain, however long it has lasted", async () => {
+  let aheadMs = 0;
+  const clock = { ...systemClock, now: () => Date.now() + aheadMs };
+  await using world = await startWithTenant({}, { clock });
+  await using mail = await queued(world, "mail/acme", 2);
+  world.api.state.remove(kinds.tenants, "mail", "acme");
+  const told = () => world.message("tenants", "acme", "Deleting") === "4 messages are queued";
+  await until("the drain to be told", told);
+  aheadMs = 3_600_000;
+  await world.restartOperator();
+  await until(
+    "it to look at the queue",
+    () => isGone(world)() || world.engine.context.reports.of("mail/shared").wasAsked,
+  );
+  assert.ok(told());
+  await mail.empty();
+  await until("it to go", isGone(world));
+});
+
 test("Discard: the pods are asked to drop what is queued, and then it goes", async () => {
   await using world = await startWithTenant({ deletionPolicy: "Discard" });
   await using mail = await queued(world, "mail/acme", 2);
