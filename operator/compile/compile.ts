@@ -1,7 +1,7 @@
 /** Snapshot → configuration of each pool, status of each resource, issues. Pure; throws only when its own output does not parse. */
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
 import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
-import type { Resource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
+import type { Resource, SecretResource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
 import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 import { digestOf } from "#crds/pod-config/encode.ts";
 import { parseKeySlot, parseManifest, parseTenantSlot } from "#crds/pod-config/parse.ts";
@@ -13,10 +13,9 @@ import type { ManifestBase, PoolBase } from "./pools.ts";
 import { poolSecretProblems } from "./pool-secrets.ts";
 import type { CompileIssue, Problem, ResourceStatus } from "./problems.ts";
 import { issuesOf, refusal, statusOf, unresolved } from "./problems.ts";
-import type { Secrets } from "./secrets.ts";
 import { slotsOf } from "./slots.ts";
 import { compareText, compileTenants, tenantFields } from "./tenants.ts";
-import type { CompiledTenant } from "./tenants.ts";
+import type { CompiledTenant, SecretsFound } from "./tenants.ts";
 
 export interface CompileOptions {
   /** Goes into the manifests; the digests do not depend on it. */
@@ -51,7 +50,8 @@ interface Verdict {
 
 export function compile(snapshot: Snapshot, options: CompileOptions): Compiled {
   const shapes = new Map(snapshot.shapes.map((shape) => [identityOf(shape.metadata), shape]));
-  const secrets = new Map(snapshot.secrets.map((secret) => [identityOf(secret.metadata), secret]));
+  const secrets = byIdentity(snapshot.secrets);
+  const formerSecrets = byIdentity(snapshot.draining?.secrets ?? []);
   const bases = new Map(
     snapshot.pools.map((pool) => [identityOf(pool.metadata), compilePoolBase(pool, shapes, secrets)]),
   );
@@ -68,7 +68,7 @@ export function compile(snapshot: Snapshot, options: CompileOptions): Compiled {
       compiled,
       verdict,
       tenantVerdicts: theirs,
-    } = compilePool(poolBase, { members, secrets, options });
+    } = compilePool(poolBase, { members, secrets, formerSecrets, options });
     if (compiled !== undefined) pools.push(compiled);
     counts.set(id, members.length);
     verdicts.push(verdict);
@@ -82,6 +82,10 @@ export function compile(snapshot: Snapshot, options: CompileOptions): Compiled {
     statuses: all.map(({ status }) => status),
     issues: all.flatMap(({ issues }) => issues),
   };
+}
+
+function byIdentity(secrets: readonly SecretResource[]): Map<string, SecretResource> {
+  return new Map(secrets.map((secret) => [identityOf(secret.metadata), secret]));
 }
 
 function poolOf({ metadata, spec }: Resource<TenantSpec>): string {
@@ -134,9 +138,8 @@ function homeless(
   return [tenantVerdict(tenant, { problems: [unresolved("PoolNotFound", issue)], fields: {} })];
 }
 
-interface PoolInput {
+interface PoolInput extends SecretsFound {
   readonly members: readonly Resource<TenantSpec>[];
-  readonly secrets: Secrets;
   readonly options: CompileOptions;
 }
 
@@ -148,7 +151,7 @@ interface PoolOutput {
 
 function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: PoolInput): PoolOutput {
   if (base === undefined) return { verdict: poolVerdict(pool, { problems, fields: {} }), tenantVerdicts: [] };
-  const tenants = compileTenants(input.members, input.secrets);
+  const tenants = compileTenants(input.members, input);
   const { tenantSlots, keySlots, tooLarge } = slotsOf(tenants, proxyLogin);
   const kept = tenants.filter(({ config }) => !tooLarge.has(config.id));
   const trusted = trustOf(pool, kept);

@@ -1,8 +1,8 @@
 /** A compiled pool → the files of its pods, by name: what ConfigMaps, Secrets and local mode's folders hold. Pure. */
-import { gzipSync } from "node:zlib";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { canonicalJson } from "#crds/pod-config/encode.ts";
 import type { Edition, Manifest } from "#crds/pod-config/schema.ts";
-import { manifestFile, slotFile } from "#crds/pod-config/slots.ts";
+import { manifestFile, maxSlotTextBytes, slotFile } from "#crds/pod-config/slots.ts";
 import type { CompiledPool } from "./compile.ts";
 
 export interface PoolFiles {
@@ -22,6 +22,11 @@ export function poolFiles(compiled: CompiledPool): PoolFiles {
 /** What is written beside a slot that changes while the manifest stays where it is. */
 export function editionText({ version, generation, digest, slots }: Manifest): string {
   return canonicalJson({ version, generation, digest, slots } satisfies Edition);
+}
+
+/** What `poolFiles` has packed into a slot's file. @throws when it is something else */
+export function unpackedSlot(bytes: Uint8Array): unknown {
+  return JSON.parse(gunzipSync(bytes, { maxOutputLength: maxSlotTextBytes }).toString("utf8"));
 }
 
 /** A slot that did not change is the very same object, and is packed once. */

@@ -44,15 +44,28 @@ export function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-export function compileTenants(tenants: readonly Resource<TenantSpec>[], secrets: Secrets): CompiledTenant[] {
+export interface SecretsFound {
+  readonly secrets: Secrets;
+  /** Those that are gone, as they were last: for who is going. */
+  readonly formerSecrets: Secrets;
+}
+
+export function compileTenants(
+  tenants: readonly Resource<TenantSpec>[],
+  { secrets, formerSecrets }: SecretsFound,
+): CompiledTenant[] {
   const claims: Claims = { domains: new Map(), returnPaths: new Map(), usernames: new Map() };
-  const found: Table<SecretResource> = { get: (key) => secrets.get(key), set: () => {} };
-  const tables = { ...claims, secrets: found };
+  const tables = {
+    ...claims,
+    secrets: tableOf((key) => secrets.get(key)),
+    lastSecrets: tableOf((key) => secrets.get(key) ?? formerSecrets.get(key)),
+  };
   return [...tenants].sort(bySeniority).map((tenant) => {
     const before = known.get(tenant);
     if (before !== undefined && replays(before.trace, tables)) return before.compiled;
     const trace = newTrace();
-    const compiled = compileTenant(tenant, noted("secrets", found, trace), {
+    const table = isGoing(tenant) ? "lastSecrets" : "secrets";
+    const compiled = compileTenant(tenant, noted(table, tables[table], trace), {
       domains: noted("domains", claims.domains, trace),
       returnPaths: noted("returnPaths", claims.returnPaths, trace),
       usernames: noted("usernames", claims.usernames, trace),
@@ -60,6 +73,15 @@ export function compileTenants(tenants: readonly Resource<TenantSpec>[], secrets
     known.set(tenant, { trace, compiled });
     return compiled;
   });
+}
+
+function tableOf(get: Secrets["get"]): Table<SecretResource> {
+  return { get, set: () => {} };
+}
+
+/** It takes no new mail any more. */
+function isGoing({ metadata }: Resource<TenantSpec>): boolean {
+  return typeof metadata.deletionTimestamp === "string";
 }
 
 function compileTenant(tenant: Resource<TenantSpec>, secrets: Secrets, claims: Claims): CompiledTenant {

@@ -49,6 +49,8 @@ export interface ConfigurationOptions {
   readonly stores: Stores;
   readonly gatherer: ObjectGatherer;
   readonly secrets: SecretValues;
+  /** Reads, before the first compile, what only the leader before us knew; rejects when it has to be tried again. */
+  inherit(): Promise<void>;
   readonly clock: Clock;
   readonly log: Log;
   /** What is in force of a resource, or the verdict on it, is another. */
@@ -118,24 +120,29 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     hasFinalizer(tenant) &&
     (isKnown ? verdicts.has(`Tenant ${keyOf(tenant)}`) : inherited?.has(keyOf(tenant)) === true);
 
-  /** Which Secrets are needed for what is in force, and which for what is to come. */
+  /** Which Secrets are needed for what is in force, and which for what is to come; and those of tenants that are going. */
   const secretsWanted = () => {
     const [now, later] = [new Set<string>(), new Set<string>()];
+    const going = new Set<string>();
     for (const tenant of stores.values("tenants")) {
       const parsed = gatherer.tenant(tenant);
       const wanted = isInForce(tenant) ? now : later;
-      for (const key of parsed === undefined ? [] : secretsOfTenant(parsed)) wanted.add(key);
+      for (const key of parsed === undefined ? [] : secretsOfTenant(parsed)) {
+        wanted.add(key);
+        if (tenant.metadata.deletionTimestamp !== undefined) going.add(key);
+      }
     }
     for (const pool of stores.values("pools")) {
       const parsed = gatherer.pool(pool);
       for (const key of parsed === undefined ? [] : secretsOfPool(parsed)) now.add(key);
     }
-    return { now, later };
+    return { now, later, going };
   };
 
   const run = async (takesNew: boolean): Promise<void> => {
     if (!stores.isSynced()) return;
     try {
+      if (!isKnown) await options.inherit();
       const wanted = secretsWanted();
       const isComplete = await secrets.refresh(wanted.now, wanted.later);
       if (stopped) return;
@@ -145,7 +152,11 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
       const isTaken = (tenant: KubeObject, parsed: Resource<TenantSpec>): boolean =>
         isInForce(tenant) ||
         (takesNew && hasFinalizer(tenant) && secretsOfTenant(parsed).every(secrets.isRead));
-      const { snapshot, unreadable } = gatherer.gather(heldBy(stores, secrets.values()), isTaken);
+      const held = {
+        ...heldBy(stores, secrets.values()),
+        draining: { secrets: secrets.former(wanted.going) },
+      };
+      const { snapshot, unreadable } = gatherer.gather(held, isTaken);
       takeOver(snapshot, unreadable);
     } catch (error) {
       const stack = error instanceof Error ? error.stack : undefined;

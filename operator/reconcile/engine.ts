@@ -13,6 +13,7 @@ import { createChildren } from "./children.ts";
 import { createConfiguration, type Kind } from "./configuration.ts";
 import type { Context } from "./context.ts";
 import { createEventRecorder } from "./events.ts";
+import { takeInheritance } from "./inheritance.ts";
 import { kinds } from "./kinds.ts";
 import { createPoolReconciler } from "./pool.ts";
 import { createReports } from "./reports.ts";
@@ -98,6 +99,7 @@ export function createEngine(options: EngineOptions): Engine {
   const secrets = createSecretValues({
     stores,
     client,
+    clock,
     log,
     onRead(isRead) {
       if (isRead) configuration.touch("arrival");
@@ -110,6 +112,7 @@ export function createEngine(options: EngineOptions): Engine {
     stores,
     gatherer,
     secrets,
+    inherit: () => takeInheritance({ stores, gatherer, client, secrets, log }),
     clock,
     log,
     onChange: enqueue,

@@ -18,6 +18,12 @@ export interface SecretResource {
   readonly data: ReadonlyMap<string, Uint8Array>;
 }
 
+/** What is there only because mail is still queued. */
+export interface Draining {
+  /** Secrets that are gone, as they were last: for tenants that are going, and for nobody else. */
+  readonly secrets: readonly SecretResource[];
+}
+
 /** Sorted by namespace, then name; two of a kind never share both. */
 export interface Snapshot {
   readonly pools: readonly Resource<SendingPoolSpec>[];
@@ -26,4 +32,5 @@ export interface Snapshot {
   readonly secrets: readonly SecretResource[];
   /** Labels of the namespaces, for pools that let in the tenants of some; absent: no label is known, so none of those. */
   readonly namespaces?: ReadonlyMap<string, Readonly<Record<string, string>>>;
+  readonly draining?: Draining;
 }

@@ -12,6 +12,7 @@ import { poolFiles } from "#operator/compile/files.ts";
 import { readKeyMaterial } from "#operator/compile/key-material.ts";
 import { compileShape } from "#operator/compile/rules.ts";
 import { documentsOf } from "#operator/gather/documents.ts";
+import { drained } from "#operator/gather/drained.ts";
 import { gatherResources } from "#operator/gather/resources.ts";
 
 const pool = `apiVersion: mailboat.dev/v1alpha1
@@ -226,4 +227,33 @@ test("a rule without time-outs waits as a site without a rule does, and as RFC 5
     finalMs: 10 * minute,
   });
   assert.deepEqual(compiled[0]?.timeouts, defaultTimeouts);
+});
+
+test("a Secret that is gone is there for tenants that are going, and for nobody else", () => {
+  const key = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=";
+  const signed = (name: string) =>
+    tenant(name).replace(
+      `{name: ${name}.example}`,
+      `{name: ${name}.example, dkim: [{selector: s1, secretRef: {name: keys}}]}`,
+    );
+  const snapshot = snapshotOf(pool, signed("stays"), signed("goes"));
+  const secrets = [
+    {
+      source: "Secret mail/keys",
+      metadata: { name: "keys", namespace: "mail" },
+      data: new Map([["tls.key", Buffer.from(key)]]),
+    },
+  ];
+  const tenants = snapshot.tenants.map((one) =>
+    one.metadata.name === "goes" ? drained(one, "2026-01-01T00:00:00Z") : one,
+  );
+  const { pools, issues } = compile({ ...snapshot, tenants, draining: { secrets } }, { generation: 1 });
+  const signers = [...(pools[0]?.keySlots.values() ?? [])].flatMap(({ dkim }) =>
+    dkim.map((one) => one.tenant),
+  );
+  assert.deepEqual(signers, ["mail/goes"]);
+  assert.deepEqual(
+    issues.map(({ source, reason }) => `${source} ${reason}`),
+    ["in.yaml[doc 2] Tenant mail/stays SecretNotFound"],
+  );
 });
