@@ -1,7 +1,7 @@
-/** A pool's tenants → their configuration and keys, oldest first: who came earlier keeps a domain or a login. Pure. */
+/** A pool's tenants → their configuration and keys, oldest first: who came earlier keeps a domain or a login, and who is going claims none. Pure. */
 import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
 import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
-import type { Resource, SecretResource } from "#crds/api/v1alpha1/snapshot.ts";
+import type { Resource } from "#crds/api/v1alpha1/snapshot.ts";
 import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 import type { CredentialKey, DkimKey, TenantConfig } from "#crds/pod-config/schema.ts";
 import type { Problem } from "./problems.ts";
@@ -65,19 +65,31 @@ export function compileTenants(
     if (before !== undefined && replays(before.trace, tables)) return before.compiled;
     const trace = newTrace();
     const table = isGoing(tenant) ? "lastSecrets" : "secrets";
-    const compiled = compileTenant(tenant, noted(table, tables[table], trace), {
-      domains: noted("domains", claims.domains, trace),
-      returnPaths: noted("returnPaths", claims.returnPaths, trace),
-      usernames: noted("usernames", claims.usernames, trace),
-    });
+    const own = isGoing(tenant) ? unclaimed : notedClaims(claims, trace);
+    const compiled = compileTenant(tenant, noted(table, tables[table], trace), own);
     known.set(tenant, { trace, compiled });
     return compiled;
   });
 }
 
-function tableOf(get: Secrets["get"]): Table<SecretResource> {
+function tableOf<Value>(get: (key: string) => Value | undefined): Table<Value> {
   return { get, set: () => {} };
 }
+
+function notedClaims(claims: Claims, trace: Trace): Claims {
+  return {
+    domains: noted("domains", claims.domains, trace),
+    returnPaths: noted("returnPaths", claims.returnPaths, trace),
+    usernames: noted("usernames", claims.usernames, trace),
+  };
+}
+
+/** Who is going takes nothing from anybody, and nothing is taken from it: its domains are there to sign what is queued. */
+const unclaimed: Claims = {
+  domains: tableOf<string>(() => undefined),
+  returnPaths: tableOf<string>(() => undefined),
+  usernames: tableOf<string>(() => undefined),
+};
 
 /** It takes no new mail any more. */
 function isGoing({ metadata }: Resource<TenantSpec>): boolean {

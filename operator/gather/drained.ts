@@ -7,7 +7,7 @@ export function drained(tenant: Resource<TenantSpec>, removedAt: string): Resour
   const { credentials: _credentials, ...spec } = tenant.spec;
   return {
     source: tenant.source,
-    // The youngest loses every conflict: a domain is free for whoever names it next.
+    // Where its slot is full, the youngest finds no room.
     metadata: { ...tenant.metadata, creationTimestamp: removedAt, deletionTimestamp: removedAt },
     spec: { ...spec, state: spec.state === "Hold" ? "Hold" : "Reject" },
   };

@@ -257,3 +257,26 @@ test("a Secret that is gone is there for tenants that are going, and for nobody 
     ["in.yaml[doc 2] Tenant mail/stays SecretNotFound"],
   );
 });
+
+test("a tenant that is going takes no domain from anybody, younger or older, and keeps its own to sign with", () => {
+  const mine = (name: string, created: string) =>
+    tenant(name)
+      .replace(`{name: ${name}, `, `{name: ${name}, creationTimestamp: "${created}", `)
+      .replace(`${name}.example`, "shared.example");
+  const { tenants, ...rest } = snapshotOf(
+    pool,
+    mine("older", "2026-01-01T00:00:00Z"),
+    mine("goes", "2025-01-01T00:00:00Z"),
+  );
+  const going = tenants.map((one) =>
+    one.metadata.name === "goes" ? drained(one, "2026-02-01T00:00:00Z") : one,
+  );
+  const younger = snapshotOf(pool, mine("younger", "2026-03-01T00:00:00Z")).tenants;
+  const domainsOf = (snapshot: Snapshot) =>
+    [...(compile(snapshot, { generation: 1 }).pools[0]?.tenants.values() ?? [])]
+      .map(({ config }) => `${config.id} ${config.domains.length}`)
+      .toSorted();
+  assert.deepEqual(domainsOf({ ...rest, tenants: going }), ["mail/goes 1", "mail/older 1"]);
+  const goes = going.filter(({ metadata }) => metadata.name === "goes");
+  assert.deepEqual(domainsOf({ ...rest, tenants: [...goes, ...younger] }), ["mail/goes 1", "mail/younger 1"]);
+});
