@@ -131,6 +131,45 @@ test("mail of a tenant whose file is removed still goes, and nobody logs in as i
   await settled(local, other, { types: ["received", "delivered"] });
 });
 
+test("mail of a tenant that is moved to another pool still goes from the first one, and new mail from the second", async () => {
+  await using provider = await startProvider({
+    rules: {
+      rules: [
+        {
+          domains: ["later.example"],
+          mailboxes: [],
+          defer: { times: 1, code: 451, text: "4.3.0 later", stage: "rcpt" },
+        },
+      ],
+    },
+  });
+  const resources = (pool: string): string => {
+    const documents = testResources({
+      tenants: [{ name: "acme", spec: { poolRef: { name: pool } } }],
+      rules: [
+        ruleTo("later", provider.port, { retry: { first: "8s", max: "8s" } }),
+        ruleTo("x", provider.port),
+      ],
+    });
+    const [first = ""] = documents.split("\n---\n");
+    return `${documents}\n---\n${first.replace('"name":"shared"', '"name":"spare"')}`;
+  };
+  await using local = await startLocal({ resources: resources("shared"), pods: 1 });
+  const id = await submit(local, { to: "a@later.example" });
+  await until("a deferral", async () => (await explain(local, id)).entries[0]?.state === "waiting");
+  const before = (await generation(local)) ?? 0;
+  await local.edit(resources("spare"));
+  await until("the edit in the first pool", async () => (await generation(local)) === before + 1);
+  await assert.rejects(submit(local, { to: "b@x.example" }), /535/);
+  const [, endpoints] = (await local.read()).pools;
+  assert.equal(endpoints?.pool, "mail/spare");
+  const spare: LocalMode = { ...local, endpoints };
+  await until("the edit in the second pool", async () => (await generation(spare)) === before + 1);
+  await submit(spare, { to: "c@x.example" });
+  await settled(local, id, { types: ["received", "deferred", "delivered"] });
+  await until("both", () => provider.audit.ids.unique() === 2);
+});
+
 test("mail of a tenant whose file was removed while nothing ran goes after the start", async () => {
   await using provider = await startProvider();
   const resources = (names: readonly string[], port: number) =>

@@ -2,7 +2,7 @@
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
 import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import type { Resource, SecretResource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
-import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
+import { poolOf, type TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 import { digestOf } from "#crds/pod-config/encode.ts";
 import { parseKeySlot, parseManifest, parseTenantSlot } from "#crds/pod-config/parse.ts";
 import type { KeySlot, Manifest, TenantSlot } from "#crds/pod-config/schema.ts";
@@ -34,6 +34,8 @@ export interface CompiledPool {
   readonly keySlots: Map<string, KeySlot>;
   /** Those that are in it; the very same object as before when it came to the same. */
   readonly tenants: ReadonlyMap<string, CompiledTenant>;
+  /** Those that were in it, as they drain. */
+  readonly draining: ReadonlyMap<string, CompiledTenant>;
 }
 
 export interface Compiled {
@@ -60,15 +62,17 @@ export function compile(snapshot: Snapshot, options: CompileOptions): Compiled {
   const tenantVerdicts: Verdict[] = [];
   const counts = new Map<string, number>();
   const tenants = Map.groupBy(snapshot.tenants, poolOf);
+  const formerTenants = Map.groupBy(snapshot.draining?.tenants ?? [], poolOf);
   for (const [id, poolBase] of bases) {
-    const own = tenants.get(id) ?? [];
-    const members =
-      poolBase.base === undefined ? [] : own.filter((tenant) => isPermitted(tenant, poolBase, snapshot));
+    const permitted = (all: readonly Resource<TenantSpec>[] = []): Resource<TenantSpec>[] =>
+      poolBase.base === undefined ? [] : all.filter((tenant) => isPermitted(tenant, poolBase, snapshot));
+    const members = permitted(tenants.get(id));
+    const draining = permitted(formerTenants.get(id));
     const {
       compiled,
       verdict,
       tenantVerdicts: theirs,
-    } = compilePool(poolBase, { members, secrets, formerSecrets, options });
+    } = compilePool(poolBase, { members, draining, secrets, formerSecrets, options });
     if (compiled !== undefined) pools.push(compiled);
     counts.set(id, members.length);
     verdicts.push(verdict);
@@ -86,10 +90,6 @@ export function compile(snapshot: Snapshot, options: CompileOptions): Compiled {
 
 function byIdentity(secrets: readonly SecretResource[]): Map<string, SecretResource> {
   return new Map(secrets.map((secret) => [identityOf(secret.metadata), secret]));
-}
-
-function poolOf({ metadata, spec }: Resource<TenantSpec>): string {
-  return `${spec.poolRef.namespace ?? metadata.namespace}/${spec.poolRef.name}`;
 }
 
 /** Only the pool's word counts: a tenant of another namespace could send in its name and read its secrets' effect. */
@@ -140,6 +140,7 @@ function homeless(
 
 interface PoolInput extends SecretsFound {
   readonly members: readonly Resource<TenantSpec>[];
+  readonly draining: readonly Resource<TenantSpec>[];
   readonly options: CompileOptions;
 }
 
@@ -151,9 +152,13 @@ interface PoolOutput {
 
 function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: PoolInput): PoolOutput {
   if (base === undefined) return { verdict: poolVerdict(pool, { problems, fields: {} }), tenantVerdicts: [] };
-  const tenants = compileTenants(input.members, input);
-  const { tenantSlots, keySlots, tooLarge } = slotsOf(tenants, proxyLogin);
-  const kept = tenants.filter(({ config }) => !tooLarge.has(config.id));
+  const all = compileTenants([...input.members, ...input.draining], input);
+  const { tenantSlots, keySlots, tooLarge } = slotsOf(all, proxyLogin);
+  const former = new Set(input.draining);
+  const tenants = all.filter(({ tenant }) => !former.has(tenant));
+  const draining = all.filter(({ tenant }) => former.has(tenant));
+  const isKept = ({ config }: CompiledTenant): boolean => !tooLarge.has(config.id);
+  const kept = tenants.filter(isKept);
   const trusted = trustOf(pool, kept);
   const slots = Object.fromEntries([...tenantSlots].map(([slot, value]) => [slot, digestOfSlot(value)]));
   const manifest = manifestOf({ ...base, trust: trusted.trust, slots }, input.options.generation);
@@ -163,7 +168,8 @@ function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: Pool
     manifest,
     tenantSlots,
     keySlots,
-    tenants: new Map(kept.map((one) => [one.config.id, one])),
+    tenants: byId(kept),
+    draining: byId(draining.filter(isKept)),
   });
   const config = { generation: manifest.generation, digest: manifest.digest };
   const fields = { tenants: kept.length, config };
@@ -175,6 +181,10 @@ function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: Pool
     }),
     tenantVerdicts: tenants.map((tenant) => verdictOf(tenant, tooLarge)),
   };
+}
+
+function byId(tenants: readonly CompiledTenant[]): Map<string, CompiledTenant> {
+  return new Map(tenants.map((one) => [one.config.id, one]));
 }
 
 /** Of what is the very same object as at the last compile: an edit of one tenant digests, checks and judges what it changed. */

@@ -65,7 +65,7 @@ export function compileTenants(
     if (before !== undefined && replays(before.trace, tables)) return before.compiled;
     const trace = newTrace();
     const table = isGoing(tenant) ? "lastSecrets" : "secrets";
-    const own = isGoing(tenant) ? unclaimed : notedClaims(claims, trace);
+    const own = { ...notedClaims(claims, trace), ...(isGoing(tenant) ? unclaimed : {}) };
     const compiled = compileTenant(tenant, noted(table, tables[table], trace), own);
     known.set(tenant, { trace, compiled });
     return compiled;
@@ -85,10 +85,9 @@ function notedClaims(claims: Claims, trace: Trace): Claims {
 }
 
 /** Who is going takes nothing from anybody, and nothing is taken from it: its domains are there to sign what is queued. */
-const unclaimed: Claims = {
+const unclaimed: Pick<Claims, "domains" | "returnPaths"> = {
   domains: tableOf<string>(() => undefined),
   returnPaths: tableOf<string>(() => undefined),
-  usernames: tableOf<string>(() => undefined),
 };
 
 /** It takes no new mail any more. */

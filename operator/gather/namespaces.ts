@@ -95,7 +95,8 @@ function wantedBeside({ spec }: Resource<SendingPoolSpec>, namespace: string): L
 export function withLabels(snapshot: Snapshot, assumed: readonly Unlabelled[]): Snapshot {
   const others = new Map<string, Labels>();
   for (const { namespace, wanted } of assumed) others.set(namespace, { ...wanted, ...others.get(namespace) });
-  for (const { namespace } of snapshot.tenants.map(({ metadata }) => metadata))
+  const tenants = [...snapshot.tenants, ...(snapshot.draining?.tenants ?? [])];
+  for (const { namespace } of tenants.map(({ metadata }) => metadata))
     others.set(namespace, { ...others.get(namespace), [nameLabel]: namespace });
   return { ...snapshot, namespaces: new Map([...others, ...(snapshot.namespaces ?? [])]) };
 }

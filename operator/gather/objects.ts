@@ -5,7 +5,7 @@
 import { sendingPoolSchema, tenantSchema, trafficShapeSchema } from "#crds/api/v1alpha1/kinds.ts";
 import { identityOf, type Metadata } from "#crds/api/v1alpha1/metadata.ts";
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
-import type { Draining, Resource, SecretResource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
+import type { Resource, SecretResource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
 import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 import type { Issue, Parsed } from "#crds/values/issue.ts";
 import { parseBy } from "#crds/values/zod-issue.ts";
@@ -21,7 +21,6 @@ export interface Held<Tenant extends object = object> {
   readonly secrets: Iterable<SecretResource>;
   /** Labels by name of the namespace; undefined when namespaces cannot be read. */
   readonly namespaces?: Snapshot["namespaces"];
-  readonly draining?: Draining;
 }
 
 /** An object that the schema of this release does not take: stored before a rule was made, or by a newer release. */
@@ -61,7 +60,6 @@ export function createObjectGatherer(): ObjectGatherer {
         tenants: sorted(tenants.all(held.tenants, unreadable, isTaken)),
         secrets: sorted([...held.secrets]),
         ...(held.namespaces === undefined ? {} : { namespaces: held.namespaces }),
-        ...(held.draining === undefined ? {} : { draining: held.draining }),
       };
       return { snapshot, unreadable };
     },

@@ -2,19 +2,20 @@
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
 import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import type { Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
+import { poolOf } from "#crds/api/v1alpha1/tenant.ts";
 import type { Issue } from "#crds/values/issue.ts";
 import { compile, type CompiledPool } from "#operator/compile/compile.ts";
 import { unlabelledTenants, withLabels } from "#operator/gather/namespaces.ts";
 import type { Gathered } from "#operator/gather/resources.ts";
 import type { Login } from "./credentials.ts";
-import { type Draining, drainingAfter, drainingSource, withDraining } from "./draining.ts";
+import { drainingAfter, type LocalDraining, withDraining } from "./draining.ts";
 
 export interface LocalResources {
   /** In the order of their ports. */
   readonly pools: readonly CompiledPool[];
   /** What was compiled: the files' resources and the tenants that drain. */
   readonly snapshot: Snapshot;
-  readonly draining: Draining;
+  readonly draining: LocalDraining;
   readonly logins: readonly Login[];
   /** Documents that could not be read at all: what they said before must stay in force. */
   readonly unreadable: readonly Issue[];
@@ -49,12 +50,9 @@ export function loadResources(gathered: Gathered, settings: LocalSettings, befor
     draining,
     logins: loginsOf(after, compiled.pools),
     unreadable: gathered.issues,
-    // What a tenant that is gone can no longer have is not for anybody to mend.
-    refused: compiled.issues
-      .filter(({ source }) => source !== drainingSource)
-      .map((issue) =>
-        issue.reason === "RefNotPermitted" ? (unlabelled.get(issue.source ?? "") ?? issue) : issue,
-      ),
+    refused: compiled.issues.map((issue) =>
+      issue.reason === "RefNotPermitted" ? (unlabelled.get(issue.source ?? "") ?? issue) : issue,
+    ),
   };
 }
 
@@ -78,10 +76,7 @@ function loginsOf(snapshot: Snapshot, pools: readonly CompiledPool[]): Login[] {
   const inForce = new Map(pools.map(({ pool, tenants }) => [pool, tenants]));
   return snapshot.tenants.flatMap(({ metadata, spec }) => {
     const tenant = identityOf(metadata);
-    const pool = identityOf({
-      namespace: spec.poolRef.namespace ?? metadata.namespace,
-      name: spec.poolRef.name,
-    });
+    const pool = poolOf({ metadata, spec });
     const config = inForce.get(pool)?.get(tenant)?.config;
     const owned = new Set(config?.domains.map(({ name }) => name));
     const accepted = new Set(config?.credentials.map(({ name }) => name));

@@ -12,11 +12,13 @@ import type { Held, ObjectGatherer, Unreadable } from "#operator/gather/objects.
 import { secretsOfPool, secretsOfTenant } from "#operator/gather/references.ts";
 import type { Clock, KubeObject, Log } from "#operator/kube/types.ts";
 import { hasFinalizer } from "./finalizer.ts";
+import type { FormerPools } from "./former-pools.ts";
 import { kinds, marks } from "./kinds.ts";
 import {
   type Numbered,
   numbered,
   numberedIn,
+  placeKey,
   type PoolConfig,
   placeTenants,
   type TenantPlace,
@@ -35,6 +37,8 @@ export interface Configuration {
   poolSpec(key: string): Resource<SendingPoolSpec> | undefined;
   /** undefined: the tenant is in no pool. */
   tenant(key: string): TenantPlace | undefined;
+  /** Of a tenant that has left the pool and drains there. */
+  leaver(key: string, pool: string): TenantPlace | undefined;
   verdict(kind: Kind, key: string): ResourceStatus["status"] | undefined;
   /** Whether this release's schema takes the tenant. */
   isReadable(tenant: KubeObject): boolean;
@@ -49,6 +53,7 @@ export interface ConfigurationOptions {
   readonly stores: Stores;
   readonly gatherer: ObjectGatherer;
   readonly secrets: SecretValues;
+  readonly formerPools: FormerPools;
   /** Reads, before the first compile, what only the leader before us knew; rejects when it has to be tried again. */
   inherit(): Promise<void>;
   readonly clock: Clock;
@@ -68,10 +73,11 @@ const many = 50;
 const patience = { usualMs: 3000, crowdMs: 20_000 } as const;
 
 export function createConfiguration(options: ConfigurationOptions): Configuration {
-  const { stores, gatherer, secrets, clock, log } = options;
+  const { stores, gatherer, secrets, formerPools, clock, log } = options;
   let pools = new Map<string, PoolConfig>();
   let specs = new Map<string, Resource<SendingPoolSpec>>();
   let places = new Map<string, TenantPlace>();
+  let leavers = new Map<string, TenantPlace>();
   let verdicts = new Map<string, ResourceStatus["status"]>();
   let isKnown = false;
   let stopped = false;
@@ -90,7 +96,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
         return [one.pool, { config, isNew: config.generation !== before?.generation }];
       }),
     );
-    const placed = placeTenants(places, next);
+    const placed = placeTenants("tenants", places, next);
     const changed = new Set(placed.changed.map((key) => `Tenant ${key}`));
     if (changed.size > many) crowdAt = startedAt;
     for (const [key, { config }] of next)
@@ -102,6 +108,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     pools = new Map([...next].map(([key, { config }]) => [key, config]));
     specs = new Map(snapshot.pools.map((pool) => [`${pool.metadata.namespace}/${pool.metadata.name}`, pool]));
     places = placed.places;
+    leavers = placeTenants("draining", leavers, next).places;
     verdicts = nextVerdicts;
     isKnown = true;
     inherited = undefined;
@@ -127,9 +134,10 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     for (const tenant of stores.values("tenants")) {
       const parsed = gatherer.tenant(tenant);
       const wanted = isInForce(tenant) ? now : later;
+      const isLeaver = formerPools.of(keyOf(tenant)).length > 0;
       for (const key of parsed === undefined ? [] : secretsOfTenant(parsed)) {
         wanted.add(key);
-        if (tenant.metadata.deletionTimestamp !== undefined) going.add(key);
+        if (tenant.metadata.deletionTimestamp !== undefined || isLeaver) going.add(key);
       }
     }
     for (const pool of stores.values("pools")) {
@@ -152,12 +160,12 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
       const isTaken = (tenant: KubeObject, parsed: Resource<TenantSpec>): boolean =>
         isInForce(tenant) ||
         (takesNew && hasFinalizer(tenant) && secretsOfTenant(parsed).every(secrets.isRead));
-      const held = {
-        ...heldBy(stores, secrets.values()),
-        draining: { secrets: secrets.former(wanted.going) },
+      const { snapshot, unreadable } = gatherer.gather(heldBy(stores, secrets.values()), isTaken);
+      const draining = {
+        tenants: formerPools.leavers(snapshot.tenants),
+        secrets: secrets.former(wanted.going),
       };
-      const { snapshot, unreadable } = gatherer.gather(held, isTaken);
-      takeOver(snapshot, unreadable);
+      takeOver({ ...snapshot, draining }, unreadable);
     } catch (error) {
       const stack = error instanceof Error ? error.stack : undefined;
       log.error("compile failed", { error: String(error), stack });
@@ -175,6 +183,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     pool: (key) => pools.get(key),
     poolSpec: (key) => specs.get(key),
     tenant: (key) => places.get(key),
+    leaver: (key, pool) => leavers.get(placeKey(key, pool)),
     verdict: (kind, key) => verdicts.get(`${kind} ${key}`),
     isReadable: (tenant) => gatherer.tenant(tenant) !== undefined,
     patienceMs: () => (clock.monotonic() - crowdAt < patience.crowdMs ? patience.crowdMs : patience.usualMs),

@@ -5,6 +5,7 @@ import type { Autoscaling } from "./autoscaling.ts";
 import type { Children } from "./children.ts";
 import type { Configuration } from "./configuration.ts";
 import type { EventRecorder } from "./events.ts";
+import type { FormerPools } from "./former-pools.ts";
 import type { Reports } from "./reports.ts";
 import type { SecretValues } from "./secrets.ts";
 import type { StatusWriter } from "./status-writer.ts";
@@ -16,6 +17,7 @@ export interface Context {
   readonly log: Log;
   readonly stores: Stores;
   readonly secrets: SecretValues;
+  readonly formerPools: FormerPools;
   readonly configuration: Configuration;
   readonly children: Children;
   readonly reports: Reports;

@@ -1,14 +1,15 @@
 /**
- * What keeps a deleted tenant: mail of its own that is still queued. Drain waits for it, Discard drops it, and so does the end of
- * the drain's time; a pool that cannot send any more, a namespace that ends and skip-drain let it go at once or soon.
+ * What keeps a deleted tenant: mail of its own that is still queued, in its pool and in those that it has left. Drain waits for it,
+ * Discard drops it, and so does the end of the drain's time; a pool that cannot send any more, a namespace that ends and skip-drain let
+ * it go at once or soon.
  */
 import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
 import { parseDuration } from "#crds/values/duration.ts";
 import type { KubeObject } from "#operator/kube/types.ts";
-import type { PoolQueue } from "#operator/streams/pool-queue.ts";
 import type { Context } from "./context.ts";
+import { type Emptying, leftIn } from "./emptying.ts";
 import { marks } from "./kinds.ts";
-import { fieldOf, isReady } from "./pods.ts";
+import { fieldOf } from "./pods.ts";
 import { keyOf } from "./stores.ts";
 import type { Deletion } from "./tenant-status.ts";
 
@@ -19,25 +20,14 @@ type DrainStep =
 export interface Drain {
   /** One look at where it stands; asks NATS, never rejects. */
   step(tenant: KubeObject): Promise<DrainStep>;
-  forget(key: string): void;
 }
 
 /** A namespace that ends, or a pool that is gone, waits no longer (decisions.md 17). */
 const shortMs = 60_000;
 const lookMs = 2000;
-/** An empty queue has to be empty twice: an entry on its way from one shard to another may be missed once. */
-const emptyLooks = 2;
-/** An act of discarding is begun again after so long. */
-const discardAgainMs = 15_000;
 
-interface Memory {
-  empty: number;
-  discardedAt: number;
-}
-
-export function createDrain(context: Context): Drain {
-  const { clock, configuration, log } = context;
-  const memory = new Map<string, Memory>();
+export function createDrain(context: Context, emptying: Emptying): Drain {
+  const { clock, configuration, formerPools, stores, log } = context;
 
   const wait = (reason: Deletion["reason"], message: string): DrainStep => ({
     kind: "wait",
@@ -45,20 +35,16 @@ export function createDrain(context: Context): Drain {
     againMs: lookMs,
   });
 
-  const discard = async (key: string, queue: PoolQueue, known: Memory): Promise<void> => {
-    const now = clock.monotonic();
-    if (now - known.discardedAt < discardAgainMs) return;
-    known.discardedAt = now;
-    const hasBegun = await queue.discard(key);
-    // Nobody has it in its index then.
-    if (!hasBegun) await queue.purge(key);
+  /** Pools that nobody knew of, and that store mail of it all the same: from before, or put there by hand. */
+  const foundElsewhere = async (key: string, known: readonly string[]): Promise<string[]> => {
+    const others = [...stores.values("pools")].map(keyOf).filter((pool) => !known.includes(pool));
+    const stored = await Promise.all(others.map(async (pool) => context.streams.known(pool)?.stored(key)));
+    return others.filter((_, index) => (stored[index] ?? 0) > 0);
   };
 
   return {
     async step(tenant) {
       const key = keyOf(tenant);
-      const known = memory.get(key) ?? { empty: 0, discardedAt: Number.NEGATIVE_INFINITY };
-      memory.set(key, known);
       const { annotations, deletionTimestamp = "" } = tenant.metadata;
       const sinceMs = clock.now() - Date.parse(deletionTimestamp);
       if (annotations?.[marks.skipDrain] === "true") return over("skip-drain");
@@ -66,21 +52,28 @@ export function createDrain(context: Context): Drain {
       if (isShort && isEnding(context, tenant)) return over("its namespace ends");
       // A leader that has only begun: what it does not know yet is not gone.
       if (!configuration.isKnown()) return wait("Draining", "what is in force is not known yet");
-      const pool = placeOf(context, tenant);
-      if (isShort && pool === undefined) return over("nothing can send its mail any more");
-      if (pool === undefined) return wait("Draining", "its pool is not there");
-      const queue = context.streams.known(pool);
-      const stored = await queue?.stored(key);
-      if (queue === undefined || stored === undefined)
-        return wait("Draining", "NATS cannot be asked what is queued");
-      const isClosed = isClosedIn(context, pool, key);
-      known.empty = stored === 0 && isClosed ? known.empty + 1 : 0;
-      if (known.empty >= emptyLooks) return over("its queue is empty");
+      const own = ownPool(context, tenant);
+      const isThere = (pool: string): boolean => stores.get("pools", pool) !== undefined;
+      const named = [own, ...formerPools.of(key)];
+      const pools = named.filter(isThere);
+      if (pools.length === 0 && isShort) return over("nothing can send its mail any more");
+      const looks = await Promise.all(pools.map((pool) => emptying.look(key, pool)));
+      const rest = looks.filter(({ isEmpty }) => !isEmpty);
+      if (rest.length === 0) {
+        if (pools.length < named.length && !isShort) return wait("Draining", "its pool is not there");
+        const found = await foundElsewhere(key, named);
+        if (found.length === 0) return over("its queue is empty");
+        for (const pool of found) formerPools.add(key, pool);
+        configuration.touch();
+        return wait("Draining", `there is mail of it in the pool ${found.join(", ")}`);
+      }
       const { isDiscard, timeoutMs } = policyOf(tenant);
-      const hasTimedOut = sinceMs >= timeoutMs;
-      const message = `${stored} messages are queued`;
-      if (!isDiscard && !hasTimedOut) return wait("Draining", message);
-      if (isClosed) await discard(key, queue, known);
+      const message = rest.map((look) => leftIn(look, own)).join("; ");
+      if (!isDiscard && sinceMs < timeoutMs) return wait("Draining", message);
+      const due = rest.filter(({ stored = 0, isClosed }) => stored > 0 && isClosed);
+      await Promise.all(due.map(({ pool }) => emptying.discard(key, pool)));
+      const isKnown = rest.some(({ stored }) => stored !== undefined);
+      if (!isKnown) return wait("Draining", message);
       return wait(isDiscard ? "Discarding" : "DrainTimedOut", message);
 
       function over(why: string): DrainStep {
@@ -88,31 +81,14 @@ export function createDrain(context: Context): Drain {
         return { kind: "over" };
       }
     },
-    forget: (key) => void memory.delete(key),
   };
 }
 
-/** Every ready pod refuses its new mail by now; before that an empty queue is no end. A pod that was not heard yet may take some. */
-function isClosedIn({ configuration, reports, stores }: Context, pool: string, key: string): boolean {
-  const place = configuration.tenant(key);
-  // Left out of the pool's configuration, or of none: while a pool cannot be compiled, its pods run what they had.
-  const since = place?.pool === pool ? place.since : configuration.pool(pool)?.generation;
-  const { told } = reports.of(pool);
-  const ready = [...stores.podsOf(pool).values()].filter(isReady);
-  return ready.every(({ metadata }) => {
-    const runs = told.get(metadata.name)?.report.generation;
-    return since !== undefined && runs !== undefined && runs >= since;
-  });
-}
-
-/** The pool that has its mail: where it is compiled, else the one that it names. */
-function placeOf({ configuration, stores }: Context, tenant: KubeObject): string | undefined {
-  const compiled = configuration.tenant(keyOf(tenant))?.pool;
-  if (compiled !== undefined) return compiled;
+/** The pool where it is compiled, else the one that it names. */
+function ownPool({ configuration }: Context, tenant: KubeObject): string {
   const ref = fieldOf(tenant["spec"], "poolRef");
   const namespace = fieldOf(ref, "namespace") ?? tenant.metadata.namespace;
-  const named = `${String(namespace)}/${String(fieldOf(ref, "name"))}`;
-  return stores.get("pools", named) === undefined ? undefined : named;
+  return configuration.tenant(keyOf(tenant))?.pool ?? `${String(namespace)}/${String(fieldOf(ref, "name"))}`;
 }
 
 function isEnding({ stores }: Context, { metadata }: KubeObject): boolean {

@@ -13,6 +13,7 @@ import { createChildren } from "./children.ts";
 import { createConfiguration, type Kind } from "./configuration.ts";
 import type { Context } from "./context.ts";
 import { createEventRecorder } from "./events.ts";
+import { createFormerPools } from "./former-pools.ts";
 import { takeInheritance } from "./inheritance.ts";
 import { kinds } from "./kinds.ts";
 import { createPoolReconciler } from "./pool.ts";
@@ -106,13 +107,15 @@ export function createEngine(options: EngineOptions): Engine {
       else clock.after(unreadMs, () => configuration.touch("arrival"));
     },
   });
+  const formerPools = createFormerPools(clock.now);
   const events = createEventRecorder({ client, clock, log, instance: options.identity });
   const streams = createStreams({ name: `mailboat operator ${options.identity}`, after: clock.after });
   const configuration = createConfiguration({
     stores,
     gatherer,
     secrets,
-    inherit: () => takeInheritance({ stores, gatherer, client, secrets, log }),
+    formerPools,
+    inherit: () => takeInheritance({ stores, gatherer, client, secrets, formerPools, log }),
     clock,
     log,
     onChange: enqueue,
@@ -134,6 +137,7 @@ export function createEngine(options: EngineOptions): Engine {
     log,
     stores,
     secrets,
+    formerPools,
     configuration,
     children: createChildren({ stores, client, clock }),
     reports: createReports({ clock, onReport: (pool) => routing.onReport(pool) }),

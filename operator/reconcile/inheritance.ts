@@ -1,82 +1,128 @@
 /**
- * What only the leader before us knew, read back out of what it wrote into the pools' children, once, before anything is compiled: the
- * DKIM keys of tenants that are going whose Secrets have gone before them. Rejects when the API server cannot be asked; what cannot be
+ * What only the leader before us knew, read back out of what it wrote into the pools' children, once, before anything is compiled: which
+ * tenants are in a pool that they do not name any more, and the DKIM keys of those that are going whose Secrets have gone before them. Rejects when the API server cannot be asked; what cannot be
  * read counts as not there.
  */
 import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import type { Resource, SecretResource } from "#crds/api/v1alpha1/snapshot.ts";
-import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
+import { poolOf, type TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 import { parseKeySlot } from "#crds/pod-config/parse.ts";
 import type { DkimKey } from "#crds/pod-config/schema.ts";
-import { keySlotOf, slotFile } from "#crds/pod-config/slots.ts";
+import { keySlotOf, slotFile, tenantSlotOf } from "#crds/pod-config/slots.ts";
 import { unpackedSlot } from "#operator/compile/files.ts";
 import type { ObjectGatherer } from "#operator/gather/objects.ts";
 import { secretsOfTenant } from "#operator/gather/references.ts";
 import { KubeError } from "#operator/kube/errors.ts";
-import type { KubeClient, KubeObject, Log } from "#operator/kube/types.ts";
+import type { KubeClient, Log, ObjectRef, ResourceType } from "#operator/kube/types.ts";
 import { childNames } from "#operator/resources/object.ts";
 import { hasFinalizer } from "./finalizer.ts";
+import type { FormerPools } from "./former-pools.ts";
 import { inParallel } from "./in-parallel.ts";
 import { kinds } from "./kinds.ts";
 import { fieldOf } from "./pods.ts";
 import type { SecretValues } from "./secrets.ts";
-import type { Stores } from "./stores.ts";
+import { keyOf, type Stores } from "./stores.ts";
 
 export interface InheritanceOptions {
-  readonly stores: Pick<Stores, "get" | "values">;
+  readonly stores: Pick<Stores, "get" | "values" | "childrenOf">;
   readonly gatherer: Pick<ObjectGatherer, "tenant">;
   readonly client: Pick<KubeClient, "get">;
   readonly secrets: Pick<SecretValues, "inherit">;
+  readonly formerPools: Pick<FormerPools, "of" | "add">;
   readonly log: Log;
 }
 
 const atATime = 8;
 
-export async function takeInheritance({ stores, gatherer, ...to }: InheritanceOptions): Promise<void> {
-  const going = [...stores.values("tenants")].flatMap((tenant) => {
-    const isGoing = tenant.metadata.deletionTimestamp !== undefined && hasFinalizer(tenant);
-    return isGoing ? (gatherer.tenant(tenant) ?? []) : [];
-  });
-  const bereft = going.filter((tenant) =>
-    secretsOfTenant(tenant).some((key) => stores.get("secrets", key) === undefined),
+export async function takeInheritance(options: InheritanceOptions): Promise<void> {
+  const { stores, gatherer } = options;
+  const tenants = [...stores.values("tenants")].flatMap((tenant) =>
+    hasFinalizer(tenant) ? (gatherer.tenant(tenant) ?? []) : [],
   );
-  await inParallel(bereft, { atATime }, async (tenant) => {
-    const keys = await writtenKeys(poolOf(tenant), identityOf(tenant.metadata), to);
-    for (const secret of secretsWith(keys, tenant)) to.secrets.inherit(identityOf(secret.metadata), secret);
+  for (const pool of stores.values("pools")) await findLeavers(keyOf(pool), tenants, options);
+  await findKeys(tenants, options);
+}
+
+/** Whoever stands in a pool's slots without naming the pool has left it. Slots in which only those can be that name it are not read. */
+async function findLeavers(
+  pool: string,
+  tenants: readonly Resource<TenantSpec>[],
+  { stores, formerPools, ...reading }: InheritanceOptions,
+): Promise<void> {
+  const others = tenants.filter((tenant) => poolOf(tenant) !== pool);
+  const bySlot = Map.groupBy(
+    others.map(({ metadata }) => identityOf(metadata)),
+    tenantSlotOf,
+  );
+  const [namespace, name = ""] = pool.split("/");
+  const written = stores.childrenOf(pool);
+  const slots = [...bySlot]
+    .map(([slot, ids]) => ({
+      slot,
+      ids,
+      ref: { namespace, name: childNames.configSlot(name, Number(slot)) },
+    }))
+    .filter(({ ref }) => written.has(`${kinds.configMaps.kind}/${ref.name}`));
+  await inParallel(slots, { atATime }, async ({ slot, ids, ref }) => {
+    const value = await readSlot({ type: kinds.configMaps, ref, field: "binaryData", slot }, reading);
+    const tenantsIn = fieldOf(value, "tenants");
+    const there = new Set(Array.isArray(tenantsIn) ? tenantsIn.map((one) => fieldOf(one, "id")) : []);
+    for (const id of ids) if (there.has(id)) formerPools.add(id, pool);
   });
 }
 
-function poolOf({ metadata, spec }: Resource<TenantSpec>): string {
-  return `${spec.poolRef.namespace ?? metadata.namespace}/${spec.poolRef.name}`;
+async function findKeys(
+  tenants: readonly Resource<TenantSpec>[],
+  { stores, formerPools, secrets, ...reading }: InheritanceOptions,
+): Promise<void> {
+  const bereft = tenants.filter(
+    (tenant) =>
+      typeof tenant.metadata.deletionTimestamp === "string" &&
+      secretsOfTenant(tenant).some((key) => stores.get("secrets", key) === undefined),
+  );
+  await inParallel(bereft, { atATime }, async (tenant) => {
+    const id = identityOf(tenant.metadata);
+    const keys: DkimKey[] = [];
+    for (const pool of [poolOf(tenant), ...formerPools.of(id)])
+      keys.push(...(await writtenKeys(pool, id, reading)));
+    for (const secret of secretsWith(keys, tenant)) secrets.inherit(identityOf(secret.metadata), secret);
+  });
 }
 
 type Reading = Pick<InheritanceOptions, "client" | "log">;
+
+interface WrittenSlot {
+  readonly type: ResourceType;
+  readonly ref: ObjectRef;
+  /** Where the object has its file. */
+  readonly field: "data" | "binaryData";
+  readonly slot: string;
+}
+
+/** undefined: it is not there, or not ours to read. */
+async function readSlot({ type, ref, field, slot }: WrittenSlot, { client, log }: Reading): Promise<unknown> {
+  const object = await client.get(type, ref).catch((error: unknown) => {
+    if (error instanceof KubeError && error.status === 403) return undefined;
+    throw error;
+  });
+  const text = fieldOf(object?.[field], slotFile(slot));
+  if (typeof text !== "string") return undefined;
+  try {
+    return unpackedSlot(Buffer.from(text, "base64"));
+  } catch {
+    // No word of the cause, which may quote what is in there.
+    log.warn("written slot not readable", { ...ref });
+    return undefined;
+  }
+}
 
 /** The tenant's keys in its slot of the pool. */
 async function writtenKeys(pool: string, tenant: string, reading: Reading): Promise<DkimKey[]> {
   const [namespace, name = ""] = pool.split("/");
   const slot = keySlotOf(tenant);
   const ref = { namespace, name: childNames.keySlot(name, Number(slot)) };
-  const object = await readIfAllowed(() => reading.client.get(kinds.secrets, ref));
-  const text = fieldOf(object?.["data"], slotFile(slot));
-  if (typeof text !== "string") return [];
-  try {
-    const parsed = parseKeySlot(unpackedSlot(Buffer.from(text, "base64")));
-    return parsed.ok ? parsed.value.dkim.filter((key) => key.tenant === tenant) : [];
-  } catch {
-    // No word of the cause, which may quote what is in there.
-    reading.log.warn("written keys not readable", { pool, slot });
-    return [];
-  }
-}
-
-async function readIfAllowed(read: () => Promise<KubeObject | undefined>): Promise<KubeObject | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof KubeError && error.status === 403) return undefined;
-    throw error;
-  }
+  const parsed = parseKeySlot(await readSlot({ type: kinds.secrets, ref, field: "data", slot }, reading));
+  return parsed.ok ? parsed.value.dkim.filter((key) => key.tenant === tenant) : [];
 }
 
 /** The Secrets that the tenant refers to, as far as the keys tell. */

@@ -62,15 +62,20 @@ export interface Placed {
   readonly changed: readonly string[];
 }
 
-/** By tenant. The order of `pools` decides nothing: a tenant is in one. */
+/**
+ * By tenant, of which each is in one pool; those that drain, which may be in several, by `placeKey`. The order of `pools` decides
+ * nothing.
+ */
 export function placeTenants(
+  part: "tenants" | "draining",
   before: ReadonlyMap<string, TenantPlace>,
   pools: ReadonlyMap<string, { readonly config: PoolConfig; readonly isNew: boolean }>,
 ): Placed {
   const places = new Map<string, TenantPlace>();
   const changed: string[] = [];
   for (const [pool, { config, isNew }] of pools)
-    for (const [tenant, compiled] of config.compiled.tenants) {
+    for (const [id, compiled] of config.compiled[part]) {
+      const tenant = part === "tenants" ? id : placeKey(id, pool);
       const earlier = before.get(tenant);
       const isSame = earlier?.pool === pool && (earlier.compiled === compiled || !isNew);
       places.set(tenant, { pool, since: isSame ? earlier.since : config.generation, compiled });
@@ -78,4 +83,8 @@ export function placeTenants(
     }
   for (const tenant of before.keys()) if (!places.has(tenant)) changed.push(tenant);
   return { places, changed };
+}
+
+export function placeKey(tenant: string, pool: string): string {
+  return `${tenant} in ${pool}`;
 }

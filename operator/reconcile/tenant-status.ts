@@ -13,6 +13,8 @@ export interface TenantFacts {
   /** No pods are wanted. */
   readonly isPoolIdle: boolean;
   readonly deleting: Deletion | undefined;
+  /** What it has left in another pool, and where. */
+  readonly moving: string | undefined;
 }
 
 /** What keeps a deleted tenant. */
@@ -23,10 +25,12 @@ export interface Deletion {
 
 export function tenantConditions(facts: TenantFacts): Condition[] {
   const ready = condition("Ready", "True", { reason: "Ready" });
-  const { deleting } = facts;
+  const { deleting, moving } = facts;
   const conditions = summed([...facts.verdict, programmedOf(facts)], ready);
   if (facts.isPoolPaused)
     conditions.push(condition("Paused", "True", { reason: "Paused", message: "its pool is paused" }));
+  if (moving !== undefined)
+    conditions.push(condition("Moving", "True", { reason: "LeftBehind", message: moving }));
   if (deleting !== undefined) conditions.push(condition("Deleting", "True", deleting));
   return conditions;
 }

@@ -5,11 +5,13 @@
 import type { KubeObject } from "#operator/kube/types.ts";
 import type { Context, Outcome } from "./context.ts";
 import { createDrain } from "./drain.ts";
+import { createEmptying } from "./emptying.ts";
+import { createMoves } from "./moves.ts";
 import { isScaledToZero } from "./pods.ts";
 import { setFinalizer } from "./finalizer.ts";
 import { marks } from "./kinds.ts";
 import { isPaused } from "./pool.ts";
-import { type Deletion, tenantConditions, type TenantFacts } from "./tenant-status.ts";
+import { tenantConditions, type TenantFacts } from "./tenant-status.ts";
 import { keyOf } from "./stores.ts";
 import { childNames } from "#operator/resources/object.ts";
 
@@ -17,16 +19,26 @@ export interface TenantReconciler {
   reconcile(key: string): Promise<Outcome>;
 }
 
+/** What goes on with a tenant besides what its spec says. */
+type UnderWay = Pick<TenantFacts, "deleting" | "moving">;
+
 export function createTenantReconciler(context: Context): TenantReconciler {
   const { stores, client, configuration } = context;
-  const drain = createDrain(context);
+  const emptying = createEmptying(context);
+  const drain = createDrain(context, emptying);
+  const moves = createMoves(context, emptying);
+
+  const forget = (key: string): void => {
+    for (const one of [emptying, moves, context.formerPools]) one.forget(key);
+  };
 
   /** @returns ms after which it is worth another look, when nothing was written */
-  const write = async (object: KubeObject, deleting: Deletion | undefined): Promise<number | undefined> => {
+  const write = async (object: KubeObject, under: UnderWay): Promise<number | undefined> => {
+    const { deleting } = under;
     const key = keyOf(object);
     const verdict = configuration.verdict("Tenant", key);
     if (verdict === undefined) return undefined;
-    const facts = factsOf(context, key, { verdict: verdict.conditions, deleting });
+    const facts = factsOf(context, key, { verdict: verdict.conditions, ...under });
     if (facts === undefined) return undefined;
     const waitMs = deleting === undefined ? onItsWayMs(context, key, facts) : 0;
     if (waitMs > 0) return waitMs;
@@ -47,7 +59,7 @@ export function createTenantReconciler(context: Context): TenantReconciler {
     async reconcile(key) {
       const object = stores.get("tenants", key);
       if (object === undefined) {
-        drain.forget(key);
+        forget(key);
         return {};
       }
       const { deletionTimestamp, finalizers = [] } = object.metadata;
@@ -57,17 +69,19 @@ export function createTenantReconciler(context: Context): TenantReconciler {
           await setFinalizer(client, object, true);
           return {};
         }
-        const againMs = await write(object, undefined);
-        return againMs === undefined ? {} : { requeueAfterMs: againMs };
+        const move = await moves.look(key);
+        const againMs = await write(object, { deleting: undefined, moving: move?.message });
+        const all = [againMs, move?.againMs].filter((ms) => ms !== undefined);
+        return all.length === 0 ? {} : { requeueAfterMs: Math.min(...all) };
       }
       if (!hasOurs) return {};
       const step = await drain.step(object);
       if (step.kind === "over") {
         await setFinalizer(client, object, false);
-        drain.forget(key);
+        forget(key);
         return {};
       }
-      await write(object, step.deletion);
+      await write(object, { deleting: step.deletion, moving: undefined });
       return { requeueAfterMs: step.againMs };
     },
   };
@@ -94,7 +108,7 @@ function onItsWayMs({ configuration, clock }: Context, key: string, facts: Tenan
 function factsOf(
   { stores, configuration, reports }: Context,
   key: string,
-  known: Pick<TenantFacts, "verdict" | "deleting">,
+  known: Pick<TenantFacts, "verdict" | "deleting" | "moving">,
 ): TenantFacts | undefined {
   const place = configuration.tenant(key);
   if (place === undefined)

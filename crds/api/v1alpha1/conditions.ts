@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { described, keyedList } from "./fields.ts";
 
-/** The last four are there only while True (kstatus). */
+/** The last five are there only while True (kstatus). */
 const conditionTypes = [
   "Accepted",
   "ResolvedRefs",
@@ -11,6 +11,7 @@ const conditionTypes = [
   "Reconciling",
   "Stalled",
   "Paused",
+  "Moving",
   "Deleting",
 ] as const;
 export type ConditionType = (typeof conditionTypes)[number];
@@ -47,6 +48,7 @@ export const reasons = {
   NameTaken: "An object of a name that it needs belongs to somebody else.",
   QueueUnreachable: "NATS cannot be reached or refuses the pool.",
   Paused: "The annotation mailboat.dev/paused keeps the operator away; pods run on.",
+  LeftBehind: "Mail of it is still queued in a pool that it was in before, and is sent from there.",
   Draining: "What is queued is being sent before it goes.",
   Discarding: "What is queued is being dropped before it goes.",
   DrainTimedOut: "The time to drain is over; what was left is being dropped.",

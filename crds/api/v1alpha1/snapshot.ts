@@ -20,6 +20,8 @@ export interface SecretResource {
 
 /** What is there only because mail is still queued. */
 export interface Draining {
+  /** Of tenants that are gone from a pool, in which they refuse new mail: its name is theirs. Nobody asks what became of them. */
+  readonly tenants: readonly Resource<TenantSpec>[];
   /** Secrets that are gone, as they were last: for tenants that are going, and for nobody else. */
   readonly secrets: readonly SecretResource[];
 }

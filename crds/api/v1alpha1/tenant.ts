@@ -105,7 +105,7 @@ const stream = z.strictObject({
 export const tenantSpecSchema = withRules(
   z.strictObject({
     poolRef: described(
-      "The SendingPool that sends the mail.",
+      "The SendingPool that sends the mail; the one that was named before sends what it has queued.",
       z.strictObject({
         name: described("Name of the pool.", objectName),
         namespace: described(
@@ -177,3 +177,12 @@ export const tenantStatusSchema = z.strictObject({
 });
 
 export type TenantSpec = z.infer<typeof tenantSpecSchema>;
+
+/** `namespace/name` of the pool that it names. */
+export function poolOf(tenant: {
+  readonly metadata: { readonly namespace: string };
+  readonly spec: Pick<TenantSpec, "poolRef">;
+}): string {
+  const { namespace = tenant.metadata.namespace, name } = tenant.spec.poolRef;
+  return `${namespace}/${name}`;
+}

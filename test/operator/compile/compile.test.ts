@@ -247,7 +247,10 @@ test("a Secret that is gone is there for tenants that are going, and for nobody 
   const tenants = snapshot.tenants.map((one) =>
     one.metadata.name === "goes" ? drained(one, "2026-01-01T00:00:00Z") : one,
   );
-  const { pools, issues } = compile({ ...snapshot, tenants, draining: { secrets } }, { generation: 1 });
+  const { pools, issues } = compile(
+    { ...snapshot, tenants, draining: { tenants: [], secrets } },
+    { generation: 1 },
+  );
   const signers = [...(pools[0]?.keySlots.values() ?? [])].flatMap(({ dkim }) =>
     dkim.map((one) => one.tenant),
   );
@@ -279,4 +282,32 @@ test("a tenant that is going takes no domain from anybody, younger or older, and
   assert.deepEqual(domainsOf({ ...rest, tenants: going }), ["mail/goes 1", "mail/older 1"]);
   const goes = going.filter(({ metadata }) => metadata.name === "goes");
   assert.deepEqual(domainsOf({ ...rest, tenants: [...goes, ...younger] }), ["mail/goes 1", "mail/younger 1"]);
+});
+
+test("a tenant that drains in a pool is no tenant of it: nothing is said of it, nobody is trusted in its name", () => {
+  const trusting = pool.replace(
+    "spec: {",
+    "spec: {listeners: [{name: smtp, trust: [{cidr: 10.0.0.0/8, tenantRef: {name: left}}]}], ",
+  );
+  const snapshot = snapshotOf(trusting, tenant("stays"));
+  const [left] = snapshotOf(tenant("left")).tenants;
+  assert.ok(left !== undefined);
+  const draining = { tenants: [drained(left, "2026-02-01T00:00:00Z")], secrets: [] };
+  const { pools, statuses, issues } = compile({ ...snapshot, draining }, { generation: 1 });
+  const [compiled] = pools;
+  assert.deepEqual([...(compiled?.tenants.keys() ?? [])], ["mail/stays"]);
+  assert.deepEqual([...(compiled?.draining.keys() ?? [])], ["mail/left"]);
+  const inSlots = [...(compiled?.tenantSlots.values() ?? [])].flatMap(({ tenants }) => tenants);
+  assert.deepEqual(inSlots.map(({ id, state }) => `${id} ${state}`).toSorted(), [
+    "mail/left Reject",
+    "mail/stays Active",
+  ]);
+  assert.deepEqual(
+    statuses.map(({ kind, name, status }) => `${kind} ${name} ${String(status["tenants"])}`),
+    ["SendingPool shared 1", "Tenant stays undefined"],
+  );
+  assert.deepEqual(
+    issues.map(({ reason }) => reason),
+    ["TenantNotFound"],
+  );
 });

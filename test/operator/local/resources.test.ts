@@ -68,6 +68,6 @@ test("loadResources(): a tenant that is removed together with its Namespace drai
   const mail = pool({ mail: "yes" });
   const before = loaded([mail, guest, shop({ mail: "yes" })]);
   const after = loaded([mail], before);
-  assert.deepEqual(told(after), { tenants: ["shop/acme"], refused: [] });
-  assert.equal(after.pools[0]?.tenants.get("shop/acme")?.config.state, "Reject");
+  assert.deepEqual(told(after), { tenants: [], refused: [] });
+  assert.equal(after.pools[0]?.draining.get("shop/acme")?.config.state, "Reject");
 });

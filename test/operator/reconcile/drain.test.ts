@@ -4,6 +4,7 @@ import { test } from "node:test";
 import type { KubeObject } from "#operator/kube/types.ts";
 import type { Context } from "#operator/reconcile/context.ts";
 import { createDrain } from "#operator/reconcile/drain.ts";
+import { createEmptying } from "#operator/reconcile/emptying.ts";
 import { pool, tenant } from "./world.ts";
 
 const deletedAt = "2026-11-29T10:00:00Z";
@@ -26,6 +27,10 @@ interface Scene {
   isNamespaceEnding: boolean;
   /** Generation that the one pod runs, the tenant is closed from 2 on; undefined = it has not answered yet. */
   running: number | undefined;
+  /** Messages stored in another pool, by name: what was left there, or nobody knows of. */
+  readonly elsewhere: Map<string, number>;
+  /** Those that the tenant is known to have left. */
+  readonly left: Set<string>;
   /** Whether pods take an act. */
   acts: boolean;
   readonly did: string[];
@@ -36,49 +41,66 @@ interface Scene {
 function scene(): Scene {
   let seconds = 0;
   const now = () => Date.parse(deletedAt) + seconds * 1000;
-  const queue = {
-    stored: async () => it.stored,
+  const queueOf = (name: string, stored: () => number | undefined) => ({
+    stored: async () => stored(),
     discard: async () => {
-      it.did.push(`discard at ${seconds}`);
+      it.did.push(`discard ${name} at ${seconds}`);
       return it.acts;
     },
     purge: async () => {
-      it.did.push(`purge at ${seconds}`);
+      it.did.push(`purge ${name} at ${seconds}`);
       return true;
     },
+  });
+  const queue = queueOf("shared", () => it.stored);
+  const known = (key: string) => {
+    const name = key.slice("mail/".length);
+    if (name !== "shared") return queueOf(name, () => it.elsewhere.get(name));
+    return it.hasPool && it.isFollowed ? queue : undefined;
   };
   const place = { pool: "mail/shared", since: 2, compiled: {} };
+  const poolsThere = () => [...(it.hasPool ? ["shared"] : []), ...it.elsewhere.keys()];
   const fake = {
     clock: { now, monotonic: now },
     log: { info() {} },
     configuration: {
       isKnown: () => it.isKnown,
       tenant: () => (it.hasPool && it.isKnown ? place : undefined),
-      pool: () => undefined,
+      leaver: () => undefined,
+      pool: (key: string) => (key === "mail/shared" ? undefined : { generation: 2 }),
+      touch: () => void it.did.push(`touch at ${seconds}`),
+    },
+    formerPools: {
+      of: () => [...it.left].map((name) => `mail/${name}`),
+      add: (_: string, key: string) => void it.left.add(key.slice("mail/".length)),
     },
     reports: {
       of: () => ({
         told: new Map(it.running === undefined ? [] : [["pod-0", { report: { generation: it.running } }]]),
       }),
     },
-    streams: { known: () => (it.hasPool && it.isFollowed ? queue : undefined) },
+    streams: { known },
     stores: {
-      get: (name: string): KubeObject | undefined => {
-        if (name === "pools") return it.hasPool ? pool("nats://nats.example") : undefined;
+      get: (name: string, key: string): KubeObject | undefined => {
+        if (name === "pools")
+          return poolsThere().includes(key.slice("mail/".length)) ? pool("nats://nats.example") : undefined;
         if (!it.isNamespaceEnding) return undefined;
         const metadata = { name: "mail", deletionTimestamp: deletedAt };
         return { apiVersion: "v1", kind: "Namespace", metadata };
       },
+      values: () => poolsThere().map((name) => pool("nats://nats.example", {}, { name })),
       podsOf: () => new Map([["Pod/pod-0", readyPod]]),
     },
   };
-  const drain = createDrain(fake as unknown as Context);
+  const drain = createDrain(fake as unknown as Context, createEmptying(fake as unknown as Context));
   const it: Scene = {
     stored: 5,
     hasPool: true,
     isKnown: true,
     isFollowed: true,
     isNamespaceEnding: false,
+    elsewhere: new Map(),
+    left: new Set(),
     running: 2,
     acts: true,
     did: [],
@@ -149,6 +171,49 @@ test("a new leader: a namespace that ends is waited for no longer than 60 s", as
   assert.equal(await it.look(60), "over");
 });
 
+test("it waits for what it has left in another pool, and for what nobody knew of", async () => {
+  const it = scene();
+  it.stored = 0;
+  it.elsewhere.set("old", 3).set("older", 0);
+  it.left.add("old").add("older");
+  assert.equal(
+    await it.look(1),
+    "Draining: 0 messages are queued; 3 messages are queued in the pool mail/old; 0 messages are queued in the pool mail/older",
+  );
+  assert.equal(await it.look(3), "Draining: 3 messages are queued in the pool mail/old");
+  it.elsewhere.set("old", 0);
+  await it.look(5);
+  it.elsewhere.set("oldest", 1);
+  assert.equal(await it.look(7), "Draining: there is mail of it in the pool mail/oldest");
+  assert.deepEqual(it.did, ["touch at 7"]);
+  assert.equal(await it.look(9), "Draining: 1 messages are queued in the pool mail/oldest");
+  it.elsewhere.set("oldest", 0);
+  await it.look(11);
+  assert.equal(await it.look(13), "over");
+});
+
+test("Discard drops it in every pool; a pool that was left and is gone is waited for 60 s", async () => {
+  const it = scene();
+  it.stored = 2;
+  it.elsewhere.set("old", 3);
+  it.left.add("old");
+  const spec = { deletionPolicy: "Discard" };
+  await it.look(1, spec);
+  assert.deepEqual(it.did, ["discard shared at 1", "discard old at 1"]);
+  it.stored = 0;
+  it.elsewhere.delete("old");
+  await it.look(3, spec);
+  assert.equal(await it.look(5, spec), "Draining: its pool is not there");
+  assert.equal(await it.look(60, spec), "over");
+});
+
+test("looks that follow each other at once are one", async () => {
+  const it = scene();
+  it.stored = 0;
+  for (const at of [1, 1, 1]) assert.equal(await it.look(at), "Draining: 0 messages are queued");
+  assert.equal(await it.look(2), "over");
+});
+
 test("a namespace that ends: 60 s for what is queued, then it goes and the mail stays parked", async () => {
   const it = scene();
   it.isNamespaceEnding = true;
@@ -172,7 +237,7 @@ test("the end of drainTimeout has the pods drop what is left, again every 15 s",
   assert.deepEqual(it.did, []);
   for (const at of [600, 610, 616])
     assert.equal(await it.look(at, spec), "DrainTimedOut: 5 messages are queued");
-  assert.deepEqual(it.did, ["discard at 600", "discard at 616"]);
+  assert.deepEqual(it.did, ["discard shared at 600", "discard shared at 616"]);
 });
 
 test("Discard begins when pods refuse its mail; without pods the store is purged", async () => {
@@ -184,7 +249,7 @@ test("Discard begins when pods refuse its mail; without pods the store is purged
   it.running = 2;
   it.acts = false;
   await it.look(3, spec);
-  assert.deepEqual(it.did, ["discard at 3", "purge at 3"]);
+  assert.deepEqual(it.did, ["discard shared at 3", "purge shared at 3"]);
 });
 
 test("skip-drain: it goes at once", async () => {

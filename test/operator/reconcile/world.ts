@@ -17,8 +17,8 @@ export interface World extends AsyncDisposable {
   readonly engine: Engine;
   /** Lines of the operator's log. */
   readonly lines: string[];
-  /** Ends the operator as a kill does, and starts the next one. */
-  restartOperator(): Promise<void>;
+  /** Ends the operator as a kill does, and starts the next one after `meanwhile`. */
+  restartOperator(meanwhile?: () => void): Promise<void>;
   conditions(name: "tenants" | "pools" | "shapes", object: string): Record<string, string>;
   /** The object's message of a condition. */
   message(name: "tenants" | "pools" | "shapes", object: string, type: string): string;
@@ -70,8 +70,9 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       return engine;
     },
     lines,
-    async restartOperator() {
+    async restartOperator(meanwhile) {
       await engine.stop();
+      meanwhile?.();
       engine = await start();
     },
     get,

@@ -1,0 +1,67 @@
+/**
+ * Tenants that have been moved to another pool: what they left behind goes on being sent where it is, and here is looked at until it is
+ * gone, the more rarely the longer it takes. Asks NATS, never rejects.
+ */
+import type { Context } from "./context.ts";
+import { type Emptying, leftIn } from "./emptying.ts";
+
+interface Move {
+  /** What is left, and where. */
+  readonly message: string;
+  readonly againMs: number;
+}
+
+export interface Moves {
+  /** undefined: it has left nothing behind. */
+  look(tenant: string): Promise<Move | undefined>;
+  forget(tenant: string): void;
+}
+
+/** What is not gone in the first minutes may take days; and of many tenants each is asked for more rarely. */
+const looks = { shortestMs: 2000, longestMs: 60_000, shareOfAge: 0.1, perTenantMs: 5 } as const;
+
+interface Memory {
+  readonly since: number;
+  readonly dueAt: number;
+  readonly message: string;
+}
+
+export function createMoves(context: Context, emptying: Emptying): Moves {
+  const { clock, configuration, formerPools, stores, log } = context;
+  const memory = new Map<string, Memory>();
+
+  return {
+    async look(tenant) {
+      // One that is gone may come back with what it has stored.
+      const pools = formerPools.of(tenant).filter((pool) => stores.get("pools", pool) !== undefined);
+      if (!configuration.isKnown() || pools.length === 0) {
+        memory.delete(tenant);
+        return undefined;
+      }
+      const before = memory.get(tenant);
+      const now = clock.monotonic();
+      if (before !== undefined && now < before.dueAt)
+        return { message: before.message, againMs: before.dueAt - now };
+      const all = await Promise.all(pools.map((pool) => emptying.look(tenant, pool)));
+      for (const { pool, isEmpty } of all) {
+        if (!isEmpty) continue;
+        log.info("tenant moved", { tenant, from: pool });
+        formerPools.drop(tenant, pool);
+        emptying.forget(tenant, pool);
+        configuration.touch();
+      }
+      const rest = all.filter(({ isEmpty }) => !isEmpty);
+      if (rest.length === 0) {
+        memory.delete(tenant);
+        return undefined;
+      }
+      const since = before?.since ?? now;
+      const pauseMs = Math.max((now - since) * looks.shareOfAge, formerPools.size() * looks.perTenantMs);
+      const againMs = Math.min(Math.max(pauseMs, looks.shortestMs), looks.longestMs);
+      const message = rest.map((look) => leftIn(look, "")).join("; ");
+      memory.set(tenant, { since, dueAt: now + againMs, message });
+      return { message, againMs };
+    },
+    forget: (tenant) => void memory.delete(tenant),
+  };
+}
