@@ -6,14 +6,17 @@ import { type Decision, decide } from "./settle/decide.ts";
 import { ownReply } from "./smtp/reply.ts";
 import type { Fault, TransactionResult } from "./smtp/transaction.ts";
 import type { Connection } from "./smtp-out/connection.ts";
-import type { Loaded } from "./attempt.ts";
+import type { Loaded } from "./load.ts";
 import type { AtHosts } from "./host-trouble.ts";
+
+/** Called once, when the entry is at rest. `isUntried`: as it was before, and its state record as well. */
+export type Ended = (isUntried?: boolean) => void;
 
 /** One attempt on its way. */
 export interface Run {
   readonly dispatch: Dispatch;
   readonly loaded: Loaded;
-  readonly ended: () => void;
+  readonly ended: Ended;
   key: string;
   route: SiteRoute | undefined;
   connection: Connection | undefined;
@@ -82,6 +85,8 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
   const { entry, source, lane } = run.dispatch;
   const { site } = lane;
   const { text, reply, target } = result.fault;
+  // The scheduler reckons in fractions; up, so that it is not said to begin before it does.
+  const nextAttempt = Math.ceil(Math.max(decision.next.due ?? 0, pod.scheduler.siteState(site).backoffUntil));
   record(pod, {
     id: envelope.id,
     type: "attempted",
@@ -96,8 +101,7 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
     attempt: entry.attempt + 1,
     class: decision.next.reason,
     text: `${placeOf(result.fault)}: ${text}`,
-    // The scheduler reckons in fractions; up, so that it is not said to begin before it does.
-    nextAttempt: Math.ceil(decision.next.due ?? pod.scheduler.siteState(site).backoffUntil),
+    nextAttempt: nextAttempt > pod.clock.now() ? nextAttempt : undefined,
     code: reply?.code,
     enhanced: reply?.enhanced,
     rule: run.route?.rule?.name,

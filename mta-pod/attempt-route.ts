@@ -3,7 +3,7 @@
  * gone, another is with somebody else, and what is true of the first is not of all. Never fails.
  */
 import { hostsKey } from "./intake.ts";
-import type { Loaded } from "./attempt.ts";
+import type { Loaded } from "./load.ts";
 import type { Part } from "./rehoming.ts";
 import { type Routed, type Router, sliceFor } from "./route/router.ts";
 import { domainOf } from "./smtp/address.ts";

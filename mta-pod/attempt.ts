@@ -5,8 +5,17 @@
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { hostsKey } from "./intake.ts";
 import { routeOpen } from "./attempt-route.ts";
-import { answered, countAttempt, decisionOf, type Run, unresolved, wasStale } from "./attempt-outcome.ts";
+import {
+  answered,
+  countAttempt,
+  decisionOf,
+  type Ended,
+  type Run,
+  unresolved,
+  wasStale,
+} from "./attempt-outcome.ts";
 import { createHostTrouble, hasOtherHosts } from "./host-trouble.ts";
+import type { Loaded } from "./load.ts";
 import { type Outbound, siteKey } from "./outbound.ts";
 import type { Pod } from "./pod.ts";
 import { type Routed, sliceFor, type SiteRoute } from "./route/router.ts";
@@ -21,23 +30,6 @@ import type { Connection } from "./smtp-out/connection.ts";
 import { totalLength } from "./smtp-out/body.ts";
 import { sign } from "./smtp-out/dkim.ts";
 import { sinkHost } from "./smtp-out/sink.ts";
-
-/** An entry in hand, with what its state record says. */
-export interface Loaded {
-  readonly envelope: Envelope;
-  readonly body: Buffer;
-  /** Under which it is stored; undefined when that is not known. */
-  readonly subject: string | undefined;
-  readonly open: readonly number[];
-  readonly stateSeq: number;
-  readonly leaseSeq: number;
-  /** What the attempt before left, "" = there was none. */
-  readonly last: string;
-  /** Noted deaths of a pod that had it under way; see poison.ts. */
-  readonly started: number;
-  /** When it was read or stored, monotonic ms; absent = unknown. */
-  readonly since?: number;
-}
 
 export interface AttemptDeps {
   readonly pod: Pod;
@@ -86,13 +78,13 @@ export function createAttempts(deps: AttemptDeps) {
     if (result.kind === "fault" && result.fault.stage !== "final" && !deps.mayProceed(dispatch.entry.shard))
       return giveUp(run, connection);
     const made = decisionOf(pod, run, result);
-    const decision =
-      run.at === undefined ? made : hostTrouble.apart(run.at, made, run.connection !== undefined);
+    const decision = run.at === undefined ? made : hostTrouble.apart(run.at, made, result);
     scheduler.finish(dispatch.handle, { feedback: decision.feedback, connection }, clock.now());
     countAttempt(pod, run, result, decision);
     const { next, feedback } = decision;
     const isSites = next.kind === "requeue" && feedback !== "neutral";
     if (isSites || feedback === "good") sites.tried(dispatch.lane.site, isSites ? next.text : "");
+    if (run.at !== undefined) sites.tried(run.at.domain, next.kind === "requeue" ? next.text : "");
     const attempted = attemptedOf(dispatch, loaded, {
       attempt: dispatch.entry.attempt + 1,
       provider: run.route?.provider ?? sites.providerOf(dispatch.lane.site),
@@ -100,7 +92,8 @@ export function createAttempts(deps: AttemptDeps) {
       peer: run.connection?.facts,
     });
     if (decision.possibleDuplicate) pod.metrics.possibleDuplicates.inc({});
-    settlement.carryOut(attempted, decision, run.ended);
+    const isUntried = next.kind === "requeue";
+    settlement.carryOut(attempted, decision, isUntried ? () => run.ended(true) : run.ended);
     deps.freed();
   };
 
@@ -126,7 +119,7 @@ export function createAttempts(deps: AttemptDeps) {
     const now = clock.now();
     scheduler.defer(handle, Math.min(now + ms, entry.expiresAt), entry.attempt, now);
     scheduler.finish(handle, { feedback: "neutral", connection: unused(run.dispatch), isUnspent: true }, now);
-    run.ended();
+    run.ended(true);
   };
 
   /** For the next transaction, where one more is wanted and allowed. */
@@ -158,7 +151,7 @@ export function createAttempts(deps: AttemptDeps) {
       const connectionIs = connection.idle ? keep(run, connection) : outbound.ending(connection);
       scheduler.requeue(dispatch.handle, clock.now());
       scheduler.finish(dispatch.handle, { feedback: "neutral", connection: connectionIs }, clock.now());
-      run.ended();
+      run.ended(true);
     };
     const send = () => {
       if (!connection.idle) {
@@ -247,18 +240,18 @@ export function createAttempts(deps: AttemptDeps) {
         const site = sliceFor(found.site, loaded.envelope.id);
         if (!sites.isOpen(site)) {
           sites.wait(dispatch, site);
-          return run.ended();
+          return run.ended(true);
         }
         if (site.id !== dispatch.lane.site) {
-          return sites.rehome(dispatch, loaded, { route: site, ended: run.ended });
+          return sites.rehome(dispatch, loaded, { route: site, ended: () => run.ended(true) });
         }
         sites.found(dispatch.lane.site, site, domain);
         run.route = site;
         const hosts = hostsKey(site);
         if (hasOtherHosts(site)) {
-          const waitMs = hostTrouble.waitMs(hosts);
+          run.at = { site, source: dispatch.source, hosts, domain, startedAt: clock.monotonic() };
+          const waitMs = hostTrouble.waitMs(run.at);
           if (waitMs > 0) return leaveAlone(run, waitMs);
-          run.at = { site: site.id, hosts, startedAt: clock.monotonic() };
         }
         // What was opened in clear is not for a rule that asks for TLS now.
         const how = site.rule?.tls.mode ?? "";
@@ -277,8 +270,8 @@ export function createAttempts(deps: AttemptDeps) {
   return {
     /** Another site that shares the hosts has no connection: an idle one of this site is closed. */
     yieldIdle: outbound.makeRoom,
-    /** Runs one attempt; `ended` is called once, when the entry is deleted, deferred, requeued or moved. */
-    start(dispatch: Dispatch, loaded: Loaded, ended: () => void): void {
+    /** Runs one attempt. */
+    start(dispatch: Dispatch, loaded: Loaded, ended: Ended): void {
       const run: Run = {
         dispatch,
         loaded,

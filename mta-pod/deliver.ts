@@ -5,12 +5,12 @@
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import { parentSite } from "#crds/wire/subject.ts";
-import type { Attempts, Loaded } from "./attempt.ts";
+import type { Attempts } from "./attempt.ts";
 import { createHandling } from "./handling.ts";
 import type { HotBodies } from "./hot-bodies.ts";
 import type { StoredAt } from "./intake.ts";
 import { createInFlight } from "./in-flight.ts";
-import { createLoad, isLoaded } from "./load.ts";
+import { createLoad, isLoaded, type Loaded } from "./load.ts";
 import type { Parents } from "./parents.ts";
 import type { Poison } from "./poison.ts";
 import type { Pod } from "./pod.ts";
@@ -21,6 +21,7 @@ import type { Dispatch, Entry, Lane, SiteConfig } from "./schedule/types.ts";
 import { expire } from "./settle/decide.ts";
 import type { Settlement } from "./settlement.ts";
 import { type Sites, unused } from "./sites.ts";
+import { domainOf } from "./smtp/address.ts";
 
 const inFlightBounds = { entries: 5000, bytes: 256 * 1024 * 1024 } as const;
 /** A site that has its share of what may be under way looks again so much later. */
@@ -179,6 +180,10 @@ export function createDeliver(deps: DeliverDeps) {
 
   const settleWithout = createSettleWithout({ hot, sites, settlement });
 
+  /** Of its own hosts, where its site has others as well. */
+  const troubleOf = (recipient: string, { site }: Lane): string =>
+    sites.troubleOf(domainOf(recipient)) || sites.troubleOf(site);
+
   const beginExpiry = (step: { handle: number; entry: Entry; lane: Lane }): void => {
     if (inFlight.has(step.entry) || !deps.mayBegin(step.entry)) {
       scheduler.defer(step.handle, clock.now() + unavailableRetryMs, step.entry.attempt, clock.now());
@@ -196,7 +201,11 @@ export function createDeliver(deps: DeliverDeps) {
         return ended();
       }
       const { open, envelope, last } = loaded;
-      const decision = expire({ open, from: envelope.from, last: last || sites.troubleOf(step.lane.site) });
+      const decision = expire({
+        open,
+        from: envelope.from,
+        last: last || troubleOf(envelope.to[open[0] ?? 0] ?? "", step.lane),
+      });
       settleWithout(step, { loaded, decision }, ended);
       return undefined;
     });

@@ -1,6 +1,6 @@
 /** CORRIDOR: an attempt with what may go wrong around it: a suspect is noted first, what throws is tried again or set aside. */
-import type { Attempts, Loaded, Trouble } from "./attempt.ts";
-import type { Damaged } from "./load.ts";
+import type { Attempts, Trouble } from "./attempt.ts";
+import type { Damaged, Loaded } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";
 import type { Dispatch } from "./schedule/types.ts";
@@ -16,12 +16,6 @@ interface HandlingDeps {
 
 export function createHandling({ pod, poison, attempts, postpone }: HandlingDeps) {
   const { scheduler, clock } = pod;
-  /** To its place in the index, and no attempt counted, as when its site could not be reached. */
-  const isBack = ({ handle, entry }: Dispatch): boolean => {
-    const now = scheduler.entryOf(handle);
-    if (now === undefined || now.entry.attempt !== entry.attempt) return false;
-    return now.state === "ready" || now.state === "suspended";
-  };
   return {
     /** Handling threw: tried again, or set aside where it is stored. */
     failed(dispatch: Dispatch, loaded: Loaded | Damaged, trouble: Trouble): void {
@@ -44,8 +38,10 @@ export function createHandling({ pod, poison, attempts, postpone }: HandlingDeps
           postpone(dispatch, noted);
           return ended();
         }
-        return attempts.start(dispatch, noted.loaded, () => {
-          if (isBack(dispatch)) return void noted.undo().then(ended);
+        return attempts.start(dispatch, noted.loaded, (isUntried) => {
+          // Not of one that went to another shard: it would be a state without an entry.
+          const isHere = scheduler.entryOf(dispatch.handle) !== undefined;
+          if (isUntried === true && isHere) return void noted.undo().then(ended);
           noted.over();
           return ended();
         });

@@ -4,31 +4,38 @@
  */
 import { LRUCache } from "lru-cache";
 import type { Clock, Random } from "./runtime/clock.ts";
+import { servesAny } from "./route/match.ts";
 import type { SiteRoute } from "./route/router.ts";
 import { Backoff } from "./schedule/backoff.ts";
 import { tuning } from "./schedule/tuning.ts";
-import type { Decision } from "./settle/decide.ts";
+import { type Decision, isBeforeMail } from "./settle/decide.ts";
+import type { Fault, TransactionResult } from "./smtp/transaction.ts";
 
-/** An attempt at one set of hosts of a site. */
+/** An attempt at one set of hosts of a site that has others, by one source. */
 export interface AtHosts {
-  readonly site: string;
+  readonly site: SiteRoute;
+  readonly source: string;
   /** By `hostsKey`. */
   readonly hosts: string;
+  /** Of the recipients. */
+  readonly domain: string;
   /** Monotonic ms. */
   readonly startedAt: number;
 }
 
 export interface HostTrouble {
-  /** How much longer these hosts are left alone, ms; 0 = they are not. */
-  waitMs(hosts: string): number;
-  /** What the decision means when these hosts are not the whole site. */
-  apart(at: AtHosts, decision: Decision, isConnected: boolean): Decision;
+  /** 0 = these hosts may be tried now; of those that could not be reached one attempt at a time is let through. Else how much longer they are left alone, ms. */
+  waitMs(at: Pick<AtHosts, "source" | "hosts">): number;
+  /** What the decision about the result means when these hosts are not the whole site. */
+  apart(at: AtHosts, decision: Decision, result: TransactionResult): Decision;
 }
 
-/** So long others' success says that the site is alive. */
+/** So long others' success says that the site was alive. */
 const aliveMs = 60_000;
 /** So many different sets of hosts that fail in a row are the site's trouble. */
 const siteWide = 3;
+/** So long an attempt at hosts that could not be reached is waited for before the next is let through. */
+const probeMs = 30_000;
 const maxSites = 1000;
 const maxHosts = 10_000;
 
@@ -51,48 +58,70 @@ export function createHostTrouble({
   readonly clock: Clock;
   readonly random: Random;
 }): HostTrouble {
+  /** Of a source: where it cannot get out, that is no trouble of anybody's hosts. */
   const sites = new LRUCache<string, KnownSite>({ max: maxSites });
   const pauses = new LRUCache<string, Backoff>({ max: maxHosts });
 
-  const siteOf = (site: string): KnownSite => {
-    const known = sites.get(site) ?? { reached: [], failing: new Set() };
-    sites.set(site, known);
+  const siteOf = ({ site, source }: AtHosts): KnownSite => {
+    const key = `${source}|${site.id}`;
+    const known = sites.get(key) ?? { reached: [], failing: new Set() };
+    sites.set(key, known);
     return known;
   };
-  const reached = ({ site, hosts }: AtHosts): void => {
-    const known = siteOf(site);
+  const pauseKey = ({ source, hosts }: Pick<AtHosts, "source" | "hosts">): string => `${source}|${hosts}`;
+  const reached = (at: AtHosts): void => {
+    const known = siteOf(at);
+    const { hosts } = at;
     const [last] = known.reached;
     if (last?.hosts === hosts) last.at = clock.monotonic();
     else known.reached = [{ hosts, at: clock.monotonic() }, ...(last === undefined ? [] : [last])];
     known.failing.clear();
-    if (pauses.size > 0) pauses.delete(hosts);
+    if (pauses.size > 0) pauses.delete(pauseKey(at));
   };
   /** False = it is the site's trouble. */
-  const isTheirs = ({ site, hosts, startedAt }: AtHosts): boolean => {
-    const known = siteOf(site);
-    const now = clock.monotonic();
+  const isTheirs = (at: AtHosts): boolean => {
+    const { hosts, startedAt } = at;
+    const known = siteOf(at);
     if (known.failing.size < siteWide) known.failing.add(hosts);
-    const isAlive = known.reached.some((one) => one.hosts !== hosts && now - one.at <= aliveMs);
+    // As it began: it may have taken longer than that to fail, and have kept others from being tried.
+    const isAlive = known.reached.some((one) => one.hosts !== hosts && startedAt - one.at <= aliveMs);
     if (!isAlive || known.failing.size >= siteWide) return false;
-    const pause = pauses.get(hosts) ?? new Backoff(tuning.backoff);
-    pauses.set(hosts, pause);
-    pause.strike(startedAt, now, random);
+    const key = pauseKey(at);
+    const pause = pauses.get(key) ?? new Backoff(tuning.backoff);
+    pauses.set(key, pause);
+    pause.strike(startedAt, clock.monotonic(), random);
     return true;
   };
-  const waitMs = (hosts: string): number =>
-    pauses.size === 0 ? 0 : Math.max(0, (pauses.get(hosts)?.until ?? 0) - clock.monotonic());
+  const leftMs = (pause: Backoff | undefined): number => Math.max(0, (pause?.until ?? 0) - clock.monotonic());
 
   return {
-    waitMs,
-    apart(at, decision, isConnected) {
+    waitMs(at) {
+      if (pauses.size === 0) return 0;
+      const pause = pauses.get(pauseKey(at));
+      const ms = leftMs(pause);
+      if (pause !== undefined && ms === 0) pause.until = clock.monotonic() + probeMs;
+      return ms;
+    },
+    apart(at, decision, result) {
       const { feedback, next } = decision;
-      if (feedback !== "unreachable") {
-        if (isConnected) reached(at);
+      if (feedback !== "unreachable" || result.kind !== "fault") {
+        if (result.kind === "answered" || !isBeforeMail(result.fault)) reached(at);
         return decision;
       }
-      if (!isTheirs(at)) return decision;
-      const due = clock.now() + waitMs(at.hosts);
-      return { ...decision, feedback: "neutral", next: next.kind === "requeue" ? { ...next, due } : next };
+      const areTheirs = !isProviders(at, result.fault) && isTheirs(at);
+      // At once when it is the site's, but behind the others of the lane: they may have hosts that can be reached.
+      const due = clock.now() + (areTheirs ? leftMs(pauses.get(pauseKey(at))) : 0);
+      return {
+        ...decision,
+        feedback: areTheirs ? "neutral" : feedback,
+        next: next.kind === "requeue" ? { ...next, due } : next,
+      };
     },
   };
+}
+
+/** The provider's own host says that it does not want us now: that is meant for all of its customers' mail. */
+function isProviders({ site }: AtHosts, { reply, target }: Fault): boolean {
+  const suffixes = site.rule?.match.mxSuffixes ?? [];
+  return reply !== undefined && target !== undefined && servesAny(suffixes, [target.host]);
 }

@@ -2,9 +2,25 @@
 import { formatIssue } from "#crds/values/issue.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
-import type { Loaded } from "./attempt.ts";
 import type { Pod } from "./pod.ts";
 import type { Entry } from "./schedule/types.ts";
+
+/** An entry in hand, with what its state record says. */
+export interface Loaded {
+  readonly envelope: Envelope;
+  readonly body: Buffer;
+  /** Under which it is stored; undefined when that is not known. */
+  readonly subject: string | undefined;
+  readonly open: readonly number[];
+  readonly stateSeq: number;
+  readonly leaseSeq: number;
+  /** What the attempt before left, "" = there was none. */
+  readonly last: string;
+  /** Noted deaths of a pod that had it under way; see poison.ts. */
+  readonly started: number;
+  /** When it was read or stored, monotonic ms; absent = unknown. */
+  readonly since?: number;
+}
 
 /** "changed": another message is stored there than the one that was indexed. */
 type NotLoaded = "gone" | "changed" | "unavailable" | Damaged;

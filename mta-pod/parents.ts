@@ -8,7 +8,7 @@ import { formatIssue } from "#crds/values/issue.ts";
 import { parentSite, shardOf } from "#crds/wire/subject.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
-import type { Loaded } from "./attempt.ts";
+import type { Loaded } from "./load.ts";
 import { envelopeOf, type Group, type Intake, type StoredAt } from "./intake.ts";
 import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";

@@ -2,7 +2,7 @@
 import { type Envelope, entryName } from "#crds/wire/envelope.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import { isEntryOf, isSiteWithin, parentSite } from "#crds/wire/subject.ts";
-import type { Loaded } from "./attempt.ts";
+import type { Loaded } from "./load.ts";
 import type { ActionName } from "./acts.ts";
 import type { Deliver } from "./deliver.ts";
 import type { Pod } from "./pod.ts";

@@ -5,7 +5,7 @@
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import type { StateRecord } from "#crds/wire/state-record.ts";
-import type { Loaded } from "./attempt.ts";
+import type { Loaded } from "./load.ts";
 import type { Suspicion } from "./hand-over-record.ts";
 import { createLaneHeads, type LaneHeads } from "./lane-heads.ts";
 import type { Pod } from "./pod.ts";

@@ -1,7 +1,6 @@
 /** CORRIDOR: acts on entries that wait in the index, one by one: tried at once, bounced, discarded; what is under way is left alone. Never rejects. */
 import type { Envelope } from "#crds/wire/envelope.ts";
-import type { Loaded } from "./attempt.ts";
-import { isLoaded, type Load } from "./load.ts";
+import { isLoaded, type Load, type Loaded } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import { isAbout, type QueueQuery, sorted } from "./queue-query.ts";
 import type { Entry, Lane } from "./schedule/types.ts";

@@ -1,9 +1,12 @@
 /**
- * CORRIDOR: an entry goes to the site, or the sites, where its recipients belong by now: publish → ack → delete (design.md §3, Moves). Several
- * parts are stored one after the other, the last one takes the old entry's place.
+ * CORRIDOR: an entry goes to the site where its recipients belong by now: publish → ack → delete (design.md §3, Moves). Where they belong to
+ * several, all but the first part are stored as entries of their own: publish → ack → note who is left.
  */
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
+import { idHashOf } from "#crds/wire/state-record.ts";
+import type { Ended } from "./attempt-outcome.ts";
+import type { Loaded } from "./load.ts";
 import { copyEntry, moveEntry } from "./moves.ts";
 import type { Pod } from "./pod.ts";
 import type { Dispatch, Entry } from "./schedule/types.ts";
@@ -42,6 +45,7 @@ interface Moved extends Pick<Entry, "shard" | "seq"> {
 }
 
 const againMs = 15_000;
+const noteAgainMs = 2000;
 /** Moved so often it waits before it goes on: a site that changes back and forth must not keep mail on the move. Nobody but a site's owner sends there. */
 const quickMoves = 3;
 const slowMoveMs = { first: 15_000, most: 600_000 } as const;
@@ -58,42 +62,84 @@ export function createRehoming(pod: Pod, { shards, wake, isAwaited, tenureOf }: 
     return pod.ownership.mayProceed(shard) || isAwaited(shard, seq) ? "now" : "later";
   };
 
+  const move = (
+    dispatch: Dispatch,
+    { found, site, isBodyShared }: { found: EntryInHand; site: string; isBodyShared: boolean },
+    ended: () => void,
+  ): void => {
+    const { entry, handle } = dispatch;
+    const { attempt, due, shard, seq } = entry;
+    const { moves } = found.envelope;
+    const waits = Math.min(slowMoveMs.most, slowMoveMs.first * 2 ** (moves - quickMoves));
+    const moved = { shard, seq, tenure: tenureOf(shard) };
+    const changed = {
+      site,
+      moves: moves + 1,
+      attempt,
+      due: moves < quickMoves ? due : Math.max(due, clock.now() + waits),
+      isBodyShared,
+    };
+    const to = { shard: shardOf(site, shards), changed, repeats: () => repeatsOf(found.envelope, moved) };
+    moveEntry(pod, { ...found, shard, seq }, to, (isMoved) => {
+      if (isMoved) scheduler.settle(handle);
+      else scheduler.defer(handle, clock.now() + againMs, attempt, clock.now());
+      ended();
+      if (!isMoved) wake();
+    });
+  };
+
   return {
-    move(
+    move(dispatch: Dispatch, found: EntryInHand, { site, ended }: { site: string; ended(): void }): void {
+      move(dispatch, { found, site, isBodyShared: found.envelope.isBodyShared }, ended);
+    },
+    /** The parts but the first become entries of their own; what is stored is noted, so that it is not stored, or sent, once more. */
+    divide(
       dispatch: Dispatch,
-      found: EntryInHand,
-      { parts, ended }: { parts: readonly Part[]; ended(): void },
+      found: Loaded,
+      { parts, ended }: { parts: readonly Part[]; ended: Ended },
     ): void {
-      const { entry, handle } = dispatch;
-      const { attempt, due, shard, seq } = entry;
-      const { moves, bodyChunks, isBodyShared } = found.envelope;
-      const waits = Math.min(slowMoveMs.most, slowMoveMs.first * 2 ** (moves - quickMoves));
+      const { entry, handle, lane } = dispatch;
+      const { shard, seq, due } = entry;
+      const { envelope, last, leaseSeq } = found;
+      // Whoever is through first must not delete it from under the others: said first, then divided.
+      if (envelope.bodyChunks > 0 && !envelope.isBodyShared)
+        return move(dispatch, { found, site: lane.site, isBodyShared: true }, ended);
       const moved = { shard, seq, tenure: tenureOf(shard) };
-      const changed = {
-        moves: moves + 1,
-        attempt,
-        due: moves < quickMoves ? due : Math.max(due, clock.now() + waits),
-        // Whoever is through first must not delete it from under the others.
-        isBodyShared: isBodyShared || (parts.length > 1 && bodyChunks > 0),
+      const attempt = Math.max(1, entry.attempt);
+      let { open } = found;
+      const over = (ms: number): void => {
+        const isUntried = open === found.open;
+        scheduler.defer(handle, clock.now() + ms, isUntried ? entry.attempt : attempt, clock.now());
+        ended(isUntried);
+        wake();
       };
-      const over = (isMoved: boolean): void => {
-        if (isMoved) scheduler.settle(handle);
-        else scheduler.defer(handle, clock.now() + againMs, attempt, clock.now());
-        ended();
-        if (!isMoved) wake();
+      const note = (then: () => void): void => {
+        const record = { attempt, due, open, idHash: idHashOf(envelope.id), last };
+        void pod.states.write(shard, seq, { record, leaseSeq }).then(({ kind }) => {
+          if (kind === "written") return then();
+          if (kind !== "unavailable" || !pod.ownership.mayProceed(shard)) return ended();
+          setTimeout(() => note(then), noteAgainMs);
+          return undefined;
+        });
       };
-      const next = (index: number): void => {
-        const { site, open } = parts[index] ?? { site: dispatch.lane.site, open: found.open };
-        const from = { ...found, open, shard, seq };
-        const to = {
-          shard: shardOf(site, shards),
-          changed: { ...changed, site },
-          repeats: () => repeatsOf(found.envelope, moved),
+      const next = ([part, ...others]: readonly Part[]): void => {
+        if (part === undefined) return over(0);
+        if (repeatsOf(envelope, moved) !== "now") return over(againMs);
+        const changed = {
+          site: part.site,
+          moves: envelope.moves + 1,
+          attempt: entry.attempt,
+          due,
+          isBodyShared: true,
         };
-        if (index >= parts.length - 1) return moveEntry(pod, from, to, over);
-        return copyEntry(pod, from, to, (isStored) => (isStored ? next(index + 1) : over(false)));
+        const to = { shard: shardOf(part.site, shards), changed, repeats: () => repeatsOf(envelope, moved) };
+        return copyEntry(pod, { ...found, open: part.open, shard, seq }, to, (isStored) => {
+          if (!isStored) return over(againMs);
+          open = open.filter((index) => !part.open.includes(index));
+          return note(() => next(others));
+        });
       };
-      next(0);
+      next(parts.slice(1));
     },
   };
 }

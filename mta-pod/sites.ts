@@ -7,6 +7,8 @@ import type { Rule } from "#crds/pod-config/schema.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { createRehoming, type EntryInHand, type Part } from "./rehoming.ts";
+import type { Ended } from "./attempt-outcome.ts";
+import type { Loaded } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import { sliceNamed, type SiteRoute } from "./route/router.ts";
 import type { Dispatch, Lane } from "./schedule/types.ts";
@@ -26,8 +28,8 @@ export interface Sites {
   sortIn(dispatch: Dispatch, envelope: Envelope): boolean;
   /** An entry met another site than its lane's on the way out. `ended` once it is at rest, here or in another shard. */
   rehome(dispatch: Dispatch, found: EntryInHand, to: { route: SiteRoute; ended(): void }): void;
-  /** Its recipients belong to different sites or hosts by now: each part becomes an entry of its own. `ended` as above. */
-  divide(dispatch: Dispatch, found: EntryInHand, to: { parts: readonly Part[]; ended(): void }): void;
+  /** Its recipients belong to different sites or hosts by now: each part but the first becomes an entry of its own. */
+  divide(dispatch: Dispatch, found: Loaded, to: { parts: readonly Part[]; ended: Ended }): void;
   /** False: its slices change, and nothing may be sent there yet. */
   isOpen(route: SiteRoute): boolean;
   /** It goes back to the head of its lane, which waits until the route is open. */
@@ -39,10 +41,10 @@ export interface Sites {
   /** Rules changed: ask again for the limits of every known site. */
   refresh(): void;
   providerOf(site: string): string;
-  /** What an attempt there met before any mail could be sent; "" = nothing. */
-  tried(site: string, trouble: string): void;
+  /** What an attempt there met before any mail could be sent; "" = nothing. Of a domain too, where its hosts are not all of its site's. */
+  tried(place: string, trouble: string): void;
   /** What kept the last attempt there from being made, in words; "" = nothing, or it is not known here. */
-  troubleOf(site: string): string;
+  troubleOf(place: string): string;
   /** Attempts that may be under way there at once, over all sources. */
   concurrencyOf(site: string): number;
 }
@@ -199,8 +201,7 @@ export function createSites(
       const shard = shardOf(route.id, shards);
       scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
       log.info("site changed", { id: found.envelope.id, from: lane.site, to: route.id, shard });
-      if (shard !== entry.shard)
-        return rehoming.move(dispatch, found, { parts: [{ site: route.id, open: found.open }], ended });
+      if (shard !== entry.shard) return rehoming.move(dispatch, found, { site: route.id, ended });
       scheduler.requeue(handle, clock.now());
       learn(route.id, domainOf(found.envelope.to[found.open[0] ?? 0] ?? ""), route);
       scheduler.relane(handle, { ...lane, site: route.id }, clock.now());
@@ -211,7 +212,7 @@ export function createSites(
       scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
       const sites = parts.map(({ site }) => site);
       log.info("recipients parted", { id: found.envelope.id, from: lane.site, to: sites });
-      rehoming.move(dispatch, found, { parts, ended });
+      rehoming.divide(dispatch, found, { parts, ended });
     },
     found(site, route, domain) {
       const of = known.get(site);

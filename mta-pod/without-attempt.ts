@@ -1,7 +1,7 @@
 /** CORRIDOR: settles entries that nobody attempts now: expired, returned by an operator, or parked and given up. */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
-import type { Loaded } from "./attempt.ts";
+import type { Loaded } from "./load.ts";
 import type { HotBodies } from "./hot-bodies.ts";
 import type { Entry, Lane } from "./schedule/types.ts";
 import type { Decision } from "./settle/decide.ts";

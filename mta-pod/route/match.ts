@@ -71,7 +71,8 @@ function matchesDomain(matcher: Matcher, domain: string): boolean {
   );
 }
 
-function servesAny(suffixes: readonly string[], hosts: readonly string[]): boolean {
+/** Is one of the hosts, in lower case, a provider's with these `mxSuffixes`? */
+export function servesAny(suffixes: readonly string[], hosts: readonly string[]): boolean {
   return hosts.some((host) => suffixes.some((suffix) => isServedBy(host, suffix)));
 }
 

@@ -62,7 +62,7 @@ type Next =
   | { readonly kind: "requeue"; readonly reason: OutcomeClass; readonly text: string; readonly due?: number };
 
 export interface Decision {
-  /** One per open recipient in the order of `open`; none for a requeue. */
+  /** One per open recipient in the order of `open`, but those that go at once in the next transaction; none for a requeue. */
   readonly recipients: readonly RecipientOutcome[];
   readonly next: Next;
   /** Recipients a DSN must speak of. */
@@ -153,7 +153,8 @@ function isDisorder(fault: Fault): boolean {
   return fault.kind === "protocol" && fault.reply !== undefined && !isBeforeMail(fault);
 }
 
-function isBeforeMail(fault: Fault): boolean {
+/** Nothing was said of any mail yet. */
+export function isBeforeMail(fault: Pick<Fault, "stage">): boolean {
   switch (fault.stage) {
     case "connect":
     case "greeting":
@@ -264,7 +265,7 @@ function settled(
     recipients.some(({ outcome }) => outcome === "delivered") && deferred.some((one) => isSurplus(one.reply));
   const waitMs = goesOn ? 0 : nextDelay(input.attempt, input.policy, input.random);
   return {
-    recipients,
+    recipients: goesOn ? recipients.filter((one) => !isSurplus(one.reply)) : recipients,
     next: {
       kind: "defer",
       // The last try falls on the expiry itself, so that no time is left unused and none is waited in vain.

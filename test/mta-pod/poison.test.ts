@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { StateRecord } from "#crds/wire/state-record.ts";
-import type { Attempts, Loaded } from "#mta-pod/attempt.ts";
+import type { Attempts } from "#mta-pod/attempt.ts";
+import type { Loaded } from "#mta-pod/load.ts";
 import { createHandling } from "#mta-pod/handling.ts";
 import { decodeHandOver, encodeHandOver } from "#mta-pod/hand-over-record.ts";
 import { createPoison } from "#mta-pod/poison.ts";
@@ -54,7 +55,7 @@ function world() {
   const written: StateRecord[] = [];
   const done: string[] = [];
   const logged: [string, unknown][] = [];
-  const ends: (() => void)[] = [];
+  const ends: Parameters<Attempts["start"]>[2][] = [];
   let parked = 0;
   const states: Pick<States, "read" | "write"> = {
     read: async () => ({ kind: "none" }),
@@ -243,24 +244,31 @@ describe("what kills", () => {
   });
 
   test("has no note any more once it is back in its place untried, as when its site could not be reached", async () => {
-    const after = async (entryAfter: ReturnType<Scheduler["entryOf"]>): Promise<unknown[]> => {
+    const after = async (
+      isUntried: boolean,
+      entryAfter: ReturnType<Scheduler["entryOf"]>,
+    ): Promise<unknown[]> => {
       const one = world();
       one.poison.owned(3, "witnessed");
       let ended = 0;
       one.handling.start(dispatch, { ...loaded, started: 1 }, () => void ended++);
       await until("the attempt", () => one.ends.length === 1);
       one.queued.after = entryAfter;
-      for (const end of one.ends) end();
+      for (const end of one.ends) end(isUntried);
       await until("its end", () => ended === 1);
       return one.written.map(({ started }) => started);
     };
     const { lane } = dispatch;
-    assert.deepEqual(await after({ entry, lane, state: "ready" }), [2, 1]);
-    assert.deepEqual(await after({ entry, lane, state: "suspended" }), [2, 1]);
-    assert.deepEqual(await after(undefined), [2], "delivered");
-    const deferred = { ...entry, attempt: 1 };
-    assert.deepEqual(await after({ entry: deferred, lane, state: "ready" }), [2], "its record is new");
-    assert.deepEqual(await after({ entry, lane, state: "waiting" }), [2], "at once again");
+    for (const state of ["ready", "suspended", "waiting"] as const)
+      assert.deepEqual(await after(true, { entry, lane, state }), [2, 1]);
+    assert.deepEqual(await after(true, undefined), [2], "gone to another shard");
+    assert.deepEqual(await after(false, undefined), [2], "delivered");
+    const ready = { entry, lane, state: "ready" } as const;
+    assert.deepEqual(
+      await after(false, ready),
+      [2],
+      "some were taken, the rest goes at once: its record is new",
+    );
     const { poison, written } = world();
     poison.owned(3, "witnessed");
     const once = { ...loaded, started: 1 };
