@@ -105,7 +105,7 @@ export function createHostTrouble({
     apart(at, decision, result) {
       const { feedback, next } = decision;
       if (feedback !== "unreachable" || result.kind !== "fault") {
-        if (result.kind === "answered" || !isBeforeMail(result.fault)) reached(at);
+        if (isFromThem(result)) reached(at);
         return decision;
       }
       const areTheirs = !isProviders(at, result.fault) && isTheirs(at);
@@ -118,6 +118,13 @@ export function createHostTrouble({
       };
     },
   };
+}
+
+/** What we answer ourselves, as when none of the hosts has an address, says nothing of them. */
+function isFromThem(result: TransactionResult): boolean {
+  return result.kind === "answered"
+    ? result.replies.some(({ isOurs }) => isOurs !== true)
+    : !isBeforeMail(result.fault);
 }
 
 /** The provider's own host says that it does not want us now: that is meant for all of its customers' mail. */

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { createHostTrouble } from "#mta-pod/host-trouble.ts";
 import type { SiteRoute } from "#mta-pod/route/router.ts";
 import type { Decision } from "#mta-pod/settle/decide.ts";
-import { reply } from "#mta-pod/smtp/reply.ts";
+import { ownReply, reply } from "#mta-pod/smtp/reply.ts";
 import type { Fault, TransactionResult } from "#mta-pod/smtp/transaction.ts";
 
 const decided = { recipients: [], notify: [], possibleDuplicate: false } as const;
@@ -13,7 +13,7 @@ const away: Decision = {
   next: { kind: "requeue", reason: "connect", text: "refused" },
   feedback: "unreachable",
 };
-const answered: TransactionResult = { kind: "answered", replies: [] };
+const answered: TransactionResult = { kind: "answered", replies: [reply(250, "2.0.0", "ok")] };
 const silence: Fault = { stage: "connect", kind: "timeout", text: "no answer" };
 const site = { id: "provider", rule: { match: { mxSuffixes: [".hoster.example"] } } } as unknown as SiteRoute;
 const wall = 1e12;
@@ -32,8 +32,8 @@ function world() {
   return {
     now,
     waitMs: (hosts: string, source = "default") => trouble.waitMs({ hosts, source }),
-    reach: (hosts: string, source?: string) =>
-      assert.equal(trouble.apart(at(hosts, now.at, source), taken, answered), taken),
+    reach: (hosts: string, source?: string, result = answered) =>
+      assert.equal(trouble.apart(at(hosts, now.at, source), taken, result), taken),
     fail: (hosts: string, { startedAt = now.at, fault = silence, source = "default" } = {}) =>
       trouble.apart(at(hosts, startedAt, source), away, { kind: "fault", fault, replies: [] }),
   };
@@ -79,6 +79,9 @@ test("it is the site's trouble when nobody else had been reached there, by this 
   assert.equal(isSites(fail("dead")), true, "themselves alone");
   reach("fine", "other");
   assert.equal(isSites(fail("dead")), true, "by another source");
+  const unheard = ownReply(550, "5.4.4", "no host has an address");
+  reach("nowhere", "default", { kind: "answered", replies: [unheard] });
+  assert.equal(isSites(fail("dead")), true, "what we say ourselves is nobody's");
   reach("fine");
   assert.equal(isSites(fail("one")), false);
   assert.equal(isSites(fail("two")), false);
