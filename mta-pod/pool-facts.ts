@@ -67,7 +67,7 @@ export function createPoolFacts(deps: PoolFactsDeps): PoolFacts {
       return last;
     },
     report(query) {
-      const { manifest, credentials, dkimKeys } = pod.config();
+      const { manifest, credentials, dkimKeys, proxyLogin } = pod.config();
       const { total } = pod.scheduler.counts();
       const unserved = pod.scheduler.unserved(pod.clock.now());
       const { tenants } = reportQueryOf(query);
@@ -75,7 +75,7 @@ export function createPoolFacts(deps: PoolFactsDeps): PoolFacts {
         incarnation: pod.incarnation,
         generation: manifest.generation,
         digest: manifest.digest,
-        keysDigest: keysDigestOf(credentials, dkimKeys),
+        keysDigest: keysDigestOf(credentials, dkimKeys, proxyLogin),
         shards: pod.ownership.ownedShards(),
         queued: total.ready + total.waiting + total.suspended + total.inflight + deps.parents.size(),
         oldestAt: total.oldest > 0 ? total.oldest : null,

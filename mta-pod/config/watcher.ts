@@ -92,13 +92,15 @@ function createCheck(options: WatchOptions): () => void {
   };
 }
 
-/** The manifest's digest covers everything but the generation and the keys. */
+/** The manifest's digest covers everything but the generation, the keys and the login at the proxies. */
 function isSame(a: PodConfig, b: PodConfig): boolean {
   return (
     a.manifest.digest === b.manifest.digest &&
     a.manifest.generation === b.manifest.generation &&
     isSameList(a.credentials, b.credentials) &&
-    isSameList(a.dkimKeys, b.dkimKeys)
+    isSameList(a.dkimKeys, b.dkimKeys) &&
+    a.proxyLogin?.username === b.proxyLogin?.username &&
+    a.proxyLogin?.password === b.proxyLogin?.password
   );
 }
 

@@ -34,6 +34,7 @@ export function numbered(
   const keysDigest = keysDigestOf(
     slots.flatMap(({ credentials }) => credentials),
     slots.flatMap(({ dkim }) => dkim),
+    slots.find(({ proxyLogin }) => proxyLogin !== undefined)?.proxyLogin,
   );
   const isSame = before?.digest === digest && before.keysDigest === keysDigest;
   const generation = isSame ? before.generation : (before?.generation ?? 0) + 1;

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { canonicalJson } from "#crds/pod-config/encode.ts";
 import type { PodConfig } from "#crds/pod-config/schema.ts";
+import { slotFile } from "#crds/pod-config/slots.ts";
 import { formatIssue } from "#crds/values/issue.ts";
 import { watchConfig } from "#mta-pod/config/watcher.ts";
 import { until } from "#test/kit/until.ts";
@@ -112,6 +115,22 @@ test("watchConfig() takes over a changed password though the manifest is the sam
   project(folders.keysDir, example("mail/acme", "11").keys);
   await until("the configuration", () => watched.configs.length === 2);
   assert.equal(watched.configs[1]?.credentials[0]?.passwordMac, "11");
+});
+
+test("watchConfig() takes over a changed login at the egress proxies", async () => {
+  using folders = temporaryFolders();
+  const putLogin = (password: string): void => {
+    const { config, keys } = example();
+    const slot = { version: 1, credentials: [], dkim: [], proxyLogin: { username: "pods", password } };
+    const withLogin = new Map([...keys, [slotFile("000"), gzipSync(canonicalJson(slot))]]);
+    put(folders, { config, keys: withLogin });
+  };
+  putLogin("one");
+  using watched = watching(folders);
+  putLogin("one");
+  putLogin("two");
+  await until("the login", () => watched.configs.some(({ proxyLogin }) => proxyLogin?.password === "two"));
+  assert.equal(watched.configs.length, 2);
 });
 
 test("watchConfig() hands the same configuration over once, however often it is swapped", async () => {

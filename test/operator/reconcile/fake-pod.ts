@@ -35,12 +35,12 @@ function filesIn(data: unknown): [string, string][] {
 }
 
 /** Of a pod that has nothing to do. */
-export function idleReport({ manifest, credentials, dkimKeys }: PodConfig): PodReport {
+export function idleReport({ manifest, credentials, dkimKeys, proxyLogin }: PodConfig): PodReport {
   return {
     incarnation: "a",
     generation: manifest.generation,
     digest: manifest.digest,
-    keysDigest: keysDigestOf(credentials, dkimKeys),
+    keysDigest: keysDigestOf(credentials, dkimKeys, proxyLogin),
     shards: [],
     queued: 0,
     oldestAt: null,

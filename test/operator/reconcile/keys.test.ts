@@ -1,6 +1,10 @@
-/** The DKIM keys of a tenant that is going: in force until it is drained, whatever becomes of its Secret and of the operator. */
+/**
+ * The DKIM keys of a tenant that is going: in force until it is drained, whatever becomes of its Secret and of the operator. And a
+ * login at the egress proxies that is rotated.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { PodConfig } from "#crds/pod-config/schema.ts";
 import { poolNames } from "#crds/wire/subject.ts";
 import { kinds } from "#operator/reconcile/kinds.ts";
 import { startTestSpool } from "#test/kit/spool.ts";
@@ -74,4 +78,25 @@ test("the Secret first: the key goes, and is back once the tenant is deleted as 
   await until("the pods to be without", () => keysOf(world).every((keys) => keys.length === 0));
   await deleteTenant(world);
   await until("the pods to have it again", () => keysOf(world).every((keys) => keys.length === 1));
+});
+
+test("a rotated login at the egress proxies is a generation, in force in every pod before Programmed says so", async () => {
+  await using world = await startWorld();
+  const login = (password: string) => secret("proxy-login", { username: "pods", password });
+  const proxy = { protocol: "SOCKS5", secretRef: { name: "proxy-login" } };
+  const sources = [{ name: "a", weight: 1, proxy: { host: "proxy.example.net" } }];
+  world.api.state.create(kinds.secrets, login("one"));
+  const egress = { mode: "Proxy", proxy, sources };
+  world.api.state.create(kinds.pools, pool(world.nats.url, { egress }));
+  const isProgrammed = () => world.conditions("pools", "shared")["Programmed"] === "True Programmed";
+  await until("the pool to be programmed", isProgrammed);
+  const of = <T>(what: (config: PodConfig) => T): T[] => [...world.fleet.running().values()].map(what);
+  const [before = 0] = of(({ manifest }) => manifest.generation);
+  const data = { password: Buffer.from("two").toString("base64") };
+  world.api.state.patch(kinds.secrets, { namespace: "mail", name: "proxy-login" }, { data });
+  await until("the pods to have it", () =>
+    of(({ proxyLogin }) => proxyLogin?.password).every((password) => password === "two"),
+  );
+  assert.ok(of(({ manifest }) => manifest.generation).every((generation) => generation > before));
+  await until("the pool to be programmed with it", isProgrammed);
 });
