@@ -4,6 +4,7 @@
  */
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import type { Log } from "../runtime/log.ts";
+import { isOtherFamily, replyToFailure } from "./failure-reply.ts";
 import { connectReply, createSocksSession, type Login, replies, type ReplyCode } from "./socks-session.ts";
 
 export interface ProxyOptions {
@@ -108,6 +109,8 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyServer> {
       return reject(client, "not-allowed", connectReply(replies.notAllowed));
     }
     const localAddress = to.from ?? options.sourceAddress;
+    const way = { to: to.address, from: localAddress };
+    if (isOtherFamily(way)) return reject(client, "unreachable", connectReply(replies.networkUnreachable));
     const upstream = connect({
       host: to.address,
       port: to.port,
@@ -130,7 +133,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyServer> {
     client.once("close", left);
     const failed = (error: NodeJS.ErrnoException): void => {
       options.log.debug("destination failed", { ...to, error: error.message });
-      fail(error.code === "ETIMEDOUT" ? "timeout" : "unreachable", codeOf(error));
+      fail(error.code === "ETIMEDOUT" ? "timeout" : "unreachable", replyToFailure(error, way));
     };
     upstream.once("error", failed);
     upstream.once("connect", () => {
@@ -219,18 +222,4 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyServer> {
 
 function boundOf(socket: Socket): { address: string; port: number } {
   return { address: socket.localAddress ?? "", port: socket.localPort ?? 0 };
-}
-
-/** What is not here (EADDRNOTAVAIL: the address to send from is not ours; EMFILE: we are full) is a failure of the proxy. */
-const codes: Readonly<Record<string, ReplyCode>> = {
-  ECONNREFUSED: replies.refused,
-  ECONNRESET: replies.refused,
-  ENETUNREACH: replies.networkUnreachable,
-  EHOSTUNREACH: replies.hostUnreachable,
-  EHOSTDOWN: replies.hostUnreachable,
-  ETIMEDOUT: replies.timedOut,
-};
-
-function codeOf({ code = "" }: NodeJS.ErrnoException): ReplyCode {
-  return codes[code] ?? replies.failure;
 }

@@ -14,7 +14,7 @@ const login = Buffer.concat([
 ]);
 
 function ask(port: number, address = [127, 0, 0, 1]): Buffer {
-  return Buffer.from([5, 1, 0, 1, ...address, port >> 8, port & 255]);
+  return Buffer.from([5, 1, 0, address.length === 4 ? 1 : 4, ...address, port >> 8, port & 255]);
 }
 
 /** A client that has said all it has to, one step after the other. */
@@ -128,6 +128,14 @@ test("startProxy() refuses destinations that are not allowed, and says which way
   assert.equal(backend.sockets.length, 0);
   const { results } = proxy.counts();
   assert.deepEqual([results["not-allowed"], results.unreachable, results.connected], [2, 1, 0]);
+});
+
+test("startProxy() answers that no network leads to another family than that of the address to send from", async () => {
+  await using backend = await startBackend();
+  await using proxy = await startTestProxy({ sourceAddress: "127.0.0.1", isAllowed: () => true });
+  assert.equal((await dial(proxy.port, backend.port)).reply[1], 0);
+  assert.equal((await dial(proxy.port, backend.port, [...Array<number>(15).fill(0), 1])).reply[1], 3);
+  assert.equal(proxy.counts().results.unreachable, 1);
 });
 
 test("startProxy() bounds connections, conversations and silence", async () => {
