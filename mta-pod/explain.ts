@@ -177,8 +177,8 @@ export function createExplain(deps: ExplainDeps) {
       suspending.suspend(named(pod, selection), forSeconds),
     resume: (selection: Selection) => suspending.resume(named(pod, selection)),
     async top(): Promise<Top & { readonly silent: readonly string[] }> {
-      const answers = await peers.ask("top", {}, askMs);
-      return { ...mergeTop(answers.map(({ answer }) => answer as Top)), silent: silentOf(pod, answers) };
+      const answers = (await peers.ask("top", {}, askMs)).filter(isTop);
+      return { ...mergeTop(answers.map(({ answer }) => answer)), silent: silentOf(pod, answers) };
     },
     /** `null` = no such message, or (with `tenant`) not that tenant's: the two must not be told apart. */
     async message(id: string, tenant?: string) {
@@ -221,8 +221,15 @@ function limitOf({ limit = defaultLimit }: QueueQuery): number {
 
 /** False for a pod that had to say that its answer is too large: it is as good as silent. */
 function isQueueList(said: PeerAnswer): said is PeerAnswer & { readonly answer: QueueList } {
-  const { answer } = said;
-  return typeof answer === "object" && answer !== null && Array.isArray(Reflect.get(answer, "entries"));
+  return hasList(said, "entries");
+}
+
+function isTop(said: PeerAnswer): said is PeerAnswer & { readonly answer: Top } {
+  return hasList(said, "tenants");
+}
+
+function hasList({ answer }: PeerAnswer, name: string): boolean {
+  return typeof answer === "object" && answer !== null && Array.isArray(Reflect.get(answer, name));
 }
 
 function stoppedBy(

@@ -1,4 +1,5 @@
 /** CORRIDOR: what `top` shows: tenants, sites and sources of one pod, and those of all pods put together. */
+import { isOfMessages } from "#crds/wire/selection.ts";
 import type { Pod } from "./pod.ts";
 import { createRates } from "./rates.ts";
 import type { TenantCounts } from "./schedule/types.ts";
@@ -6,13 +7,18 @@ import type { Suspension } from "./spool/suspensions.ts";
 import type { Suspending } from "./suspend.ts";
 
 const sitesShown = 50;
+/** Of one pod's answer, which has room for so much (`crds/wire/peer.ts`). */
+const tenantsShown = { rows: 2000, bytes: 360 * 1024 };
+const suspensionsShown = { rows: 500, bytes: 64 * 1024 };
 
 export interface Top {
+  /** The fullest of each pod. */
   readonly tenants: readonly TenantRow[];
   /** The fullest. */
   readonly sites: readonly SiteRow[];
   /** Absent from pods of a release before. */
   readonly sources?: readonly SourceRow[];
+  /** Those of single messages and domains last, the newest before the older ones. */
   readonly suspensions: readonly Suspension[];
 }
 
@@ -70,10 +76,34 @@ export function createTop(pod: Pod, suspending: Pick<Suspending, "list">): { her
         ...openOf(pod, known, name),
         ...rates.ofSource(name),
       }));
-      return { tenants, sites: fullest(sites), sources, suspensions: suspending.list() };
+      return {
+        tenants: firstOf(tenants.toSorted(byFullness), tenantsShown),
+        sites: fullest(sites),
+        sources,
+        suspensions: firstOf(suspending.list().toSorted(byReach), suspensionsShown),
+      };
     },
     stop: rates.stop,
   };
+}
+
+function byFullness(a: TenantRow, b: TenantRow): number {
+  const queued = ({ ready, waiting, suspended }: TenantRow): number => ready + waiting + suspended;
+  return queued(b) - queued(a) || b.receivedPerSecond - a.receivedPerSecond;
+}
+
+function byReach(a: Suspension, b: Suspension): number {
+  return Number(isOfMessages(a)) - Number(isOfMessages(b)) || b.at - a.at;
+}
+
+function firstOf<Row>(
+  all: readonly Row[],
+  room: { readonly rows: number; readonly bytes: number },
+): readonly Row[] {
+  const rows = all.slice(0, room.rows);
+  let { bytes } = room;
+  const end = rows.findIndex((row) => (bytes -= Buffer.byteLength(JSON.stringify(row)) + 1) < 0);
+  return end < 0 ? rows : rows.slice(0, end);
 }
 
 function queuedOf(

@@ -4,6 +4,7 @@ import { maxListed, maxPeerAnswerBytes } from "#crds/wire/peer.ts";
 import { createExplain, type Explain } from "#mta-pod/explain.ts";
 import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
 import type { Scheduler } from "#mta-pod/schedule/types.ts";
+import type { Suspension } from "#mta-pod/spool/suspensions.ts";
 
 const now = 1_700_000_000_000;
 const id = "01m87d60b4x4q30591x00013bs";
@@ -27,6 +28,7 @@ interface SceneOptions {
   /** The tenant's. */
   readonly state?: "Active" | "Hold";
   readonly isSuspended?: boolean;
+  readonly suspensions?: readonly Suspension[];
 }
 
 /** Pod 0 of two; pod 1 lives and says nothing. */
@@ -65,7 +67,10 @@ function scene(options: SceneOptions = {}): Scene {
     acts: {} as never,
     parked: { list: () => [] },
     troubleOf: (site) => (site === "down" ? "no host answers" : ""),
-    suspending: { list: () => [], describe: () => (options.isSuspended ? "a suspension" : null) } as never,
+    suspending: {
+      list: () => options.suspensions ?? [],
+      describe: () => (options.isSuspended ? "a suspension" : null),
+    } as never,
   });
   return { explain, scheduler, ask: (kind, query) => serving(kind, query) };
 }
@@ -168,6 +173,37 @@ test("a pod tells of each entry whether a suspension or its tenant's Hold keeps 
 test("createExplain().queue() counts a pod whose answer was too large as silent", async () => {
   const { explain } = scene({ answers: { queue: { error: "too-large" } } });
   assert.deepEqual(await explain.queue({}), { entries: [], truncated: false, silent: ["pod-0", "pod-1"] });
+  explain.stop();
+});
+
+test("createExplain().top() shows what the others say when a pod's answer was too large", async () => {
+  const { explain } = scene({ answers: { top: { error: "too-large" } } });
+  const nothing = { tenants: [], sites: [], sources: [], suspensions: [] };
+  assert.deepEqual(await explain.top(), { ...nothing, silent: ["pod-0", "pod-1"] });
+  explain.stop();
+});
+
+test("a pod's `top` fits into one answer, with the fullest tenants and the newest suspensions", async () => {
+  const suspensions = Array.from({ length: 1000 }, (_, at) => ({
+    tenant: `${"s".repeat(300)}${at}`,
+    by: "a",
+    at,
+  }));
+  const { explain, scheduler, ask } = scene({ suspensions });
+  const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt: 0 };
+  const add = (tenant: string, seq: number): void =>
+    void scheduler.add(
+      { site: "s", tenant, class: "bulk" },
+      { shard: 0, seq, idHash: seq, size: 1, ...times },
+      now,
+    );
+  for (let seq = 1; seq <= 3000; seq++) add(`mail/${"x".repeat(200)}${seq}`, seq);
+  add(`mail/${"x".repeat(200)}3000`, 3001);
+  const top = (await ask("top", {})) as Awaited<ReturnType<Explain["top"]>>;
+  assert.ok(JSON.stringify(top).length < maxPeerAnswerBytes - 64 * 1024);
+  assert.equal(top.tenants[0]?.tenant, `mail/${"x".repeat(200)}3000`);
+  assert.ok(top.tenants.length > 1000, String(top.tenants.length));
+  assert.ok(top.suspensions.length > 100 && top.suspensions[0]?.at === 999);
   explain.stop();
 });
 
