@@ -111,20 +111,15 @@ export function createQueueLimits(deps: QueueLimitsDeps): QueueLimits {
   const accountOf = (tenant: string, limit: number): Account => {
     const known = accounts.get(tenant);
     if (known !== undefined) {
+      // Granted under a higher limit, it may be more than this one leaves: the next claim says that it is not used.
+      if (limit < known.limit) known.left = 0;
       known.limit = limit;
       return known;
     }
     const amounts = { left: 0, out: 0, stored: 0, most: 0 };
     const times = { fullUntil: 0, fullMs, claimedAt: 0, usedAt: 0, behindSince: Number.POSITIVE_INFINITY };
-    const account = {
-      limit,
-      ...amounts,
-      ...times,
-      waiting: [],
-      isClaiming: false,
-      isTight: false,
-      seen: new Map(),
-    };
+    const claiming = { waiting: [], isClaiming: false, isTight: false, seen: new Map() };
+    const account = { limit, ...amounts, ...times, ...claiming };
     accounts.set(tenant, account);
     return account;
   };
@@ -167,14 +162,16 @@ export function createQueueLimits(deps: QueueLimitsDeps): QueueLimits {
     const counts = withCounts ? await deps.ask(tenant) : undefined;
     let at = 0;
     let isWritten = false;
+    let { limit } = account;
     const claimed = await cells.update<Claimed | "ask">(keyOf(tenant), keySeconds, (text) => {
       at = clock.monotonic();
+      ({ limit } = account);
       const ledger = ledgerOf(text);
       const wanted = account.waiting.reduce((sum, { weight }) => sum + weight, 0);
       const first = account.waiting[0]?.weight ?? 0;
       const answer = claim(ledger, {
         self,
-        limit: account.limit,
+        limit,
         shards: deps.shards,
         pods: deps.pods(),
         wanted: Math.max(0, wanted - account.left),
@@ -188,7 +185,7 @@ export function createQueueLimits(deps: QueueLimitsDeps): QueueLimits {
       });
       if (answer.kind === "unknown")
         return { text: undefined, result: counts === undefined && wanted > 0 ? "ask" : answer };
-      account.isTight = answer.free < account.limit / 2;
+      account.isTight = answer.free < limit / 2;
       if (counts === undefined && account.isTight && wanted > 0) return { text: undefined, result: "ask" };
       account.most = Math.max(account.most, answer.most);
       isWritten = answer.isNews || (wanted > 0 && !isFresh(account));
@@ -199,8 +196,10 @@ export function createQueueLimits(deps: QueueLimitsDeps): QueueLimits {
       account.behindSince = claimed.isWhole ? Number.POSITIVE_INFINITY : Math.min(account.behindSince, at);
     if (!isWritten) return claimed;
     account.stored -= stored;
-    account.left += claimed.block;
     account.claimedAt = at;
+    // Lowered meanwhile: the grant is used when it is claimed again.
+    if (account.limit < limit) return claimed;
+    account.left += claimed.block;
     account.most = account.left + account.out + account.stored;
     return claimed;
   };

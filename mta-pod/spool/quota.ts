@@ -69,7 +69,9 @@ export function createQuotas({ spool, pods }: QuotasOptions): Quotas {
     const day = Math.floor(clock.now() / dayMs);
     const known = accounts.get(tenant);
     if (known !== undefined && known.day === day) {
+      const isLowered = limit < known.limit;
       known.limit = limit;
+      if (isLowered && known.left > 0 && !known.isClaiming) void reclaim(known);
       return known;
     }
     const account = { tenant, day, left: 0, limit, waiting: [], isClaiming: false, emptyUntil: 0, usedAt: 0 };
@@ -90,14 +92,19 @@ export function createQuotas({ spool, pods }: QuotasOptions): Quotas {
   const claim = async (account: Account): Promise<void> => {
     account.isClaiming = true;
     while (account.waiting.length > 0) {
-      const claimed = await counter.add(account, (used) => blockOf(account.limit - used, pods()));
+      let { limit } = account;
+      const claimed = await counter.add(account, (used) => {
+        ({ limit } = account);
+        return blockOf(limit - used, pods());
+      });
       if (claimed === undefined) refuse(account, "unavailable");
       else if (claimed === 0) {
         account.emptyUntil = clock.monotonic() + emptyMs;
         refuse(account, "used-up");
       } else {
         account.left += claimed;
-        serve(account);
+        if (account.limit < limit) await release(account);
+        else serve(account);
       }
     }
     account.isClaiming = false;
@@ -109,6 +116,13 @@ export function createQuotas({ spool, pods }: QuotasOptions): Quotas {
     const returned = await counter.add(account, (used) => -Math.min(unused, used));
     if (returned === undefined)
       spool.options.log.warn("quota not given back", { tenant: account.tenant, unused });
+  };
+
+  /** A block that was claimed under a higher limit may be more than the lower one leaves. */
+  const reclaim = async (account: Account): Promise<void> => {
+    account.isClaiming = true;
+    await release(account);
+    await claim(account);
   };
 
   const stopSweep = spool.timers.every(sweepMs, () => {

@@ -64,4 +64,19 @@ describe("a limit of queued messages over several pods", () => {
     assert.equal(world.seen.asked, 3, "once for each pod that found no ledger");
     assert.ok(world.seen.claims < 60, `${world.seen.claims} changes`);
   });
+
+  for (const seed of seeds)
+    test(`that is lowered below what is queued lets nothing more in (seed ${seed})`, async () => {
+      const world = queueWorld(seed, { limit: 100_000, pods: 3, trouble: calm });
+      await pour(world, { pods: 3, perSecond: 500, seconds: 3 });
+      if (seed % 2 === 0) await world.run(1000);
+      const { accepted } = world.seen;
+      world.setLimit(10);
+      await pour(world, { pods: 3, perSecond: 500, seconds: 1 });
+      // Of what was let in before, some 15 are on their way.
+      assert.ok(
+        world.seen.accepted <= accepted + (seed % 2 === 0 ? 0 : 50),
+        `${world.seen.accepted - accepted}`,
+      );
+    });
 });

@@ -39,8 +39,9 @@ export interface Trouble {
 
 export function queueWorld(
   seed: number,
-  { limit, pods: podCount, trouble }: { limit: number; pods: number; trouble: Trouble },
+  { limit: firstLimit, pods: podCount, trouble }: { limit: number; pods: number; trouble: Trouble },
 ) {
+  let limit = firstLimit;
   const chance = random(seed);
   const upTo = (ms: number): number => Math.ceil(chance() * ms);
   let now = 1_000_000;
@@ -174,6 +175,7 @@ export function queueWorld(
   return {
     seen,
     queued,
+    setLimit: (to: number): void => void (limit = to),
     now: (): number => now,
     after,
     chance,

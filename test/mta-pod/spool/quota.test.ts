@@ -144,3 +144,28 @@ test("tenants do not share a counter, and a limit that grows is granted", async 
   assert.equal((await pod.take(1, "mail/b")).kind, "taken");
   await eventually("the larger limit", async () => (await pod.take(2, "mail/a")).kind === "taken");
 });
+
+test("of a block that was claimed before the limit was lowered no more is granted than the lower one leaves", async () => {
+  await using pod = await startPod(nats.url, "mail/q7");
+  assert.equal((await pod.take(10_000)).kind, "taken");
+  const lower = await Promise.all(Array.from({ length: 50 }, () => pod.take(20)));
+  assert.equal(countOf(lower), 19);
+});
+
+test("of a block that is being claimed when the limit is lowered, neither", async () => {
+  await using spool = await startTestSpool(nats.url, { pool: "mail/q8", clock: new StillClock() });
+  const lower: Promise<Taken>[] = [];
+  const take = (limit: number): Promise<Taken> =>
+    new Promise((resolve) => quotas.take("mail/acme", limit, resolve));
+  const lowering: Spool = {
+    ...spool,
+    ask(request) {
+      if (request.subject.startsWith("$KV.") && lower.length === 0)
+        for (let count = 0; count < 50; count++) lower.push(take(20));
+      return spool.ask(request);
+    },
+  };
+  const quotas = createQuotas({ spool: lowering, pods: () => 1 });
+  const first = await take(10_000);
+  assert.equal(countOf([first, ...(await Promise.all(lower))]), 20);
+});
