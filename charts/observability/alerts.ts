@@ -21,6 +21,9 @@ function replicas(state: "desired" | "ready" | "programmed" | "max"): string {
   return `max by (${pool}) (mailboat_pool_replicas{state="${state}"})`;
 }
 
+/** Pods that have tried nothing since they started have no series of attempts. */
+const noAttempts = `0 * sum by (${pool}) (mailboat_sendable_backlog)`;
+
 export const operatorAlerts: readonly Alert[] = [
   {
     name: "MailboatOperatorDown",
@@ -129,7 +132,7 @@ export const poolAlerts: readonly Alert[] = [
     name: "MailboatPoolBacklogAge",
     expr: [
       `sum by (${pool}) (mailboat_sendable_backlog)`,
-      `/ clamp_min(sum by (${pool}) (rate(mailboat_attempts_total[5m])), 0.01) > 900`,
+      `/ clamp_min(sum by (${pool}) (rate(mailboat_attempts_total[5m])) or ${noAttempts}, 0.01) > 900`,
     ].join("\n"),
     holds: "10m",
     severity: "warning",
@@ -139,7 +142,7 @@ export const poolAlerts: readonly Alert[] = [
     name: "MailboatNothingSent",
     expr: [
       `sum by (${pool}) (mailboat_sendable_backlog) > 0`,
-      `and sum by (${pool}) (rate(mailboat_attempts_total[10m])) == 0`,
+      `unless sum by (${pool}) (rate(mailboat_attempts_total[10m])) > 0`,
     ].join("\n"),
     holds: "10m",
     severity: "critical",

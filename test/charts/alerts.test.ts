@@ -217,6 +217,16 @@ const cases: Readonly<Record<string, Case>> = {
       ],
     ],
     at: "30m",
+    besides: {
+      "pods that have tried nothing since they started": {
+        fires: true,
+        series: [[`mailboat_sendable_backlog{${pod(0)}}`, "100000x40"]],
+      },
+      "nothing could leave": {
+        fires: false,
+        series: [[`mailboat_sendable_backlog{${pod(0)}}`, "0x40"]],
+      },
+    },
   },
   MailboatNothingSent: {
     fires: [
@@ -228,6 +238,16 @@ const cases: Readonly<Record<string, Case>> = {
       [`mailboat_attempts_total{${pod(0)},provider="Google",source="default",result="delivered"}`, "0+1x40"],
     ],
     at: "35m",
+    besides: {
+      "pods that have tried nothing since they started": {
+        fires: true,
+        series: [[`mailboat_sendable_backlog{${pod(0)}}`, "1x40"]],
+      },
+      "nothing could leave": {
+        fires: false,
+        series: [[`mailboat_sendable_backlog{${pod(0)}}`, "0x40"]],
+      },
+    },
   },
   MailboatQueueOld: {
     fires: [[`mailboat_queue_oldest_seconds{${pod(0)},tenant="mail/acme"}`, "180000+60x60"]],
