@@ -22,6 +22,8 @@ import { createTop, mergeTop, type Top } from "./top.ts";
 const askMs = 4000;
 /** Events not stored by then are not in the answer: JetStream is away. */
 const flushMs = 1000;
+/** Clocks of pods differ by less; an id of later is nobody's yet. */
+const skewMs = 60_000;
 const defaultLimit = 100;
 /** Index entries looked at for one listing by domain or id. */
 const maxScanned = 20_000;
@@ -183,7 +185,7 @@ export function createExplain(deps: ExplainDeps) {
     /** `null` = no such message, or (with `tenant`) not that tenant's: the two must not be told apart. */
     async message(id: string, tenant?: string) {
       const fromMs = timeOfId(id);
-      if (Number.isNaN(fromMs)) return null;
+      if (Number.isNaN(fromMs) || fromMs > pod.clock.now() + skewMs) return null;
       // The pod that took the message, and the one that sends it, may have events that are a moment old.
       await peers.ask("flush", {}, flushMs);
       const found = await pod.eventLog.find(id, { fromMs, boundMs: 5000 });

@@ -2,7 +2,7 @@
  * The event log: records gathered into batches on the pool's event stream, and found again by message id. Events never
  * hold up mail: what cannot be stored is repeated for a while, then dropped, oldest first, and counted.
  */
-import { DeliverPolicy, jetstream } from "@nats-io/jetstream";
+import { type Consumer, DeliverPolicy, jetstream } from "@nats-io/jetstream";
 import {
   decodeEvent,
   encodeEvent,
@@ -168,15 +168,27 @@ async function findEvents(
   events: EventRecord[],
 ): Promise<Found["until"]> {
   const js = jetstream(spool.nc);
-  const isSettled = settlement();
-  let until: Found["until"] = "bound";
   const consumer = await js.consumers.get(spool.names.eventStream, {
     filter_subjects: eventFilter(spool.names),
     deliver_policy: DeliverPolicy.StartTime,
     opt_start_time: new Date(fromMs - skewMs).toISOString(),
   });
-  const { num_pending: pending } = await consumer.info();
-  if (pending === 0) return "end";
+  try {
+    // Asked first: for an empty rest of the log no message ever says that it is the last.
+    const { num_pending: pending } = await consumer.info();
+    if (pending === 0) return "end";
+    return await readEvents(spool, { id, boundMs, consumer }, events);
+  } finally {
+    await consumer.delete().catch(() => false);
+  }
+}
+
+async function readEvents(
+  spool: Spool,
+  { id, boundMs, consumer }: { readonly id: string; readonly boundMs: number; readonly consumer: Consumer },
+  events: EventRecord[],
+): Promise<Found["until"]> {
+  const isSettled = settlement();
   // nats.js says nothing for 30 s when the consumer's leader moves, unless its heartbeat is short.
   const messages = await consumer.consume({ max_messages: 64, expires: 5_000, idle_heartbeat: 500 });
   const cancel = spool.timers.after(boundMs, () => messages.stop());
@@ -186,17 +198,14 @@ async function findEvents(
         events.push(event);
         isSettled.add(event);
       }
-      if (isSettled.reached()) until = "settled";
-      else if (message.info.pending === 0) until = "end";
-      else continue;
-      break;
+      if (isSettled.reached()) return "settled";
+      if (message.info.pending === 0) return "end";
     }
+    return "bound";
   } finally {
     cancel();
     await messages.close();
-    await consumer.delete().catch(() => false);
   }
-  return until;
 }
 
 /** Looks for the id as bytes first: of a busy pool's log nearly every line is another message's. */

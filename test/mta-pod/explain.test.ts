@@ -7,7 +7,9 @@ import type { Scheduler } from "#mta-pod/schedule/types.ts";
 import type { Suspension } from "#mta-pod/spool/suspensions.ts";
 
 const now = 1_700_000_000_000;
-const id = "01m87d60b4x4q30591x00013bs";
+const id = "01hf7yat00bn7qs6xtx0001dbf";
+/** Of 61 s later. */
+const laterId = "01hf7ycnj8493vd63re0001crz";
 const received = { time: now, id, type: "received", tenant: "mail/a", pool: "mail/p", pod: "pod-0" } as const;
 
 interface Scene {
@@ -100,6 +102,12 @@ test("createExplain().message() does not say that nobody knows an id while a pod
   const { explain } = scene();
   assert.deepEqual((await explain.message(id))?.silent, ["pod-1"]);
   assert.equal(await explain.message(id, "mail/a"), null);
+  explain.stop();
+});
+
+test("createExplain().message() knows without asking that no pod has mail of later", async () => {
+  const { explain } = scene();
+  assert.equal(await explain.message(laterId), null);
   explain.stop();
 });
 

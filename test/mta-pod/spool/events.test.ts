@@ -84,6 +84,8 @@ describe("createEventLog()", () => {
     append(log, event("m1", "received", { to: ["a@example.net"] }));
     await log.flush();
     assert.equal((await log.find("m1", { fromMs: Date.now(), boundMs: 5_000 })).events.length, 1);
+    const later = await log.find("m1", { fromMs: Date.now() + 3_600_000, boundMs: 5_000 });
+    assert.deepEqual(later, { events: [], until: "end" });
     await eventually("no consumer", async () => {
       const list = await callApi(spool, { subject: `CONSUMER.NAMES.${spool.names.eventStream}` });
       return list.kind === "ok" && list.value["total"] === 0;
