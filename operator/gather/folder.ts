@@ -10,7 +10,9 @@ const maxTotalBytes = 256 * 1024 * 1024;
 const maxFiles = 20_000;
 const maxDepth = 16;
 
-const isResourceFile = (name: string): boolean => /\.(ya?ml|json)$/i.test(name);
+export function isResourceFile(name: string): boolean {
+  return /\.(ya?ml|json)$/i.test(name);
+}
 
 interface Found {
   readonly files: string[];

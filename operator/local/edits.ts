@@ -8,6 +8,8 @@ export interface Edited {
   readonly options: Pick<LocalOptions, "json" | "print" | "complain">;
   readonly config: Config;
   readonly runners: readonly PoolRunner[];
+  /** `signatureOf` the files before they were read for the start. */
+  readonly seen: string;
   /** After a change that was taken over. */
   onTaken(): void;
 }
@@ -22,6 +24,7 @@ export function followEdits(files: readonly string[], edited: Edited): () => Pro
   const end = watchPaths({
     paths: files,
     quietMs,
+    seen: edited.seen,
     onChange: () => void (working = working.then(() => takeOver(edited)).catch(complain)),
     onError: (error) => edited.options.complain(`Cannot watch the files: ${error.message}`),
   });

@@ -13,6 +13,7 @@ import { sharesPorts } from "./resources.ts";
 import { openStateDir, readOrCreate, type StateDir, writeAtomic } from "./state-dir.ts";
 import { type StopRequests, stopRequests } from "./stop-requests.ts";
 import { ensureTlsFiles, namesOf } from "./tls-files.ts";
+import { signatureOf } from "./watch.ts";
 
 interface Run {
   readonly options: LocalOptions;
@@ -52,6 +53,7 @@ async function runIn(run: Run): Promise<void> {
   const nats = await startLocalNats(options, state);
   undo.push(() => nats.stop());
   stop.onForce(() => nats.kill());
+  const seen = signatureOf(files);
   const config = await createConfig(files, { options, state, nats });
   const shared = await sharedSettings(run, nats);
   const runners: PoolRunner[] = [];
@@ -75,7 +77,7 @@ async function runIn(run: Run): Promise<void> {
   if (stop.requested()) return;
   await record.write();
   announce(options, record.read());
-  undo.push(followEdits(files, { options, config, runners, onTaken: onChange }));
+  undo.push(followEdits(files, { options, config, runners, seen, onTaken: onChange }));
   if (demo !== undefined) undo.push(demo.begin(record.read()));
   await stop.first;
 }

@@ -1,62 +1,157 @@
-/** Tells when files or anything below folders changed, once things have settled. Watching that fails is reported, not fatal. */
-import { type FSWatcher, readdirSync, statSync, watch } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+/**
+ * Tells when what is read of files and folders changed, once things have settled. The file system's notices are a hint, the poll is the
+ * promise. Watching that fails is reported, not fatal.
+ */
+import { type FSWatcher, readdirSync, type Stats, statSync, watch } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { isResourceFile } from "#operator/gather/folder.ts";
 
 export interface WatchOptions {
   readonly paths: readonly string[];
   readonly quietMs: number;
+  /** `signatureOf(paths)` before they were read last: what was written since is a change. */
+  readonly seen: string;
   onChange(): void;
   onError(error: Error): void;
+  /** Runs `run` once after `ms`, keeping no process alive; the answer cancels. */
+  after?(ms: number, run: () => void): () => void;
 }
 
+const pollMs = 2000;
 /** As deep as resources are read. */
 const maxDepth = 16;
 const maxFolders = 5000;
 
+interface Watched {
+  readonly watcher: FSWatcher;
+  readonly identity: string;
+}
+
 /** @returns what ends the watching */
-export function watchPaths({ paths, quietMs, onChange, onError }: WatchOptions): () => void {
-  let timer: NodeJS.Timeout | undefined;
-  const watchers = new Map<string, FSWatcher>();
+export function watchPaths({
+  paths,
+  quietMs,
+  seen: before,
+  onChange,
+  onError,
+  after = timer,
+}: WatchOptions): () => void {
+  const roots = new Set(paths.map((path) => resolve(path)));
+  const watchers = new Map<string, Watched>();
+  let folders: ReadonlySet<string> = new Set();
+  let seen = before;
+  let cancelQuiet: (() => void) | undefined;
+  let cancelPoll: (() => void) | undefined;
 
   const changed = (): void => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      // There may be new folders.
-      for (const path of paths) watchBelow(resolve(path), 0);
+    cancelQuiet?.();
+    cancelQuiet = after(quietMs, () => {
+      cancelQuiet = undefined;
+      watchAll();
+      seen = signatureOf(paths);
       onChange();
-    }, quietMs);
+    });
   };
 
   // Folders one by one, not Node's `recursive`, which on Linux misses writes to files it has seen before. And folders,
   // not files: editors write a new file and rename it over the old one.
-  const watchFolder = (folder: string, isMeant: (file: string | null) => boolean): void => {
-    if (watchers.has(folder) || watchers.size >= maxFolders) return;
+  const watchFolder = (folder: string): void => {
+    // A watcher stays with the folder that it was made for, whatever has its name since.
+    const identity = identityOf(look(folder));
+    const known = watchers.get(folder);
+    if (known?.identity === identity) return;
+    known?.watcher.close();
+    watchers.delete(folder);
+    if (watchers.size >= maxFolders) return;
     try {
       const watcher = watch(folder, (_event, file) => {
-        if (isMeant(file)) changed();
+        if (file === null || folders.has(folder) || roots.has(join(folder, file))) changed();
       });
-      watchers.set(folder, watcher);
-      watcher.on("error", onError).on("close", () => watchers.delete(folder));
+      watchers.set(folder, { watcher, identity });
+      watcher.on("error", onError);
     } catch (error) {
       onError(error instanceof Error ? error : new Error(String(error)));
     }
   };
 
-  const watchBelow = (path: string, depth: number): void => {
-    const stat = statSync(path, { throwIfNoEntry: false });
-    if (stat?.isDirectory() !== true) {
-      if (depth === 0) watchFolder(dirname(path), (file) => file === null || file === basename(path));
-      return;
-    }
-    watchFolder(path, () => true);
-    if (depth === maxDepth) return;
-    for (const entry of readdirSync(path, { withFileTypes: true }))
-      if (entry.isDirectory() && !entry.name.startsWith(".")) watchBelow(join(path, entry.name), depth + 1);
+  const watchAll = (): void => {
+    folders = new Set(survey(roots).folders);
+    const above = [...roots].filter((root) => !folders.has(root)).map((root) => dirname(root));
+    const wanted = new Set([...folders, ...above]);
+    for (const [folder, { watcher }] of watchers)
+      if (!wanted.has(folder)) {
+        watcher.close();
+        watchers.delete(folder);
+      }
+    for (const folder of wanted) watchFolder(folder);
   };
 
-  for (const path of paths) watchBelow(resolve(path), 0);
-  return () => {
-    clearTimeout(timer);
-    for (const watcher of watchers.values()) watcher.close();
+  const poll = (): void => {
+    if (cancelQuiet === undefined && signatureOf(paths) !== seen) changed();
+    cancelPoll = after(pollMs, poll);
   };
+
+  watchAll();
+  poll();
+  return () => {
+    cancelQuiet?.();
+    cancelPoll?.();
+    for (const { watcher } of watchers.values()) watcher.close();
+  };
+}
+
+/** Another one as soon as a file or folder that is read is another one, or was written. */
+export function signatureOf(paths: readonly string[]): string {
+  return survey(new Set(paths.map((path) => resolve(path)))).marks.join("\n");
+}
+
+interface Survey {
+  readonly folders: string[];
+  readonly marks: string[];
+}
+
+function survey(roots: ReadonlySet<string>): Survey {
+  const found: Survey = { folders: [], marks: [] };
+  for (const root of roots) surveyBelow(root, 0, found);
+  return found;
+}
+
+function surveyBelow(path: string, depth: number, found: Survey): void {
+  const stat = look(path);
+  if (stat === undefined) return;
+  found.marks.push(`${path} ${identityOf(stat)}`);
+  if (!stat.isDirectory()) return void found.marks.push(`${stat.size} ${stat.mtimeMs}`);
+  found.folders.push(path);
+  if (depth === maxDepth || found.folders.length >= maxFolders) return;
+  for (const entry of entriesOf(path))
+    if (!entry.name.startsWith(".") && (entry.isDirectory() || isResourceFile(entry.name)))
+      surveyBelow(join(path, entry.name), depth + 1, found);
+}
+
+function entriesOf(folder: string) {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch {
+    // Gone meanwhile, or not ours to read: whoever reads the resources says so.
+    return [];
+  }
+}
+
+function look(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
+/** With its birth: the number of an inode is soon another's. */
+function identityOf(stat: Stats | undefined): string {
+  return stat === undefined ? "" : `${stat.dev}:${stat.ino}:${stat.birthtimeMs}`;
+}
+
+function timer(ms: number, run: () => void): () => void {
+  const running = setTimeout(run, ms);
+  running.unref();
+  return () => clearTimeout(running);
 }
