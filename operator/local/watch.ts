@@ -18,6 +18,8 @@ export interface WatchOptions {
 }
 
 const pollMs = 2000;
+/** Of a core: with thousands of files it is looked more rarely. */
+const pollShare = 0.02;
 /** As deep as resources are read. */
 const maxDepth = 16;
 const maxFolders = 5000;
@@ -87,8 +89,9 @@ export function watchPaths({
   };
 
   const poll = (): void => {
+    const beganAt = performance.now();
     if (cancelQuiet === undefined && signatureOf(paths) !== seen) changed();
-    cancelPoll = after(pollMs, poll);
+    cancelPoll = after(Math.max(pollMs, (performance.now() - beganAt) / pollShare), poll);
   };
 
   watchAll();
