@@ -75,6 +75,8 @@ const tenantSchema = z.strictObject({
   /** `namespace/name`. */
   id: text,
   state: z.enum(["Active", "Hold", "Reject"]),
+  /** It is deleted, or has left the pool: refused as in Reject, while `state` says what becomes of what is queued. Absent where that is Reject. */
+  isGoing: z.literal(true).optional(),
   weight: positive,
   domains: z.array(
     z.strictObject({

@@ -121,7 +121,7 @@ function admitMail(tenant: TenantIndex | undefined, from: string, declaredSize: 
 }
 
 function refuseSender(tenant: TenantIndex, from: string): Refusal | undefined {
-  if (tenant.config.state === "Reject")
+  if (tenant.config.state === "Reject" || tenant.config.isGoing === true)
     return refuse("tenant-rejected", "sending is switched off for this account");
   if (from === "")
     return refuse("null-sender", "the null sender is for mail servers, use an address of yours");

@@ -14,7 +14,7 @@ import { poolSecretProblems } from "./pool-secrets.ts";
 import type { CompileIssue, Problem, ResourceStatus } from "./problems.ts";
 import { issuesOf, refusal, statusOf, unresolved } from "./problems.ts";
 import { slotsOf } from "./slots.ts";
-import { compareText, compileTenants, tenantFields } from "./tenants.ts";
+import { compareText, compileTenants, isGoing, tenantFields } from "./tenants.ts";
 import type { CompiledTenant, SecretsFound } from "./tenants.ts";
 
 export interface CompileOptions {
@@ -211,17 +211,19 @@ function verdictOf(compiled: CompiledTenant, tooLarge: ReadonlySet<string>): Ver
   return tenantVerdict(tenant, { problems: [refusal("ConfigTooLarge", issue), ...problems], fields: {} });
 }
 
-/** Trust in a tenant that is not there is left out: fewer are let in, never more. */
+/** Trust in a tenant that is not there, or is going, is left out: fewer are let in, never more. */
 function trustOf(pool: Resource<SendingPoolSpec>, tenants: readonly CompiledTenant[]) {
-  const known = new Set(tenants.map(({ config }) => config.id));
+  const known = new Map(tenants.map(({ tenant, config }) => [config.id, tenant]));
   const trust: Manifest["trust"] = [];
   const problems: Problem[] = [];
   for (const [index, listener] of (pool.spec.listeners ?? []).entries())
     for (const [at, { cidr, tenantRef }] of (listener.trust ?? []).entries()) {
       const tenant = `${pool.metadata.namespace}/${tenantRef.name}`;
       const where = `spec.listeners[${index}].trust[${at}].tenantRef`;
-      const issue = { where, expected: `the tenant ${tenant} in this pool`, got: "no such tenant" };
-      if (known.has(tenant)) trust.push({ cidr, tenant });
+      const found = known.get(tenant);
+      const got = found === undefined ? "no such tenant" : "one that is deleted";
+      const issue = { where, expected: `the tenant ${tenant} in this pool`, got };
+      if (found !== undefined && !isGoing(found)) trust.push({ cidr, tenant });
       else problems.push(unresolved("TenantNotFound", issue));
     }
   return { trust: trust.sort((a, b) => compareText(a.cidr, b.cidr)), problems };

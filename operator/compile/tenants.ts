@@ -91,7 +91,7 @@ const unclaimed: Pick<Claims, "domains" | "returnPaths"> = {
 };
 
 /** It takes no new mail any more. */
-function isGoing({ metadata }: Resource<TenantSpec>): boolean {
+export function isGoing({ metadata }: Resource<TenantSpec>): boolean {
   return typeof metadata.deletionTimestamp === "string";
 }
 
@@ -106,6 +106,8 @@ function compileTenant(tenant: Resource<TenantSpec>, secrets: Secrets, claims: C
   const config: TenantConfig = {
     id: identityOf(tenant.metadata),
     state: spec.state,
+    // Its domains were checked against nobody's: whatever its state, a session that is open must not send as one of them.
+    ...(isGoing(tenant) && spec.state !== "Reject" ? { isGoing: true } : {}),
     weight: spec.weight,
     domains: domains.configs.sort((a, b) => compareText(a.name, b.name)),
     credentials: logins.configs.sort((a, b) => compareText(a.name, b.name)),

@@ -2,7 +2,7 @@
 import type { Resource } from "#crds/api/v1alpha1/snapshot.ts";
 import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 
-/** Nobody logs in as it any more; mail on hold stays on hold, since somebody wanted that. */
+/** Nobody logs in as it any more; mail on hold stays on hold, since somebody wanted that, and pods refuse more of it (`isGoing`). */
 export function drained(tenant: Resource<TenantSpec>, removedAt: string): Resource<TenantSpec> {
   const { credentials: _credentials, ...spec } = tenant.spec;
   return {

@@ -132,6 +132,14 @@ test("mail() refuses a tenant in state Reject, takes one on Hold, and asks an un
   assertRefused(admissionOf().message(unknown, facts, unused, now), "unknown-tenant", 451, "4.3.0");
 });
 
+test("a tenant that is going is refused in every state, also in a session that is open", () => {
+  for (const state of ["Active", "Hold"] as const) {
+    const admission = admissionOf({ state, isGoing: true });
+    assertRefused(admission.mail(login, facts.from, 0), "tenant-rejected", 550, "5.7.1");
+    assertRefused(admission.message(login, facts, unused, now), "tenant-rejected", 550, "5.7.1");
+  }
+});
+
 test("mail() compares the declared size with the tenant's limit", () => {
   assert.equal(admissionOf().mail(login, facts.from, 1000).ok, true);
   assertRefused(admissionOf().mail(login, facts.from, 1001), "too-large", 552, "5.3.4");

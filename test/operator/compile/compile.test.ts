@@ -311,3 +311,35 @@ test("a tenant that drains in a pool is no tenant of it: nothing is said of it, 
     ["TenantNotFound"],
   );
 });
+
+test("a tenant that is going is refused whatever becomes of its queue: one on Hold says so, and nobody is trusted in its name", () => {
+  const trusting = pool.replace(
+    "spec: {",
+    "spec: {listeners: [{name: smtp, trust: [{cidr: 10.0.0.0/8, tenantRef: {name: held}}]}], ",
+  );
+  const states = ["Active", "Hold", "Reject"] as const;
+  const named = { Active: "active", Hold: "held", Reject: "rejected" };
+  const { tenants, ...rest } = snapshotOf(
+    trusting,
+    ...states.map((state) => tenant(named[state], `, state: ${state}`)),
+  );
+  const ofPool = (all: Snapshot["tenants"]) => {
+    const { pools, issues } = compile({ ...rest, tenants: all }, { generation: 1 });
+    const configs = [...(pools[0]?.tenants.values() ?? [])].map(({ config }) => config);
+    return {
+      tenants: configs.map(({ id, state, isGoing }) => `${id} ${state} ${String(isGoing)}`).toSorted(),
+      trust: pools[0]?.manifest.trust.length,
+      issues: issues.map(({ reason }) => reason),
+    };
+  };
+  assert.deepEqual(ofPool(tenants), {
+    tenants: ["mail/active Active undefined", "mail/held Hold undefined", "mail/rejected Reject undefined"],
+    trust: 1,
+    issues: [],
+  });
+  assert.deepEqual(ofPool(tenants.map((one) => drained(one, "2026-01-01T00:00:00Z"))), {
+    tenants: ["mail/active Reject undefined", "mail/held Hold true", "mail/rejected Reject undefined"],
+    trust: 0,
+    issues: ["TenantNotFound"],
+  });
+});
