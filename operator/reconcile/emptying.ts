@@ -94,6 +94,8 @@ async function drop(queue: PoolQueue, tenant: string): Promise<void> {
 function isClosedIn({ configuration, reports, stores }: Context, pool: string, tenant: string): boolean {
   const own = configuration.tenant(tenant);
   const place = own?.pool === pool ? own : configuration.leaver(tenant, pool);
+  // No compile has seen its deletion yet: what the pods run takes its mail, or may after their start.
+  if (place !== undefined && !place.isGoing) return false;
   // Left out of the pool's configuration, or of none: while a pool cannot be compiled, its pods run what they had.
   const since = place?.since ?? configuration.pool(pool)?.generation;
   const { told } = reports.of(pool);

@@ -1,6 +1,7 @@
 /** Generations: of a pool's configuration, and since which of them a tenant has been what it is. Pure. */
 import { keysDigestOf } from "#crds/pod-config/keys-digest.ts";
 import type { CompiledPool } from "#operator/compile/compile.ts";
+import { isGoing } from "#operator/compile/tenants.ts";
 
 /** A pool's configuration in force. */
 export interface PoolConfig {
@@ -21,6 +22,8 @@ export interface TenantPlace {
   readonly since: number;
   /** As compiled: compared by identity. */
   readonly compiled: object;
+  /** As compiled, it takes no new mail there. */
+  readonly isGoing: boolean;
 }
 
 /** The next generation when anything changed since `before`, else the same. */
@@ -79,7 +82,8 @@ export function placeTenants(
       const tenant = part === "tenants" ? id : placeKey(id, pool);
       const earlier = before.get(tenant);
       const isSame = earlier?.pool === pool && (earlier.compiled === compiled || !isNew);
-      places.set(tenant, { pool, since: isSame ? earlier.since : config.generation, compiled });
+      const since = isSame ? earlier.since : config.generation;
+      places.set(tenant, { pool, since, compiled, isGoing: isGoing(compiled.tenant) });
       if (!isSame) changed.push(tenant);
     }
   for (const tenant of before.keys()) if (!places.has(tenant)) changed.push(tenant);

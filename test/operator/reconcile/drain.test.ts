@@ -24,6 +24,8 @@ interface Scene {
   isKnown: boolean;
   /** Its reconciler has come as far as the pool. */
   isFollowed: boolean;
+  /** What is in force comes from after the deletion. */
+  isSeen: boolean;
   isNamespaceEnding: boolean;
   /** Generation that the one pod runs, the tenant is closed from 2 on; undefined = it has not answered yet. */
   running: number | undefined;
@@ -58,14 +60,14 @@ function scene(): Scene {
     if (name !== "shared") return queueOf(name, () => it.elsewhere.get(name));
     return it.hasPool && it.isFollowed ? queue : undefined;
   };
-  const place = { pool: "mail/shared", since: 2, compiled: {} };
+  const place = () => ({ pool: "mail/shared", since: 2, compiled: {}, isGoing: it.isSeen });
   const poolsThere = () => [...(it.hasPool ? ["shared"] : []), ...it.elsewhere.keys()];
   const fake = {
     clock: { now, monotonic: now },
     log: { info() {} },
     configuration: {
       isKnown: () => it.isKnown,
-      tenant: () => (it.hasPool && it.isKnown ? place : undefined),
+      tenant: () => (it.hasPool && it.isKnown ? place() : undefined),
       leaver: () => undefined,
       pool: (key: string) => (key === "mail/shared" ? undefined : { generation: 2 }),
       touch: () => void it.did.push(`touch at ${seconds}`),
@@ -98,6 +100,7 @@ function scene(): Scene {
     hasPool: true,
     isKnown: true,
     isFollowed: true,
+    isSeen: true,
     isNamespaceEnding: false,
     elsewhere: new Map(),
     left: new Set(),
@@ -128,6 +131,16 @@ test("it goes once its queue was seen empty twice, by pods that refuse its mail"
   assert.equal(await it.look(9), "Draining: 0 messages are queued");
   assert.equal(await it.look(11), "over");
   assert.deepEqual(it.did, []);
+});
+
+test("before a compile has seen the deletion, pods that run what is in force take its mail", async () => {
+  const it = scene();
+  it.isSeen = false;
+  it.stored = 0;
+  for (const at of [1, 3, 5]) assert.equal(await it.look(at), "Draining: 0 messages are queued");
+  it.isSeen = true;
+  assert.equal(await it.look(7), "Draining: 0 messages are queued");
+  assert.equal(await it.look(9), "over");
 });
 
 test("a pool that is gone: 60 s, in which it may come back, then nothing can send its mail any more", async () => {

@@ -56,7 +56,7 @@ test("what is left is asked for at once, and the more rarely the longer it takes
     configuration: {
       isKnown: () => true,
       tenant: () => undefined,
-      leaver: () => ({ pool: "mail/old", since: 1, compiled: {} }),
+      leaver: () => ({ pool: "mail/old", since: 1, compiled: {}, isGoing: true }),
       touch: () => void did.push(`touch at ${seconds}`),
     },
     formerPools: former,
