@@ -58,7 +58,10 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
       const pools = named.filter(isThere);
       if (pools.length === 0 && isShort) return over("nothing can send its mail any more");
       const looks = await Promise.all(pools.map((pool) => emptying.look(key, pool)));
-      const rest = looks.filter(({ isEmpty }) => !isEmpty);
+      const { isDiscard, timeoutMs } = policyOf(tenant);
+      const isLate = sinceMs >= timeoutMs;
+      // A pool that cannot be closed (paused, not compiled, a pod that refuses its configuration) keeps nobody for ever.
+      const rest = looks.filter(({ isEmpty, isBare }) => !isEmpty && !(isLate && isBare));
       if (rest.length === 0) {
         if (pools.length < named.length && !isShort) return wait("Draining", "its pool is not there");
         const found = await foundElsewhere(key, named);
@@ -67,10 +70,9 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
         configuration.touch();
         return wait("Draining", `there is mail of it in the pool ${found.join(", ")}`);
       }
-      const { isDiscard, timeoutMs } = policyOf(tenant);
       const message = rest.map((look) => leftIn(look, own)).join("; ");
-      if (!isDiscard && sinceMs < timeoutMs) return wait("Draining", message);
-      const due = rest.filter(({ stored = 0, isClosed }) => stored > 0 && isClosed);
+      if (!isDiscard && !isLate) return wait("Draining", message);
+      const due = rest.filter(({ stored = 0, isClosed }) => stored > 0 && (isClosed || isLate));
       await Promise.all(due.map(({ pool }) => emptying.discard(key, pool)));
       const isKnown = rest.some(({ stored }) => stored !== undefined);
       if (!isKnown) return wait("Draining", message);

@@ -12,6 +12,8 @@ export interface Look {
   readonly stored: number | undefined;
   /** Every ready pod refuses its new mail by now. */
   readonly isClosed: boolean;
+  /** Nothing was there, twice; until it is closed something may come. */
+  readonly isBare: boolean;
   /** Nothing is there, and nothing comes. */
   readonly isEmpty: boolean;
 }
@@ -31,9 +33,16 @@ const apartMs = 1000;
 /** An act of discarding is begun again after so long. */
 const discardAgainMs = 15_000;
 
+/** Looks in a row that found the same. */
+interface Streak {
+  count: number;
+  at: number;
+}
+
 interface Memory {
-  empty: number;
-  emptyAt: number;
+  readonly bare: Streak;
+  /** Of those, the looks at what was closed. */
+  readonly empty: Streak;
   discardedAt: number;
 }
 
@@ -44,7 +53,8 @@ export function createEmptying(context: Context): Emptying {
     const pools = memory.get(tenant) ?? new Map<string, Memory>();
     memory.set(tenant, pools);
     const never = Number.NEGATIVE_INFINITY;
-    const known = pools.get(pool) ?? { empty: 0, emptyAt: never, discardedAt: never };
+    const streak = (): Streak => ({ count: 0, at: never });
+    const known = pools.get(pool) ?? { bare: streak(), empty: streak(), discardedAt: never };
     pools.set(pool, known);
     return known;
   };
@@ -56,12 +66,9 @@ export function createEmptying(context: Context): Emptying {
       const stored = await streams.known(pool)?.stored(tenant);
       const isClosed = isClosedIn(context, pool, tenant);
       const now = clock.monotonic();
-      if (stored !== 0 || !isClosed) known.empty = 0;
-      else if (known.empty === 0 || now - known.emptyAt >= apartMs) {
-        known.empty++;
-        known.emptyAt = now;
-      }
-      return { pool, stored, isClosed, isEmpty: known.empty >= emptyLooks };
+      const isBare = isLong(known.bare, stored === 0, now);
+      const isEmpty = isLong(known.empty, stored === 0 && isClosed, now);
+      return { pool, stored, isClosed, isBare, isEmpty };
     },
     async discard(tenant, pool) {
       const queue = streams.known(pool);
@@ -78,9 +85,24 @@ export function createEmptying(context: Context): Emptying {
   };
 }
 
+/** Whether enough looks in a row have found it, this one included. */
+function isLong(streak: Streak, isFound: boolean, now: number): boolean {
+  if (!isFound) streak.count = 0;
+  else if (streak.count === 0 || now - streak.at >= apartMs) {
+    streak.count++;
+    streak.at = now;
+  }
+  return streak.count >= emptyLooks;
+}
+
 /** Says what a pool still holds of a tenant; the tenant's own pool needs no name. */
-export function leftIn({ pool, stored }: Look, own: string): string {
-  const said = stored === undefined ? "NATS cannot be asked what is queued" : `${stored} messages are queued`;
+export function leftIn({ pool, stored, isClosed }: Look, own: string): string {
+  const said =
+    stored === undefined
+      ? "NATS cannot be asked what is queued"
+      : stored === 0 && !isClosed
+        ? "not all ready pods refuse its mail yet"
+        : `${stored} messages are queued`;
   return pool === own ? said : `${said} in the pool ${pool}`;
 }
 
