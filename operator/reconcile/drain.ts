@@ -35,11 +35,15 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
     againMs: lookMs,
   });
 
-  /** Pools that nobody knew of, and that store mail of it all the same: from before, or put there by hand. */
-  const foundElsewhere = async (key: string, known: readonly string[]): Promise<string[]> => {
-    const others = [...stores.values("pools")].map(keyOf).filter((pool) => !known.includes(pool));
-    const stored = await Promise.all(others.map(async (pool) => context.streams.known(pool)?.stored(key)));
-    return others.filter((_, index) => (stored[index] ?? 0) > 0);
+  /** Pools that nobody knew of, and that store mail of it all the same: from before, or put there by hand; and those that cannot be asked now. */
+  const lookElsewhere = async (key: string, known: readonly string[]) => {
+    const others = [...stores.values("pools")].filter((pool) => !known.includes(keyOf(pool)));
+    const looks = await Promise.all(
+      others.map(async (pool) => ({ pool, stored: await context.streams.known(keyOf(pool))?.stored(key) })),
+    );
+    const found = looks.filter(({ stored = 0 }) => stored > 0);
+    const unknown = looks.filter(({ pool, stored }) => stored === undefined && letsIn(pool, key));
+    return { found: found.map(({ pool }) => keyOf(pool)), unknown: unknown.map(({ pool }) => keyOf(pool)) };
   };
 
   return {
@@ -64,7 +68,9 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
       const rest = looks.filter(({ isEmpty, isBare }) => !isEmpty && !(isLate && isBare));
       if (rest.length === 0) {
         if (pools.length < named.length && !isShort) return wait("Draining", "its pool is not there");
-        const found = await foundElsewhere(key, named);
+        const { found, unknown } = await lookElsewhere(key, named);
+        if (found.length === 0 && unknown.length > 0 && !isLate)
+          return wait("Draining", `NATS cannot be asked what is queued in the pool ${unknown.join(", ")}`);
         if (found.length === 0) return over("its queue is empty");
         for (const pool of found) formerPools.add(key, pool);
         configuration.touch();
@@ -91,6 +97,12 @@ function ownPool({ configuration }: Context, tenant: KubeObject): string {
   const ref = fieldOf(tenant["spec"], "poolRef");
   const namespace = fieldOf(ref, "namespace") ?? tenant.metadata.namespace;
   return configuration.tenant(keyOf(tenant))?.pool ?? `${String(namespace)}/${String(fieldOf(ref, "name"))}`;
+}
+
+/** Of any namespace but its own, unless it says so: a pool of others that cannot be asked holds up nobody. */
+function letsIn({ metadata, spec }: KubeObject, tenant: string): boolean {
+  const from = fieldOf(fieldOf(spec, "allowedTenants"), "from") ?? "Same";
+  return from !== "Same" || tenant.startsWith(`${metadata.namespace}/`);
 }
 
 function isEnding({ stores }: Context, { metadata }: KubeObject): boolean {

@@ -30,7 +30,9 @@ interface Scene {
   /** Generation that the one pod runs, the tenant is closed from 2 on; undefined = it has not answered yet. */
   running: number | undefined;
   /** Messages stored in another pool, by name: what was left there, or nobody knows of. */
-  readonly elsewhere: Map<string, number>;
+  readonly elsewhere: Map<string, number | undefined>;
+  /** Pools of other namespaces, which nobody has followed. */
+  readonly foreign: KubeObject[];
   /** Those that the tenant is known to have left. */
   readonly left: Set<string>;
   /** Whether pods take an act. */
@@ -56,6 +58,7 @@ function scene(): Scene {
   });
   const queue = queueOf("shared", () => it.stored);
   const known = (key: string) => {
+    if (!key.startsWith("mail/")) return undefined;
     const name = key.slice("mail/".length);
     if (name !== "shared") return queueOf(name, () => it.elsewhere.get(name));
     return it.hasPool && it.isFollowed ? queue : undefined;
@@ -90,7 +93,7 @@ function scene(): Scene {
         const metadata = { name: "mail", deletionTimestamp: deletedAt };
         return { apiVersion: "v1", kind: "Namespace", metadata };
       },
-      values: () => poolsThere().map((name) => pool("nats://nats.example", {}, { name })),
+      values: () => [...poolsThere().map((name) => pool("nats://nats.example", {}, { name })), ...it.foreign],
       podsOf: () => new Map([["Pod/pod-0", readyPod]]),
     },
   };
@@ -103,6 +106,7 @@ function scene(): Scene {
     isSeen: true,
     isNamespaceEnding: false,
     elsewhere: new Map(),
+    foreign: [],
     left: new Set(),
     running: 2,
     acts: true,
@@ -204,6 +208,24 @@ test("it waits for what it has left in another pool, and for what nobody knew of
   it.elsewhere.set("oldest", 0);
   await it.look(11);
   assert.equal(await it.look(13), "over");
+});
+
+test("a pool that cannot be asked may store mail of it until drainTimeout, unless it lets in nobody of its namespace", async () => {
+  const it = scene();
+  const spec = { drainTimeout: "10m" };
+  const open = { allowedTenants: { from: "All" } };
+  it.stored = 0;
+  it.elsewhere.set("away", undefined);
+  it.foreign.push(pool("nats://nats.example", {}, { namespace: "closed" }));
+  it.foreign.push(pool("nats://nats.example", open, { namespace: "open" }));
+  await it.look(1, spec);
+  const said = "Draining: NATS cannot be asked what is queued in the pool mail/away, open/shared";
+  assert.equal(await it.look(3, spec), said);
+  assert.equal(await it.look(599, spec), said);
+  assert.equal(await it.look(600, spec), "over");
+  it.elsewhere.set("away", 0);
+  it.foreign.pop();
+  assert.equal(await it.look(5, spec), "over", "what can be asked has nothing");
 });
 
 test("Discard drops it in every pool; a pool that was left and is gone is waited for 60 s", async () => {
