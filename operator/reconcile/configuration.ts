@@ -127,17 +127,16 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     hasFinalizer(tenant) &&
     (isKnown ? verdicts.has(`Tenant ${keyOf(tenant)}`) : inherited?.has(keyOf(tenant)) === true);
 
-  /** Which Secrets are needed for what is in force, and which for what is to come; and those of tenants that are going. */
+  /** Which Secrets are needed for what is in force, and which for what is to come; and those of tenants that are deleted: who has only moved may revoke a key. */
   const secretsWanted = () => {
     const [now, later] = [new Set<string>(), new Set<string>()];
     const going = new Set<string>();
     for (const tenant of stores.values("tenants")) {
       const parsed = gatherer.tenant(tenant);
       const wanted = isInForce(tenant) ? now : later;
-      const isLeaver = formerPools.of(keyOf(tenant)).length > 0;
       for (const key of parsed === undefined ? [] : secretsOfTenant(parsed)) {
         wanted.add(key);
-        if (tenant.metadata.deletionTimestamp !== undefined || isLeaver) going.add(key);
+        if (tenant.metadata.deletionTimestamp !== undefined) going.add(key);
       }
     }
     for (const pool of stores.values("pools")) {

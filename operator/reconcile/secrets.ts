@@ -1,7 +1,7 @@
 /**
  * Values of the Secrets that something refers to: read in full once for each version, told by the metadata watch. A read
  * that fails keeps what was known before; one that was never read holds the compiler up (a login must not go for a 503), or only
- * what is new and refers to it. What is gone is kept for tenants that are going, whose mail is signed with it to its end.
+ * what is new and refers to it. What is gone is kept for tenants that are deleted, whose mail is signed with it to its end.
  */
 import type { SecretResource } from "#crds/api/v1alpha1/snapshot.ts";
 import { KubeError } from "#operator/kube/errors.ts";

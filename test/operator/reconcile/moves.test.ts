@@ -97,6 +97,17 @@ test("a tenant that is moved sends from its new pool, and the old one sends what
   await untilRuns(world, "other", "Active 1 1");
 });
 
+test("a key that a moved tenant revokes is out of use in the pool that it left, too", async () => {
+  await using scene = await startScene();
+  const { world } = scene;
+  await scene.queue("shared", 1);
+  move(world, "other");
+  await untilRuns(world, "shared", "Reject 0 1");
+  world.api.state.remove(kinds.secrets, "mail", "acme-dkim");
+  await untilRuns(world, "other", "Active 1 0");
+  await untilRuns(world, "shared", "Reject 0 0");
+});
+
 test("one that comes back is itself again in the first pool, and drains in the second", async () => {
   await using scene = await startScene();
   const { world } = scene;
