@@ -1,7 +1,7 @@
 /**
  * What only the leader before us knew, read back out of what it wrote into the pools' children, once, before anything is compiled: which
- * tenants are in a pool that they do not name any more, and the DKIM keys of those that are going whose Secrets have gone before them. Rejects when the API server cannot be asked; what cannot be
- * read counts as not there.
+ * tenants are in a pool that they do not name any more, and the DKIM keys of those that are going whose Secrets have gone before them.
+ * Rejects when the API server cannot be asked; what cannot be read counts as not there.
  */
 import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import type { Resource, SecretResource } from "#crds/api/v1alpha1/snapshot.ts";
@@ -80,13 +80,27 @@ async function findKeys(
       typeof tenant.metadata.deletionTimestamp === "string" &&
       secretsOfTenant(tenant).some((key) => stores.get("secrets", key) === undefined),
   );
-  await inParallel(bereft, { atATime }, async (tenant) => {
+  const wanted = bereft.map((tenant) => {
     const id = identityOf(tenant.metadata);
-    const keys: DkimKey[] = [];
-    for (const pool of [poolOf(tenant), ...formerPools.of(id)])
-      keys.push(...(await writtenKeys(pool, id, reading)));
-    for (const secret of secretsWith(keys, tenant)) secrets.inherit(identityOf(secret.metadata), secret);
+    const slots = [poolOf(tenant), ...formerPools.of(id)].map((pool) => writtenSlot(pool, keySlotOf(id)));
+    return { tenant, id, slots };
   });
+  // A namespace that ends may have thousands, which share 256 slots.
+  const slots = new Map(wanted.flatMap((one) => one.slots).map((slot) => [slot.id, slot]));
+  const keys = new Map<string, Map<string, DkimKey[]>>();
+  await inParallel([...slots.values()], { atATime }, async (slot) => {
+    const parsed = parseKeySlot(await readSlot(slot, reading));
+    if (parsed.ok)
+      keys.set(
+        slot.id,
+        Map.groupBy(parsed.value.dkim, ({ tenant }) => tenant),
+      );
+  });
+  for (const one of wanted) {
+    const theirs = one.slots.flatMap((slot) => keys.get(slot.id)?.get(one.id) ?? []);
+    for (const secret of secretsWith(theirs, one.tenant))
+      secrets.inherit(identityOf(secret.metadata), secret);
+  }
 }
 
 type Reading = Pick<InheritanceOptions, "client" | "log">;
@@ -116,13 +130,11 @@ async function readSlot({ type, ref, field, slot }: WrittenSlot, { client, log }
   }
 }
 
-/** The tenant's keys in its slot of the pool. */
-async function writtenKeys(pool: string, tenant: string, reading: Reading): Promise<DkimKey[]> {
+/** Where a pool's keys are. */
+function writtenSlot(pool: string, slot: string): WrittenSlot & { readonly id: string } {
   const [namespace, name = ""] = pool.split("/");
-  const slot = keySlotOf(tenant);
   const ref = { namespace, name: childNames.keySlot(name, Number(slot)) };
-  const parsed = parseKeySlot(await readSlot({ type: kinds.secrets, ref, field: "data", slot }, reading));
-  return parsed.ok ? parsed.value.dkim.filter((key) => key.tenant === tenant) : [];
+  return { id: `${pool} ${slot}`, type: kinds.secrets, ref, field: "data", slot };
 }
 
 /** The Secrets that the tenant refers to, as far as the keys tell. */

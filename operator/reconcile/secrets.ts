@@ -20,7 +20,7 @@ export interface SecretValues {
   refresh(wanted: ReadonlySet<string>, later: ReadonlySet<string>): Promise<boolean>;
   /** Those of `wanted` that are gone, as they were last: the Secrets of who is going. Others are kept for ten minutes. */
   former(wanted: ReadonlySet<string>): SecretResource[];
-  /** Was there before our time, and is gone. */
+  /** Was there before our time, and is gone; adds what is not known of it yet. */
   inherit(key: string, secret: SecretResource): void;
   /** Who referred to it when it was last asked: what is in force, or only what is to come. */
   wantedBy(key: string): Cause | undefined;
@@ -144,7 +144,9 @@ export function createSecretValues(options: SecretValuesOptions): SecretValues {
       return [...lost].filter(([key]) => wanted.has(key)).map(([, { secret }]) => secret);
     },
     inherit(key, secret) {
-      if (!known.has(key)) lost.set(key, { secret, at: clock.monotonic() });
+      if (known.has(key)) return;
+      const data = new Map([...secret.data, ...(lost.get(key)?.secret.data ?? [])]);
+      lost.set(key, { secret: { ...secret, data }, at: clock.monotonic() });
     },
     *values() {
       for (const { secret } of known.values()) if (secret !== undefined) yield secret;
