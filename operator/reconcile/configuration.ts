@@ -13,6 +13,7 @@ import { secretsOfPool, secretsOfTenant } from "#operator/gather/references.ts";
 import type { Clock, KubeObject, Log } from "#operator/kube/types.ts";
 import { hasFinalizer } from "./finalizer.ts";
 import type { FormerPools } from "./former-pools.ts";
+import type { Inheritance } from "./inheritance.ts";
 import { kinds, marks } from "./kinds.ts";
 import {
   type Numbered,
@@ -54,8 +55,8 @@ export interface ConfigurationOptions {
   readonly gatherer: ObjectGatherer;
   readonly secrets: SecretValues;
   readonly formerPools: FormerPools;
-  /** Reads, before the first compile, what only the leader before us knew; rejects when it has to be tried again. */
-  inherit(): Promise<void>;
+  /** Of use until the first compile; rejects when it has to be tried again. */
+  readonly inheritance: Inheritance;
   readonly clock: Clock;
   readonly log: Log;
   /** What is in force of a resource, or the verdict on it, is another. */
@@ -149,12 +150,16 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
   const run = async (takesNew: boolean): Promise<void> => {
     if (!stores.isSynced()) return;
     try {
-      if (!isKnown) await options.inherit();
+      if (!isKnown) await options.inheritance.takeMoves();
       const wanted = secretsWanted();
       const isComplete = await secrets.refresh(wanted.now, wanted.later);
       if (stopped) return;
       // Without the values of Secrets that are there, logins and keys would be left out of the configuration.
       if (!isComplete) return void clock.after(retryMs, () => pacer.touch("edit"));
+      if (!isKnown) await options.inheritance.takeKeys();
+      if (stopped) return;
+      // Reading may have taken a while, at the first time.
+      const { going } = isKnown ? wanted : secretsWanted();
       // Tenants count from their finalizer on: what is compiled has to be drained before it may go.
       const isTaken = (tenant: KubeObject, parsed: Resource<TenantSpec>): boolean =>
         isInForce(tenant) ||
@@ -162,7 +167,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
       const { snapshot, unreadable } = gatherer.gather(heldBy(stores, secrets.values()), isTaken);
       const draining = {
         tenants: formerPools.leavers(snapshot.tenants),
-        secrets: secrets.former(wanted.going),
+        secrets: secrets.former(going),
       };
       takeOver({ ...snapshot, draining }, unreadable);
     } catch (error) {

@@ -14,7 +14,7 @@ import { createConfiguration, type Kind } from "./configuration.ts";
 import type { Context } from "./context.ts";
 import { createEventRecorder } from "./events.ts";
 import { createFormerPools } from "./former-pools.ts";
-import { takeInheritance } from "./inheritance.ts";
+import { createInheritance } from "./inheritance.ts";
 import { kinds } from "./kinds.ts";
 import { createPoolReconciler } from "./pool.ts";
 import { createReports } from "./reports.ts";
@@ -115,7 +115,7 @@ export function createEngine(options: EngineOptions): Engine {
     gatherer,
     secrets,
     formerPools,
-    inherit: () => takeInheritance({ stores, gatherer, client, secrets, formerPools, log }),
+    inheritance: createInheritance({ stores, gatherer, client, secrets, formerPools, log }),
     clock,
     log,
     onChange: enqueue,

@@ -13,6 +13,8 @@ export interface FormerPools {
   /** How many tenants have left something. */
   size(): number;
   add(tenant: string, pool: string): void;
+  /** The pool that the tenant names now; another than before has been left. */
+  note(tenant: string, pool: string): void;
   /** Nothing of the tenant is there any more. */
   drop(tenant: string, pool: string): void;
   /** The tenant is gone. */
@@ -59,6 +61,7 @@ export function createFormerPools(now: () => number): FormerPools {
     of,
     size: () => left.size,
     add,
+    note,
     drop,
     forget(tenant) {
       named.delete(tenant);

@@ -1,5 +1,5 @@
 /**
- * What only the leader before us knew, read back out of what it wrote into the pools' children, once, before anything is compiled: which
+ * What only the leader before us knew, read back out of what it wrote into the pools' children, before anything is compiled: which
  * tenants are in a pool that they do not name any more, and the DKIM keys of those that are going whose Secrets have gone before them.
  * Rejects when the API server cannot be asked; what cannot be read counts as not there.
  */
@@ -28,19 +28,38 @@ export interface InheritanceOptions {
   readonly gatherer: Pick<ObjectGatherer, "tenant">;
   readonly client: Pick<KubeClient, "get">;
   readonly secrets: Pick<SecretValues, "inherit">;
-  readonly formerPools: Pick<FormerPools, "of" | "add">;
+  readonly formerPools: Pick<FormerPools, "of" | "add" | "note">;
   readonly log: Log;
 }
 
 const atATime = 8;
 
-export async function takeInheritance(options: InheritanceOptions): Promise<void> {
-  const { stores, gatherer } = options;
-  const tenants = [...stores.values("tenants")].flatMap((tenant) =>
-    hasFinalizer(tenant) ? (gatherer.tenant(tenant) ?? []) : [],
-  );
-  for (const pool of stores.values("pools")) await findLeavers(keyOf(pool), tenants, options);
-  await findKeys(tenants, options);
+export interface Inheritance {
+  /** Who has left which pool; read once, whatever else has to be tried again. */
+  takeMoves(): Promise<void>;
+  /** The keys; when Secrets were read, for until then more of them may go. */
+  takeKeys(): Promise<void>;
+}
+
+export function createInheritance(options: InheritanceOptions): Inheritance {
+  const { stores, gatherer, formerPools } = options;
+  let hasMoves = false;
+  const tenantsNow = (): Resource<TenantSpec>[] => {
+    const all = [...stores.values("tenants")].filter(hasFinalizer);
+    const tenants = all.flatMap((tenant) => gatherer.tenant(tenant) ?? []);
+    // What is edited from here on is a move, also before the first compile.
+    for (const tenant of tenants) formerPools.note(identityOf(tenant.metadata), poolOf(tenant));
+    return tenants;
+  };
+  return {
+    async takeMoves() {
+      if (hasMoves) return;
+      const tenants = tenantsNow();
+      for (const pool of stores.values("pools")) await findLeavers(keyOf(pool), tenants, options);
+      hasMoves = true;
+    },
+    takeKeys: () => findKeys(tenantsNow(), options),
+  };
 }
 
 /** Whoever stands in a pool's slots without naming the pool has left it. Slots in which only those can be that name it are not read. */
