@@ -1,9 +1,10 @@
 /**
  * Tenants that have been moved to another pool: what they left behind goes on being sent where it is, and here is looked at until it is
- * gone, the more rarely the longer it takes. Asks NATS, never rejects.
+ * gone, the more rarely the longer it takes and the more of them there are. Asks NATS, never rejects.
  */
 import type { Context } from "./context.ts";
 import { type Emptying, leftIn } from "./emptying.ts";
+import { hasChanged } from "./pool-status.ts";
 
 interface Move {
   /** What is left, and where. */
@@ -17,18 +18,25 @@ export interface Moves {
   forget(tenant: string): void;
 }
 
-/** What is not gone in the first minutes may take days; and of many tenants each is asked for more rarely. */
-const looks = { shortestMs: 2000, longestMs: 60_000, shareOfAge: 0.1, perTenantMs: 5 } as const;
+/** What is not gone in the first minutes may take days. */
+const looks = { shortestMs: 2000, longestMs: 60_000, shareOfAge: 0.1 } as const;
+/** NATS is asked once per shard: of many tenants each is looked at as rarely as it takes for 200 questions a second. */
+const questionMs = 5;
 
 interface Memory {
   readonly since: number;
   readonly dueAt: number;
   readonly message: string;
+  /** Messages told of each pool. */
+  readonly told: ReadonlyMap<string, number | undefined>;
 }
 
 export function createMoves(context: Context, emptying: Emptying): Moves {
   const { clock, configuration, formerPools, stores, log } = context;
   const memory = new Map<string, Memory>();
+
+  const shardsOf = (pools: readonly { readonly pool: string }[]): number =>
+    pools.reduce((sum, { pool }) => sum + (configuration.poolSpec(pool)?.spec.queue.shards ?? 1), 0);
 
   return {
     async look(tenant) {
@@ -56,12 +64,22 @@ export function createMoves(context: Context, emptying: Emptying): Moves {
         return undefined;
       }
       const since = before?.since ?? now;
-      const pauseMs = Math.max((now - since) * looks.shareOfAge, formerPools.size() * looks.perTenantMs);
-      const againMs = Math.min(Math.max(pauseMs, looks.shortestMs), looks.longestMs);
-      const message = rest.map((look) => leftIn(look, "")).join("; ");
-      memory.set(tenant, { since, dueAt: now + againMs, message });
+      const byAge = Math.min(Math.max((now - since) * looks.shareOfAge, looks.shortestMs), looks.longestMs);
+      const againMs = Math.max(byAge, formerPools.size() * shardsOf(rest) * questionMs);
+      const shown = rest.map((look) => ({
+        ...look,
+        stored: paced(before?.told.get(look.pool), look.stored),
+      }));
+      const message = shown.map((look) => leftIn(look, "")).join("; ");
+      const told = new Map(shown.map(({ pool, stored }) => [pool, stored]));
+      memory.set(tenant, { since, dueAt: now + againMs, message, told });
       return { message, againMs };
     },
     forget: (tenant) => void memory.delete(tenant),
   };
+}
+
+/** A number that is not worth a status of its own stays as it was told, and so does one that nobody can be asked for now. */
+function paced(before: number | undefined, after: number | undefined): number | undefined {
+  return after !== undefined && hasChanged(before, after) ? after : before;
 }

@@ -153,7 +153,8 @@ function queueOf({ messages, sendable, oldestAt }: QueueNumbers) {
   return { messages, sendable, ...(oldest === undefined ? {} : { oldest }) };
 }
 
-function hasChanged(before: unknown, after: number): boolean {
+/** By a tenth, or one where there are few. */
+export function hasChanged(before: unknown, after: number): boolean {
   return typeof before !== "number" || Math.abs(after - before) * 10 >= Math.max(before, 10);
 }
 
