@@ -59,7 +59,7 @@ test("parseTenantSlot() says where, what was expected and what was there", () =>
   const texts = parsed.issues.map(formatIssue);
   assert.ok(texts.includes("tenants[0].id: expected a string, got 7"), texts.join("\n"));
   assert.ok(
-    texts.some((text) => text.startsWith("tenants[0].sate: expected one of the fields id, state, weight")),
+    texts.some((text) => text.startsWith("tenants[0].sate: expected one of the fields id, state, isGoing")),
     texts.join("\n"),
   );
 });
