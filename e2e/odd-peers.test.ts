@@ -103,6 +103,17 @@ test("a customer of a provider whose own hosts are dead does not hold up the pro
   const { entries } = (await local.admin("/v1/queue?limit=1000")) as { entries: { attempt: number }[] };
   assert.equal(entries.length, count * 0.1);
   assert.ok(entries.every(({ attempt }) => attempt === 0));
+  // Idle connections are to the others' hosts all the time: those that are back must be tried all the same.
+  await using revived = await startProvider({ host: dead, ports: [25] });
+  const revivedAt = performance.now();
+  await sendBurst({
+    address: local.endpoints.smtp,
+    count,
+    connections: 1,
+    recipient: (number) => `v${number}@fine.example`,
+  });
+  await until("the rest", () => revived.audit.ids.unique() === count * 0.1, 120_000);
+  t.diagnostic(`the rest ${((performance.now() - revivedAt) / 1000).toFixed(1)} s after its hosts were back`);
 });
 
 test("domains of one message that had the same hosts and part while it waits: each goes where it belongs by now", {

@@ -78,7 +78,8 @@ export function createAttempts(deps: AttemptDeps) {
     if (result.kind === "fault" && result.fault.stage !== "final" && !deps.mayProceed(dispatch.entry.shard))
       return giveUp(run, connection);
     const made = decisionOf(pod, run, result);
-    const decision = run.at === undefined ? made : hostTrouble.apart(run.at, made, result);
+    const isConnected = run.connection !== undefined;
+    const decision = run.at === undefined ? made : hostTrouble.apart(run.at, made, { result, isConnected });
     scheduler.finish(dispatch.handle, { feedback: decision.feedback, connection }, clock.now());
     countAttempt(pod, run, result, decision);
     const { next, feedback } = decision;
@@ -108,6 +109,7 @@ export function createAttempts(deps: AttemptDeps) {
   const giveUp = (run: Run, connection: FinishResult["connection"]) => {
     const { handle, entry } = run.dispatch;
     const now = clock.now();
+    if (run.at !== undefined) hostTrouble.untried(run.at);
     scheduler.defer(handle, now + giveUpMs, entry.attempt, now);
     scheduler.finish(handle, { feedback: "neutral", connection }, now);
     run.ended();
@@ -148,6 +150,7 @@ export function createAttempts(deps: AttemptDeps) {
     /** Its tenant's or sender domain's turn is much later: others use the connection, and the entry is the first of its lane again. */
     const giveBack = (): void => {
       free();
+      if (run.at !== undefined) hostTrouble.untried(run.at);
       const connectionIs = connection.idle ? keep(run, connection) : outbound.ending(connection);
       scheduler.requeue(dispatch.handle, clock.now());
       scheduler.finish(dispatch.handle, { feedback: "neutral", connection: connectionIs }, clock.now());
@@ -249,7 +252,8 @@ export function createAttempts(deps: AttemptDeps) {
         run.route = site;
         const hosts = hostsKey(site);
         if (hasOtherHosts(site)) {
-          run.at = { site, source: dispatch.source, hosts, domain, startedAt: clock.monotonic() };
+          const { source } = dispatch;
+          run.at = { site, source, hosts, domain, startedAt: clock.monotonic(), probeUntil: 0 };
           const waitMs = hostTrouble.waitMs(run.at);
           if (waitMs > 0) return leaveAlone(run, waitMs);
         }

@@ -21,13 +21,23 @@ export interface AtHosts {
   readonly domain: string;
   /** Monotonic ms. */
   readonly startedAt: number;
+  /** Until when others wait for it, monotonic ms; 0 = they do not. */
+  probeUntil: number;
 }
 
 export interface HostTrouble {
   /** 0 = these hosts may be tried now; of those that could not be reached one attempt at a time is let through. Else how much longer they are left alone, ms. */
-  waitMs(at: Pick<AtHosts, "source" | "hosts">): number;
+  waitMs(at: AtHosts): number;
+  /** The attempt ended without a word to or from the hosts: the next one is let through. */
+  untried(at: AtHosts): void;
   /** What the decision about the result means when these hosts are not the whole site. */
-  apart(at: AtHosts, decision: Decision, result: TransactionResult): Decision;
+  apart(at: AtHosts, decision: Decision, made: Made): Decision;
+}
+
+interface Made {
+  readonly result: TransactionResult;
+  /** There was a connection. */
+  readonly isConnected: boolean;
 }
 
 /** So long others' success says that the site was alive. */
@@ -99,13 +109,17 @@ export function createHostTrouble({
       if (pauses.size === 0) return 0;
       const pause = pauses.get(pauseKey(at));
       const ms = leftMs(pause);
-      if (pause !== undefined && ms === 0) pause.until = clock.monotonic() + probeMs;
+      if (pause !== undefined && ms === 0) at.probeUntil = pause.until = clock.monotonic() + probeMs;
       return ms;
     },
-    apart(at, decision, result) {
+    untried(at) {
+      const pause = at.probeUntil > 0 ? pauses.get(pauseKey(at)) : undefined;
+      if (pause?.until === at.probeUntil) pause.until = clock.monotonic();
+    },
+    apart(at, decision, { result, isConnected }) {
       const { feedback, next } = decision;
       if (feedback !== "unreachable" || result.kind !== "fault") {
-        if (isFromThem(result)) reached(at);
+        if (isConnected && isFromThem(result)) reached(at);
         return decision;
       }
       const areTheirs = !isProviders(at, result.fault) && isTheirs(at);
@@ -120,7 +134,7 @@ export function createHostTrouble({
   };
 }
 
-/** What we answer ourselves, as when none of the hosts has an address, says nothing of them. */
+/** What we answer ourselves, as for what they do not offer, says nothing of them. */
 function isFromThem(result: TransactionResult): boolean {
   return result.kind === "answered"
     ? result.replies.some(({ isOurs }) => isOurs !== true)

@@ -28,14 +28,20 @@ function world() {
     hosts,
     domain: `${hosts}.example`,
     startedAt,
+    probeUntil: 0,
   });
   return {
     now,
-    waitMs: (hosts: string, source = "default") => trouble.waitMs({ hosts, source }),
-    reach: (hosts: string, source?: string, result = answered) =>
-      assert.equal(trouble.apart(at(hosts, now.at, source), taken, result), taken),
+    trouble,
+    at,
+    waitMs: (hosts: string, source?: string) => trouble.waitMs(at(hosts, now.at, source)),
+    reach: (hosts: string, source?: string, made = { result: answered, isConnected: true }) =>
+      assert.equal(trouble.apart(at(hosts, now.at, source), taken, made), taken),
     fail: (hosts: string, { startedAt = now.at, fault = silence, source = "default" } = {}) =>
-      trouble.apart(at(hosts, startedAt, source), away, { kind: "fault", fault, replies: [] }),
+      trouble.apart(at(hosts, startedAt, source), away, {
+        result: { kind: "fault", fault, replies: [] },
+        isConnected: false,
+      }),
   };
 }
 
@@ -66,6 +72,19 @@ test("of hosts that could not be reached one attempt at a time is let through, u
   assert.deepEqual([waitMs("dead"), waitMs("dead")], [0, 0]);
 });
 
+test("an attempt that ends untried, since what was idle led to others' hosts, keeps nobody from the next", () => {
+  const { now, trouble, at, waitMs, reach, fail } = world();
+  reach("fine");
+  fail("dead");
+  now.at += 5000;
+  const probe = at("dead");
+  assert.equal(trouble.waitMs(probe), 0);
+  trouble.untried(at("dead"));
+  assert.equal(waitMs("dead"), 30_000, "another one's end is not the probe's");
+  trouble.untried(probe);
+  assert.deepEqual([waitMs("dead"), waitMs("dead")], [0, 30_000]);
+});
+
 /** The site's trouble; the entry itself goes behind the others. */
 const isSites = ({ feedback, next }: Decision): boolean => {
   assert.equal(next.kind === "requeue" && next.due !== undefined, true);
@@ -80,7 +99,8 @@ test("it is the site's trouble when nobody else had been reached there, by this 
   reach("fine", "other");
   assert.equal(isSites(fail("dead")), true, "by another source");
   const unheard = ownReply(550, "5.4.4", "no host has an address");
-  reach("nowhere", "default", { kind: "answered", replies: [unheard] });
+  reach("nowhere", "default", { result: { kind: "answered", replies: [unheard] }, isConnected: true });
+  reach("unsigned", "default", { result: answered, isConnected: false });
   assert.equal(isSites(fail("dead")), true, "what we say ourselves is nobody's");
   reach("fine");
   assert.equal(isSites(fail("one")), false);
