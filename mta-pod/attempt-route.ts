@@ -8,12 +8,11 @@ import type { Part } from "./rehoming.ts";
 import { type Routed, type Router, sliceFor } from "./route/router.ts";
 import { domainOf } from "./smtp/address.ts";
 
-interface Belonging {
-  /** Of the first open recipient; when `parts` is empty, of all. */
-  readonly domain: string;
-  readonly found: Routed;
-  readonly parts: readonly Part[];
-}
+/** The domain of the first open recipient and its route; when `parts` is empty, of all. */
+type Then = (domain: string, found: Routed, parts: readonly Part[]) => void;
+
+/** Nearly always. */
+const undivided: readonly Part[] = [];
 
 interface Asked {
   readonly router: Pick<Router, "peek" | "route">;
@@ -23,14 +22,14 @@ interface Asked {
 }
 
 /** Calls `then` once, at once where nothing has to be waited for. */
-export function routeOpen({ router, loaded, site }: Asked, then: (belonging: Belonging) => void): void {
+export function routeOpen({ router, loaded, site }: Asked, then: Then): void {
   const { envelope, open } = loaded;
   const domainAt = (index: number): string => domainOf(envelope.to[index] ?? "");
   const domain = domainAt(open[0] ?? 0);
   if (open.length === 1 || open.every((index) => domainAt(index) === domain)) {
     const found = router.peek(domain);
-    if (found !== undefined) return then({ domain, found, parts: [] });
-    return void router.route(domain).then((later) => then({ domain, found: later, parts: [] }));
+    if (found !== undefined) return then(domain, found, undivided);
+    return void router.route(domain).then((later) => then(domain, later, undivided));
   }
   const domains = [...new Set(open.map(domainAt))];
   void Promise.all(domains.map((one) => router.route(one))).then((routes) => {
@@ -46,7 +45,7 @@ export function routeOpen({ router, loaded, site }: Asked, then: (belonging: Bel
       part.open.push(index);
     }
     const [found] = routes;
-    if (found !== undefined) then({ domain, found, parts: parts.size > 1 ? [...parts.values()] : [] });
+    if (found !== undefined) then(domain, found, parts.size > 1 ? [...parts.values()] : undivided);
   });
   return undefined;
 }

@@ -287,7 +287,7 @@ export function createAttempts(deps: AttemptDeps) {
         isAnswered: false,
       };
       if (!deps.mayProceed(dispatch.entry.shard)) return giveUp(run, unused(dispatch));
-      routeOpen({ router, loaded, site: dispatch.lane.site }, ({ domain, found, parts }) =>
+      routeOpen({ router, loaded, site: dispatch.lane.site }, (domain, found, parts) =>
         guarded(run, () =>
           parts.length > 0 ? sites.divide(dispatch, loaded, { parts, ended }) : routed(run, domain, found),
         ),
