@@ -3,7 +3,7 @@
  * promise. Watching that fails is reported, not fatal.
  */
 import { type FSWatcher, readdirSync, type Stats, statSync, watch } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { isResourceFile } from "#operator/gather/folder.ts";
 
 export interface WatchOptions {
@@ -18,6 +18,8 @@ export interface WatchOptions {
 }
 
 const pollMs = 2000;
+/** Since the first notice: what is written again and again is told of all the same. */
+const longestMs = 1500;
 /** Of a core: with thousands of files it is looked more rarely. */
 const pollShare = 0.02;
 /** As deep as resources are read. */
@@ -43,16 +45,30 @@ export function watchPaths({
   let folders: ReadonlySet<string> = new Set();
   let seen = before;
   let cancelQuiet: (() => void) | undefined;
+  let cancelLongest: (() => void) | undefined;
   let cancelPoll: (() => void) | undefined;
 
+  const settle = (): void => {
+    cancelQuiet?.();
+    cancelLongest?.();
+    cancelQuiet = undefined;
+    cancelLongest = undefined;
+    watchAll();
+    seen = signatureOf(paths);
+    onChange();
+  };
   const changed = (): void => {
     cancelQuiet?.();
-    cancelQuiet = after(quietMs, () => {
-      cancelQuiet = undefined;
-      watchAll();
-      seen = signatureOf(paths);
-      onChange();
-    });
+    cancelQuiet = after(quietMs, settle);
+    cancelLongest ??= after(longestMs, settle);
+  };
+
+  // A log beside the resources is no edit; a folder that is new is found by the poll. Of its own end a folder tells by its name.
+  const isOfMatter = (folder: string, event: string, file: string | null): boolean => {
+    if (file === null || roots.has(join(folder, file))) return true;
+    if (!folders.has(folder)) return false;
+    const isEnd = event === "rename" && file === basename(folder);
+    return isEnd || isRead(file) || folders.has(join(folder, file));
   };
 
   // Folders one by one, not Node's `recursive`, which on Linux misses writes to files it has seen before. And folders,
@@ -66,8 +82,8 @@ export function watchPaths({
     watchers.delete(folder);
     if (watchers.size >= maxFolders) return;
     try {
-      const watcher = watch(folder, (_event, file) => {
-        if (file === null || folders.has(folder) || roots.has(join(folder, file))) changed();
+      const watcher = watch(folder, (event, file) => {
+        if (isOfMatter(folder, event, file)) changed();
       });
       watchers.set(folder, { watcher, identity });
       watcher.on("error", onError);
@@ -98,6 +114,7 @@ export function watchPaths({
   poll();
   return () => {
     cancelQuiet?.();
+    cancelLongest?.();
     cancelPoll?.();
     for (const { watcher } of watchers.values()) watcher.close();
   };
@@ -127,8 +144,17 @@ function surveyBelow(path: string, depth: number, found: Survey): void {
   found.folders.push(path);
   if (depth === maxDepth || found.folders.length >= maxFolders) return;
   for (const entry of entriesOf(path))
-    if (!entry.name.startsWith(".") && (entry.isDirectory() || isResourceFile(entry.name)))
+    if (isRead(entry.name) || (entry.isDirectory() && !isHidden(entry.name)))
       surveyBelow(join(path, entry.name), depth + 1, found);
+}
+
+/** Of a folder that is read. */
+function isRead(file: string): boolean {
+  return !isHidden(file) && isResourceFile(file);
+}
+
+function isHidden(name: string): boolean {
+  return name.startsWith(".");
 }
 
 function entriesOf(folder: string) {

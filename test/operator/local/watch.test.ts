@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, watch, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { signatureOf, watchPaths } from "#operator/local/watch.ts";
 import { until } from "#test/kit/until.ts";
 
-const [quietMs, pollMs] = [250, 2000];
+const [quietMs, pollMs, longestMs] = [250, 2000, 1500];
 
 interface Scene extends Disposable {
   /** The folder that is watched. */
@@ -75,6 +75,47 @@ test("watchPaths() says nothing while nothing changes, nor of files that are not
   writeFileSync(join(files.folder, ".a.yaml.swp"), "a");
   assert.ok(files.elapse(pollMs) && files.elapse(pollMs));
   assert.equal(files.changes(), 0);
+});
+
+test("watchPaths() says nothing of a log that is written into the folder", async () => {
+  using files = scene();
+  files.write("a.yaml", "a");
+  files.watch();
+  const seen = new Set<string | null>();
+  const other = watch(files.folder, (_event, file) => seen.add(file));
+  for (const name of ["run.log", ".a.yaml"]) {
+    files.write(name, "a line");
+    await until("the file system to tell", () => seen.has(name));
+  }
+  other.close();
+  assert.deepEqual([files.elapse(quietMs), files.changes()], [false, 0]);
+});
+
+test("watchPaths() finds a folder that is new by its poll, and then edits in it, and that it goes", async () => {
+  using files = scene();
+  files.write("a.yaml", "a");
+  files.watch();
+  const below = join(files.folder, "below");
+  mkdirSync(below);
+  writeFileSync(join(below, "b.yaml"), "b");
+  files.elapse(pollMs);
+  assert.ok(files.elapse(quietMs));
+  const before = files.changes();
+  writeFileSync(join(below, "b.yaml"), "bc");
+  await files.noticed();
+  assert.equal(files.changes(), before + 1);
+  rmSync(below, { recursive: true });
+  await files.noticed();
+  assert.equal(files.changes(), before + 2);
+});
+
+test("watchPaths() tells of a file that is written again and again without a pause", async () => {
+  using files = scene();
+  files.write("a.yaml", "a");
+  files.watch();
+  files.write("a.yaml", "bc");
+  await until("the longest wait", () => files.elapse(longestMs));
+  assert.deepEqual([files.elapse(quietMs), files.changes()], [false, 1]);
 });
 
 test("watchPaths() tells of what was written between the reading and the watching", () => {
