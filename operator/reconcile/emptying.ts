@@ -4,13 +4,13 @@
  */
 import type { PoolQueue } from "#operator/streams/pool-queue.ts";
 import type { Context } from "./context.ts";
-import { isReady } from "./pods.ts";
+import { isReady, isRunning } from "./pods.ts";
 
 export interface Look {
   readonly pool: string;
   /** undefined = NATS cannot be asked. */
   readonly stored: number | undefined;
-  /** Every ready pod refuses its new mail by now. */
+  /** Every pod that runs refuses its new mail by now. */
   readonly isClosed: boolean;
   /** Nothing was there, twice; until it is closed something may come. */
   readonly isBare: boolean;
@@ -101,7 +101,7 @@ export function leftIn({ pool, stored, isClosed }: Look, own: string): string {
     stored === undefined
       ? "NATS cannot be asked what is queued"
       : stored === 0 && !isClosed
-        ? "not all ready pods refuse its mail yet"
+        ? "not all pods refuse its mail yet"
         : `${stored} messages are queued`;
   return pool === own ? said : `${said} in the pool ${pool}`;
 }
@@ -112,7 +112,10 @@ async function drop(queue: PoolQueue, tenant: string): Promise<void> {
   if (!hasBegun) await queue.purge(tenant);
 }
 
-/** Before every ready pod has said so, an empty queue is no end: one that was not heard yet may take some mail. */
+/**
+ * Before every pod that runs has said so, an empty queue is no end: one that was not heard yet may take some mail. One that is not ready (on
+ * its way out, away from NATS) has sessions that are open, and is not asked.
+ */
 function isClosedIn({ configuration, reports, stores }: Context, pool: string, tenant: string): boolean {
   const own = configuration.tenant(tenant);
   const place = own?.pool === pool ? own : configuration.leaver(tenant, pool);
@@ -121,9 +124,9 @@ function isClosedIn({ configuration, reports, stores }: Context, pool: string, t
   // Left out of the pool's configuration, or of none: while a pool cannot be compiled, its pods run what they had.
   const since = place?.since ?? configuration.pool(pool)?.generation;
   const { told } = reports.of(pool);
-  const ready = [...stores.podsOf(pool).values()].filter(isReady);
-  return ready.every(({ metadata }) => {
-    const runs = told.get(metadata.name)?.report.generation;
-    return since !== undefined && runs !== undefined && runs >= since;
+  const alive = [...stores.podsOf(pool).values()].filter((pod) => isReady(pod) || isRunning(pod));
+  return alive.every((pod) => {
+    const runs = told.get(pod.metadata.name)?.report.generation;
+    return isReady(pod) && since !== undefined && runs !== undefined && runs >= since;
   });
 }

@@ -8,6 +8,12 @@ export function isReady(pod: KubeObject): boolean {
   return pod.metadata.deletionTimestamp === undefined && conditionIs(pod, "Ready");
 }
 
+/** Its container has a process: whatever becomes of the pod, it may have connections. */
+export function isRunning({ status }: KubeObject): boolean {
+  const own = listIn(status, "containerStatuses").find((one) => one["name"] === container);
+  return fieldOf(own?.["state"], "running") !== undefined;
+}
+
 function conditionIs({ status }: KubeObject, type: string): boolean {
   return listIn(status, "conditions").some((one) => one["type"] === type && one["status"] === "True");
 }

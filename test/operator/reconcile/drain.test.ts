@@ -125,8 +125,8 @@ test("it goes once its queue was seen empty twice, by pods that refuse its mail"
   const it = scene();
   it.running = 1;
   it.stored = 0;
-  assert.equal(await it.look(1), "Draining: not all ready pods refuse its mail yet");
-  assert.equal(await it.look(3), "Draining: not all ready pods refuse its mail yet");
+  assert.equal(await it.look(1), "Draining: not all pods refuse its mail yet");
+  assert.equal(await it.look(3), "Draining: not all pods refuse its mail yet");
   it.running = 2;
   assert.equal(await it.look(5), "Draining: 0 messages are queued");
   it.stored = 1;
@@ -141,8 +141,7 @@ test("before a compile has seen the deletion, pods that run what is in force tak
   const it = scene();
   it.isSeen = false;
   it.stored = 0;
-  for (const at of [1, 3, 5])
-    assert.equal(await it.look(at), "Draining: not all ready pods refuse its mail yet");
+  for (const at of [1, 3, 5]) assert.equal(await it.look(at), "Draining: not all pods refuse its mail yet");
   it.isSeen = true;
   assert.equal(await it.look(7), "Draining: 0 messages are queued");
   assert.equal(await it.look(9), "over");
@@ -172,7 +171,7 @@ test("a new leader: what it has not compiled, followed or heard yet is not gone,
   for (const at of [3606, 3608, 3610])
     assert.equal(
       await it.look(at),
-      "Draining: not all ready pods refuse its mail yet",
+      "Draining: not all pods refuse its mail yet",
       "a pod that was not heard may take mail",
     );
   it.running = 2;
@@ -281,13 +280,13 @@ test("a pool whose pods never refuse its mail keeps it no longer than drainTimeo
   const spec = { drainTimeout: "10m" };
   it.running = 1;
   it.stored = 0;
-  assert.equal(await it.look(300, spec), "Draining: not all ready pods refuse its mail yet");
+  assert.equal(await it.look(300, spec), "Draining: not all pods refuse its mail yet");
   it.stored = 1;
   assert.equal(await it.look(599, spec), "Draining: 1 messages are queued");
   assert.equal(await it.look(600, spec), "DrainTimedOut: 1 messages are queued");
   assert.deepEqual(it.did, ["discard shared at 600"]);
   it.stored = 0;
-  assert.equal(await it.look(602, spec), "DrainTimedOut: not all ready pods refuse its mail yet");
+  assert.equal(await it.look(602, spec), "DrainTimedOut: not all pods refuse its mail yet");
   assert.equal(await it.look(604, spec), "over");
 });
 
