@@ -7,7 +7,7 @@ import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
 import { parseDuration } from "#crds/values/duration.ts";
 import type { KubeObject } from "#operator/kube/types.ts";
 import type { Context } from "./context.ts";
-import { type Emptying, leftIn } from "./emptying.ts";
+import { type Emptying, leftIn, type Look } from "./emptying.ts";
 import { marks } from "./kinds.ts";
 import { fieldOf } from "./pods.ts";
 import { keyOf } from "./stores.ts";
@@ -57,15 +57,17 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
       // A leader that has only begun: what it does not know yet is not gone.
       if (!configuration.isKnown()) return wait("Draining", "what is in force is not known yet");
       const own = ownPool(context, tenant);
-      const isThere = (pool: string): boolean => stores.get("pools", pool) !== undefined;
+      const isThere = (pool: string): boolean =>
+        stores.get("pools", pool) !== undefined && !isLeaving(context, pool);
       const named = [own, ...formerPools.of(key)];
       const pools = named.filter(isThere);
       if (pools.length === 0 && isShort) return over("nothing can send its mail any more");
       const looks = await Promise.all(pools.map((pool) => emptying.look(key, pool)));
       const { isDiscard, timeoutMs } = policyOf(tenant);
       const isLate = sinceMs >= timeoutMs;
-      // A pool that cannot be closed (paused, not compiled, a pod that refuses its configuration) keeps nobody for ever.
-      const rest = looks.filter(({ isEmpty, isBare }) => !isEmpty && !(isLate && isBare));
+      // A pool that cannot be closed (paused, not compiled, a pod that refuses its configuration), or asked, keeps nobody for ever.
+      const isHopeless = ({ pool, isBare }: Look): boolean => isBare || isUnreadable(context, pool);
+      const rest = looks.filter((look) => !look.isEmpty && !(isLate && isHopeless(look)));
       if (rest.length === 0) {
         if (pools.length < named.length && !isShort) return wait("Draining", "its pool is not there");
         const { found, unknown } = await lookElsewhere(key, named);
@@ -97,6 +99,18 @@ function ownPool({ configuration }: Context, tenant: KubeObject): string {
   const ref = fieldOf(tenant["spec"], "poolRef");
   const namespace = fieldOf(ref, "namespace") ?? tenant.metadata.namespace;
   return configuration.tenant(keyOf(tenant))?.pool ?? `${String(namespace)}/${String(fieldOf(ref, "name"))}`;
+}
+
+/** It goes, and no leader that met it so has followed it. */
+function isLeaving({ stores, streams }: Context, pool: string): boolean {
+  const isDeleted = stores.get("pools", pool)?.metadata.deletionTimestamp !== undefined;
+  return isDeleted && streams.known(pool) === undefined;
+}
+
+/** This release's schema does not take it, and did not since this leader began: it is never followed. */
+function isUnreadable({ configuration, streams }: Context, pool: string): boolean {
+  const wasSeen = configuration.verdict("SendingPool", pool) !== undefined;
+  return wasSeen && configuration.poolSpec(pool) === undefined && streams.known(pool) === undefined;
 }
 
 /** Of any namespace but its own, unless it says so: a pool of others that cannot be asked holds up nobody. */

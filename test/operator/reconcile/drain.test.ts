@@ -24,6 +24,9 @@ interface Scene {
   isKnown: boolean;
   /** Its reconciler has come as far as the pool. */
   isFollowed: boolean;
+  /** Nobody ever follows it: it is deleted, or this release cannot read it. */
+  isPoolDeleted: boolean;
+  isPoolUnreadable: boolean;
   /** What is in force comes from after the deletion. */
   isSeen: boolean;
   isNamespaceEnding: boolean;
@@ -72,6 +75,8 @@ function scene(): Scene {
       isKnown: () => it.isKnown,
       tenant: () => (it.hasPool && it.isKnown ? place() : undefined),
       leaver: () => undefined,
+      verdict: () => ({ conditions: [] }),
+      poolSpec: () => (it.isPoolUnreadable ? undefined : { spec: { queue: { shards: 2 } } }),
       pool: (key: string) => (key === "mail/shared" ? undefined : { generation: 2 }),
       touch: () => void it.did.push(`touch at ${seconds}`),
     },
@@ -87,8 +92,12 @@ function scene(): Scene {
     streams: { known },
     stores: {
       get: (name: string, key: string): KubeObject | undefined => {
-        if (name === "pools")
-          return poolsThere().includes(key.slice("mail/".length)) ? pool("nats://nats.example") : undefined;
+        if (name === "pools") {
+          if (!poolsThere().includes(key.slice("mail/".length))) return undefined;
+          const there = pool("nats://nats.example");
+          const deletion = it.isPoolDeleted ? { deletionTimestamp: deletedAt } : {};
+          return { ...there, metadata: { ...there.metadata, ...deletion } };
+        }
         if (!it.isNamespaceEnding) return undefined;
         const metadata = { name: "mail", deletionTimestamp: deletedAt };
         return { apiVersion: "v1", kind: "Namespace", metadata };
@@ -103,6 +112,8 @@ function scene(): Scene {
     hasPool: true,
     isKnown: true,
     isFollowed: true,
+    isPoolDeleted: false,
+    isPoolUnreadable: false,
     isSeen: true,
     isNamespaceEnding: false,
     elsewhere: new Map(),
@@ -177,6 +188,32 @@ test("a new leader: what it has not compiled, followed or heard yet is not gone,
   it.running = 2;
   assert.equal(await it.look(3612), "Draining: 0 messages are queued");
   assert.equal(await it.look(3614), "over");
+});
+
+test("a new leader: a pool that is being deleted, which it never follows, is waited for 60 s", async () => {
+  const it = scene();
+  it.isPoolDeleted = true;
+  assert.equal(await it.look(59), "Draining: 5 messages are queued", "one that was followed can be asked");
+  assert.equal(await it.look(61), "Draining: 5 messages are queued");
+  it.isFollowed = false;
+  assert.equal(await it.look(59), "Draining: its pool is not there");
+  assert.equal(await it.look(60), "over");
+});
+
+test("a new leader: a pool that it cannot read, and never follows, is waited for until drainTimeout", async () => {
+  for (const deletionPolicy of ["Drain", "Discard"]) {
+    const it = scene();
+    const spec = { drainTimeout: "10m", deletionPolicy };
+    it.isFollowed = false;
+    assert.equal(
+      await it.look(900, spec),
+      "Draining: NATS cannot be asked what is queued",
+      "not followed yet",
+    );
+    it.isPoolUnreadable = true;
+    assert.equal(await it.look(599, spec), "Draining: NATS cannot be asked what is queued");
+    assert.equal(await it.look(600, spec), "over");
+  }
 });
 
 test("a new leader: a namespace that ends is waited for no longer than 60 s", async () => {
