@@ -8,6 +8,7 @@ import { parseKeySlot, parseManifest, parseTenantSlot } from "#crds/pod-config/p
 import type { KeySlot, Manifest, TenantSlot } from "#crds/pod-config/schema.ts";
 import { formatIssue } from "#crds/values/issue.ts";
 import type { Parsed } from "#crds/values/issue.ts";
+import { letsIn } from "./allowed.ts";
 import { compilePoolBase } from "./pools.ts";
 import type { ManifestBase, PoolBase } from "./pools.ts";
 import { poolSecretProblems } from "./pool-secrets.ts";
@@ -98,21 +99,8 @@ function isPermitted(
   { pool }: PoolBase,
   { namespaces }: Pick<Snapshot, "namespaces">,
 ): boolean {
-  if (pool.metadata.namespace === metadata.namespace) return true;
-  const { from, selector } = pool.spec.allowedTenants ?? { from: "Same" };
-  switch (from) {
-    case "Same":
-      return false;
-    case "All":
-      return true;
-    case "Selector": {
-      const labels = namespaces?.get(metadata.namespace);
-      const wanted = Object.entries(selector?.matchLabels ?? {});
-      return labels !== undefined && wanted.every(([name, value]) => labels[name] === value);
-    }
-    default:
-      return from satisfies never;
-  }
+  const gate = { namespace: pool.metadata.namespace, allowed: pool.spec.allowedTenants };
+  return letsIn(gate, metadata.namespace, namespaces?.get(metadata.namespace));
 }
 
 /** The verdict on a tenant that no pool took. */

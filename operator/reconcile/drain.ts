@@ -4,7 +4,9 @@
  * it go at once or soon.
  */
 import { compiledDefaults } from "#crds/api/v1alpha1/defaults.ts";
+import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
 import { parseDuration } from "#crds/values/duration.ts";
+import { letsIn } from "#operator/compile/allowed.ts";
 import type { KubeObject } from "#operator/kube/types.ts";
 import type { Context } from "./context.ts";
 import { type Emptying, leftIn, type Look } from "./emptying.ts";
@@ -20,14 +22,25 @@ type DrainStep =
 export interface Drain {
   /** One look at where it stands; asks NATS, never rejects. */
   step(tenant: KubeObject): Promise<DrainStep>;
+  forget(tenant: string): void;
 }
 
 /** A namespace that ends, or a pool that is gone, waits no longer (decisions.md 17). */
 const shortMs = 60_000;
+/** A pool that nobody knows to hold mail of the tenant, and that cannot be asked, waits no longer. */
+const elsewhereMs = 600_000;
 const lookMs = 2000;
 
 export function createDrain(context: Context, emptying: Emptying): Drain {
   const { clock, configuration, formerPools, stores, log } = context;
+
+  /** By tenant: since when only pools that cannot be asked keep it. Not since its deletion: a new leader knows none of them at first. */
+  const unknownSince = new Map<string, number>();
+  const isPatient = (key: string): boolean => {
+    const since = unknownSince.get(key) ?? clock.monotonic();
+    unknownSince.set(key, since);
+    return clock.monotonic() - since < elsewhereMs;
+  };
 
   const wait = (reason: Deletion["reason"], message: string): DrainStep => ({
     kind: "wait",
@@ -36,13 +49,16 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
   });
 
   /** Pools that nobody knew of, and that store mail of it all the same: from before, or put there by hand; and those that cannot be asked now. */
-  const lookElsewhere = async (key: string, known: readonly string[]) => {
+  const lookElsewhere = async (tenant: KubeObject, known: readonly string[]) => {
+    const key = keyOf(tenant);
     const others = [...stores.values("pools")].filter((pool) => !known.includes(keyOf(pool)));
     const looks = await Promise.all(
       others.map(async (pool) => ({ pool, stored: await context.streams.known(keyOf(pool))?.stored(key) })),
     );
     const found = looks.filter(({ stored = 0 }) => stored > 0);
-    const unknown = looks.filter(({ pool, stored }) => stored === undefined && letsIn(pool, key));
+    const unknown = looks.filter(
+      ({ pool, stored }) => stored === undefined && mayHold(context, pool, tenant),
+    );
     return { found: found.map(({ pool }) => keyOf(pool)), unknown: unknown.map(({ pool }) => keyOf(pool)) };
   };
 
@@ -70,14 +86,17 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
       const rest = looks.filter((look) => !look.isEmpty && !(isLate && isHopeless(look)));
       if (rest.length === 0) {
         if (pools.length < named.length && !isShort) return wait("Draining", "its pool is not there");
-        const { found, unknown } = await lookElsewhere(key, named);
-        if (found.length === 0 && unknown.length > 0 && !isLate)
-          return wait("Draining", `NATS cannot be asked what is queued in the pool ${unknown.join(", ")}`);
+        const { found, unknown } = await lookElsewhere(tenant, named);
+        const mayBe = unknown.filter((pool) => !isShort || !isLeaving(context, pool));
+        if (found.length === 0 && mayBe.length > 0 && !isLate && isPatient(key))
+          return wait("Draining", `NATS cannot be asked what is queued in the pool ${mayBe.join(", ")}`);
+        unknownSince.delete(key);
         if (found.length === 0) return over("its queue is empty");
         for (const pool of found) formerPools.add(key, pool);
         configuration.touch();
         return wait("Draining", `there is mail of it in the pool ${found.join(", ")}`);
       }
+      unknownSince.delete(key);
       const message = rest.map((look) => leftIn(look, own)).join("; ");
       if (!isDiscard && !isLate) return wait("Draining", message);
       const due = rest.filter(({ stored = 0, isClosed }) => stored > 0 && (isClosed || isLate));
@@ -91,6 +110,7 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
         return { kind: "over" };
       }
     },
+    forget: (tenant) => void unknownSince.delete(tenant),
   };
 }
 
@@ -113,10 +133,15 @@ function isUnreadable({ configuration, streams }: Context, pool: string): boolea
   return wasSeen && configuration.poolSpec(pool) === undefined && streams.known(pool) === undefined;
 }
 
-/** Of any namespace but its own, unless it says so: a pool of others that cannot be asked holds up nobody. */
-function letsIn({ metadata, spec }: KubeObject, tenant: string): boolean {
-  const from = fieldOf(fieldOf(spec, "allowedTenants"), "from") ?? "Same";
-  return from !== "Same" || tenant.startsWith(`${metadata.namespace}/`);
+/** As the compiler says: a pool of others that cannot be asked holds up nobody. Of one that this release cannot read, what its spec says. */
+function mayHold({ configuration, stores }: Context, pool: KubeObject, tenant: KubeObject): boolean {
+  const { namespace = "" } = tenant.metadata;
+  const raw = fieldOf(pool["spec"], "allowedTenants") as SendingPoolSpec["allowedTenants"];
+  const spec = configuration.poolSpec(keyOf(pool))?.spec;
+  const allowed = spec === undefined ? raw : spec.allowedTenants;
+  const known = stores.isClusterWide ? stores.get("namespaces", namespace) : undefined;
+  const labels = known === undefined ? undefined : (known.metadata.labels ?? {});
+  return letsIn({ namespace: pool.metadata.namespace ?? "", allowed }, namespace, labels);
 }
 
 function isEnding({ stores }: Context, { metadata }: KubeObject): boolean {

@@ -29,7 +29,7 @@ export function createTenantReconciler(context: Context): TenantReconciler {
   const moves = createMoves(context, emptying);
 
   const forget = (key: string): void => {
-    for (const one of [emptying, moves, context.formerPools]) one.forget(key);
+    for (const one of [emptying, drain, moves, context.formerPools]) one.forget(key);
   };
 
   /** @returns ms after which it is worth another look, when nothing was written */

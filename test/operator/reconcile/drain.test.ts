@@ -5,6 +5,7 @@ import type { KubeObject } from "#operator/kube/types.ts";
 import type { Context } from "#operator/reconcile/context.ts";
 import { createDrain } from "#operator/reconcile/drain.ts";
 import { createEmptying } from "#operator/reconcile/emptying.ts";
+import { keyOf } from "#operator/reconcile/stores.ts";
 import { pool, tenant } from "./world.ts";
 
 const deletedAt = "2026-11-29T10:00:00Z";
@@ -15,6 +16,8 @@ const readyPod = {
   metadata: { name: "pod-0" },
   status: { conditions: [{ type: "Ready", status: "True" }] },
 };
+
+const deletion = (isOne: boolean) => (isOne ? { deletionTimestamp: deletedAt } : {});
 
 interface Scene {
   /** Messages stored; undefined = NATS is away. */
@@ -30,6 +33,8 @@ interface Scene {
   /** What is in force comes from after the deletion. */
   isSeen: boolean;
   isNamespaceEnding: boolean;
+  /** Of its namespace; undefined = they cannot be read. */
+  labels: Record<string, string> | undefined;
   /** Generation that the one pod runs, the tenant is closed from 2 on; undefined = it has not answered yet. */
   running: number | undefined;
   /** Messages stored in another pool, by name: what was left there, or nobody knows of. */
@@ -76,7 +81,8 @@ function scene(): Scene {
       tenant: () => (it.hasPool && it.isKnown ? place() : undefined),
       leaver: () => undefined,
       verdict: () => ({ conditions: [] }),
-      poolSpec: () => (it.isPoolUnreadable ? undefined : { spec: { queue: { shards: 2 } } }),
+      poolSpec: (key: string) =>
+        it.isPoolUnreadable || !key.startsWith("mail/") ? undefined : { spec: { queue: { shards: 2 } } },
       pool: (key: string) => (key === "mail/shared" ? undefined : { generation: 2 }),
       touch: () => void it.did.push(`touch at ${seconds}`),
     },
@@ -91,15 +97,18 @@ function scene(): Scene {
     },
     streams: { known },
     stores: {
+      isClusterWide: true,
       get: (name: string, key: string): KubeObject | undefined => {
         if (name === "pools") {
-          if (!poolsThere().includes(key.slice("mail/".length))) return undefined;
-          const there = pool("nats://nats.example");
-          const deletion = it.isPoolDeleted ? { deletionTimestamp: deletedAt } : {};
-          return { ...there, metadata: { ...there.metadata, ...deletion } };
+          const foreign = it.foreign.find((one) => keyOf(one) === key);
+          const isThere = foreign !== undefined || poolsThere().includes(key.slice("mail/".length));
+          const there = foreign ?? pool("nats://nats.example");
+          return isThere
+            ? { ...there, metadata: { ...there.metadata, ...deletion(it.isPoolDeleted) } }
+            : undefined;
         }
-        if (!it.isNamespaceEnding) return undefined;
-        const metadata = { name: "mail", deletionTimestamp: deletedAt };
+        if (it.labels === undefined) return undefined;
+        const metadata = { name: "mail", labels: it.labels, ...deletion(it.isNamespaceEnding) };
         return { apiVersion: "v1", kind: "Namespace", metadata };
       },
       values: () => [...poolsThere().map((name) => pool("nats://nats.example", {}, { name })), ...it.foreign],
@@ -116,6 +125,7 @@ function scene(): Scene {
     isPoolUnreadable: false,
     isSeen: true,
     isNamespaceEnding: false,
+    labels: {},
     elsewhere: new Map(),
     foreign: [],
     left: new Set(),
@@ -246,22 +256,53 @@ test("it waits for what it has left in another pool, and for what nobody knew of
   assert.equal(await it.look(13), "over");
 });
 
-test("a pool that cannot be asked may store mail of it until drainTimeout, unless it lets in nobody of its namespace", async () => {
+const foreign = (namespace: string, allowedTenants?: object) =>
+  pool("nats://nats.example", allowedTenants === undefined ? {} : { allowedTenants }, { namespace });
+
+test("a pool that cannot be asked may store mail of it for ten minutes, if it lets in its namespace", async () => {
   const it = scene();
-  const spec = { drainTimeout: "10m" };
-  const open = { allowedTenants: { from: "All" } };
   it.stored = 0;
   it.elsewhere.set("away", undefined);
-  it.foreign.push(pool("nats://nats.example", {}, { namespace: "closed" }));
-  it.foreign.push(pool("nats://nats.example", open, { namespace: "open" }));
-  await it.look(1, spec);
+  it.foreign.push(foreign("closed"), foreign("open", { from: "All" }));
+  await it.look(1000);
   const said = "Draining: NATS cannot be asked what is queued in the pool mail/away, open/shared";
-  assert.equal(await it.look(3, spec), said);
-  assert.equal(await it.look(599, spec), said);
-  assert.equal(await it.look(600, spec), "over");
+  assert.equal(await it.look(1002), said, "ten minutes from when only they are waited for");
+  assert.equal(await it.look(1601), said);
+  assert.equal(await it.look(1602), "over");
   it.elsewhere.set("away", 0);
   it.foreign.pop();
-  assert.equal(await it.look(5, spec), "over", "what can be asked has nothing");
+  assert.equal(await it.look(5), "over", "what can be asked has nothing");
+});
+
+test("a pool that cannot be asked is waited for no longer than drainTimeout, or the 60 s of one that is being deleted", async () => {
+  const it = scene();
+  const spec = { drainTimeout: "5m" };
+  const open = foreign("open", { from: "All" });
+  it.stored = 0;
+  it.foreign.push(open);
+  await it.look(1, spec);
+  assert.match(await it.look(299, spec), /^Draining: NATS cannot be asked/);
+  assert.equal(await it.look(300, spec), "over");
+  it.isPoolDeleted = true;
+  assert.match(await it.look(59), /^Draining: NATS cannot be asked/);
+  assert.equal(await it.look(60), "over");
+});
+
+test("a pool that lets in by labels, and cannot be asked, keeps it if its namespace has them", async () => {
+  for (const [labels, isKept] of [
+    [{ team: "mail", tier: "1" }, true],
+    [{ team: "web" }, false],
+    [undefined, false],
+  ] as const) {
+    const it = scene();
+    it.stored = 0;
+    it.labels = labels;
+    const selector = { matchLabels: { team: "mail" } };
+    it.foreign.push(foreign("labels", { from: "Selector", selector }));
+    await it.look(1);
+    const said = "Draining: NATS cannot be asked what is queued in the pool labels/shared";
+    assert.equal(await it.look(3), isKept ? said : "over");
+  }
 });
 
 test("Discard drops it in every pool; a pool that was left and is gone is waited for 60 s", async () => {
