@@ -11,6 +11,7 @@ import type { KubeObject } from "#operator/kube/types.ts";
 import type { Context } from "./context.ts";
 import { type Emptying, leftIn, type Look } from "./emptying.ts";
 import { marks } from "./kinds.ts";
+import { looks, paceMs, shardsOf, worthTelling } from "./pace.ts";
 import { fieldOf } from "./pods.ts";
 import { keyOf } from "./stores.ts";
 import type { Deletion } from "./tenant-status.ts";
@@ -29,37 +30,75 @@ export interface Drain {
 const shortMs = 60_000;
 /** A pool that nobody knows to hold mail of the tenant, and that cannot be asked, waits no longer. */
 const elsewhereMs = 600_000;
-const lookMs = 2000;
+
+interface Memory {
+  /** Whether it is drained or dropped: with another policy all begins anew. */
+  readonly policy: string;
+  readonly since: number;
+  readonly dueAt: number;
+  readonly deletion: Deletion;
+  /** Messages told of each pool. */
+  readonly told: ReadonlyMap<string, number>;
+}
+
+/** What a wait rests on: the pools that are asked, and until when at most nothing changes by time alone. */
+interface Found {
+  readonly policy: string;
+  readonly pools: readonly string[];
+  readonly ageMs?: number;
+  readonly withinMs: number;
+  readonly told?: ReadonlyMap<string, number>;
+}
 
 export function createDrain(context: Context, emptying: Emptying): Drain {
   const { clock, configuration, formerPools, stores, log } = context;
 
+  const memory = new Map<string, Memory>();
   /** By tenant: since when only pools that cannot be asked keep it. Not since its deletion: a new leader knows none of them at first. */
   const unknownSince = new Map<string, number>();
-  const isPatient = (key: string): boolean => {
-    const since = unknownSince.get(key) ?? clock.monotonic();
-    unknownSince.set(key, since);
-    return clock.monotonic() - since < elsewhereMs;
+  const forget = (tenant: string): void => {
+    memory.delete(tenant);
+    unknownSince.delete(tenant);
   };
 
   const wait = (reason: Deletion["reason"], message: string): DrainStep => ({
     kind: "wait",
     deletion: { reason, message },
-    againMs: lookMs,
+    againMs: looks.shortestMs,
   });
+  const again = ({ deletion, dueAt }: Memory): DrainStep => {
+    // No question then, but its namespace may end meanwhile.
+    return { kind: "wait", deletion, againMs: Math.min(dueAt - clock.monotonic(), looks.longestMs) };
+  };
+  /** As `wait`, and the more rarely the longer it takes and the more tenants drain. */
+  const waitPaced = (key: string, deletion: Deletion, found: Found): DrainStep => {
+    const { policy, pools, told = new Map<string, number>(), withinMs } = found;
+    const now = clock.monotonic();
+    const before = memory.get(key);
+    const since = before?.policy === policy ? before.since : now;
+    const tenants = memory.size + (before === undefined ? 1 : 0);
+    const { ageMs = now - since } = found;
+    const ms = paceMs({ ageMs, tenants, shards: shardsOf(configuration, pools) });
+    const next = { policy, since, dueAt: now + Math.min(ms, withinMs), deletion, told };
+    memory.set(key, next);
+    return again(next);
+  };
 
   /** Pools that nobody knew of, and that store mail of it all the same: from before, or put there by hand; and those that cannot be asked now. */
   const lookElsewhere = async (tenant: KubeObject, known: readonly string[]) => {
     const key = keyOf(tenant);
     const others = [...stores.values("pools")].filter((pool) => !known.includes(keyOf(pool)));
-    const looks = await Promise.all(
+    const asked = await Promise.all(
       others.map(async (pool) => ({ pool, stored: await context.streams.known(keyOf(pool))?.stored(key) })),
     );
-    const found = looks.filter(({ stored = 0 }) => stored > 0);
-    const unknown = looks.filter(
+    const holders = asked.filter(({ stored = 0 }) => stored > 0);
+    const unknown = asked.filter(
       ({ pool, stored }) => stored === undefined && mayHold(context, pool, tenant),
     );
-    return { found: found.map(({ pool }) => keyOf(pool)), unknown: unknown.map(({ pool }) => keyOf(pool)) };
+    return {
+      holders: holders.map(({ pool }) => keyOf(pool)),
+      unknown: unknown.map(({ pool }) => keyOf(pool)),
+    };
   };
 
   return {
@@ -78,40 +117,66 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
       const named = [own, ...formerPools.of(key)];
       const pools = named.filter(isThere);
       if (pools.length === 0 && isShort) return over("nothing can send its mail any more");
-      const looks = await Promise.all(pools.map((pool) => emptying.look(key, pool)));
       const { isDiscard, timeoutMs } = policyOf(tenant);
       const isLate = sinceMs >= timeoutMs;
+      const policy = `${isDiscard} ${isLate}`;
+      const before = memory.get(key);
+      const isSame = before?.policy === policy;
+      if (isSame && before.dueAt - clock.monotonic() > looks.shortestMs) return again(before);
+      const found = { policy, withinMs: isLate ? Number.POSITIVE_INFINITY : timeoutMs - sinceMs };
+      const all = await Promise.all(pools.map((pool) => emptying.look(key, pool)));
       // A pool that cannot be closed (paused, not compiled, a pod that refuses its configuration), or asked, keeps nobody for ever.
       const isHopeless = ({ pool, isBare }: Look): boolean => isBare || isUnreadable(context, pool);
-      const rest = looks.filter((look) => !look.isEmpty && !(isLate && isHopeless(look)));
+      const rest = all.filter((look) => !look.isEmpty && !(isLate && isHopeless(look)));
       if (rest.length === 0) {
         if (pools.length < named.length && !isShort) return wait("Draining", "its pool is not there");
-        const { found, unknown } = await lookElsewhere(tenant, named);
+        const { holders, unknown } = await lookElsewhere(tenant, named);
         const mayBe = unknown.filter((pool) => !isShort || !isLeaving(context, pool));
-        if (found.length === 0 && mayBe.length > 0 && !isLate && isPatient(key))
-          return wait("Draining", `NATS cannot be asked what is queued in the pool ${mayBe.join(", ")}`);
+        const now = clock.monotonic();
+        const since = unknownSince.get(key) ?? now;
+        const leftMs = since + elsewhereMs - now;
+        if (holders.length === 0 && mayBe.length > 0 && !isLate && leftMs > 0) {
+          unknownSince.set(key, since);
+          const message = `NATS cannot be asked what is queued in the pool ${mayBe.join(", ")}`;
+          const asked = [...stores.values("pools")].map(keyOf);
+          const until = { withinMs: Math.min(found.withinMs, leftMs), ageMs: now - since };
+          return waitPaced(key, { reason: "Draining", message }, { ...found, ...until, pools: asked });
+        }
+        if (holders.length === 0) return over("its queue is empty");
         unknownSince.delete(key);
-        if (found.length === 0) return over("its queue is empty");
-        for (const pool of found) formerPools.add(key, pool);
+        for (const pool of holders) formerPools.add(key, pool);
         configuration.touch();
-        return wait("Draining", `there is mail of it in the pool ${found.join(", ")}`);
+        return wait("Draining", `there is mail of it in the pool ${holders.join(", ")}`);
       }
       unknownSince.delete(key);
-      const message = rest.map((look) => leftIn(look, own)).join("; ");
-      if (!isDiscard && !isLate) return wait("Draining", message);
+      const shown = rest.map((look) => ({ ...look, ...worthOf(before, look) }));
+      const message = shown.map((look) => leftIn(look, own)).join("; ");
+      const told = new Map(
+        shown.flatMap(({ pool, stored }) => (stored === undefined ? [] : [[pool, stored]])),
+      );
+      // What seems to be empty is about to go.
+      const isLast = rest.every(({ stored }) => stored === 0);
+      const paced = { ...found, pools, told, ...(isLast ? { ageMs: 0 } : {}) };
+      if (!isDiscard && !isLate) return waitPaced(key, { reason: "Draining", message }, paced);
       const due = rest.filter(({ stored = 0, isClosed }) => stored > 0 && (isClosed || isLate));
       await Promise.all(due.map(({ pool }) => emptying.discard(key, pool)));
       const isKnown = rest.some(({ stored }) => stored !== undefined);
-      if (!isKnown) return wait("Draining", message);
-      return wait(isDiscard ? "Discarding" : "DrainTimedOut", message);
+      const dropping = isDiscard ? "Discarding" : "DrainTimedOut";
+      return waitPaced(key, { reason: isKnown ? dropping : "Draining", message }, paced);
 
       function over(why: string): DrainStep {
+        forget(key);
         log.info("tenant released", { tenant: key, why });
         return { kind: "over" };
       }
     },
-    forget: (tenant) => void unknownSince.delete(tenant),
+    forget,
   };
+}
+
+/** As it was told, where it is another by less than a tenth. */
+function worthOf(before: Memory | undefined, { pool, stored }: Look): Pick<Look, "stored"> {
+  return { stored: stored === undefined ? undefined : worthTelling(before?.told.get(pool), stored) };
 }
 
 /** The pool where it is compiled, else the one that it names. */

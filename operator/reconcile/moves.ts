@@ -4,7 +4,7 @@
  */
 import type { Context } from "./context.ts";
 import { type Emptying, leftIn } from "./emptying.ts";
-import { hasChanged } from "./pool-status.ts";
+import { paceMs, shardsOf, worthTelling } from "./pace.ts";
 
 interface Move {
   /** What is left, and where. */
@@ -18,11 +18,6 @@ export interface Moves {
   forget(tenant: string): void;
 }
 
-/** What is not gone in the first minutes may take days. */
-const looks = { shortestMs: 2000, longestMs: 60_000, shareOfAge: 0.1 } as const;
-/** NATS is asked once per shard: of many tenants each is looked at as rarely as it takes for 200 questions a second. */
-const questionMs = 5;
-
 interface Memory {
   readonly since: number;
   readonly dueAt: number;
@@ -34,9 +29,6 @@ interface Memory {
 export function createMoves(context: Context, emptying: Emptying): Moves {
   const { clock, configuration, formerPools, stores, log } = context;
   const memory = new Map<string, Memory>();
-
-  const shardsOf = (pools: readonly { readonly pool: string }[]): number =>
-    pools.reduce((sum, { pool }) => sum + (configuration.poolSpec(pool)?.spec.queue.shards ?? 1), 0);
 
   return {
     async look(tenant) {
@@ -64,8 +56,11 @@ export function createMoves(context: Context, emptying: Emptying): Moves {
         return undefined;
       }
       const since = before?.since ?? now;
-      const byAge = Math.min(Math.max((now - since) * looks.shareOfAge, looks.shortestMs), looks.longestMs);
-      const againMs = Math.max(byAge, formerPools.size() * shardsOf(rest) * questionMs);
+      const shards = shardsOf(
+        configuration,
+        rest.map(({ pool }) => pool),
+      );
+      const againMs = paceMs({ ageMs: now - since, tenants: formerPools.size(), shards });
       const shown = rest.map((look) => ({
         ...look,
         stored: paced(before?.told.get(look.pool), look.stored),
@@ -79,7 +74,7 @@ export function createMoves(context: Context, emptying: Emptying): Moves {
   };
 }
 
-/** A number that is not worth a status of its own stays as it was told, and so does one that nobody can be asked for now. */
+/** One that nobody can be asked for now stays, too. */
 function paced(before: number | undefined, after: number | undefined): number | undefined {
-  return after !== undefined && hasChanged(before, after) ? after : before;
+  return after === undefined ? before : worthTelling(before, after);
 }

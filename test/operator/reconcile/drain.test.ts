@@ -48,6 +48,10 @@ interface Scene {
   readonly did: string[];
   /** One look, this long after the deletion. */
   look(seconds: number, spec?: object, annotations?: Record<string, string>): Promise<string>;
+  /** Seconds until the next one, as the last one has it. */
+  again: number;
+  /** One look at each of so many other tenants. */
+  lookAtOthers(count: number): Promise<void>;
 }
 
 function scene(): Scene {
@@ -132,10 +136,16 @@ function scene(): Scene {
     running: 2,
     acts: true,
     did: [],
+    again: 0,
+    async lookAtOthers(count) {
+      for (let at = 0; at < count; at++)
+        await drain.step(tenant(`other-${at}`, {}, { deletionTimestamp: deletedAt }));
+    },
     async look(at, spec = {}, annotations = {}) {
       seconds = at;
       const object = tenant("acme", spec, { deletionTimestamp: deletedAt, annotations });
       const step = await drain.step(object);
+      it.again = step.kind === "over" ? 0 : step.againMs / 1000;
       return step.kind === "over" ? "over" : `${step.deletion.reason}: ${step.deletion.message}`;
     },
   };
@@ -201,10 +211,15 @@ test("a new leader: what it has not compiled, followed or heard yet is not gone,
 });
 
 test("a new leader: a pool that is being deleted, which it never follows, is waited for 60 s", async () => {
+  const before = scene();
+  before.isPoolDeleted = true;
+  assert.equal(
+    await before.look(61),
+    "Draining: 5 messages are queued",
+    "one that was followed can be asked",
+  );
   const it = scene();
   it.isPoolDeleted = true;
-  assert.equal(await it.look(59), "Draining: 5 messages are queued", "one that was followed can be asked");
-  assert.equal(await it.look(61), "Draining: 5 messages are queued");
   it.isFollowed = false;
   assert.equal(await it.look(59), "Draining: its pool is not there");
   assert.equal(await it.look(60), "over");
@@ -382,4 +397,59 @@ test("Discard begins when pods refuse its mail; without pods the store is purged
 
 test("skip-drain: it goes at once", async () => {
   assert.equal(await scene().look(0, {}, { "mailboat.dev/skip-drain": "true" }), "over");
+});
+
+test("it is looked at the more rarely the longer it takes, and at the end as soon as in the beginning", async () => {
+  const it = scene();
+  const paces: number[] = [];
+  for (const at of [1, 21, 51, 1001, 1061]) {
+    await it.look(at);
+    paces.push(it.again);
+  }
+  assert.deepEqual(paces, [2, 2, 5, 60, 60]);
+  it.stored = 0;
+  assert.equal(await it.look(1071), "Draining: 5 messages are queued", "not due yet");
+  assert.equal(it.again, 50);
+  assert.equal(await it.look(1071, { deletionPolicy: "Discard" }), "Discarding: 0 messages are queued");
+  it.stored = 5;
+  await it.look(1073);
+  await it.look(2073);
+  it.stored = 0;
+  assert.equal(await it.look(2133), "Draining: 0 messages are queued");
+  assert.equal(it.again, 2);
+  assert.equal(await it.look(2135), "over");
+});
+
+test("it is looked at when drainTimeout ends, however rarely it was", async () => {
+  const it = scene();
+  await it.look(1);
+  await it.look(580, { drainTimeout: "10m" });
+  assert.equal(it.again, 20);
+});
+
+test("of many tenants that drain each is looked at more rarely, and their namespace's end is met all the same", async () => {
+  const it = scene();
+  await it.lookAtOthers(2999);
+  await it.look(1);
+  assert.equal(it.again, 30, "3000 tenants × 2 shards × 5 ms");
+  it.stored = 0;
+  assert.equal(await it.look(15), "Draining: 5 messages are queued");
+  assert.equal(it.again, 16);
+  assert.equal(await it.look(31), "Draining: 0 messages are queued");
+  it.isNamespaceEnding = true;
+  assert.equal(await it.look(60), "over");
+});
+
+test("how much is queued is told anew when it has changed by a tenth", async () => {
+  const it = scene();
+  it.stored = 1000;
+  const told: string[] = [];
+  for (const [at, stored] of [1000, 950, 901, 900, 850].entries()) {
+    it.stored = stored;
+    told.push(await it.look(1 + 2 * at));
+  }
+  assert.deepEqual(
+    told,
+    [1000, 1000, 1000, 900, 900].map((count) => `Draining: ${count} messages are queued`),
+  );
 });
