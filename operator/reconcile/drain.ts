@@ -56,10 +56,6 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
   const memory = new Map<string, Memory>();
   /** By tenant: since when only pools that cannot be asked keep it. Not since its deletion: a new leader knows none of them at first. */
   const unknownSince = new Map<string, number>();
-  const forget = (tenant: string): void => {
-    memory.delete(tenant);
-    unknownSince.delete(tenant);
-  };
 
   const wait = (reason: Deletion["reason"], message: string): DrainStep => ({
     kind: "wait",
@@ -165,12 +161,16 @@ export function createDrain(context: Context, emptying: Emptying): Drain {
       return waitPaced(key, { reason: isKnown ? dropping : "Draining", message }, paced);
 
       function over(why: string): DrainStep {
-        forget(key);
+        // Should taking off its finalizer fail, it is over still: how long it has waited for others stays.
+        memory.delete(key);
         log.info("tenant released", { tenant: key, why });
         return { kind: "over" };
       }
     },
-    forget,
+    forget(tenant) {
+      memory.delete(tenant);
+      unknownSince.delete(tenant);
+    },
   };
 }
 

@@ -7,7 +7,7 @@ export const looks = { shortestMs: 2000, longestMs: 60_000, shareOfAge: 0.1 } as
 /** NATS is asked once per shard: of many tenants each is looked at as rarely as it takes for 200 questions a second. */
 const questionMs = 5;
 
-export interface Load {
+interface Load {
   /** Since it was looked at first. */
   readonly ageMs: number;
   readonly tenants: number;

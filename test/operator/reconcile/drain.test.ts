@@ -284,6 +284,7 @@ test("a pool that cannot be asked may store mail of it for ten minutes, if it le
   assert.equal(await it.look(1002), said, "ten minutes from when only they are waited for");
   assert.equal(await it.look(1601), said);
   assert.equal(await it.look(1602), "over");
+  assert.equal(await it.look(1604), "over", "the API server did not take off its finalizer");
   it.elsewhere.set("away", 0);
   it.foreign.pop();
   assert.equal(await it.look(5), "over", "what can be asked has nothing");
