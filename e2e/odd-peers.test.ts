@@ -99,7 +99,7 @@ test("a customer of a provider whose own hosts are dead does not hold up the pro
   await until("the others", () => provider.audit.ids.unique() === count * 0.9, 60_000);
   const seconds = (performance.now() - startedAt) / 1000;
   t.diagnostic(`${count * 0.9} at 50/s after ${seconds.toFixed(1)} s`);
-  assert.ok(seconds < 20, `${seconds} s: of the rate at least half is used`);
+  assert.ok(seconds < 30, `${seconds} s: of the rate at least a third is used`);
   const { entries } = (await local.admin("/v1/queue?limit=1000")) as { entries: { attempt: number }[] };
   assert.equal(entries.length, count * 0.1);
   assert.ok(entries.every(({ attempt }) => attempt === 0));
