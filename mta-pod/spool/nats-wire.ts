@@ -24,9 +24,12 @@ interface Outgoing {
   readonly payload: Uint8Array | string;
 }
 
+/** "away" = there is no connection, or it has just ended; "too-large" = it is more than the server takes. */
+type Gathered = "gathered" | "away" | "too-large";
+
 export interface Wire {
-  /** Gathers it for the next `flush`. False = there is no connection, or it is more than the server takes. */
-  publish(outgoing: Outgoing): boolean;
+  /** Gathers it for the next `flush`. */
+  publish(outgoing: Outgoing): Gathered;
   flush(): void;
   /** `heard` is called for each message on the subject, also after a reconnect. Returns its end. */
   hear(subject: string, heard: (frame: Frame) => void): () => void;
@@ -78,9 +81,9 @@ function useOurTransport(): void {
 function createWire(nc: NatsConnectionImpl, shared: Shared): Wire {
   return {
     publish(outgoing) {
-      if (nc.isClosed() || shared.transport?.gather(outgoing, nc.info?.max_payload) !== true) return false;
-      nc.protocol.outMsgs++;
-      return true;
+      const gathered = shared.transport?.gather(outgoing, nc.info?.max_payload) ?? "away";
+      if (gathered === "gathered") nc.protocol.outMsgs++;
+      return gathered;
     },
     flush: () => shared.transport?.flush(),
     hear(subject, heard) {
@@ -204,12 +207,12 @@ class PodTransport extends NodeTransport {
     if (text.startsWith("INFO ")) this.#greeted(JSON.parse(text.slice(5)));
   }
 
-  gather({ subject, reply, headers = "", payload }: Outgoing, maxPayload = Infinity): boolean {
-    if (!this.socket?.writable) return false;
+  gather({ subject, reply, headers = "", payload }: Outgoing, maxPayload = Infinity): Gathered {
+    if (!this.socket?.writable) return "away";
     const headerBytes = Buffer.byteLength(headers);
     const payloadBytes = typeof payload === "string" ? Buffer.byteLength(payload) : payload.length;
     const size = headerBytes + payloadBytes;
-    if (size > maxPayload) return false;
+    if (size > maxPayload) return "too-large";
     const line =
       headers === ""
         ? `PUB ${subject} ${reply} ${size}${lineEnd}`
@@ -232,7 +235,7 @@ class PodTransport extends NodeTransport {
       this.#gathered += payloadBytes;
     }
     this.#gathered += this.#out.write(lineEnd, this.#gathered, "latin1");
-    return true;
+    return "gathered";
   }
 
   flush(): void {

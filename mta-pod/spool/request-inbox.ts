@@ -119,10 +119,12 @@ export function createRequestInbox(options: InboxOptions): RequestInbox {
     if (call === undefined) return;
     const { subject, payload, headers, replyRoot } = call;
     const reply = `${replyRoot === undefined ? inbox : `${replyRoot}.${ours}`}.${id}`;
-    if (wire.publish({ subject, reply, headers, payload })) return;
-    log.warn("request not sendable", { subject });
-    const reason = nc.isClosed() ? "closed" : "unsendable";
-    setImmediate(() => settle(id, { kind: "none", reason }));
+    const gathered = nc.isClosed() ? "closed" : wire.publish({ subject, reply, headers, payload });
+    if (gathered === "gathered") return;
+    if (gathered === "too-large") log.warn("request not sendable", { subject });
+    // The connection may have ended before anybody is told.
+    const reason = { closed: "closed", away: "disconnected", "too-large": "unsendable" } as const;
+    setImmediate(() => settle(id, { kind: "none", reason: reason[gathered] }));
   };
 
   const flush = (): void => {

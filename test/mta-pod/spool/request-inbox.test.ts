@@ -14,7 +14,7 @@ function scene() {
   const wire: Wire = {
     publish() {
       gathered++;
-      return true;
+      return "gathered";
     },
     flush() {
       writes.push(gathered);
