@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { startProvider } from "#operator/provider/provider.ts";
+import type { ProviderRules } from "#operator/provider/rules.ts";
 import { type LocalMode, startLocal } from "#test/kit/local.ts";
 import { testResources } from "#test/kit/local-resources.ts";
 import { scrape, statuses } from "#test/kit/scrape.ts";
@@ -19,6 +20,16 @@ async function generation(local: LocalMode): Promise<number | undefined> {
   const [only] = all;
   return all.size === 1 ? only : undefined;
 }
+
+const laterOnce: ProviderRules = {
+  rules: [
+    {
+      domains: ["later.example"],
+      mailboxes: [],
+      defer: { times: 1, code: 451, text: "4.3.0 later", stage: "rcpt" },
+    },
+  ],
+};
 
 test("an edit of a rate is live in all pods within seconds, and a bad one leaves the last good in force", async (t) => {
   await using provider = await startProvider();
@@ -96,17 +107,7 @@ test("nothing goes in clear over a connection from before an edit that asks for 
 });
 
 test("mail of a tenant whose file is removed still goes, and nobody logs in as it any more", async () => {
-  await using provider = await startProvider({
-    rules: {
-      rules: [
-        {
-          domains: ["later.example"],
-          mailboxes: [],
-          defer: { times: 1, code: 451, text: "4.3.0 later", stage: "rcpt" },
-        },
-      ],
-    },
-  });
+  await using provider = await startProvider({ rules: laterOnce });
   const resources = (names: readonly string[]) =>
     testResources({
       tenants: names.map((name) => ({ name })),
@@ -132,17 +133,7 @@ test("mail of a tenant whose file is removed still goes, and nobody logs in as i
 });
 
 test("mail of a tenant that is moved to another pool still goes from the first one, and new mail from the second", async () => {
-  await using provider = await startProvider({
-    rules: {
-      rules: [
-        {
-          domains: ["later.example"],
-          mailboxes: [],
-          defer: { times: 1, code: 451, text: "4.3.0 later", stage: "rcpt" },
-        },
-      ],
-    },
-  });
+  await using provider = await startProvider({ rules: laterOnce });
   const resources = (pool: string): string => {
     const documents = testResources({
       tenants: [{ name: "acme", spec: { poolRef: { name: pool } } }],

@@ -83,9 +83,11 @@ export function createAttempts(deps: AttemptDeps) {
     scheduler.finish(dispatch.handle, { feedback: decision.feedback, connection }, clock.now());
     countAttempt(pod, run, result, decision);
     const { next, feedback } = decision;
-    const isSites = next.kind === "requeue" && feedback !== "neutral";
-    if (isSites || feedback === "good") sites.tried(dispatch.lane.site, isSites ? next.text : "");
-    if (run.at !== undefined) sites.tried(run.at.domain, next.kind === "requeue" ? next.text : "");
+    const isUntried = next.kind === "requeue";
+    const trouble = isUntried ? next.text : "";
+    const isSites = isUntried && feedback !== "neutral";
+    if (isSites || feedback === "good") sites.tried(dispatch.lane.site, trouble);
+    if (run.at !== undefined) sites.tried(run.at.domain, trouble);
     const attempted = attemptedOf(dispatch, loaded, {
       attempt: dispatch.entry.attempt + 1,
       provider: run.route?.provider ?? sites.providerOf(dispatch.lane.site),
@@ -93,7 +95,6 @@ export function createAttempts(deps: AttemptDeps) {
       peer: run.connection?.facts,
     });
     if (decision.possibleDuplicate) pod.metrics.possibleDuplicates.inc({});
-    const isUntried = next.kind === "requeue";
     settlement.carryOut(attempted, decision, isUntried ? () => run.ended(true) : run.ended);
     deps.freed();
   };

@@ -3,6 +3,7 @@
  * mail gets through to others there, those hosts alone are left alone, and their mail waits beside the lane; else it is the site's trouble.
  */
 import { LRUCache } from "lru-cache";
+import { siteKey } from "./outbound.ts";
 import type { Clock, Random } from "./runtime/clock.ts";
 import { servesAny } from "./route/match.ts";
 import type { SiteRoute } from "./route/router.ts";
@@ -73,12 +74,14 @@ export function createHostTrouble({
   const pauses = new LRUCache<string, Backoff>({ max: maxHosts });
 
   const siteOf = ({ site, source }: AtHosts): KnownSite => {
-    const key = `${source}|${site.id}`;
-    const known = sites.get(key) ?? { reached: [], failing: new Set() };
-    sites.set(key, known);
-    return known;
+    const key = siteKey({ site: site.id, source });
+    const known = sites.get(key);
+    if (known !== undefined) return known;
+    const met: KnownSite = { reached: [], failing: new Set() };
+    sites.set(key, met);
+    return met;
   };
-  const pauseKey = ({ source, hosts }: Pick<AtHosts, "source" | "hosts">): string => `${source}|${hosts}`;
+  const pauseKey = ({ source, hosts }: AtHosts): string => `${source}|${hosts}`;
   const reached = (at: AtHosts): void => {
     const known = siteOf(at);
     const { hosts } = at;
