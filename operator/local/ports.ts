@@ -1,5 +1,6 @@
 /** Picks and checks ports before pods are started, so that a taken one is named at once. Throws with the option that changes it. */
 import { randomInt } from "node:crypto";
+import { createSocket } from "node:dgram";
 import { createServer, type Server } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -22,19 +23,28 @@ const busyMs = 5000;
 const anyPorts = { first: 20_000, count: 10_000 };
 const anyTries = 100;
 
+/** Below its bound, at random. */
+type Choose = (bound: number) => number;
+
 /** So many different ports, for servers that must be told theirs. */
-export function freePorts(count: number, host = "127.0.0.1"): Promise<number[]> {
+export function freePorts(count: number, host = "127.0.0.1", choose: Choose = randomInt): Promise<number[]> {
   return pickPorts(
     host,
     Array.from({ length: count }, () => ({ option: "", port: 0 })),
+    choose,
   );
 }
 
 /**
- * The ports to use, in the same order and all different. They are free when this returns; nobody holds them.
+ * The ports to use, in the same order and all different. They are free when this returns; what was asked for as any free one is given to
+ * nobody else who asks here, in whichever process, until this process ends.
  * @throws Error when one is taken
  */
-export async function pickPorts(host: string, wanted: readonly WantedPort[]): Promise<number[]> {
+export async function pickPorts(
+  host: string,
+  wanted: readonly WantedPort[],
+  choose: Choose = randomInt,
+): Promise<number[]> {
   const held: Server[] = [];
   try {
     const ports: number[] = [];
@@ -44,7 +54,7 @@ export async function pickPorts(host: string, wanted: readonly WantedPort[]): Pr
     );
     for (const index of order) {
       const { option = "", port = 0, host: at = host } = wanted[index] ?? {};
-      const server = await (port === 0 ? holdAny(at) : hold(at, { option, port }));
+      const server = await (port === 0 ? holdAny(at, choose) : hold(at, { option, port }));
       held.push(server);
       const address = server.address();
       ports[index] = typeof address === "object" && address !== null ? address.port : 0;
@@ -55,15 +65,36 @@ export async function pickPorts(host: string, wanted: readonly WantedPort[]): Pr
   }
 }
 
-async function holdAny(host: string): Promise<Server> {
+async function holdAny(host: string, choose: Choose): Promise<Server> {
   for (let tries = 0; tries < anyTries; tries++) {
-    const outcome = await listen(host, anyPorts.first + randomInt(anyPorts.count));
+    const port = anyPorts.first + choose(anyPorts.count);
+    if (!(await reserve(host, port))) continue;
+    const outcome = await listen(host, port);
     if (typeof outcome !== "string") return outcome;
     if (outcome !== "EADDRINUSE" && outcome !== "EACCES")
       throw new Error(`Cannot listen on ${host}: ${outcome}`);
   }
   // Nearly all are taken: whatever the system gives.
   return hold(host, { option: "", port: 0 });
+}
+
+/**
+ * Takes the UDP port of the same number for as long as this process lives, which says to others who look for a port that this one is given:
+ * its server does not listen yet, or is being started again. Unlike a file the system takes it back, however the process ends.
+ */
+function reserve(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+    socket.once("error", (error: NodeJS.ErrnoException) => {
+      socket.close();
+      // With any other trouble the server's own attempt says what it is.
+      resolve(error.code !== "EADDRINUSE");
+    });
+    socket.bind({ address: host, port, exclusive: true }, () => {
+      socket.unref();
+      resolve(true);
+    });
+  });
 }
 
 async function hold(host: string, { option, port }: WantedPort): Promise<Server> {

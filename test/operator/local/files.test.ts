@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { connect, createServer as createTlsServer } from "node:tls";
+import { promisify } from "node:util";
 import { openLogFile } from "#operator/local/log-file.ts";
 import { freePorts, pickPorts } from "#operator/local/ports.ts";
 import { writeProjected } from "#operator/local/projected-folder.ts";
@@ -115,6 +116,21 @@ test("freePorts() gives none that a connection could have as its own: those begi
     ports.filter((port) => port < 1024 || port >= 32_768),
     [],
   );
+});
+
+test("freePorts() gives a port once, also while nothing listens there yet and to another process", async () => {
+  // So many choices that a server on one of them does no harm.
+  const choices = Array.from({ length: 100 }, (_, index) => 40 * index);
+  const source = JSON.stringify(new URL("../../../operator/local/ports.ts", import.meta.url).href);
+  const script = `const { freePorts } = await import(${source});
+    const choices = ${JSON.stringify(choices)};
+    console.log(JSON.stringify(await freePorts(10, "127.0.0.1", () => choices.shift())));`;
+  const pick = (from: number[]) => freePorts(5, "127.0.0.1", () => from.shift() ?? 0);
+  const mine = [...(await pick([...choices])), ...(await pick([...choices]))];
+  assert.equal(new Set(mine).size, 10);
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script]);
+  const others = JSON.parse(stdout) as number[];
+  assert.equal(new Set([...mine, ...others]).size, 20);
 });
 
 test("pickPorts() waits for a port that becomes free, and names the option of one that does not", async () => {
