@@ -25,6 +25,11 @@ export interface Run {
   isAnswered: boolean;
 }
 
+export function newRun(dispatch: Dispatch, loaded: Loaded, ended: Ended): Run {
+  const nothing = { route: undefined, connection: undefined, at: undefined } as const;
+  return { dispatch, loaded, ended, key: "", ...nothing, isAnswered: false };
+}
+
 /**
  * The peer closed an idle connection while our MAIL was on its way, or has had enough mail by it (421, RFC 5321 3.8): says nothing of the
  * mail, nor of the site. What it thinks of us it says on a new connection.
@@ -45,6 +50,11 @@ function replied(
   reply: Extract<TransactionResult, { kind: "answered" }>["replies"][number],
 ): TransactionResult {
   return { kind: "answered", replies: Array.from({ length: count }, () => reply) };
+}
+
+/** No recipient has a reply of its own. */
+export function unanswered(run: Run, fault: Fault): TransactionResult {
+  return { kind: "fault", fault, replies: run.loaded.open.map(() => undefined) };
 }
 
 /** DNS trouble of one domain is that entry's, not the site's: 451 4.4.3 as RFC 3463 names it. */

@@ -10,7 +10,9 @@ import {
   countAttempt,
   decisionOf,
   type Ended,
+  newRun,
   type Run,
+  unanswered,
   unresolved,
   wasStale,
 } from "./attempt-outcome.ts";
@@ -55,6 +57,8 @@ export interface Trouble {
 export type Attempts = ReturnType<typeof createAttempts>;
 
 const giveUpMs = 20;
+/** Where a host of others has no room for now: others of the lane, which have other hosts, go first. */
+const fullMs = 500;
 
 export function createAttempts(deps: AttemptDeps) {
   const { pod, outbound, sites, settlement } = deps;
@@ -100,11 +104,7 @@ export function createAttempts(deps: AttemptDeps) {
   };
 
   const fault = (run: Run, trouble: Fault, connection: FinishResult["connection"]) =>
-    conclude(
-      run,
-      { kind: "fault", fault: trouble, replies: run.loaded.open.map(() => undefined) },
-      connection,
-    );
+    conclude(run, unanswered(run, trouble), connection);
 
   /** Nothing was tried: the entry waits a moment, so that what is on its way (a close, a new owner) can arrive. */
   const giveUp = (run: Run, connection: FinishResult["connection"]) => {
@@ -116,7 +116,7 @@ export function createAttempts(deps: AttemptDeps) {
     run.ended();
   };
 
-  /** Its hosts could not be reached a moment ago; mail to others at the site goes on. */
+  /** Its hosts could not be reached a moment ago, or have no room; mail to others at the site goes on. */
   const leaveAlone = (run: Run, ms: number) => {
     const { handle, entry } = run.dispatch;
     const now = clock.now();
@@ -125,18 +125,28 @@ export function createAttempts(deps: AttemptDeps) {
     run.ended(true);
   };
 
+  const notOpened = (run: Run, trouble: Fault) => {
+    if (trouble.kind !== "full") return fault(run, trouble, "closed");
+    sites.tried(run.dispatch.lane.site, trouble.text);
+    if (run.at !== undefined) hostTrouble.untried(run.at);
+    return leaveAlone(run, fullMs);
+  };
+
   /** For the next transaction, where one more is wanted and allowed. */
   const keep = (run: Run, connection: Connection): FinishResult["connection"] => {
     const { lane, source, entry } = run.dispatch;
     const isOpen = run.route === undefined || sites.isOpen(run.route);
     const isWanted = isOpen && scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
     const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
-    return outbound.keep(run.key, connection, isWanted ? limit : 0);
+    // A host of others is asked for one message at a time.
+    const isOurs = outbound.permitOf(connection) === undefined;
+    return outbound.keep(run.key, connection, isWanted && isOurs ? limit : 0);
   };
 
   const transact = (run: Run, connection: Connection, pieces: readonly Buffer[]) => {
     const { dispatch, loaded } = run;
     run.connection = connection;
+    const permit = outbound.permitOf(connection);
     const { envelope } = loaded;
     const transaction: Transaction = {
       from: envelope.from,
@@ -145,7 +155,7 @@ export function createAttempts(deps: AttemptDeps) {
       size: totalLength(pieces),
       eightBit: envelope.eightBit,
       smtpUtf8: envelope.smtpUtf8,
-      mayProceed: () => deps.mayProceed(dispatch.entry.shard),
+      mayProceed: () => deps.mayProceed(dispatch.entry.shard) && permit?.holds() !== false,
     };
     const free = outbound.use(dispatch.entry.shard, connection);
     /** Its tenant's or sender domain's turn is much later: others use the connection, and the entry is the first of its lane again. */
@@ -178,11 +188,13 @@ export function createAttempts(deps: AttemptDeps) {
     const takeTurn = (): void => {
       const { then, ms } = scheduler.holdBeforeMail(dispatch.handle, clock.now());
       if (then === "requeue") return giveBack();
-      const next = then === "send" ? send : takeTurn;
-      if (ms <= 0) return next();
-      setTimeout(() => guarded(run, next), ms);
-      return undefined;
+      const next = then === "ask" ? takeTurn : permit === undefined ? send : askTurn;
+      return after(ms, next);
     };
+    /** Its host's home gives the moment; without one it is not sent. */
+    const askTurn = (): void => permit?.turn((ms = 0) => guarded(run, () => after(ms, send)));
+    const after = (ms: number, next: () => void): void =>
+      void (ms <= 0 ? next() : setTimeout(() => guarded(run, next), ms));
     return takeTurn();
   };
 
@@ -208,7 +220,7 @@ export function createAttempts(deps: AttemptDeps) {
               route,
               targets: resolved.targets,
               ready: (connection) => guarded(run, () => transact(run, connection, pieces)),
-              failed: (trouble) => guarded(run, () => fault(run, trouble, "closed")),
+              failed: (trouble) => guarded(run, () => notOpened(run, trouble)),
             });
           case "refused":
             return conclude(run, answered(run, resolved.reply), "closed");
@@ -277,16 +289,7 @@ export function createAttempts(deps: AttemptDeps) {
     yieldIdle: outbound.makeRoom,
     /** Runs one attempt. */
     start(dispatch: Dispatch, loaded: Loaded, ended: Ended): void {
-      const run: Run = {
-        dispatch,
-        loaded,
-        ended,
-        key: "",
-        route: undefined,
-        connection: undefined,
-        at: undefined,
-        isAnswered: false,
-      };
+      const run = newRun(dispatch, loaded, ended);
       if (!deps.mayProceed(dispatch.entry.shard)) return giveUp(run, unused(dispatch));
       routeOpen({ router, loaded, site: dispatch.lane.site }, (domain, found, parts) =>
         guarded(run, () =>

@@ -42,6 +42,8 @@ export interface DeliverDeps {
   mayBegin(entry: Entry): boolean;
   /** Pods are being asked what they have of the shard under way: so much later it may be known, 0 = it is. */
   askingMs(shard: number): number;
+  /** A connection of another pod's may be made to a host of ours. */
+  admitted(handle: number): void;
   /** It is suspended by its id or a recipient's domain: so long it is put aside, 0 = it is not. */
   holdMs(handle: number, envelope: Envelope, open: readonly number[]): number;
   readonly hot: HotBodies;
@@ -85,6 +87,7 @@ export function createDeliver(deps: DeliverDeps) {
         if (step.kind === "dispatch") begin(step.dispatch);
         else if (step.kind === "expire") beginExpiry(step);
         else if (step.kind === "yield") attempts.yieldIdle(step);
+        else if (step.kind === "admit") deps.admitted(step.handle);
         else {
           if (step.kind === "sleep") wakeIn(Math.min(Math.ceil(step.ms), 60_000));
           break;

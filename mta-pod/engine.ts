@@ -128,7 +128,8 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     // Others may have an address: the shards go to them in order, and whoever starts this pod again finds it waiting.
     lost: () => void process.kill(process.pid, "SIGTERM"),
   });
-  const outbound = createOutbound(pod, egress, { wake: () => deliver.pump() });
+  const peers = createPeers({ spool, members: () => pod.ownership.members() });
+  const outbound = createOutbound(pod, egress, { wake: () => deliver.pump(), peers, shards: shardCount });
   const mayProceed = (shard: number) =>
     owns(shard) && !leaving.isFrozen(shard) && pod.ownership.mayProceed(shard);
   const sunk = createSunkStore(spool);
@@ -163,6 +164,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
     askingMs: (shard) => former.askingMs(shard),
     holdMs: holds.holdMs,
+    admitted: (handle) => guests.admitted(handle),
     attempts,
     sites,
     settlement,
@@ -173,7 +175,6 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     hot,
     reindex,
   });
-  const peers = createPeers({ spool, members: () => pod.ownership.members() });
   const transfers = createTransfers({
     pod,
     shardCount,
@@ -185,7 +186,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     outbound,
     slicing,
   });
-  const { leaving, former } = transfers;
+  const { leaving, former, guests } = transfers;
   const facts = createPoolFacts({
     pod,
     told: transfers.told,
@@ -266,7 +267,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       egress.stop();
       await settled(() => deliver.running() + parents.size() === 0, graceMs);
       outbound.destroyAll();
-      former.stop();
+      transfers.stop();
       slicing.stop();
       explain.stop();
       peers.close();

@@ -3,14 +3,17 @@
  * connections and spent rates count, until it says that they have ended or is known to be dead. When in doubt a limit is
  * under-used; every wait has a bound.
  */
+import { isGuestSite } from "#crds/wire/subject.ts";
+import { guestsGoneMs } from "./guests.ts";
 import type { Identity } from "./spool/lease-record.ts";
 import type { HandOver } from "./spool/handover.ts";
 import type { How } from "./spool/lease-state.ts";
 import { decodeHandOver, type FormerOwner, type HandedOver } from "./hand-over-record.ts";
+import { openAt, spentAt } from "./former-spent.ts";
 import type { LeftOver } from "./hand-over.ts";
 import type { Clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
-import type { Entry, Scheduler, SiteHandover } from "./schedule/types.ts";
+import type { Entry, Scheduler } from "./schedule/types.ts";
 
 export interface FormerDeps {
   readonly scheduler: Scheduler;
@@ -22,6 +25,8 @@ export interface FormerDeps {
   isDead(owner: Identity): boolean;
   /** Connections that the owner last reported as open; empty when it never did. */
   lastReported(owner: Identity): LeftOver["open"];
+  /** Whether it let other pods' connections in, by its last heartbeat. */
+  hadGuests(owner: Identity, shard: number): boolean;
   /** The owner is gone without a word: of what it had under way nobody will know what became of it. */
   vanished(owner: Identity, shard: number): void;
   /** The other pods that live, for all we know: one that we have not heard yet, since we were just started, may as well. */
@@ -48,6 +53,8 @@ interface Caution {
   /** So long its connections count; they have a bound of their own, as nobody will ever tell that they are closed. */
   readonly connectionsUntil: number;
   readonly open: LeftOver["open"];
+  /** Other pods may go on there until then by what it promised. */
+  readonly guestsUntil: number;
 }
 
 interface Waiting {
@@ -159,12 +166,17 @@ export function createFormer(deps: FormerDeps) {
   };
 
   /** Connections that it reported when it was last heard may still be there, also when the shard is handed on meanwhile. */
-  const beCautious = (site: string, { takenAt, connectionsUntil, open }: Caution): void => {
+  const beCautious = (site: string, { takenAt, connectionsUntil, open, guestsUntil }: Caution): void => {
     const now = clock.now();
     const reported = new Map<string, number>();
     for (const [at, source, count] of now < connectionsUntil ? open : [])
       if (at === site) reported.set(source, (reported.get(source) ?? 0) + count);
-    const spent = spentAt(site, deps.sources(), { at: takenAt, until: connectionsUntil, reported });
+    const spent = spentAt(site, deps.sources(), {
+      at: takenAt,
+      until: connectionsUntil,
+      reported,
+      pausedUntil: guestsUntil,
+    });
     scheduler.restore(spent, 0, now);
   };
 
@@ -191,9 +203,11 @@ export function createFormer(deps: FormerDeps) {
       if (told === undefined) {
         if (handOver.record !== null) log.error("hand-over not readable", { shard, from: handOver.pod });
         if (how === "expired" || how === "witnessed") deps.vanished(handOver, shard);
-        // Alive for all we know: its connections count. A dead one has none.
-        const open = how === "expired" && !deps.isDead(handOver) ? deps.lastReported(handOver) : [];
-        const known = { takenAt: now, connectionsUntil: now + connectionsMs, open };
+        // Alive for all we know: its connections count. A dead one has none, but its guests live.
+        const isSilent = how === "expired" && !deps.isDead(handOver);
+        const open = deps.lastReported(handOver).filter(([site]) => isSilent || isGuestSite(site));
+        const guestsUntil = deps.hadGuests(handOver, shard) ? now + guestsGoneMs : 0;
+        const known = { takenAt: now, connectionsUntil: now + connectionsMs, open, guestsUntil };
         caution(shard, known);
         void askAll(shard, known, handOver);
         return undefined;
@@ -204,7 +218,7 @@ export function createFormer(deps: FormerDeps) {
       // What we told ourselves we know better, and what we have under way ourselves must not wait for its end.
       if (!isFromSelf) for (const site of told.sites) scheduler.restore(site, now + inFlightMs, now);
       if (told.untoldSince !== undefined)
-        caution(shard, { takenAt: told.untoldSince, connectionsUntil: now, open: [] });
+        caution(shard, { takenAt: told.untoldSince, connectionsUntil: now, open: [], guestsUntil: 0 });
       const { pod, incarnation } = handOver;
       const from = { pod, incarnation, inFlight: told.inFlight, sites: openAt };
       for (const one of [from, ...(told.former ?? [])])
@@ -228,7 +242,7 @@ export function createFormer(deps: FormerDeps) {
     /** Somebody else may have sent at the site as late as `at`, ms since 1970. */
     spent(site: string, at: number): void {
       scheduler.restore(
-        spentAt(site, deps.sources(), { at, until: at, reported: new Map() }),
+        spentAt(site, deps.sources(), { at, until: at, reported: new Map(), pausedUntil: 0 }),
         0,
         clock.now(),
       );
@@ -255,41 +269,5 @@ export function createFormer(deps: FormerDeps) {
       waiting.clear();
       asking.clear();
     },
-  };
-}
-
-/** Connections that several pods have open, by site. */
-function openAt(open: LeftOver["open"]): SiteHandover[] {
-  const counts = new Map<string, Map<string, number>>();
-  for (const [site, source, count] of open) {
-    const sources = counts.get(site) ?? new Map<string, number>();
-    counts.set(site, sources.set(source, (sources.get(source) ?? 0) + count));
-  }
-  const nothingElse = { pausedUntil: 0, nextMessageAt: 0, nextConnectionAt: 0 };
-  return [...counts].map(([site, sources]) => ({
-    site,
-    backoffUntil: 0,
-    sources: [...sources].map(([source, count]) => ({ source, open: count, ...nothingElse })),
-  }));
-}
-
-function spentAt(
-  site: string,
-  sources: readonly string[],
-  { at, until, reported }: { at: number; until: number; reported: ReadonlyMap<string, number> },
-): SiteHandover {
-  return {
-    site,
-    backoffUntil: 0,
-    sources: [...new Set([...sources, ...reported.keys()])].map((source) => ({
-      source,
-      open: 0,
-      lingering: reported.get(source) ?? 0,
-      lingeringUntil: until,
-      pausedUntil: 0,
-      nextMessageAt: 0,
-      nextConnectionAt: 0,
-      spentAt: at,
-    })),
   };
 }

@@ -4,6 +4,7 @@
  */
 import { defaultTimeouts } from "#crds/pod-config/default-timeouts.ts";
 import type { Egress } from "./egress.ts";
+import { createPermits, type Permit, type PermitsDeps } from "./permits.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
 import type { Dispatch, FinishResult } from "./schedule/types.ts";
@@ -14,8 +15,10 @@ import {
   type ConnectOptions,
   openConnection,
 } from "./smtp-out/connection.ts";
+import type { Peers } from "./spool/peers.ts";
 import { createPool } from "./smtp-out/pool.ts";
 import { openSink } from "./smtp-out/sink.ts";
+import { limitsOf } from "./site-limits.ts";
 import { createTlsPolicy } from "./smtp-out/tls-policy.ts";
 import type { Fault, Target } from "./smtp/transaction.ts";
 
@@ -31,6 +34,8 @@ export interface Outbound {
   take(key: string): Connection | undefined;
   /** Keeps it for the next mail, unless it is over or no longer wanted: then its end is told to the scheduler, if it is still to come. */
   keep(key: string, connection: Connection, limit: number): FinishResult["connection"];
+  /** What its host's home allows it; undefined = the site's own hosts are asked for nothing. */
+  permitOf(connection: Connection): Permit | undefined;
   /** How a dispatch ends whose connection is not idle any more. */
   ending(connection: Connection): "closing" | "closed";
   /** Says goodbye on every idle connection. */
@@ -64,6 +69,8 @@ interface OpenOrder {
 
 interface OutboundOptions {
   wake(): void;
+  readonly peers: Pick<Peers, "askPod">;
+  readonly shards: number;
   /** Default `openConnection`. */
   readonly connect?: Connect;
 }
@@ -85,9 +92,9 @@ export function siteKey({ site, source }: SiteSource): string {
 }
 
 export function createOutbound(
-  pod: Pick<Pod, "clock" | "log" | "scheduler">,
+  pod: PermitsDeps["pod"] & Pick<Pod, "log" | "scheduler">,
   egress: Pick<Egress, "wayOf">,
-  { wake, connect = connecting(pod.clock) }: OutboundOptions,
+  { wake, peers, shards, connect = connecting(pod.clock) }: OutboundOptions,
 ): Outbound {
   const { clock, log, scheduler } = pod;
   const pool = createPool({ clock, log, idleMs });
@@ -96,6 +103,8 @@ export function createOutbound(
   const isCurrent = new WeakMap<Connection, () => boolean>();
   const closing = new WeakSet<Connection>();
   const gone = new WeakSet<Connection>();
+  const permits = createPermits({ pod, peers, shards });
+  const permitOf = new WeakMap<Connection, Permit>();
   const proxyRest = new Map<string, { readonly until: number; readonly fault: Fault }>();
   const use = (shard: number, connection: Connection): (() => void) => {
     const set = used.get(shard) ?? new Set();
@@ -109,6 +118,7 @@ export function createOutbound(
     return "closing";
   };
   return {
+    permitOf: (connection) => permitOf.get(connection),
     take: (key) => pool.take(key),
     keep(key, connection, limit) {
       if (connection.idle && connection.sent < limit && isCurrent.get(connection)?.() !== false) {
@@ -128,19 +138,28 @@ export function createOutbound(
       const rest = proxyRest.get(dispatch.source);
       if (rest !== undefined && rest.until > clock.monotonic())
         return queueMicrotask(() => failed(rest.fault));
+      const gate = permits.gate(
+        { rule: route.rule?.name ?? "", limits: limitsOf(route), source: dispatch.source },
+        () => void (connection.committed || connection.destroy()),
+      );
+      const leave = (): void => void setTimeout(() => gate.leave(connection.facts !== undefined), noticeMs);
       const events: ConnectionEvents = {
         ready: () => {
           opened();
+          const permit = gate.permit();
+          if (permit !== undefined) permitOf.set(connection, permit);
           ready(connection);
         },
         failed: (fault) => {
           opened();
+          leave();
           if (fault.kind === "proxy")
             proxyRest.set(dispatch.source, { until: clock.monotonic() + proxyRestMs, fault });
           failed(fault);
         },
         closed: () => {
           const wasIdle = pool.remove(key, connection);
+          leave();
           const over = setTimeout(() => {
             gone.add(connection);
             const wasClosing = closing.has(connection);
@@ -162,6 +181,7 @@ export function createOutbound(
               tls: route.rule?.tls.mode ?? "Opportunistic",
               timeouts: route.rule?.timeouts ?? defaultTimeouts,
               log,
+              admit: gate.admit,
               ...(way.localAddress === undefined ? {} : { localAddress: way.localAddress }),
               ...(way.hop === undefined ? {} : { hop: way.hop }),
             },

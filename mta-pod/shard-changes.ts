@@ -4,7 +4,7 @@ import type { Leaving } from "./hand-over.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Poison } from "./poison.ts";
 import type { Shards } from "./shards.ts";
-import type { OwnershipHandlers } from "./spool/ownership.ts";
+import type { OwnershipHandlers } from "./spool/ownership-handlers.ts";
 
 export interface ShardChangesDeps {
   readonly leaving: Pick<Leaving, "over" | "closeIdle" | "quiesce">;

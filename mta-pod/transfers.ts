@@ -4,6 +4,7 @@ import type { Deliver } from "./deliver.ts";
 import { connectionsMs, createFormer, type Former } from "./former-owners.ts";
 import { createLeaving, type Leaving, type LeftOver } from "./hand-over.ts";
 import type { FormerOwner } from "./hand-over-record.ts";
+import { createGuests, type Guests, guestQuestion } from "./guests.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Parents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
@@ -27,13 +28,16 @@ export interface TransfersDeps {
 export interface Transfers {
   readonly leaving: Leaving;
   readonly former: Former;
+  readonly guests: Guests;
   /** Answers a successor. @throws Error for a question that is not about hand-over */
-  answer(kind: string, query: unknown): unknown;
+  answer(kind: string, query: unknown): Promise<object>;
+  stop(): void;
   /** For the heartbeat: what a successor that nobody told anything has to go by. */
   told(): {
     readonly open: LeftOver["open"];
     readonly underWay: readonly (readonly [shard: number, count: number])[];
     readonly slices: ReturnType<Slicing["told"]>;
+    readonly guests: readonly number[];
   };
 }
 
@@ -68,6 +72,10 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     isSelf: ({ pod: name, incarnation }) => name === pod.name && incarnation === pod.incarnation,
     isDead: (owner) => pod.ownership.ended.isDead(owner),
     lastReported: (owner) => openIn(pod.ownership.ended.lastPayload(owner)?.["open"]),
+    hadGuests: (owner, shard) => {
+      const shards = pod.ownership.ended.lastPayload(owner)?.["guests"];
+      return Array.isArray(shards) && shards.includes(shard);
+    },
     vanished: (owner, shard) =>
       pod.metrics.possibleDuplicates.inc(
         {},
@@ -81,10 +89,27 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     },
     pump: deliver.pump,
   });
+  const guests = createGuests({
+    pod,
+    shardOf: shardOfSite,
+    mayBegin: (shard) =>
+      deps.shards.owns(shard) &&
+      !leaving.isLeaving(shard) &&
+      former.askingMs(shard) === 0 &&
+      pod.ownership.mayProceed(shard),
+    met: former.met,
+    pump: deliver.pump,
+  });
   return {
     leaving,
     former,
-    answer(kind, query) {
+    guests,
+    stop() {
+      former.stop();
+      guests.stop();
+    },
+    async answer(kind, query) {
+      if (kind === guestQuestion) return guests.answer(query);
       if (kind !== "left-over") throw new Error(`Cannot answer "${kind}": this release does not know it`);
       const { shard } = query as { shard: number };
       return { incarnation: pod.incarnation, ...leaving.leftOver(shard) };
@@ -99,6 +124,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
         open: fitting(open.sort((a, b) => b[2] - a[2]).slice(0, reportedSites)),
         underWay: pod.ownership.ownedShards().map((shard) => [shard, deliver.inFlight(shard).size] as const),
         slices: deps.slicing.told(),
+        guests: guests.told(),
       };
     },
   };

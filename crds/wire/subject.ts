@@ -98,6 +98,18 @@ export function siteBeside(place: string, rule: string): string {
   return `${place}${besideMark}${rule}`;
 }
 
+/** Stands in no rule's name. */
+const guestMark = "@";
+
+/** Name of the site at `place` that counts the connections which mail of a rule's makes there as a guest, from sites of other places; "" = of no rule. */
+export function guestSite(place: string, rule: string): string {
+  return siteBeside(place, guestMark + rule);
+}
+
+export function isGuestSite(site: string): boolean {
+  return site.includes(besideMark + guestMark);
+}
+
 /** What sites that share their hosts have in common: the name of the first of them. A slice of a site shares with none. */
 export function placeOf(site: string): string {
   const end = site.indexOf(besideMark);

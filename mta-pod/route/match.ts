@@ -48,7 +48,11 @@ export function createRuleset(rules: readonly Rule[]): Ruleset {
 /** `host:port` of the first route. */
 export function routeName(rule: Rule): string | undefined {
   const [route] = rule.routes;
-  return route === undefined ? undefined : `${route.host}:${route.port}`;
+  return route === undefined ? undefined : hostAndPort(route);
+}
+
+export function hostAndPort({ host, port }: Pick<Rule["routes"][number], "host" | "port">): string {
+  return `${host}:${port}`;
 }
 
 export function isCatchAll(rule: Rule): boolean {

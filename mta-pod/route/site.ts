@@ -3,8 +3,8 @@ import { isIP } from "node:net";
 import { getDomain } from "tldts";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { hash32 } from "#crds/values/hash.ts";
-import { hostsToken, siteBeside, siteOfHosts, sliceName } from "#crds/wire/subject.ts";
-import { isCatchAll, routeName } from "./match.ts";
+import { hostsToken, sharedPlaces, siteBeside, siteOfHosts, sliceName } from "#crds/wire/subject.ts";
+import { hostAndPort, isCatchAll, routeName } from "./match.ts";
 import type { Ruleset } from "./match.ts";
 import type { MxRecord } from "./resolver.ts";
 
@@ -13,6 +13,8 @@ export interface Hop {
   readonly host: string;
   readonly port: number;
   readonly preference: number;
+  /** Where its connections are counted, when that is not this site: the place of the sites that lead to it first. */
+  readonly home?: string;
 }
 
 export interface SiteRoute {
@@ -62,7 +64,28 @@ export function preferredHosts(hops: readonly Hop[]): readonly string[] {
 export function siteOf(rules: Ruleset, rule: Rule | null, mx: readonly Hop[]): SiteRoute {
   const hops = rule !== null && rule.routes.length > 0 ? routeHops(rule) : mx;
   const label = hops[0]?.host ?? "";
-  return { id: siteId(rules, rule, hops), provider: rule?.provider ?? label, label, rule, hops };
+  const id = siteId(rules, rule, hops);
+  return { id, provider: rule?.provider ?? label, label, rule, hops: withHomes(rules, rule, { id, hops }) };
+}
+
+function withHomes(
+  rules: Ruleset,
+  rule: Rule | null,
+  { id, hops }: Pick<SiteRoute, "id" | "hops">,
+): readonly Hop[] {
+  if (hops.length < 2) return hops;
+  const own = sharedPlaces(id);
+  return hops.map((hop) => {
+    const home = rule !== null && rule.routes.length > 0 ? hostAndPort(hop) : placeOfHost(rules, hop.host);
+    return home === undefined || own.includes(home) ? hop : { ...hop, home };
+  });
+}
+
+/** Of the sites whose mail goes to this host first; undefined = they are slices, which share with none. */
+function placeOfHost(rules: Ruleset, host: string): string | undefined {
+  const provider = rules.providerOf([host]);
+  if (provider === undefined) return siteOfHosts(organisationOf([host]), [host]);
+  return provider.slices === undefined ? provider.name : undefined;
 }
 
 /** The slice that mail of this id goes to, the same each time it is asked; a site without slices is its own. */

@@ -86,9 +86,11 @@ function toFound(hop: Hop, records: readonly AddressRecord[], options: TargetOpt
   ];
   const targets: Target[] = [];
   const refused: string[] = [];
+  const { host, port, home } = hop;
+  const to = { host, port, ...(home === undefined ? {} : { home }) };
   for (const { address } of ordered) {
     if (!destinations.isAllowed(address)) refused.push(address);
-    else if (targets.length < maxPerHost) targets.push({ host: hop.host, address, port: hop.port });
+    else if (targets.length < maxPerHost) targets.push({ ...to, address });
   }
   return { kind: "addresses", targets, refused };
 }

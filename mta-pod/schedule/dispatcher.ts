@@ -6,15 +6,18 @@
  * slow site costs the others nothing.
  */
 import type { Random } from "#mta-pod/runtime/clock.ts";
+import { bookMail } from "./booking.ts";
 import { BudgetGate } from "./budget-gate.ts";
 import { noSlot } from "./entry-table.ts";
 import { applyFeedback, type Flight } from "./feedback.ts";
+import { WaitingGuests, wantedSources } from "./guests.ts";
 import { takeOver } from "./handover.ts";
 import { HeldTimes } from "./held-times.ts";
+import type { Link } from "./link.ts";
 import { Queue } from "./queue.ts";
 import { Registry } from "./registry.ts";
 import { Ring } from "./ring.ts";
-import type { SharedHosts, SharedLink } from "./shared-hosts.ts";
+import type { SharedHosts } from "./shared-hosts.ts";
 import type { SiteState } from "./site-state.ts";
 import { TimerHeap } from "./timer-heap.ts";
 import { tuning } from "./tuning.ts";
@@ -36,6 +39,7 @@ export class Dispatcher {
   readonly queue: Queue;
   readonly held = new HeldTimes();
   readonly gate: BudgetGate;
+  readonly guests = new WaitingGuests();
   sources: readonly SourceWeight[];
   /** The latest time told: for calls that bring none. */
   now = 0;
@@ -164,25 +168,13 @@ export class Dispatcher {
     const { drafts } = flight;
     const turn = drafts === null ? undefined : this.gate.turnOf(drafts, now);
     if (turn !== undefined) return turn;
-    const { link } = flight;
-    const holdMs =
-      link.shared === null ? this.#book(flight, now) : this.#bookShared(flight, link.shared, now);
+    const holdMs = bookMail(flight, now);
     if (drafts !== null) this.gate.book(drafts, now + holdMs, now);
     return holdMs > 0 ? { then: "send", ms: holdMs } : atOnce;
   }
 
-  #book(flight: Flight, now: number): number {
-    const { holdMs, sent } = flight.link.messages.book(now);
-    flight.mail = sent;
-    return holdMs;
-  }
-
-  #bookShared(flight: Flight, shared: SharedLink, now: number): number {
-    const { messages } = flight.link;
-    const holdMs = Math.max(0, Math.ceil(Math.max(messages.earliest(now), shared.earliest(now)) - now));
-    const sent = messages.bookAt(now + holdMs, now);
-    flight.mail = shared.messages.bookAt(now + holdMs, now, sent) ?? sent;
-    return holdMs;
+  promise(handle: number, until: number): void {
+    this.#flights.get(handle)?.link.promise(until);
   }
 
   /** Limits came or went: lanes, and what is under way, draw on what there is now. */
@@ -195,6 +187,7 @@ export class Dispatcher {
     for (const flight of this.#flights.values()) {
       if (flight.site !== site || !site.isBudgeted) continue;
       const { lane } = flight;
+      if (lane === null) continue;
       flight.drafts ??= [];
       for (const one of [lane.parent, lane])
         if (one !== null) this.gate.join(flight.drafts, budgets.budgetOf(one));
@@ -261,8 +254,8 @@ export class Dispatcher {
 
   #dispatchFrom(site: SiteState, now: number): Step | undefined {
     let lane = site.peekLane();
-    if (lane === null) return undefined;
-    const link = site.openLink(this.sources, now);
+    if (lane === null && site.guests.length === 0) return undefined;
+    const link = site.openLink(lane === null ? wantedSources(site.guests) : this.sources, now);
     site.shared?.note(site, link === undefined, now);
     if (link === undefined) {
       site.heldFrom = now;
@@ -272,6 +265,7 @@ export class Dispatcher {
       if (wakeAt !== never) this.#blocked.set(site, wakeAt);
       return room === undefined ? undefined : { kind: "yield", ...room };
     }
+    if (lane === null) return this.#admit(site, link, now);
     if (site.isBudgeted || lane.senders !== null) lane = this.gate.openLane(site, now);
     if (lane === null) return undefined;
     const slot = lane.ready.head;
@@ -281,13 +275,25 @@ export class Dispatcher {
     const connection = site.start(link, now);
     const handle = this.queue.table.handleOf(slot);
     const drafts = site.isBudgeted ? this.gate.start(lane, now) : null;
-    const flight = { site, link, lane, drafts, startedAt: now, mail: null, after: null };
-    this.#flights.set(handle, flight);
-    if (site.shared !== null) this.#pokeWaiting(site.shared);
+    this.#begin(handle, { site, link, lane, drafts }, now);
     const entry = this.queue.table.entryAt(slot);
     return {
       kind: "dispatch",
       dispatch: { handle, entry, lane: lane.lane, source: link.source, connection },
     };
+  }
+
+  #admit(site: SiteState, link: Link, now: number): Step | undefined {
+    const handle = this.guests.take(site, link.source);
+    if (handle === undefined) return undefined;
+    site.start(link, now);
+    this.#begin(handle, { site, link, lane: null, drafts: null }, now);
+    return { kind: "admit", handle };
+  }
+
+  #begin(handle: number, flight: Pick<Flight, "site" | "link" | "lane" | "drafts">, now: number): void {
+    this.#flights.set(handle, { ...flight, startedAt: now, mail: null, after: null });
+    const { shared } = flight.site;
+    if (shared !== null) this.#pokeWaiting(shared);
   }
 }

@@ -11,7 +11,8 @@ import type { Feedback } from "./types.ts";
 export interface Flight {
   readonly site: SiteState;
   readonly link: Link;
-  readonly lane: LaneState;
+  /** null = a guest's. */
+  readonly lane: LaneState | null;
   /** What it draws on; null = nothing. */
   drafts: Draft[] | null;
   startedAt: number;

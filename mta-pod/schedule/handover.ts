@@ -11,7 +11,7 @@ export function handOver(site: SiteState): SiteHandover {
     ...(link.lingering > 0 ? { lingering: link.lingering, lingeringUntil: link.lingeringUntil } : {}),
     window: link.window.size,
     pausedUntil: link.pause.until,
-    nextMessageAt: link.messages.nextForSuccessor,
+    nextMessageAt: link.nextMessageForSuccessor,
     nextConnectionAt: link.connects.nextAt,
   }));
   return { site: site.id, backoffUntil: site.backoff.until, sources };

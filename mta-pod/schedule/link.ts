@@ -28,6 +28,8 @@ export class Link {
   /** Connections of an owner that fell silent: nobody will ever tell, only time does. */
   lingering = 0;
   lingeringUntil = 0;
+  /** Messages of guests may be counted as late as then. */
+  promisedUntil = 0;
   /** After `isOpen` said no: why, and until when at the least (Infinity = until something happens). */
   binding: Binding = "connections";
   wakeAt = never;
@@ -144,6 +146,18 @@ export class Link {
     this.connects.nextAt += byMs;
     this.formerUntil += byMs;
     this.lingeringUntil += byMs;
+    this.promisedUntil += byMs;
+  }
+
+  promise(until: number): void {
+    this.promisedUntil = Math.max(this.promisedUntil, until);
+  }
+
+  /** When the next owner may send: what was answered late is not told of, and guests may send a moment longer. */
+  get nextMessageForSuccessor(): number {
+    const isLimited = this.limits.messagesPerSecond !== undefined;
+    const afterGuests = isLimited && this.promisedUntil > 0 ? this.promisedUntil + tuning.guestPeriodMs : 0;
+    return Math.max(this.messages.nextForSuccessor, afterGuests);
   }
 
   /** Connections of owners before that count still. */

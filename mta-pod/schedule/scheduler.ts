@@ -105,6 +105,24 @@ class PodScheduler implements Scheduler {
     return this.#dispatcher.holdBeforeMail(handle, now);
   }
 
+  addGuest(site: string, source: string, now: number): number {
+    this.#dispatcher.tell(now);
+    const state = this.#registry.siteOf(site);
+    const handle = this.#dispatcher.guests.add(state, source);
+    this.#dispatcher.poke(state);
+    return handle;
+  }
+
+  dropGuest(handle: number, now: number): void {
+    this.#dispatcher.tell(now);
+    const site = this.#dispatcher.guests.drop(handle);
+    if (site !== undefined) this.#dispatcher.poke(site);
+  }
+
+  promise(handle: number, until: number): void {
+    this.#dispatcher.promise(handle, until);
+  }
+
   surplus(site: string, source: string): number {
     const state = this.#registry.sites.get(site);
     const link = state?.links.get(source);

@@ -2,6 +2,7 @@
 import { Backoff } from "./backoff.ts";
 import type { Sweepable } from "./broom.ts";
 import { FairQueue } from "./fair-queue.ts";
+import type { Guest } from "./guests.ts";
 import type { LaneState } from "./lane-state.ts";
 import { Link, probeLimits } from "./link.ts";
 import type { SharedHosts } from "./shared-hosts.ts";
@@ -19,6 +20,8 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
   readonly transactional = new FairQueue();
   readonly bulk = new FairQueue();
   readonly links = new Map<string, Link>();
+  /** Of a guest site, which has no lanes: those that wait, the first one first. */
+  readonly guests: Guest[] = [];
   readonly backoff = new Backoff(tuning.backoff);
   /** Set at least once. */
   isKnown = false;
@@ -92,7 +95,7 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
   }
 
   get hasWork(): boolean {
-    return !this.transactional.isEmpty || !this.bulk.isEmpty;
+    return !this.transactional.isEmpty || !this.bulk.isEmpty || this.guests.length > 0;
   }
 
   linkOf(source: string): Link {
@@ -156,7 +159,7 @@ export class SiteState implements RingItem<SiteState>, Timed, Sweepable {
 
   /** Nothing would be forgotten with it. */
   isAtRest(now: number): boolean {
-    if (this.laneCount > 0 || this.backoff.until > now) return false;
+    if (this.laneCount + this.guests.length > 0 || this.backoff.until > now) return false;
     if (this.budgets !== null && !this.budgets.isAtRest(now)) return false;
     for (const link of this.links.values()) if (!link.isAtRest(now)) return false;
     return true;

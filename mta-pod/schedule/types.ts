@@ -1,5 +1,6 @@
 /** The scheduler's vocabulary: what it is told, what it answers. Types only. */
 import type { Random } from "#mta-pod/runtime/clock.ts";
+import type { GuestTurns } from "./guests.ts";
 
 /** What one source may do at one site (decisions.md 2); rates are even, without bursts (decisions.md 3). */
 export interface SiteLimits {
@@ -58,6 +59,8 @@ export interface Dispatch {
 
 export type Step =
   | { readonly kind: "dispatch"; readonly dispatch: Dispatch }
+  /** A guest that waits may connect, and ends as a dispatch does. */
+  | { readonly kind: "admit"; readonly handle: number }
   /** An idle connection of (source, site) is to be closed: another site that shares its hosts has none, and there may be no more. */
   | { readonly kind: "yield"; readonly site: string; readonly source: string }
   | { readonly kind: "expire"; readonly handle: number; readonly entry: Entry; readonly lane: Lane }
@@ -221,7 +224,7 @@ export interface SchedulerOptions {
  * monotonic time since): a backward jump is made good, a forward jump that `clockSet` does not tell may cost a message of pacing.
  * A handle whose entry is gone is harmless everywhere.
  */
-export interface Scheduler {
+export interface Scheduler extends GuestTurns {
   /** Throws RangeError for a shard above 255, a time that is no number, or beyond 67 million entries. */
   add(lane: Lane, entry: Entry, now: number): number;
   /** Gone for good: delivered, bounced, moved, purged. */

@@ -38,6 +38,7 @@ export function classifyFault(fault: Fault): OutcomeClass {
     case "closed":
     case "network":
     case "proxy":
+    case "full":
       return "connect";
     case "timeout":
       return "timeout";

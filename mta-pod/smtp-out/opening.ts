@@ -20,6 +20,8 @@ export interface OpeningOptions {
   readonly tls: "Opportunistic" | "Required" | "None";
   readonly timeouts: Rule["timeouts"];
   readonly log: Log;
+  /** Asked before a target is connected to whose connections are counted elsewhere; without it all may be. */
+  admit?(target: Target, then: (isAdmitted: boolean) => void): void;
 }
 
 export interface Opened {
@@ -34,6 +36,8 @@ export interface OpeningEvents {
   /** After the last socket is closed. */
   failed(fault: Fault): void;
 }
+
+const noRoom = "is given no more connections now, by what sites of other domains may have there too";
 
 export class Opening {
   readonly #options: OpeningOptions;
@@ -51,6 +55,9 @@ export class Opening {
   #reached = false;
   #connected = false;
   #tls = "";
+  /** The target that was last asked for, and that the answer is waited for. */
+  #asked = -1;
+  #isWaiting = false;
 
   constructor(options: OpeningOptions, events: OpeningEvents, deps: { clock: Clock; tlsPolicy: TlsPolicy }) {
     this.#options = options;
@@ -72,11 +79,31 @@ export class Opening {
     this.#aborted = true;
     this.#deadline.disarm();
     this.#wire?.destroy();
+    if (!this.#isWaiting) return;
+    this.#isWaiting = false;
+    queueMicrotask(() => this.#fail());
   }
 
   #next(): void {
     const target = this.#options.targets[this.#index];
     if (target === undefined || this.#aborted) return this.#fail();
+    const { admit } = this.#options;
+    if (target.home === undefined || admit === undefined || this.#asked === this.#index)
+      return this.#connect(target);
+    this.#asked = this.#index;
+    this.#isWaiting = true;
+    admit(target, (isAdmitted) => {
+      if (!this.#isWaiting) return;
+      this.#isWaiting = false;
+      if (isAdmitted) return this.#connect(target);
+      this.#faults.push({ stage: "connect", kind: "full", text: `${target.host} ${noRoom}`, target });
+      this.#index++;
+      return this.#next();
+    });
+    return undefined;
+  }
+
+  #connect(target: Target): void {
     const { hop, localAddress, timeouts } = this.#options;
     this.#reached = hop === undefined;
     this.#connected = false;
@@ -199,6 +226,9 @@ export class Opening {
 
 /** A refusal for good only when every target said so; among the rest a reply says more than silence, and late beats early. */
 export function tellingFault(faults: readonly Fault[]): Fault {
+  // The host may be alive and well.
+  const full = faults.find(({ kind }) => kind === "full");
+  if (full !== undefined) return full;
   const passing = faults.filter((fault) => (fault.reply?.code ?? 0) < 500);
   const replied = passing.filter((fault) => fault.reply !== undefined);
   const found = replied.at(-1) ?? passing.at(-1) ?? faults.at(-1);

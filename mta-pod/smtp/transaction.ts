@@ -6,6 +6,8 @@ export interface Target {
   readonly host: string;
   readonly address: string;
   readonly port: number;
+  /** Its connections are counted there, which is not the site that it is connected to for. */
+  readonly home?: string;
 }
 
 export interface Transaction {
@@ -35,6 +37,8 @@ export type FaultKind =
   | "tls"
   | "protocol"
   | "unsupported"
+  /** Of what its host may be given nothing is left just now. */
+  | "full"
   | "fenced";
 
 /** Trouble that is not a reply, or a reply that ended the connection (421, a refused greeting). */

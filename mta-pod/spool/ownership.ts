@@ -8,29 +8,16 @@ import type { Log } from "#mta-pod/runtime/log.ts";
 import { type KeyEvent, openBucket, shardOfKey } from "./bucket.ts";
 import type { Spool } from "./connection.ts";
 import type { Feed } from "./feed.ts";
-import { boundedHandOver, type HandOver, handOverOf } from "./handover.ts";
+import { boundedHandOver, handOverOf } from "./handover.ts";
 import { createDivision } from "./division.ts";
 import { createHeartbeat } from "./heartbeat.ts";
 import { decodeMember, type Identity, isSame, type MemberState } from "./lease-record.ts";
-import type { How, LostReason } from "./lease-state.ts";
+import type { LostReason } from "./lease-state.ts";
 import { createLeases, keyContent, type Leases } from "./leases.ts";
 import { createMemberTable, type Member, type MemberTable } from "./members.ts";
+import type { OwnershipHandlers } from "./ownership-handlers.ts";
 import { type OwnershipTimes, ownershipTimes } from "./ownership-times.ts";
 import { type Freed, freeDead } from "./witness.ts";
-
-/** "rebalance" = handed over, since another pod should own it; "released" = this pod is leaving. */
-type LossReason = LostReason | "rebalance";
-
-export interface OwnershipHandlers {
-  /** `handOver` is null when there was no owner before; its `record` only when the owner released the shard itself. */
-  onOwned(shard: number, leaseSeq: number, handOver: HandOver | null, how: How): void;
-  onLost(shard: number, reason: LossReason): void;
-  /**
-   * Start nothing new on the shard; resolves to what the successor has to know, as JSON, once nothing is before its final
-   * dot. Waited for `quiesceMs` at most. Without it a shard is released at once.
-   */
-  quiesce?(shard: number): Promise<unknown>;
-}
 
 export interface OwnershipOptions {
   readonly spool: Spool;
@@ -48,12 +35,16 @@ export interface Ownership {
   mayProceed(shard: number): boolean;
   owns(shard: number): boolean;
   ownedShards(): number[];
+  /** Whose lease it is, by the last that was seen of it. */
+  ownerOf(shard: number): string | undefined;
   /** The live pods, this one included. */
   members(): readonly Member[];
   /** What is known of pods that may have ended. */
   readonly ended: Pick<MemberTable, "isDead" | "lastPayload" | "perhapsAlive">;
   /** What every heartbeat tells the other pods besides identity; at most 64 KiB of JSON. */
   setHeartbeatPayload(payload: () => Readonly<Record<string, unknown>>): void;
+  /** A heartbeat now; resolves to whether it is written. */
+  tell(): Promise<boolean>;
   /** A write under this epoch was refused: drops the shard, and takes it again if the lease is still ours. An epoch of before says nothing. */
   fenced(shard: number, leaseSeq: number): void;
   /** Somebody knows that this incarnation of a pod is dead. */
@@ -132,12 +123,12 @@ class Driver implements Ownership {
       );
       this.#stops.push(
         () => this.#feed?.close(),
-        spool.timers.every(this.#times.heartbeatMs, () => void this.#beat()),
+        spool.timers.every(this.#times.heartbeatMs, () => void this.tell()),
         spool.timers.every(this.#times.tickMs, () => this.#tick()),
-        spool.onReconnect(() => void this.#beat()),
+        spool.onReconnect(() => void this.tell()),
       );
       spool.closing.addEventListener("abort", () => this.#stop(), { once: true });
-      void this.#beat();
+      void this.tell();
     });
   }
 
@@ -151,6 +142,15 @@ class Driver implements Ownership {
 
   ownedShards(): number[] {
     return this.#shards.filter((shard) => this.owns(shard));
+  }
+
+  ownerOf(shard: number): string | undefined {
+    const record = this.#leases.state(shard).seen?.record;
+    return typeof record === "object" && record.state === "held" ? record.pod : undefined;
+  }
+
+  tell(): Promise<boolean> {
+    return this.#heartbeat.beat(this.#state, this.#payload());
   }
 
   members(): readonly Member[] {
@@ -175,7 +175,7 @@ class Driver implements Ownership {
   async release(): Promise<void> {
     this.#state = "leaving";
     // The others take over at once what they see released, so they must first see that it is not ours any more.
-    await Promise.race([this.#beat(), this.#after(this.#times.tellMs)]);
+    await Promise.race([this.tell(), this.#after(this.#times.tellMs)]);
     for (const shard of this.ownedShards()) void this.#handOver(shard, "released");
     const isDone = (): boolean =>
       this.#shards.every((shard) => this.#leases.state(shard).phase.kind === "outside");
@@ -188,7 +188,7 @@ class Driver implements Ownership {
     this.#stop();
     for (const shard of this.ownedShards()) this.#lost(shard, "released");
     this.#leases.stop();
-    if (wasKnown) await Promise.race([this.#beat(), this.#after(this.#times.tellMs)]);
+    if (wasKnown) await Promise.race([this.tell(), this.#after(this.#times.tellMs)]);
   }
 
   #stop(): void {
@@ -210,10 +210,6 @@ class Driver implements Ownership {
       this.#waiting.add(look);
       look();
     });
-  }
-
-  #beat(): Promise<boolean> {
-    return this.#heartbeat.beat(this.#state, this.#payload());
   }
 
   #onKey({ key, revision, text }: KeyEvent): void {
@@ -249,7 +245,7 @@ class Driver implements Ownership {
     const isSettled = this.#knownSince !== undefined && mono - this.#knownSince >= settleMs;
     if (isSettled && this.#state === "joining") {
       this.#state = "live";
-      void this.#beat();
+      void this.tell();
     }
     this.#division.update(this.members(), mono);
     for (const shard of this.#shards) this.#tickShard(shard);

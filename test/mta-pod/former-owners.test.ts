@@ -34,6 +34,7 @@ function scene(t: TestContext) {
     isSelf: ({ pod }) => pod === "self",
     isDead: ({ pod }) => world.dead === true || world.dead === pod,
     lastReported: () => world.reported,
+    hadGuests: () => false,
     vanished: ({ pod }, shard) => void world.vanished.push([pod, shard]),
     others: () => world.others,
     ask: async ({ pod }) => (pod in world.answers ? world.answers[pod] : world.answer),

@@ -202,6 +202,7 @@ class Model {
       this.#yield(step);
       return false;
     }
+    assert.ok(step.kind !== "admit", "no guest was asked for");
     const handle = step.kind === "dispatch" ? step.dispatch.handle : step.handle;
     const known = this.entries.get(handle);
     assert.ok(known, "only what is queued comes out");

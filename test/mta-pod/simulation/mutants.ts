@@ -19,7 +19,8 @@ export type Mutant =
   | "leaves to its successor what is left of an attempt"
   | "counts no connection that is closing"
   | "goes by new slices at once"
-  | "knows nothing of shared hosts";
+  | "knows nothing of shared hosts"
+  | "asks nobody for hosts of others";
 
 /** Connections that are closing are none. */
 export function countedClosed(outbound: Outbound): Outbound {

@@ -53,6 +53,8 @@ export interface Plan {
   readonly reshapes: readonly Reshape[];
   /** A rule's mail goes to the hosts of another one's, with limits of its own: by index in `hosts`, whose own hosts nobody uses then. `isNamed`: the names of the sites tell. */
   readonly beside?: { readonly host: number; readonly at: number; readonly isNamed?: true };
+  /** Where the first cannot be reached its mail goes to the hosts of the second, whose own mail goes there as well: by index in `hosts`. */
+  readonly backup?: { readonly host: number; readonly at: number };
   readonly lost: number;
   readonly repeated: number;
   readonly slow: number;
@@ -174,6 +176,21 @@ export function overlapping(plan: Plan): Plan {
   ]);
   const hosts = plan.hosts.map((one, index) => ({ ...one, site: names.get(index) ?? one.site }));
   return { ...shared, hosts, beside: { host, at, isNamed: true } };
+}
+
+/** The same where the last host is away again and again, and the first one is its backup. */
+export function backedUp(plan: Plan): Plan {
+  const host = plan.hosts.length - 1;
+  if (host === 0) return plan;
+  const chance = random(Math.imul(plan.seed + 1, 0x27d4eb2f));
+  const away = (): Fault => {
+    const at = 1_000 + chance() * (plan.calmAt - 2_000);
+    return { at, kind: "down", host, ms: chance() < 1 / 3 ? plan.calmAt : 500 + chance() * 10_000 };
+  };
+  const faults = [...plan.faults, away(), away(), away()].sort((a, b) => a.at - b.at);
+  const mail = plan.mail.map((one) => (chance() < 1 / 2 ? { ...one, host } : one));
+  // Slices share with nobody.
+  return { ...plan, faults, mail, reshapes: [], backup: { host, at: 0 } };
 }
 
 /** A third of the mail goes to two or three, by chances of its own: the rest of a plan is as it was without. */

@@ -2,7 +2,7 @@
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { isSiteWithin, placeOf, siteBeside } from "#crds/wire/subject.ts";
 import type { ParkedEntry } from "#mta-pod/poison.ts";
-import type { SiteRoute } from "#mta-pod/route/site.ts";
+import type { Hop, SiteRoute } from "#mta-pod/route/site.ts";
 import { random } from "#test/kit/random.ts";
 import { envelope } from "#test/kit/spool.ts";
 import { createFaults } from "./faults.ts";
@@ -206,9 +206,11 @@ class Pool {
       if (other === undefined || !other.link.isConnected() || self?.link.isConnected() !== true) return;
       const way = (): number => 1 + this.#chance() * 4;
       this.#time.arrive(other.process, way(), () => {
-        // As it crosses the wire.
-        const said: unknown = JSON.parse(JSON.stringify(other.answer(asked.kind, asked.query)));
-        this.#time.arrive(asker, way(), () => resolve(said));
+        void other.answer(asked.kind, asked.query).then((answer) => {
+          // As it crosses the wire.
+          const said: unknown = JSON.parse(JSON.stringify(answer));
+          this.#time.arrive(asker, way(), () => resolve(said));
+        });
       });
     });
   }
@@ -256,8 +258,12 @@ class Pool {
   #routeOf(slot: Slot, domain: string): SiteRoute {
     const host = this.#siteOf[Number(domain.slice(1))] ?? 0;
     const rule = this.#ruleOf(slot, host);
-    const hops = [{ host: rule.name, port: 25, preference: 0 }];
-    const { beside } = this.#plan;
+    const { beside, backup } = this.#plan;
+    const hops: Hop[] = [{ host: rule.name, port: 25, preference: 0 }];
+    if (backup?.host === host) {
+      const home = optionsOf(this.#plan, backup.at).site;
+      hops.push({ host: home, port: 25, preference: 10, home });
+    }
     const isBeside =
       beside?.host === host && beside.isNamed !== true && this.#mutant !== "knows nothing of shared hosts";
     const id = isBeside ? siteBeside(optionsOf(this.#plan, beside.at).site, rule.name) : rule.name;
@@ -319,8 +325,9 @@ function optionsOf({ hosts }: Plan, index: number): HostOptions {
 /** What a host takes: of two rules' limits the larger. */
 function takenBy(plan: Plan, index: number): HostOptions {
   const host = optionsOf(plan, index);
-  if (plan.beside?.at !== index) return host;
-  const other = optionsOf(plan, plan.beside.host);
+  const shared = plan.beside ?? plan.backup;
+  if (shared?.at !== index) return host;
+  const other = optionsOf(plan, shared.host);
   const rates = [host.messagesPerSecond ?? Infinity, other.messagesPerSecond ?? Infinity];
   const messagesPerSecond = Math.max(...rates);
   return {

@@ -34,9 +34,12 @@ import type { Peers } from "#mta-pod/spool/peers.ts";
 import { createPublisher, type Stored } from "#mta-pod/spool/publisher.ts";
 import { createSettledLog } from "#mta-pod/spool/settled-log.ts";
 import { createStates } from "#mta-pod/spool/states.ts";
+import type { Target } from "#mta-pod/smtp/transaction.ts";
+import type { Connection, ConnectionEvents } from "#mta-pod/smtp-out/connection.ts";
 import { createTransfers } from "#mta-pod/transfers.ts";
 import { answeringAtOnce, countedClosed, type Mutant, repeatsOf } from "./mutants.ts";
 import type { ReceivingHost } from "./receiving-hosts.ts";
+import { connectInTurn } from "./in-turn.ts";
 import { createSimSpool, type Network, type SimSpool } from "./sim-spool.ts";
 import type { Process } from "./virtual-time.ts";
 
@@ -75,7 +78,7 @@ export interface SimPod {
   stop(ended: () => void): void;
   /** A client's message; `done` with what the pod would answer. */
   accept(message: Message, done: (stored: Stored) => void): void;
-  answer(kind: string, query: unknown): unknown;
+  answer(kind: string, query: unknown): Promise<object>;
 }
 
 const pool = "mail/simulated";
@@ -153,9 +156,14 @@ export function createSimPod(options: SimPodOptions): SimPod {
       peek: (domain: string) => ({ kind: "site", site: options.routeOf(domain) }),
       route: async (domain: string) => ({ kind: "site", site: options.routeOf(domain) }),
       // The host's name is its site's.
-      targets: async ({ id }: SiteRoute) => ({
+      targets: async ({ id, hops }: SiteRoute) => ({
         kind: "targets",
-        targets: [{ host: id, address: "192.0.2.1", port: 25 }],
+        targets: hops.map(({ host, home }, at) => ({
+          host: at === 0 ? id : host,
+          address: "192.0.2.1",
+          port: 25,
+          ...(home === undefined || mutant === "asks nobody for hosts of others" ? {} : { home }),
+        })),
       }),
     },
     scheduler,
@@ -221,15 +229,20 @@ export function createSimPod(options: SimPodOptions): SimPod {
   const mayProceed = (shard: number): boolean =>
     mutant === "ignores its fence" ||
     (owns(shard) && !leaving.isFrozen(shard) && ownership.mayProceed(shard));
+  const peers = { askPod: options.ask } as unknown as Peers;
   const way = { key: "", ehlo: "out.example", isSink: false };
   const outbound = createOutbound(
     pod,
     { wayOf: () => way },
     {
       wake: () => deliver.pump(),
-      connect({ targets }, events) {
+      peers,
+      shards: shardCount,
+      connect({ targets, admit }, events) {
         const site = targets[0]?.host ?? "";
-        return options.hostOf(site).connect(process, events, site);
+        const connect = (target: Target, to: ConnectionEvents): Connection =>
+          options.hostOf(target.host).connect(process, to, site);
+        return connectInTurn(targets, { connect, admit: admit ?? ((_, then) => then(true)) }, events);
       },
     },
   );
@@ -265,6 +278,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
     askingMs: (shard) => former.askingMs(shard),
     holdMs: () => 0,
+    admitted: (handle) => guests.admitted(handle),
     attempts:
       mutant === "deletes before the reply"
         ? {
@@ -288,7 +302,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
   const transfers = createTransfers({
     pod,
     shardCount,
-    peers: { askPod: options.ask } as unknown as Peers,
+    peers,
     deliver,
     parents,
     poison,
@@ -296,7 +310,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     outbound,
     slicing,
   });
-  const { leaving, former } = transfers;
+  const { leaving, former, guests } = transfers;
   slicing.adopt(options.rules());
   ownership.setHeartbeatPayload(transfers.told);
   scheduler.setTenants(new Map([["mail/acme", { weight: 1, held: false }]]), clock.now());
@@ -323,7 +337,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
         deliver.stop();
         await settled(() => deliver.running() + parents.size() === 0, stopGraceMs);
         outbound.destroyAll();
-        former.stop();
+        transfers.stop();
         slicing.stop();
         await settled(() => pod.entries.removing() === 0, 5_000);
         await pod.publisher.close();

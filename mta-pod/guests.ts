@@ -1,0 +1,228 @@
+/**
+ * CORRIDOR: the home side of hosts that mail of other places is sent to as well (a backup host of another organisation, the second host of a
+ * smart-host route): who owns their site lets the other pods' connections in, counts them, and gives their messages their moment, as if
+ * they were its own (decisions.md 16). Nothing is promised for longer than `permitMs`; bounded; never throws.
+ */
+import { isGuestSite } from "#crds/wire/subject.ts";
+import type { Pod } from "./pod.ts";
+import type { SiteLimits } from "./schedule/types.ts";
+import type { Identity } from "./spool/lease-record.ts";
+
+/** What is promised holds so long from the moment that it was asked for. */
+export const permitMs = 2000;
+/** By then a guest whose home is gone has seen it, and cut off what is before its dot: so long a new home lets nothing begin. */
+export const guestsGoneMs = 3000;
+/** A guest waits so long to be let in; then it looks elsewhere, and may come back. */
+export const admitMs = 1500;
+export const guestQuestion = "guest";
+
+/** Of a pod; no more wait at once, over all sites. */
+const maxWaiting = 32;
+/** One that says nothing any more has been cut off by then, unless it waits for the reply to its dot: then as with any silent pod. */
+const silentMs = { beforeMail: 20_000, after: 60_000 } as const;
+const lookMs = 1000;
+/** Heartbeats tell for so long of a shard that it has had guests. */
+const rememberMs = 60_000;
+
+export interface GuestsDeps {
+  readonly pod: Pick<Pod, "scheduler" | "clock" | "log" | "incarnation" | "ownership">;
+  shardOf(site: string): number;
+  /** The shard is ours beyond doubt, and stays so for now. */
+  mayBegin(shard: number): boolean;
+  /** A site is met that the scheduler does not know. */
+  met(site: string): void;
+  pump(): void;
+}
+
+export interface Guests {
+  /** @throws Error for a question that is not understood */
+  answer(query: unknown): Promise<object>;
+  /** The scheduler lets one in. */
+  admitted(handle: number): void;
+  /** Shards that have had guests, for the heartbeat. */
+  told(): readonly number[];
+  stop(): void;
+}
+
+interface Waiting {
+  readonly shard: number;
+  readonly owner: Identity;
+  end(answer: object): void;
+}
+
+interface Staying {
+  readonly shard: number;
+  readonly owner: Identity;
+  heardAt: number;
+  hasTurn: boolean;
+}
+
+export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps): Guests {
+  const { scheduler, clock, log, incarnation, ownership } = pod;
+  const waiting = new Map<number, Waiting>();
+  const staying = new Map<number, Staying>();
+  /** Shards, when they had one last, and whether heartbeats have told of that. */
+  const hosting = new Map<number, { usedAt: number; readonly isTold: Promise<boolean> }>();
+
+  /** Whoever takes the shard over without a word must know that it has guests. */
+  const tell = (shard: number): Promise<boolean> => {
+    const known = hosting.get(shard);
+    if (known !== undefined) {
+      known.usedAt = clock.monotonic();
+      return known.isTold;
+    }
+    let told = (_isTold: boolean): void => {};
+    const isTold = new Promise<boolean>((resolve) => (told = resolve));
+    hosting.set(shard, { usedAt: clock.monotonic(), isTold });
+    void ownership.tell().then((isWritten) => {
+      if (!isWritten) hosting.delete(shard);
+      told(isWritten);
+    });
+    return isTold;
+  };
+
+  const leave = (handle: number, isGood: boolean): void => {
+    if (!staying.delete(handle)) return;
+    const feedback = isGood ? "good" : "neutral";
+    scheduler.finish(handle, { feedback, connection: "closed" }, clock.now());
+    pump();
+  };
+  const look = (): void => {
+    const now = clock.monotonic();
+    for (const [handle, { owner, heardAt, hasTurn }] of staying) {
+      const isSilent = now - heardAt > (hasTurn ? silentMs.after : silentMs.beforeMail);
+      if (!isSilent && !ownership.ended.isDead(owner)) continue;
+      log.info("guest is gone", { pod: owner.pod, isSilent });
+      leave(handle, false);
+    }
+    for (const [shard, { usedAt }] of hosting) if (now - usedAt > rememberMs) hosting.delete(shard);
+  };
+  const timer = setInterval(look, lookMs);
+  timer.unref();
+
+  const enter = async ({ site, source, limits, owner }: Entering): Promise<object> => {
+    const shard = shardOf(site);
+    if (!mayBegin(shard) || waiting.size >= maxWaiting || !(await tell(shard)) || !mayBegin(shard)) return {};
+    if (!scheduler.knowsSite(site)) met(site);
+    scheduler.setSite(site, { limits }, clock.now());
+    const handle = scheduler.addGuest(site, source, clock.now());
+    return new Promise((resolve) => {
+      const late = setTimeout(() => {
+        waiting.delete(handle);
+        scheduler.dropGuest(handle, clock.now());
+        resolve({});
+      }, admitMs);
+      const end = (answer: object): void => {
+        clearTimeout(late);
+        resolve(answer);
+      };
+      waiting.set(handle, { shard, owner, end });
+      pump();
+    });
+  };
+
+  /** undefined = it was given up, or nothing is promised any more. */
+  const known = (handle: number): Staying | undefined => {
+    const guest = staying.get(handle);
+    if (guest === undefined || !mayBegin(guest.shard)) return undefined;
+    guest.heardAt = clock.monotonic();
+    return guest;
+  };
+
+  return {
+    async answer(query) {
+      const asked = questionIn(query);
+      if (asked === undefined) throw new Error("Cannot answer a guest: the question is not understood");
+      if (asked.op === "enter") return enter(asked);
+      if (asked.incarnation !== incarnation) return {};
+      switch (asked.op) {
+        case "turn": {
+          const guest = known(asked.handle);
+          if (guest === undefined || guest.hasTurn) return {};
+          guest.hasTurn = true;
+          const { ms } = scheduler.holdBeforeMail(asked.handle, clock.now());
+          scheduler.promise(asked.handle, clock.now() + ms + permitMs);
+          return { ms };
+        }
+        case "stay": {
+          const handles = asked.handles.filter((handle) => known(handle) !== undefined);
+          for (const handle of handles)
+            if (staying.get(handle)?.hasTurn === true) scheduler.promise(handle, clock.now() + permitMs);
+          return { handles };
+        }
+        case "leave":
+          leave(asked.handle, asked.isGood);
+          return {};
+        default:
+          return asked satisfies never;
+      }
+    },
+    admitted(handle) {
+      const guest = waiting.get(handle);
+      waiting.delete(handle);
+      if (guest === undefined || !mayBegin(guest.shard)) {
+        const result = { feedback: "neutral", connection: "closed", isUnspent: true } as const;
+        scheduler.finish(handle, result, clock.now());
+        return guest?.end({});
+      }
+      const { shard, owner } = guest;
+      staying.set(handle, { shard, owner, heardAt: clock.monotonic(), hasTurn: false });
+      return guest.end({ handle, incarnation });
+    },
+    told: () => [...hosting.keys()],
+    stop: () => clearInterval(timer),
+  };
+}
+
+interface Entering {
+  readonly op: "enter";
+  /** A guest site's name: where, and by which rule. */
+  readonly site: string;
+  readonly source: string;
+  readonly limits: SiteLimits;
+  /** The pod that asks. */
+  readonly owner: Identity;
+}
+
+/** `incarnation`: that of the pod that let it in. */
+export type GuestQuestion =
+  | Entering
+  | { readonly op: "turn"; readonly incarnation: string; readonly handle: number }
+  | { readonly op: "stay"; readonly incarnation: string; readonly handles: readonly number[] }
+  | { readonly op: "leave"; readonly incarnation: string; readonly handle: number; readonly isGood: boolean };
+
+function questionIn(query: unknown): GuestQuestion | undefined {
+  if (typeof query !== "object" || query === null) return undefined;
+  const { op, incarnation, handle, handles, isGood } = query as Record<string, unknown>;
+  if (op === "enter") return enteringIn(query as Record<string, unknown>);
+  if (typeof incarnation !== "string") return undefined;
+  if (op === "stay" && Array.isArray(handles) && handles.every((one) => typeof one === "number"))
+    return { op, incarnation, handles };
+  if (typeof handle !== "number") return undefined;
+  if (op === "turn") return { op, incarnation, handle };
+  return op === "leave" ? { op, incarnation, handle, isGood: isGood === true } : undefined;
+}
+
+function enteringIn({ site, source, limits, owner }: Record<string, unknown>): Entering | undefined {
+  if (typeof site !== "string" || !isGuestSite(site) || typeof source !== "string") return undefined;
+  if (typeof limits !== "object" || limits === null || typeof owner !== "object" || owner === null)
+    return undefined;
+  const { connections, messagesPerSecond, connectionsPerSecond } = limits as Record<string, unknown>;
+  const { pod, incarnation } = owner as Record<string, unknown>;
+  if (typeof pod !== "string" || typeof incarnation !== "string" || !isAbove(connections)) return undefined;
+  return {
+    op: "enter",
+    site,
+    source,
+    limits: {
+      connections,
+      ...(isAbove(messagesPerSecond) ? { messagesPerSecond } : {}),
+      ...(isAbove(connectionsPerSecond) ? { connectionsPerSecond } : {}),
+    },
+    owner: { pod, incarnation },
+  };
+}
+
+function isAbove(value: unknown): value is number {
+  return typeof value === "number" && value > 0;
+}

@@ -1,0 +1,189 @@
+/**
+ * CORRIDOR: the guest side of `guests.ts`: before a host is connected to whose connections are counted elsewhere, its home is asked, again
+ * before the message, and told when the connection is closed. A permit that is not renewed in time holds no more. Never rejects.
+ */
+import { guestSite, shardOf } from "#crds/wire/subject.ts";
+import { admitMs, guestQuestion, type GuestQuestion, permitMs } from "./guests.ts";
+import type { Pod } from "./pod.ts";
+import type { SiteLimits } from "./schedule/types.ts";
+import type { Target } from "./smtp/transaction.ts";
+import type { Peers } from "./spool/peers.ts";
+
+export interface Permit {
+  /** How long the message has to wait, ms; undefined = it may not be sent. Once, right before MAIL. */
+  turn(then: (ms: number | undefined) => void): void;
+  /** Whether the message may go on: what was said to its turn holds still. Synchronous. */
+  holds(): boolean;
+}
+
+/** Of one connection that is being opened, to one target after another. */
+export interface Gate {
+  /** `then` is called once, within two seconds and some; false = there is no room now. The target before is left. */
+  admit(target: Target, then: (isAdmitted: boolean) => void): void;
+  /** Of the target that was asked for last. */
+  permit(): Permit | undefined;
+  /** The socket is closed. */
+  leave(isGood: boolean): void;
+}
+
+export interface Permits {
+  /** `lapsed`: what was permitted is not any more. */
+  gate(guest: Guest, lapsed: () => void): Gate;
+}
+
+export interface Guest {
+  /** Its rule's name, "" = none, and limits. */
+  readonly rule: string;
+  readonly limits: Pick<SiteLimits, "connections" | "messagesPerSecond" | "connectionsPerSecond">;
+  readonly source: string;
+}
+
+export interface PermitsDeps {
+  readonly pod: Pick<Pod, "name" | "incarnation" | "clock" | "ownership">;
+  readonly peers: Pick<Peers, "askPod">;
+  readonly shards: number;
+}
+
+const answerMs = 500;
+/** Often enough that one lost question does no harm. */
+const renewMs = 600;
+/** A home that does not hear of the end counts on until it gives up the guest. */
+const tellAgainMs = 500;
+const tellMs = 60_000;
+
+interface Held {
+  readonly home: string;
+  readonly incarnation: string;
+  readonly handle: number;
+  /** Monotonic, as the next. */
+  keptUntil: number;
+  /** 0 = it has had no turn. */
+  sendsUntil: number;
+  lapsed(): void;
+}
+
+export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
+  const { clock, ownership } = pod;
+  const owner = { pod: pod.name, incarnation: pod.incarnation };
+  const held = new Set<Held>();
+  let timer: NodeJS.Timeout | undefined;
+
+  const ask = async (
+    home: string,
+    query: GuestQuestion,
+    timeoutMs = answerMs,
+  ): Promise<Answer | undefined> => {
+    const said = await peers.askPod(home, guestQuestion, { query, timeoutMs });
+    return typeof said === "object" && said !== null ? (said as Answer) : undefined;
+  };
+
+  const lapse = (one: Held): void => {
+    one.sendsUntil = 0;
+    one.lapsed();
+  };
+  const renew = async (home: string, incarnation: string, those: readonly Held[]): Promise<void> => {
+    const askedAt = clock.monotonic();
+    const answer = await ask(home, { op: "stay", incarnation, handles: those.map(({ handle }) => handle) });
+    const kept = answer?.handles;
+    if (!Array.isArray(kept)) return;
+    for (const one of those) {
+      if (!kept.includes(one.handle)) continue;
+      one.keptUntil = askedAt + permitMs;
+      if (one.sendsUntil > 0) one.sendsUntil = Math.max(one.sendsUntil, one.keptUntil);
+    }
+  };
+  const renewAll = (): void => {
+    const now = clock.monotonic();
+    for (const one of held) if (now >= one.keptUntil) lapse(one);
+    const homes = Map.groupBy(held, ({ home, incarnation }) => `${home} ${incarnation}`);
+    for (const those of homes.values()) {
+      const [first] = those;
+      if (first !== undefined) void renew(first.home, first.incarnation, those);
+    }
+    if (held.size > 0) return;
+    clearInterval(timer);
+    timer = undefined;
+  };
+
+  /** Until it is known: a home that is gone counts nothing. */
+  const tellEnd = async (
+    one: Pick<Held, "home" | "incarnation" | "handle">,
+    isGood: boolean,
+  ): Promise<void> => {
+    const { home, incarnation, handle } = one;
+    const until = clock.monotonic() + tellMs;
+    while (clock.monotonic() < until && ownership.members().some((member) => member.pod === home)) {
+      if ((await ask(home, { op: "leave", incarnation, handle, isGood })) !== undefined) return;
+      await new Promise((resolve) => setTimeout(resolve, tellAgainMs).unref());
+    }
+  };
+
+  const enter = async (place: string, guest: Guest, lapsed: () => void): Promise<Held | undefined> => {
+    const { rule, ...wanted } = guest;
+    const site = guestSite(place, rule);
+    const home = ownership.ownerOf(shardOf(site, shards));
+    if (home === undefined) return undefined;
+    const askedAt = clock.monotonic();
+    const answer = await ask(home, { op: "enter", site, owner, ...wanted }, admitMs + answerMs);
+    if (typeof answer?.handle !== "number" || typeof answer.incarnation !== "string") return undefined;
+    const now = clock.monotonic();
+    const { handle, incarnation } = answer;
+    const one: Held = { home, incarnation, handle, keptUntil: now + permitMs, sendsUntil: 0, lapsed };
+    // Said so long ago that it may have been given up.
+    if (now - askedAt > admitMs + permitMs) return void tellEnd(one, false);
+    held.add(one);
+    timer ??= setInterval(renewAll, renewMs).unref();
+    return one;
+  };
+
+  const permitFor = (one: Held): Permit => ({
+    turn(then) {
+      const askedAt = clock.monotonic();
+      const { home, incarnation, handle } = one;
+      void ask(home, { op: "turn", incarnation, handle }).then((answer) => {
+        const ms = answer?.ms;
+        const isGiven = typeof ms === "number" && ms >= 0 && held.has(one);
+        if (isGiven) one.sendsUntil = askedAt + ms + permitMs;
+        then(isGiven ? ms : undefined);
+      });
+    },
+    holds: () => clock.monotonic() < one.sendsUntil,
+  });
+
+  return {
+    gate(guest, lapsed) {
+      let one: Held | undefined;
+      let isOver = false;
+      const end = (isGood: boolean): void => {
+        if (one !== undefined && held.delete(one)) void tellEnd(one, isGood);
+        one = undefined;
+      };
+      return {
+        admit({ home }, then) {
+          end(false);
+          if (home === undefined) return then(true);
+          void enter(home, guest, lapsed).then((entered) => {
+            one = entered;
+            // Nobody wants to connect any more.
+            if (isOver) end(false);
+            then(one !== undefined);
+          });
+          return undefined;
+        },
+        permit: () => (one === undefined ? undefined : permitFor(one)),
+        leave(isGood) {
+          isOver = true;
+          end(isGood);
+        },
+      };
+    },
+  };
+}
+
+/** What a home may say; nothing of it is trusted to be there. */
+interface Answer {
+  readonly handle?: unknown;
+  readonly incarnation?: unknown;
+  readonly ms?: unknown;
+  readonly handles?: unknown;
+}
