@@ -1,6 +1,6 @@
 /**
- * Several rules lead to one smart host, or lists of MX hosts have one in common: what it sees stays within the largest of their
- * limits, whoever owns the shard, and all get on.
+ * Several rules lead to one smart host, lists of MX hosts have one in common, or sites of different places come to one host as their backup:
+ * what it sees stays within the largest of their limits, whoever owns the shard, and all get on.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -116,5 +116,117 @@ test("domains whose MX hosts are the same in part: the host in all lists sees on
     const of = half.filter(({ to }) => to.some((one) => one.endsWith(`@${domain}`))).length;
     assert.ok(of >= count / 2 / domains.length / 2, `${of} of the first ${count / 2} are for ${domain}`);
   }
+  assert.equal(ids.repeated, 0);
+});
+
+test("domains of different organisations with one backup host: it sees one limit, not the sum, also when its home is killed", {
+  skip: isPrivileged ? false : "port 25 takes root",
+}, async (t) => {
+  const [address, nobody, theirs] = ["127.0.0.82", "127.0.0.83", "127.0.0.84"];
+  await using provider = await startProvider({ host: address, ports: [25] });
+  await using own = await startProvider({ host: theirs, ports: [25] });
+  const backup = "mx.isp.example";
+  const away = ["one", "two", "three"];
+  // The next has the same host as its first, another as one of two hosts that it is to be sent to alike.
+  await using dns = await startDnsServer({
+    ...Object.fromEntries(
+      away.flatMap((name) => [
+        [
+          `${name}.example`,
+          {
+            MX: [
+              [10, `mx.${name}.example`],
+              [20, backup],
+            ],
+          },
+        ],
+        [`mx.${name}.example`, { A: [nobody] }],
+      ]),
+    ),
+    "customer.example": { MX: [[10, backup]] },
+    "even.example": {
+      MX: [
+        [10, "mx.even.example"],
+        [10, backup],
+      ],
+    },
+    "mx.even.example": { A: [theirs] },
+    [backup]: { A: [address] },
+  });
+  const domains = [...away, "customer", "even"];
+  const rule = {
+    name: "all",
+    match: { domains: ["*"] },
+    limits: { connections: 2, messageRate: "30/s" },
+    tls: { mode: "None" },
+  };
+  await using local = await startLocal({
+    resources: testResources({ shards, rules: [rule] }),
+    pods: 4,
+    args: ["--resolver", dns.address],
+  });
+  const count = 600;
+  await sendBurst({
+    address: local.endpoints.smtp,
+    count,
+    connections: 4,
+    recipient: (number) => `u${number}@${domains[number % domains.length]}.example`,
+  });
+  const arrived = (): number => provider.audit.ids.unique() + own.audit.ids.unique();
+  await until("a quarter of it", () => arrived() >= count / 4, 60_000);
+  const shard = shardOf("mx:isp.example/mx", shards);
+  const home = (await podStatuses(local)).findIndex((pod) => pod.shards.includes(shard));
+  await local.kill(home);
+  await until("all of it", () => arrived() >= count, 120_000);
+
+  const { total, ids } = provider.audit.stats();
+  const seen = provider.messages.list({ limit: 2 * count });
+  const times = seen.map(({ at }) => at);
+  const of = (domain: string): number[] =>
+    seen.filter(({ to }) => to.some((one) => one.endsWith(`@${domain}.example`))).map(({ at }) => at);
+  t.diagnostic(
+    `${total.busiestSecond} in the busiest second, ${busiest(times, 5000)} in the best five; ${total.connections.most} connections at once, ${total.connections.total} in all; ${own.audit.ids.unique()} by the other host`,
+  );
+  assert.ok(total.busiestSecond <= 30, `${total.busiestSecond} in one sliding second`);
+  assert.ok(total.connections.most <= 2, `${total.connections.most} connections at once`);
+  assert.ok(busiest(times, 5000) >= 5 * 30 * 0.8, `${busiest(times, 5000)} in the best five seconds`);
+  const last = Math.max(...times);
+  for (const domain of [...away, "customer"]) assert.ok(of(domain).length >= count / 5, domain);
+  for (const domain of away)
+    assert.ok(of(domain).filter((at) => at < last - 5000).length > 0, `${domain} got on before the end`);
+  assert.ok(ids.repeated + own.audit.ids.repeated() <= 4, "of what was open at the kill");
+});
+
+test("two rules with smart hosts of their own and the same second one: it sees the larger limit, not the sum", async (t) => {
+  await using provider = await startProvider();
+  const second = { host: "127.0.0.1", port: provider.port };
+  const names = ["letters", "rest"];
+  const resources = testResources({
+    shards,
+    rules: names.map((name, at) => ({
+      name,
+      match: { domains: [name === "rest" ? "*" : `${name}.example`] },
+      limits: { connections: 2, messageRate: "20/s" },
+      // Nobody listens at the first.
+      routes: [{ host: "127.0.0.85", port: 2501 + at }, second],
+    })),
+  });
+  await using local = await startLocal({ resources, pods: 3 });
+  const count = 200;
+  await sendBurst({
+    address: local.endpoints.smtp,
+    count,
+    connections: 4,
+    recipient: (number) => `u${number}@${names[number % names.length]}.example`,
+  });
+  await until("all of it", () => provider.audit.ids.unique() === count, 60_000);
+  const { total, ids } = provider.audit.stats();
+  const times = provider.messages.list({ limit: 2 * count }).map(({ at }) => at);
+  t.diagnostic(
+    `${total.busiestSecond} in the busiest second, ${busiest(times, 5000)} in the best five; ${total.connections.most} connections at once`,
+  );
+  assert.ok(total.busiestSecond <= 20, `${total.busiestSecond} in one sliding second`);
+  assert.ok(total.connections.most <= 2, `${total.connections.most} connections at once`);
+  assert.ok(busiest(times, 5000) >= 5 * 20 * 0.8, "the rate is used");
   assert.equal(ids.repeated, 0);
 });

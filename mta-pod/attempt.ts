@@ -138,16 +138,14 @@ export function createAttempts(deps: AttemptDeps) {
     const isOpen = run.route === undefined || sites.isOpen(run.route);
     const isWanted = isOpen && scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
     const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
-    // A host of others is asked for one message at a time.
-    const isOurs = outbound.permitOf(connection) === undefined;
-    return outbound.keep(run.key, connection, isWanted && isOurs ? limit : 0);
+    const isAskedBack = outbound.permitOf(connection)?.isWanted === true;
+    return outbound.keep(run.key, connection, isWanted && !isAskedBack ? limit : 0);
   };
 
   const transact = (run: Run, connection: Connection, pieces: readonly Buffer[]) => {
     const { dispatch, loaded } = run;
-    run.connection = connection;
-    const permit = outbound.permitOf(connection);
     const { envelope } = loaded;
+    const permit = outbound.permitOf((run.connection = connection));
     const transaction: Transaction = {
       from: envelope.from,
       to: loaded.open.map((index) => envelope.to[index] ?? ""),
@@ -192,7 +190,8 @@ export function createAttempts(deps: AttemptDeps) {
       return after(ms, next);
     };
     /** Its host's home gives the moment; without one it is not sent. */
-    const askTurn = (): void => permit?.turn((ms = 0) => guarded(run, () => after(ms, send)));
+    const askTurn = (): void =>
+      permit?.turn((ms) => guarded(run, () => (ms === undefined ? giveBack() : after(ms, send))));
     const after = (ms: number, next: () => void): void =>
       void (ms <= 0 ? next() : setTimeout(() => guarded(run, next), ms));
     return takeTurn();

@@ -3,7 +3,6 @@
  * connections and spent rates count, until it says that they have ended or is known to be dead. When in doubt a limit is
  * under-used; every wait has a bound.
  */
-import { isGuestSite } from "#crds/wire/subject.ts";
 import { guestsGoneMs } from "./guests.ts";
 import type { Identity } from "./spool/lease-record.ts";
 import type { HandOver } from "./spool/handover.ts";
@@ -29,8 +28,8 @@ export interface FormerDeps {
   hadGuests(owner: Identity, shard: number): boolean;
   /** The owner is gone without a word: of what it had under way nobody will know what became of it. */
   vanished(owner: Identity, shard: number): void;
-  /** The other pods that live, for all we know: one that we have not heard yet, since we were just started, may as well. */
-  others(): readonly Identity[];
+  /** The pods that live, for all we know, this one included: it may be a guest there. One that we have not heard yet, since we were just started, may live as well. */
+  all(): readonly Identity[];
   /** Asks a pod what it still has; undefined = no answer. */
   ask(owner: Identity, shard: number): Promise<(LeftOver & { readonly incarnation: string }) | undefined>;
   pump(): void;
@@ -141,7 +140,7 @@ export function createFormer(deps: FormerDeps) {
     asking.set(shard, question);
     const answers = await Promise.all(
       deps
-        .others()
+        .all()
         .filter((owner) => !deps.isDead(owner))
         .map(async (owner) => ({ owner, left: await deps.ask(owner, shard) })),
     );
@@ -203,9 +202,8 @@ export function createFormer(deps: FormerDeps) {
       if (told === undefined) {
         if (handOver.record !== null) log.error("hand-over not readable", { shard, from: handOver.pod });
         if (how === "expired" || how === "witnessed") deps.vanished(handOver, shard);
-        // Alive for all we know: its connections count. A dead one has none, but its guests live.
-        const isSilent = how === "expired" && !deps.isDead(handOver);
-        const open = deps.lastReported(handOver).filter(([site]) => isSilent || isGuestSite(site));
+        // Alive for all we know: its connections count. A dead one has none.
+        const open = how === "expired" && !deps.isDead(handOver) ? deps.lastReported(handOver) : [];
         const guestsUntil = deps.hadGuests(handOver, shard) ? now + guestsGoneMs : 0;
         const known = { takenAt: now, connectionsUntil: now + connectionsMs, open, guestsUntil };
         caution(shard, known);

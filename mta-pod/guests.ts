@@ -45,12 +45,16 @@ export interface Guests {
 }
 
 interface Waiting {
+  readonly site: string;
+  readonly source: string;
   readonly shard: number;
   readonly owner: Identity;
   end(answer: object): void;
 }
 
 interface Staying {
+  readonly site: string;
+  readonly source: string;
   readonly shard: number;
   readonly owner: Identity;
   heardAt: number;
@@ -116,10 +120,14 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
         clearTimeout(late);
         resolve(answer);
       };
-      waiting.set(handle, { shard, owner, end });
+      waiting.set(handle, { site, source, shard, owner, end });
       pump();
     });
   };
+
+  /** Others wait for its connection, or there are too many. */
+  const isWanted = (guest: Staying | undefined): boolean =>
+    guest !== undefined && scheduler.surplus(guest.site, guest.source) > 0;
 
   /** undefined = it was given up, or nothing is promised any more. */
   const known = (handle: number): Staying | undefined => {
@@ -138,17 +146,20 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
       switch (asked.op) {
         case "turn": {
           const guest = known(asked.handle);
-          if (guest === undefined || guest.hasTurn) return {};
+          if (guest === undefined) return {};
+          const ask = guest.hasTurn ? scheduler.nextTurn : scheduler.holdBeforeMail;
+          const { then, ms } = ask.call(scheduler, asked.handle, clock.now());
+          if (then !== "send") return {};
           guest.hasTurn = true;
-          const { ms } = scheduler.holdBeforeMail(asked.handle, clock.now());
           scheduler.promise(asked.handle, clock.now() + ms + permitMs);
-          return { ms };
+          return { ms, wanted: isWanted(guest) ? [asked.handle] : [] };
         }
         case "stay": {
           const handles = asked.handles.filter((handle) => known(handle) !== undefined);
           for (const handle of handles)
             if (staying.get(handle)?.hasTurn === true) scheduler.promise(handle, clock.now() + permitMs);
-          return { handles };
+          const wanted = handles.filter((handle) => isWanted(staying.get(handle)));
+          return { handles, wanted };
         }
         case "leave":
           leave(asked.handle, asked.isGood);
@@ -165,8 +176,8 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
         scheduler.finish(handle, result, clock.now());
         return guest?.end({});
       }
-      const { shard, owner } = guest;
-      staying.set(handle, { shard, owner, heardAt: clock.monotonic(), hasTurn: false });
+      const { site, source, shard, owner } = guest;
+      staying.set(handle, { site, source, shard, owner, heardAt: clock.monotonic(), hasTurn: false });
       return guest.end({ handle, incarnation });
     },
     told: () => [...hosting.keys()],

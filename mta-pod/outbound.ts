@@ -4,6 +4,7 @@
  */
 import { defaultTimeouts } from "#crds/pod-config/default-timeouts.ts";
 import type { Egress } from "./egress.ts";
+import type { LeftOver } from "./hand-over.ts";
 import { createPermits, type Permit, type PermitsDeps } from "./permits.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
@@ -34,6 +35,8 @@ export interface Outbound {
   take(key: string): Connection | undefined;
   /** Keeps it for the next mail, unless it is over or no longer wanted: then its end is told to the scheduler, if it is still to come. */
   keep(key: string, connection: Connection, limit: number): FinishResult["connection"];
+  /** Connections that are counted elsewhere, by guest site and source. */
+  guests(): LeftOver["open"];
   /** What its host's home allows it; undefined = the site's own hosts are asked for nothing. */
   permitOf(connection: Connection): Permit | undefined;
   /** How a dispatch ends whose connection is not idle any more. */
@@ -118,6 +121,7 @@ export function createOutbound(
     return "closing";
   };
   return {
+    guests: permits.open,
     permitOf: (connection) => permitOf.get(connection),
     take: (key) => pool.take(key),
     keep(key, connection, limit) {
@@ -140,7 +144,10 @@ export function createOutbound(
         return queueMicrotask(() => failed(rest.fault));
       const gate = permits.gate(
         { rule: route.rule?.name ?? "", limits: limitsOf(route), source: dispatch.source },
-        () => void (connection.committed || connection.destroy()),
+        {
+          lapsed: () => void (connection.committed || connection.destroy()),
+          wanted: () => connection.close(),
+        },
       );
       const leave = (): void => void setTimeout(() => gate.leave(connection.facts !== undefined), noticeMs);
       const events: ConnectionEvents = {

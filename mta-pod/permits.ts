@@ -4,14 +4,17 @@
  */
 import { guestSite, shardOf } from "#crds/wire/subject.ts";
 import { admitMs, guestQuestion, type GuestQuestion, permitMs } from "./guests.ts";
+import type { LeftOver } from "./hand-over.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteLimits } from "./schedule/types.ts";
 import type { Target } from "./smtp/transaction.ts";
 import type { Peers } from "./spool/peers.ts";
 
 export interface Permit {
-  /** How long the message has to wait, ms; undefined = it may not be sent. Once, right before MAIL. */
+  /** How long a message has to wait, ms; undefined = it may not be sent, and nothing more. Right before each MAIL. */
   turn(then: (ms: number | undefined) => void): void;
+  /** Its home asks for the connection to be closed after the message that is under way. */
+  readonly isWanted: boolean;
   /** Whether the message may go on: what was said to its turn holds still. Synchronous. */
   holds(): boolean;
 }
@@ -27,8 +30,16 @@ export interface Gate {
 }
 
 export interface Permits {
-  /** `lapsed`: what was permitted is not any more. */
-  gate(guest: Guest, lapsed: () => void): Gate;
+  /** Connections that this pod has, or is about to have, as a guest: by guest site and source. */
+  open(): LeftOver["open"];
+  gate(guest: Guest, told: Told): Gate;
+}
+
+interface Told {
+  /** What was permitted is not any more. */
+  lapsed(): void;
+  /** The connection is to be closed after the message that is under way. */
+  wanted(): void;
 }
 
 export interface Guest {
@@ -52,6 +63,9 @@ const tellAgainMs = 500;
 const tellMs = 60_000;
 
 interface Held {
+  /** The guest site. */
+  readonly site: string;
+  readonly source: string;
   readonly home: string;
   readonly incarnation: string;
   readonly handle: number;
@@ -59,7 +73,8 @@ interface Held {
   keptUntil: number;
   /** 0 = it has had no turn. */
   sendsUntil: number;
-  lapsed(): void;
+  isWanted: boolean;
+  readonly told: Told;
 }
 
 export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
@@ -79,15 +94,17 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
 
   const lapse = (one: Held): void => {
     one.sendsUntil = 0;
-    one.lapsed();
+    one.told.lapsed();
   };
   const renew = async (home: string, incarnation: string, those: readonly Held[]): Promise<void> => {
     const askedAt = clock.monotonic();
     const answer = await ask(home, { op: "stay", incarnation, handles: those.map(({ handle }) => handle) });
-    const kept = answer?.handles;
-    if (!Array.isArray(kept)) return;
     for (const one of those) {
-      if (!kept.includes(one.handle)) continue;
+      if (!isIn(answer?.handles, one.handle)) continue;
+      if (isIn(answer?.wanted, one.handle)) {
+        one.isWanted = true;
+        one.told.wanted();
+      }
       one.keptUntil = askedAt + permitMs;
       if (one.sendsUntil > 0) one.sendsUntil = Math.max(one.sendsUntil, one.keptUntil);
     }
@@ -118,7 +135,7 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     }
   };
 
-  const enter = async (place: string, guest: Guest, lapsed: () => void): Promise<Held | undefined> => {
+  const enter = async (place: string, guest: Guest, told: Told): Promise<Held | undefined> => {
     const { rule, ...wanted } = guest;
     const site = guestSite(place, rule);
     const home = ownership.ownerOf(shardOf(site, shards));
@@ -128,7 +145,18 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     if (typeof answer?.handle !== "number" || typeof answer.incarnation !== "string") return undefined;
     const now = clock.monotonic();
     const { handle, incarnation } = answer;
-    const one: Held = { home, incarnation, handle, keptUntil: now + permitMs, sendsUntil: 0, lapsed };
+    const { source } = guest;
+    const one: Held = {
+      site,
+      source,
+      home,
+      incarnation,
+      handle,
+      keptUntil: now + permitMs,
+      sendsUntil: 0,
+      isWanted: false,
+      told,
+    };
     // Said so long ago that it may have been given up.
     if (now - askedAt > admitMs + permitMs) return void tellEnd(one, false);
     held.add(one);
@@ -144,14 +172,25 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
         const ms = answer?.ms;
         const isGiven = typeof ms === "number" && ms >= 0 && held.has(one);
         if (isGiven) one.sendsUntil = askedAt + ms + permitMs;
+        one.isWanted ||= !isGiven || isIn(answer?.wanted, handle);
         then(isGiven ? ms : undefined);
       });
+    },
+    get isWanted() {
+      return one.isWanted;
     },
     holds: () => clock.monotonic() < one.sendsUntil,
   });
 
   return {
-    gate(guest, lapsed) {
+    open() {
+      const bySource = Map.groupBy(held, ({ site, source }) => `${source} ${site}`).values();
+      return [...bySource].flatMap((those) => {
+        const [first] = those;
+        return first === undefined ? [] : [[first.site, first.source, those.length] as const];
+      });
+    },
+    gate(guest, told) {
       let one: Held | undefined;
       let isOver = false;
       const end = (isGood: boolean): void => {
@@ -162,7 +201,7 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
         admit({ home }, then) {
           end(false);
           if (home === undefined) return then(true);
-          void enter(home, guest, lapsed).then((entered) => {
+          void enter(home, guest, told).then((entered) => {
             one = entered;
             // Nobody wants to connect any more.
             if (isOver) end(false);
@@ -186,4 +225,10 @@ interface Answer {
   readonly incarnation?: unknown;
   readonly ms?: unknown;
   readonly handles?: unknown;
+  /** Of these connections are asked back. */
+  readonly wanted?: unknown;
+}
+
+function isIn(handles: unknown, handle: number): boolean {
+  return Array.isArray(handles) && handles.includes(handle);
 }

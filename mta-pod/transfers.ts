@@ -1,5 +1,5 @@
 /** CORRIDOR: both sides of the hand-over of shards, wired to the rooms of this pod; heartbeats tell what may be left of it. */
-import { shardOf } from "#crds/wire/subject.ts";
+import { isGuestSite, shardOf } from "#crds/wire/subject.ts";
 import type { Deliver } from "./deliver.ts";
 import { connectionsMs, createFormer, type Former } from "./former-owners.ts";
 import { createLeaving, type Leaving, type LeftOver } from "./hand-over.ts";
@@ -11,6 +11,7 @@ import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";
 import type { Shards } from "./shards.ts";
 import type { Slicing } from "./slicing.ts";
+import type { Identity } from "./spool/lease-record.ts";
 import type { Peers } from "./spool/peers.ts";
 
 export interface TransfersDeps {
@@ -63,13 +64,17 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     suspicion: deps.poison.suspicion,
     former: (shard): readonly FormerOwner[] => former.leftBy(shard),
   });
+  const isSelf = ({ pod: name, incarnation }: Identity): boolean =>
+    name === pod.name && incarnation === pod.incarnation;
+  const guestsAt = (shard: number): LeftOver["open"] =>
+    outbound.guests().filter(([site]) => shardOfSite(site) === shard);
   const former = createFormer({
     scheduler,
     clock,
     log: pod.log,
     shardOf: shardOfSite,
     sources: () => pod.config().manifest.egress.sources.map(({ name }) => name),
-    isSelf: ({ pod: name, incarnation }) => name === pod.name && incarnation === pod.incarnation,
+    isSelf,
     isDead: (owner) => pod.ownership.ended.isDead(owner),
     lastReported: (owner) => openIn(pod.ownership.ended.lastPayload(owner)?.["open"]),
     hadGuests: (owner, shard) => {
@@ -82,8 +87,13 @@ export function createTransfers(deps: TransfersDeps): Transfers {
         underWayIn(pod.ownership.ended.lastPayload(owner)?.["underWay"], shard),
       ),
     // One may be silent since the bucket takes no heartbeats, and still answer.
-    others: () => pod.ownership.ended.perhapsAlive(clock.monotonic(), connectionsMs),
+    all: () => [
+      { pod: pod.name, incarnation: pod.incarnation },
+      ...pod.ownership.ended.perhapsAlive(clock.monotonic(), connectionsMs),
+    ],
     async ask(owner, shard) {
+      // What it owns is no leftover.
+      if (isSelf(owner)) return { incarnation: pod.incarnation, inFlight: [], open: guestsAt(shard) };
       const said = await peers.askPod(owner.pod, "left-over", { query: { shard }, timeoutMs: askMs });
       return leftOverIn(said);
     },
@@ -112,13 +122,15 @@ export function createTransfers(deps: TransfersDeps): Transfers {
       if (kind === guestQuestion) return guests.answer(query);
       if (kind !== "left-over") throw new Error(`Cannot answer "${kind}": this release does not know it`);
       const { shard } = query as { shard: number };
-      return { incarnation: pod.incarnation, ...leaving.leftOver(shard) };
+      const { inFlight, open } = leaving.leftOver(shard);
+      return { incarnation: pod.incarnation, inFlight, open: [...open, ...guestsAt(shard)] };
     },
     told() {
-      const open: [string, string, number][] = [];
+      // Guests are told of by the pod that has them.
+      const open = [...outbound.guests()];
       for (const site of scheduler.sites())
         for (const spent of scheduler.snapshot(site)?.sources ?? [])
-          if (spent.open > 0) open.push([site, spent.source, spent.open]);
+          if (spent.open > 0 && !isGuestSite(site)) open.push([site, spent.source, spent.open]);
       return {
         // Of the busiest sites.
         open: fitting(open.sort((a, b) => b[2] - a[2]).slice(0, reportedSites)),

@@ -1,6 +1,8 @@
 /** Books the moment of a dispatch's MAIL with the rates that it counts against. Pure, never fails. */
 import type { Flight } from "./feedback.ts";
 import type { SharedLink } from "./shared-hosts.ts";
+import { tuning } from "./tuning.ts";
+import type { MailTurn } from "./types.ts";
 
 /** Answers how long it has to wait, ms. */
 export function bookMail(flight: Flight, now: number): number {
@@ -17,4 +19,22 @@ function bookShared(flight: Flight, shared: SharedLink, now: number): number {
   const sent = messages.bookAt(now + holdMs, now);
   flight.mail = shared.messages.bookAt(now + holdMs, now, sent) ?? sent;
   return holdMs;
+}
+
+/** The peer has answered to its message, or never will. */
+export function answered({ link, mail }: Flight, now: number): void {
+  link.messages.counted.answered(mail, now);
+  link.shared?.messages.counted.answered(mail, now);
+}
+
+/** Of one that has its connection still and another message for it; "requeue" = its turn is not soon. */
+export function bookNext(flight: Flight, now: number): MailTurn {
+  answered(flight, now);
+  flight.mail = null;
+  const { messages, shared, pause } = flight.link;
+  const opensAt = Math.max(messages.dispatches.nextAt, shared?.messages.dispatches.nextAt ?? 0, pause.until);
+  if (opensAt > now + tuning.turnWaitMs) return { then: "requeue", ms: opensAt - now };
+  messages.start(now);
+  shared?.messages.start(now);
+  return { then: "send", ms: bookMail(flight, now) };
 }

@@ -6,7 +6,7 @@
  * slow site costs the others nothing.
  */
 import type { Random } from "#mta-pod/runtime/clock.ts";
-import { bookMail } from "./booking.ts";
+import { answered, bookMail } from "./booking.ts";
 import { BudgetGate } from "./budget-gate.ts";
 import { noSlot } from "./entry-table.ts";
 import { applyFeedback, type Flight } from "./feedback.ts";
@@ -142,8 +142,7 @@ export class Dispatcher {
     const flight = this.#flights.get(handle);
     if (flight === undefined) return;
     this.#flights.delete(handle);
-    flight.link.messages.counted.answered(flight.mail, now);
-    flight.link.shared?.messages.counted.answered(flight.mail, now);
+    answered(flight, now);
     flight.link.end(result.connection);
     if (result.isUnspent === true && flight.mail === null) {
       flight.link.unspend(result.connection);
@@ -173,8 +172,8 @@ export class Dispatcher {
     return holdMs > 0 ? { then: "send", ms: holdMs } : atOnce;
   }
 
-  promise(handle: number, until: number): void {
-    this.#flights.get(handle)?.link.promise(until);
+  flightOf(handle: number): Flight | undefined {
+    return this.#flights.get(handle);
   }
 
   /** Limits came or went: lanes, and what is under way, draw on what there is now. */

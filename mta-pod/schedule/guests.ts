@@ -3,7 +3,7 @@
  * without lanes, so that they share its limits and take turns with it as rules with the same hosts do. Pure, never fails.
  */
 import type { SiteState } from "./site-state.ts";
-import type { SourceWeight } from "./types.ts";
+import type { MailTurn, SourceWeight } from "./types.ts";
 
 /** What the scheduler does for guests; one that is admitted ends by `finish`, with its connection closed. */
 export interface GuestTurns {
@@ -11,6 +11,8 @@ export interface GuestTurns {
   addGuest(site: string, source: string, now: number): number;
   /** It waits no more; without effect on one that was admitted. */
   dropGuest(handle: number, now: number): void;
+  /** As `holdBeforeMail`, for each message of an admitted guest on its connection but the first. "requeue" = its turn is not soon. */
+  nextTurn(handle: number, now: number): MailTurn;
   /** The message of an admitted guest may be counted as late as `until`: its host's next owner waits that long. */
   promise(handle: number, until: number): void;
 }

@@ -1,4 +1,5 @@
 /** The pod's scheduler: index, fairness and limits behind one interface. Pure: time and chance come in, steps go out. */
+import { bookNext } from "./booking.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { DueHeap } from "./due-heap.ts";
 import { noSlot, slotStates } from "./entry-table.ts";
@@ -120,7 +121,13 @@ class PodScheduler implements Scheduler {
   }
 
   promise(handle: number, until: number): void {
-    this.#dispatcher.promise(handle, until);
+    this.#dispatcher.flightOf(handle)?.link.promise(until);
+  }
+
+  nextTurn(handle: number, now: number): MailTurn {
+    this.#dispatcher.tell(now);
+    const flight = this.#dispatcher.flightOf(handle);
+    return flight === undefined ? { then: "requeue", ms: 0 } : bookNext(flight, now);
   }
 
   surplus(site: string, source: string): number {

@@ -36,7 +36,7 @@ function scene(t: TestContext) {
     lastReported: () => world.reported,
     hadGuests: () => false,
     vanished: ({ pod }, shard) => void world.vanished.push([pod, shard]),
-    others: () => world.others,
+    all: () => world.others,
     ask: async ({ pod }) => (pod in world.answers ? world.answers[pod] : world.answer),
     pump: () => {},
   });

@@ -311,6 +311,53 @@ test("a list is its preferred hosts' organisation's: a zone's own slow hosts sha
   assert.equal(siteIn(await other.route("victim.duckdns.org")).id, "mx:victim.duckdns.org/@");
 });
 
+test("hosts that a site has from elsewhere say where their connections are counted; its own do not", async () => {
+  const list = (...hosts: readonly string[]): FakeZone => ({
+    mx: hosts.map((host, at) => [at < 2 ? 10 : 20, host] as const),
+  });
+  const { router } = routerOf(
+    {
+      "own.example": list("a.own.example", "b.own.example"),
+      "backup.example": list("a.backup.example", "b.backup.example", "mx.isp.example", "smtp-in.orange.fr"),
+      "even.example": list("a.even.example", "a.odd.example"),
+      "served.example": list("smtp-in.orange.fr", "smtp-in.orange.fr", "mx.served.example"),
+      "sliced.example": list("a.sliced.example", "b.sliced.example", "mx.big.example"),
+    },
+    [
+      rule("orange", { mxSuffixes: ["orange.fr"] }),
+      rule("big", { mxSuffixes: ["big.example"] }, { slices: [{ connections: 1 }, { connections: 1 }] }),
+      rule(
+        "relays",
+        { domains: ["relayed.example"] },
+        {
+          routes: [
+            { host: "relay.example", port: 25 },
+            { host: "other.example", port: 2525 },
+          ],
+        },
+      ),
+      rule("rest", { domains: ["*"] }),
+    ],
+  );
+  const homes = async (domain: string): Promise<(string | undefined)[]> =>
+    siteIn(await router.route(domain)).hops.map(({ home }) => home);
+  assert.deepEqual(await homes("own.example"), [undefined, undefined]);
+  assert.deepEqual(await homes("backup.example"), [
+    undefined,
+    undefined,
+    "mx:isp.example/mx",
+    "mail/shapes/orange",
+  ]);
+  assert.deepEqual(await homes("even.example"), ["mx:even.example/a", "mx:odd.example/a"]);
+  assert.deepEqual(await homes("served.example"), [undefined, "mx:served.example/mx"]);
+  assert.deepEqual(
+    await homes("sliced.example"),
+    [undefined, undefined, undefined],
+    "slices share with none",
+  );
+  assert.deepEqual(await homes("relayed.example"), [undefined, "other.example:2525"]);
+});
+
 test("a rule with routes needs no DNS and its site is the first route", () => {
   const { router, resolver } = routerOf(zones, [rule("relay", { domains: ["*"] }, relay)]);
   const site = siteIn(router.peek("whatever.example"));

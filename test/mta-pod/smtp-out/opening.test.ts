@@ -304,3 +304,41 @@ for (const [name, faults, expected] of [
     assert.equal(tellingFault(faults).text, expected);
   });
 }
+
+test("openConnection() asks before a target whose connections are counted elsewhere, and says when there was no room", async () => {
+  await using own = await startPeer(["S: 421 too busy\nCLOSE"]);
+  await using theirs = await startPeer([fine]);
+  const asked: string[] = [];
+  const foreign = { ...theirs.target, home: "mx:elsewhere.example/mx" };
+  const answering = (isAdmitted: boolean) => (target: Target, then: (isAdmitted: boolean) => void) => {
+    asked.push(target.home ?? "");
+    then(isAdmitted);
+  };
+  const refused = client([own.target, foreign], { admit: answering(false) });
+  const fault = await refused.opened;
+  assert.ok("kind" in fault);
+  assert.equal(`${fault.stage} ${fault.kind}`, "connect full");
+  assert.equal(theirs.heard.length, 0);
+  await using again = await startPeer(["S: 421 too busy\nCLOSE"]);
+  const admitted = client([again.target, foreign], { admit: answering(true) });
+  const facts = await admitted.opened;
+  assert.deepEqual("target" in facts && facts.target, foreign);
+  assert.deepEqual(asked, [foreign.home, foreign.home], "its own are not asked for");
+  admitted.connection.close();
+  await admitted.closed;
+});
+
+test("openConnection() can be given up while it waits to be let in, and does not connect when it is let in after that", async () => {
+  await using theirs = await startPeer([fine]);
+  let letIn = (_isAdmitted: boolean): void => {};
+  const { connection, opened, happened } = client([{ ...theirs.target, home: "h" }], {
+    admit: (_, then) => (letIn = then),
+  });
+  await new Promise((resolve) => setImmediate(resolve));
+  connection.destroy();
+  const fault = await opened;
+  assert.equal("kind" in fault && fault.kind, "closed");
+  letIn(true);
+  assert.deepEqual(happened, ["failed"]);
+  assert.equal(theirs.heard.length, 0);
+});

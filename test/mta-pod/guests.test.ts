@@ -1,0 +1,263 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+import { guestSite } from "#crds/wire/subject.ts";
+import { createGuests, type Guests, permitMs } from "#mta-pod/guests.ts";
+import { createPermits, type Gate } from "#mta-pod/permits.ts";
+import type { Pod } from "#mta-pod/pod.ts";
+import { silentLog } from "#mta-pod/runtime/log.ts";
+import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
+
+const start = 1_700_000_000_000;
+const place = "mx:isp.example/mx";
+const target = { host: "mx.isp.example", address: "192.0.2.1", port: 25, home: place };
+const limits = { connections: 1, messagesPerSecond: 10 };
+
+beforeEach(() => mock.timers.enable({ apis: ["setInterval", "setTimeout"] }));
+afterEach(() => mock.timers.reset());
+
+/** A home and a guest, with core NATS between them. */
+function world() {
+  const state = {
+    now: 0,
+    owns: true,
+    isCut: false,
+    tells: true,
+    dead: "",
+    told: [] as number[][],
+    met: [] as string[],
+    asked: [] as unknown[],
+  };
+  const clock = { now: () => start + state.now, monotonic: () => state.now };
+  const scheduler = createScheduler({ random: () => 0.5, sources: [{ name: "default", weight: 1 }] });
+  const pump = (): void => {
+    for (let step = scheduler.next(clock.now()); step.kind === "admit"; step = scheduler.next(clock.now()))
+      guests.admitted(step.handle);
+  };
+  const ownership = {
+    tell: async () => {
+      state.told.push([...guests.told()]);
+      return state.tells;
+    },
+    ended: { isDead: ({ pod }: { pod: string }) => pod === state.dead },
+    ownerOf: () => "home",
+    members: () => [{ pod: "home" }],
+  };
+  const podOf = (name: string): Pod =>
+    ({ name, incarnation: `${name}.1`, scheduler, clock, log: silentLog, ownership }) as unknown as Pod;
+  const guests: Guests = createGuests({
+    pod: podOf("home"),
+    shardOf: () => 3,
+    mayBegin: () => state.owns,
+    met: (site) => void state.met.push(site),
+    pump,
+  });
+  const permits = createPermits({
+    pod: podOf("guest"),
+    shards: 8,
+    peers: {
+      async askPod(pod, kind, { query }) {
+        state.asked.push(query);
+        return state.isCut || pod !== "home" || kind !== "guest" ? undefined : guests.answer(query);
+      },
+    },
+  });
+  const happened: string[] = [];
+  const gateOf = (name: string): Gate =>
+    permits.gate(
+      { rule: "rest", limits, source: "default" },
+      {
+        lapsed: () => void happened.push(`${name} lapsed`),
+        wanted: () => void happened.push(`${name} wanted`),
+      },
+    );
+  const settle = async (): Promise<void> => {
+    for (let n = 0; n < 20; n++) await Promise.resolve();
+  };
+  return {
+    ...{ state, scheduler, guests, happened, gateOf, settle, pump },
+    async enter(gate: Gate): Promise<boolean | undefined> {
+      let isAdmitted: boolean | undefined;
+      gate.admit(target, (is) => (isAdmitted = is));
+      await settle();
+      return isAdmitted;
+    },
+    async turn(gate: Gate): Promise<number | undefined | "none"> {
+      let found: number | undefined | "none" = "none";
+      gate.permit()?.turn((ms) => (found = ms));
+      await settle();
+      return found;
+    },
+    /** Time passes, in steps that no timer is shorter than. */
+    async pass(ms: number): Promise<void> {
+      for (let left = ms; left > 0; left -= 100) {
+        state.now += 100;
+        mock.timers.tick(100);
+        await settle();
+        pump();
+      }
+    },
+    open: () => scheduler.siteState(guestSite(place, "rest")).open,
+  };
+}
+
+test("a guest is let in, gets its turn, stays as long as it is renewed, and is counted until it says that it has left", async () => {
+  const { enter, turn, pass, open, gateOf, state, happened } = world();
+  const gate = gateOf("first");
+  assert.equal(await enter(gate), true);
+  assert.deepEqual(state.told, [[3]], "heartbeats say so before");
+  assert.deepEqual(state.met, [guestSite(place, "rest")]);
+  const permit = gate.permit();
+  assert.equal(permit?.holds(), false, "it has had no turn");
+  assert.equal(await turn(gate), 0);
+  assert.equal(permit?.holds(), true);
+  await pass(20_000);
+  assert.equal(permit?.holds(), true);
+  assert.equal(open(), 1);
+  gate.leave(true);
+  await pass(100);
+  assert.equal(open(), 0);
+  assert.equal(permit?.holds(), true, "for what was promised last");
+  await pass(permitMs);
+  assert.equal(permit?.holds(), false);
+  assert.deepEqual(happened, []);
+});
+
+test("a second guest waits for the first, and is sent away when that takes too long", async () => {
+  const { enter, pass, gateOf, happened, turn } = world();
+  const [first, second] = [gateOf("first"), gateOf("second")];
+  assert.equal(await enter(first), true);
+  await turn(first);
+  let answer: boolean | undefined;
+  second.admit(target, (is) => (answer = is));
+  await pass(1000);
+  assert.equal(answer, undefined);
+  first.leave(true);
+  await pass(100);
+  assert.equal(answer, true);
+  const third = gateOf("third");
+  third.admit(target, (is) => (answer = is));
+  await pass(2000);
+  assert.equal(answer, false);
+  assert.deepEqual(happened, []);
+});
+
+test("nobody is let in by a pod that does not own the shard, or could not say that it has guests", async () => {
+  const { enter, gateOf, state, open } = world();
+  state.owns = false;
+  assert.equal(await enter(gateOf("one")), false);
+  state.owns = true;
+  state.tells = false;
+  assert.equal(await enter(gateOf("two")), false);
+  state.tells = true;
+  assert.equal(await enter(gateOf("three")), true, "it is told again");
+  assert.equal(open(), 1);
+});
+
+test("when its home is lost, or does not answer, what was permitted lapses in time, and no turn is given", async () => {
+  for (const trouble of ["owns", "isCut"] as const) {
+    const { enter, turn, pass, gateOf, state, happened } = world();
+    const gate = gateOf("guest");
+    await enter(gate);
+    await turn(gate);
+    state[trouble] = trouble === "isCut";
+    const permit = gate.permit();
+    await pass(permitMs + 100);
+    assert.equal(permit?.holds(), false, trouble);
+    await pass(600);
+    assert.equal(happened[0], "guest lapsed");
+    assert.equal(await turn(gate), undefined);
+    assert.equal(permit?.isWanted, true, "the connection is not kept");
+  }
+});
+
+test("a guest that says nothing any more is given up: soon before its message, later after it; a dead one at once", async () => {
+  for (const [hasTurn, givenUpMs] of [
+    [false, 20_000],
+    [true, 60_000],
+  ] as const) {
+    const { enter, turn, pass, open, gateOf, state } = world();
+    const gate = gateOf("guest");
+    await enter(gate);
+    if (hasTurn) await turn(gate);
+    state.isCut = true;
+    await pass(givenUpMs - 1000);
+    assert.equal(open(), 1);
+    await pass(3000);
+    assert.equal(open(), 0);
+  }
+  const { enter, pass, open, gateOf, state } = world();
+  await enter(gateOf("guest"));
+  state.dead = "guest";
+  await pass(1100);
+  assert.equal(open(), 0);
+});
+
+test("the end is told until it is heard, also of one that was let in when nobody wanted it any more", async () => {
+  const { enter, pass, open, gateOf, state } = world();
+  const gate = gateOf("guest");
+  await enter(gate);
+  state.isCut = true;
+  gate.leave(false);
+  await pass(3000);
+  assert.equal(open(), 1);
+  state.isCut = false;
+  await pass(600);
+  assert.equal(open(), 0);
+  const late = gateOf("late");
+  let answer: boolean | undefined;
+  late.admit(target, (is) => (answer = is));
+  late.leave(false);
+  await pass(100);
+  assert.deepEqual([answer, open()], [false, 0]);
+});
+
+test("a connection that others wait for is asked back", async () => {
+  const { enter, turn, pass, gateOf, happened, scheduler } = world();
+  const gate = gateOf("guest");
+  await enter(gate);
+  await turn(gate);
+  const now = start + 1000;
+  scheduler.setTenants(new Map([["a", { weight: 1, held: false }]]), now);
+  scheduler.setSite(place, { limits }, now);
+  const times = { receivedAt: now, expiresAt: now + 1e9, due: 0 };
+  scheduler.add(
+    { site: place, tenant: "a", class: "bulk" },
+    { shard: 3, seq: 1, idHash: 1, size: 1, attempt: 0, ...times },
+    now,
+  );
+  await pass(3000);
+  assert.equal(happened[0], "guest wanted");
+  assert.equal(gate.permit()?.isWanted, true);
+});
+
+for (const [name, query] of Object.entries({
+  nothing: null,
+  "a word": "enter",
+  "an unknown question": { op: "stop", incarnation: "home.1", handle: 1 },
+  "a site that is no guest's": {
+    op: "enter",
+    site: place,
+    source: "default",
+    limits,
+    owner: { pod: "p", incarnation: "i" },
+  },
+  "limits that are none": {
+    op: "enter",
+    site: guestSite(place, "rest"),
+    source: "default",
+    limits: { connections: "9" },
+    owner: { pod: "p", incarnation: "i" },
+  },
+  "handles that are none": { op: "stay", incarnation: "home.1", handles: ["1"] },
+}))
+  test(`a question that is ${name} is not answered`, async () => {
+    const { guests, open } = world();
+    await assert.rejects(guests.answer(query), /not understood/);
+    assert.equal(open(), 0);
+  });
+
+test("what an earlier start of the home let in is nothing to this one", async () => {
+  const { guests } = world();
+  for (const op of ["turn", "leave"])
+    assert.deepEqual(await guests.answer({ op, incarnation: "home.0", handle: -1, isGood: true }), {});
+});
