@@ -117,7 +117,9 @@ export function createRehoming(pod: Pod, { shards, wake, isAwaited, tenureOf }: 
         const record = { attempt, due, open, idHash: idHashOf(envelope.id), last };
         void pod.states.write(shard, seq, { record, leaseSeq }).then(({ kind }) => {
           if (kind === "written") return then();
-          if (kind !== "unavailable" || !pod.ownership.mayProceed(shard)) return ended();
+          // The lease is another one, and what reads the shard anew would not look for a record: as with a deferral the entry itself says who is left.
+          if (kind !== "unavailable" || !pod.ownership.mayProceed(shard))
+            return move(dispatch, { found: { ...found, open }, site: lane.site, isBodyShared: true }, ended);
           setTimeout(() => note(then), noteAgainMs);
           return undefined;
         });

@@ -118,9 +118,17 @@ test("divide() goes on later with what is left when a part cannot be stored", as
   assert.deepEqual(none, { done: ["new in its shard: b@b.example", "due 16000, attempts 0"], ended: true });
 });
 
-test("divide() leaves all to the shard's next owner once a note is refused, and stores nothing for a shard that others have had", async () => {
-  const { done, ended } = await divide({ isNoted: false });
-  assert.deepEqual([done.length, ended], [2, "yes"]);
+test("divide() stores the rest anew once a note is refused, as the lease has changed; nothing for a shard that others have had", async () => {
+  assert.deepEqual(await divide({ isNoted: false }), {
+    done: [
+      "new in its shard: b@b.example",
+      "left: 0,2,3 after 1, 451 later",
+      "old in its shard: a@a.example,c@c.example,d@a.example",
+      "removed",
+      "settled",
+    ],
+    ended: "yes",
+  });
   let tenure = 0;
   const lost = await divide({ tenureOf: () => ++tenure });
   assert.deepEqual(lost, { done: ["due 16000, attempts 0"], ended: true });
