@@ -12,9 +12,12 @@ import type { Identity } from "./spool/lease-record.ts";
 export const permitMs = 2000;
 /** By then a guest whose home is gone has seen it, and cut off what is before its dot: so long a new home lets nothing begin. */
 export const guestsGoneMs = 3000;
-/** A guest waits so long to be let in; then it looks elsewhere, and may come back. */
-export const admitMs = 1500;
+/** A guest waits so long to be let in; then it looks elsewhere, and may come back, behind the others. */
+export const admitMs = 8000;
 export const guestQuestion = "guest";
+
+/** Where others wait, a guest keeps its connection so long. */
+const turnMs = 1000;
 
 /** Of a pod; no more wait at once, over all sites. */
 const maxWaiting = 32;
@@ -57,6 +60,8 @@ interface Staying {
   readonly source: string;
   readonly shard: number;
   readonly owner: Identity;
+  /** Monotonic, as the next. */
+  readonly since: number;
   heardAt: number;
   hasTurn: boolean;
 }
@@ -99,6 +104,7 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
       log.info("guest is gone", { pod: owner.pod, isSilent });
       leave(handle, false);
     }
+    for (const guest of waiting.values()) if (!mayBegin(guest.shard)) guest.end({});
     for (const [shard, { usedAt }] of hosting) if (now - usedAt > rememberMs) hosting.delete(shard);
   };
   const timer = setInterval(look, lookMs);
@@ -111,23 +117,24 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
     scheduler.setSite(site, { limits }, clock.now());
     const handle = scheduler.addGuest(site, source, clock.now());
     return new Promise((resolve) => {
-      const late = setTimeout(() => {
-        waiting.delete(handle);
-        scheduler.dropGuest(handle, clock.now());
-        resolve({});
-      }, admitMs);
       const end = (answer: object): void => {
         clearTimeout(late);
+        waiting.delete(handle);
+        scheduler.dropGuest(handle, clock.now());
         resolve(answer);
       };
+      const late = setTimeout(() => end({}), admitMs);
       waiting.set(handle, { site, source, shard, owner, end });
       pump();
     });
   };
 
-  /** Others wait for its connection, or there are too many. */
-  const isWanted = (guest: Staying | undefined): boolean =>
-    guest !== undefined && scheduler.surplus(guest.site, guest.source) > 0;
+  /** Others wait for its connection, guests like it once it has had it for a while, or there are too many. */
+  const isWanted = ({ site, source, since }: Staying): boolean => {
+    if (scheduler.surplus(site, source) > 0) return true;
+    const isLong = clock.monotonic() - since >= turnMs;
+    return isLong && waiting.values().some((one) => one.site === site && one.source === source);
+  };
 
   /** undefined = it was given up, or nothing is promised any more. */
   const known = (handle: number): Staying | undefined => {
@@ -158,7 +165,10 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
           const handles = asked.handles.filter((handle) => known(handle) !== undefined);
           for (const handle of handles)
             if (staying.get(handle)?.hasTurn === true) scheduler.promise(handle, clock.now() + permitMs);
-          const wanted = handles.filter((handle) => isWanted(staying.get(handle)));
+          const wanted = handles.filter((handle) => {
+            const guest = staying.get(handle);
+            return guest !== undefined && isWanted(guest);
+          });
           return { handles, wanted };
         }
         case "leave":
@@ -170,14 +180,14 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
     },
     admitted(handle) {
       const guest = waiting.get(handle);
-      waiting.delete(handle);
       if (guest === undefined || !mayBegin(guest.shard)) {
         const result = { feedback: "neutral", connection: "closed", isUnspent: true } as const;
         scheduler.finish(handle, result, clock.now());
         return guest?.end({});
       }
       const { site, source, shard, owner } = guest;
-      staying.set(handle, { site, source, shard, owner, heardAt: clock.monotonic(), hasTurn: false });
+      const since = clock.monotonic();
+      staying.set(handle, { site, source, shard, owner, since, heardAt: since, hasTurn: false });
       return guest.end({ handle, incarnation });
     },
     told: () => [...hosting.keys()],

@@ -56,6 +56,7 @@ export interface PermitsDeps {
 }
 
 const answerMs = 500;
+const lookMs = 300;
 /** Often enough that one lost question does no harm. */
 const renewMs = 600;
 /** A home that does not hear of the end counts on until it gives up the guest. */
@@ -135,13 +136,27 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     }
   };
 
+  /** Waits for the pod's answer as long as the shard is its own. */
+  const waitFor = (home: string, shard: number, query: GuestQuestion): Promise<Answer | undefined> =>
+    new Promise((resolve) => {
+      const end = (answer: Answer | undefined): void => {
+        clearInterval(look);
+        resolve(answer);
+      };
+      const look = setInterval(() => {
+        if (ownership.ownerOf(shard) !== home) end(undefined);
+      }, lookMs);
+      void ask(home, query, admitMs + answerMs).then(end);
+    });
+
   const enter = async (place: string, guest: Guest, told: Told): Promise<Held | undefined> => {
     const { rule, ...wanted } = guest;
     const site = guestSite(place, rule);
-    const home = ownership.ownerOf(shardOf(site, shards));
+    const shard = shardOf(site, shards);
+    const home = ownership.ownerOf(shard);
     if (home === undefined) return undefined;
     const askedAt = clock.monotonic();
-    const answer = await ask(home, { op: "enter", site, owner, ...wanted }, admitMs + answerMs);
+    const answer = await waitFor(home, shard, { op: "enter", site, owner, ...wanted });
     if (typeof answer?.handle !== "number" || typeof answer.incarnation !== "string") return undefined;
     const now = clock.monotonic();
     const { handle, incarnation } = answer;

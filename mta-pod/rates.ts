@@ -1,4 +1,5 @@
 /** What `top` shows per second: differences of the counters that exist anyway, over the last seconds. Never fails. */
+import { isGuestSite } from "#crds/wire/subject.ts";
 import type { Pod } from "./pod.ts";
 
 const windowMs = 5000;
@@ -29,7 +30,8 @@ export function createRates(pod: Pod): Rates {
       add(`attempted by ${labels.source}`, value);
       if (labels.result === "delivered") add(`delivered by ${labels.source}`, value);
     }
-    for (const site of pod.scheduler.sites()) add(`sent to ${site}`, pod.scheduler.siteState(site).good);
+    for (const site of pod.scheduler.sites())
+      if (!isGuestSite(site)) add(`sent to ${site}`, pod.scheduler.siteState(site).good);
     previous = latest;
     latest = sums;
   };

@@ -1,4 +1,5 @@
 /** Builds the rooms of one pod. No order of events is decided here; fails only as its rooms' constructors do. */
+import { isGuestSite } from "#crds/wire/subject.ts";
 import type { LiveConfig } from "./live-config.ts";
 import { watchDeletes } from "./open-deletes.ts";
 import type { PodOptions } from "./options.ts";
@@ -57,16 +58,20 @@ export function buildRooms(
     clock,
     queued: () => scheduler.counts().tenants,
     connections: function* () {
-      for (const site of scheduler.sites())
+      // Guests' are counted where they are.
+      for (const site of [...scheduler.sites()].filter((one) => !isGuestSite(one)))
         for (const { source, open } of scheduler.snapshot(site)?.sources ?? [])
           yield { provider: providerOf(site), source, open };
     },
     heldTimes: () =>
-      scheduler.takeHeldTimes().map(({ site, binding, ms }) => ({
-        provider: site === otherSeries ? otherSeries : providerOf(site),
-        limit: binding,
-        seconds: ms / 1000,
-      })),
+      scheduler
+        .takeHeldTimes()
+        .filter(({ site }) => !isGuestSite(site))
+        .map(({ site, binding, ms }) => ({
+          provider: site === otherSeries ? otherSeries : providerOf(site),
+          limit: binding,
+          seconds: ms / 1000,
+        })),
     eventsDropped: () => eventLog.dropped(),
     shardsOwned: () => ownership.ownedShards().length,
     generation: () => live.current().manifest.generation,

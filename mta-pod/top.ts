@@ -1,5 +1,6 @@
 /** CORRIDOR: what `top` shows: tenants, sites and sources of one pod, and those of all pods put together. */
 import { isOfMessages } from "#crds/wire/selection.ts";
+import { isGuestSite } from "#crds/wire/subject.ts";
 import type { Pod } from "./pod.ts";
 import { createRates } from "./rates.ts";
 import type { TenantCounts } from "./schedule/types.ts";
@@ -65,7 +66,7 @@ export function createTop(pod: Pod, suspending: Pick<Suspending, "list">): { her
         ...queuedOf(queued.get(tenant), now),
         ...rates.of(tenant),
       }));
-      const known = [...pod.scheduler.sites()];
+      const known = [...pod.scheduler.sites()].filter((site) => !isGuestSite(site));
       const sites = known.map((site) => ({
         site,
         ...pod.scheduler.siteState(site),

@@ -23,6 +23,7 @@ function world() {
     isCut: false,
     tells: true,
     dead: "",
+    owner: "home",
     told: [] as number[][],
     met: [] as string[],
     asked: [] as unknown[],
@@ -39,7 +40,7 @@ function world() {
       return state.tells;
     },
     ended: { isDead: ({ pod }: { pod: string }) => pod === state.dead },
-    ownerOf: () => "home",
+    ownerOf: () => state.owner,
     members: () => [{ pod: "home" }],
   };
   const podOf = (name: string): Pod =>
@@ -136,9 +137,24 @@ test("a second guest waits for the first, and is sent away when that takes too l
   assert.equal(answer, true);
   const third = gateOf("third");
   third.admit(target, (is) => (answer = is));
-  await pass(2000);
+  await pass(1800);
+  assert.deepEqual(happened, ["second wanted"], "it has had it for a second");
+  await pass(7000);
   assert.equal(answer, false);
-  assert.deepEqual(happened, []);
+});
+
+test("who waits is sent away when the home loses the shard, and looks elsewhere when somebody else has it", async () => {
+  for (const how of ["owns", "owner"] as const) {
+    const { enter, pass, gateOf, state } = world();
+    await enter(gateOf("first"));
+    let answer: boolean | undefined;
+    gateOf("second").admit(target, (is) => (answer = is));
+    await pass(500);
+    if (how === "owns") state.owns = false;
+    else state.owner = "another";
+    await pass(1100);
+    assert.equal(answer, false, how);
+  }
 });
 
 test("nobody is let in by a pod that does not own the shard, or could not say that it has guests", async () => {
