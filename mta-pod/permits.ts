@@ -42,7 +42,7 @@ interface Told {
   wanted(): void;
 }
 
-export interface Guest {
+interface Guest {
   /** Its rule's name, "" = none, and limits. */
   readonly rule: string;
   readonly limits: Pick<SiteLimits, "connections" | "messagesPerSecond" | "connectionsPerSecond">;
@@ -90,7 +90,7 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     timeoutMs = answerMs,
   ): Promise<Answer | undefined> => {
     const said = await peers.askPod(home, guestQuestion, { query, timeoutMs });
-    return typeof said === "object" && said !== null ? (said as Answer) : undefined;
+    return typeof said === "object" && said !== null ? said : undefined;
   };
 
   const lapse = (one: Held): void => {

@@ -75,7 +75,11 @@ function world() {
     for (let n = 0; n < 20; n++) await Promise.resolve();
   };
   return {
-    ...{ state, scheduler, guests, happened, gateOf, settle, pump },
+    state,
+    scheduler,
+    guests,
+    happened,
+    gateOf,
     async enter(gate: Gate): Promise<boolean | undefined> {
       let isAdmitted: boolean | undefined;
       gate.admit(target, (is) => (isAdmitted = is));

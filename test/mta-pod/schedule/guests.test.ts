@@ -96,7 +96,7 @@ test("each source has its own guests", () => {
   const world = new World(["one", "two"].map((name) => ({ name, weight: 1 })));
   world.site(guests, { connections: 1 });
   const handles = ["one", "one", "two"].map((source) => world.scheduler.addGuest(guests, source, world.now));
-  assert.deepEqual([admit(world), admit(world)].toSorted(), [handles[0], handles[2]].toSorted());
+  assert.deepEqual(new Set([admit(world), admit(world)]), new Set([handles[0], handles[2]]));
   assert.equal(world.next().kind, "idle");
 });
 
@@ -136,5 +136,5 @@ test("the next owner waits until what guests were promised is over", () => {
   successor.add({ site: home });
   const step = successor.next();
   assert.equal(step.kind, "sleep");
-  assert.ok(step.kind === "sleep" && step.ms >= 2900, `${JSON.stringify(step)}`);
+  assert.ok(step.kind === "sleep" && step.ms >= 2900, JSON.stringify(step));
 });
