@@ -7,6 +7,8 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
 export interface NatsProxy extends AsyncDisposable {
   readonly port: number;
+  /** Connections there are. */
+  open(): number;
   /** Clients whose name, as NATS knows it, ends with this; "" = all. Their new connections are as dead as the old. */
   cut(nameEnd: string): void;
   mend(nameEnd: string): void;
@@ -59,6 +61,7 @@ export async function startNatsProxy(targetPort: number): Promise<NatsProxy> {
   await once(server, "listening");
   return {
     port: (server.address() as AddressInfo).port,
+    open: () => ways.size,
     cut(nameEnd) {
       cuts.add(nameEnd);
       ways.forEach(fit);
