@@ -1,11 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { guestSite } from "#crds/wire/subject.ts";
 import { createTransfers, type TransfersDeps } from "#mta-pod/transfers.ts";
 
 const limit = 64 * 1024;
 
-/** Of a pod with connections at so many sites, `open(index)` at each. */
-function told(sites: readonly string[], open = (_index: number): number => 2) {
+/** Of a pod with connections at so many sites, `open(index)` at each, and some as a guest. */
+function told(
+  sites: readonly string[],
+  open = (_index: number): number => 2,
+  guests: readonly (readonly [string, string, number])[] = [],
+) {
   const source = "pool-eu-west-1-source-07";
   const deps = {
     pod: {
@@ -17,7 +22,7 @@ function told(sites: readonly string[], open = (_index: number): number => 2) {
       },
     },
     shards: {},
-    outbound: {},
+    outbound: { guests: () => guests },
     poison: {},
     deliver: { inFlight: () => new Set([1, 2]) },
     slicing: { told: () => ({ hot: 4 }) },
@@ -46,3 +51,16 @@ for (const name of [
     assert.deepEqual(all.open[0]?.[0], `${name}999`);
     assert.deepEqual([all.underWay.length, all.slices], [64, { hot: 4 }]);
   });
+
+test("told() names connections that this pod has as a guest, not those that it lets in", () => {
+  const [mine, letIn] = [guestSite("mx:isp.example/mx", "rest"), guestSite("mx:here.example/mx", "rest")];
+  const { open, guests } = told(["mx:here.example/mx", letIn], () => 2, [[mine, "default", 3]]);
+  assert.deepEqual(
+    open.map(([site, , count]) => [site, count]),
+    [
+      [mine, 3],
+      ["mx:here.example/mx", 2],
+    ],
+  );
+  assert.deepEqual(guests, []);
+});

@@ -6,7 +6,14 @@ import type { Fault, PeerFacts, Target, Transaction, TransactionResult } from "#
 import { type Connection, type ConnectOptions, openConnection } from "#mta-pod/smtp-out/connection.ts";
 import type { TlsPolicy } from "#mta-pod/smtp-out/tls-policy.ts";
 
-export const patient = { connectMs: 5000, bannerMs: 5000, commandMs: 5000, dataMs: 5000, finalMs: 5000 };
+/** Long enough for a machine that does much else. */
+export const patient = {
+  connectMs: 60_000,
+  bannerMs: 60_000,
+  commandMs: 60_000,
+  dataMs: 60_000,
+  finalMs: 60_000,
+};
 export const hasty = { connectMs: 60, bannerMs: 60, commandMs: 60, dataMs: 60, finalMs: 60 };
 
 export interface Client {
