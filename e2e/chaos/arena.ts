@@ -49,10 +49,18 @@ const sites: readonly SiteLimit[] = [
   { name: "full", connections: 4 },
   { name: "returns", connections: 4 },
 ];
-/** Other rules to the hosts of two of these, which take no more for it. */
-const beside: readonly (SiteLimit & { readonly at: string })[] = [
+interface Beside extends SiteLimit {
+  readonly at: string;
+  /** Of a smart host that is asked first, where nobody listens. */
+  readonly firstPort?: number;
+}
+
+/** Other rules to the hosts of two of these, which take no more for it; to some only when hosts of their own are away. */
+const beside: readonly Beside[] = [
   { name: "rated-vip", at: "rated", connections: 1, perSecond: 10 },
+  { name: "rated-backup", at: "rated", connections: 2, perSecond: 20, firstPort: 1 },
   { name: "narrow-vip", at: "narrow", connections: 3 },
+  { name: "narrow-backup", at: "narrow", connections: 2, firstPort: 2 },
 ];
 const placeOf = (wanted: string): number => sites.findIndex(({ name }) => name === wanted);
 const fullPlace = placeOf("full");
@@ -141,7 +149,7 @@ function resourcesFor(sink: Sink, replicas: number): string {
     shards,
     queue: { replicas: 3, maxBytesPerShard: shardBytes },
     tenants: tenants.map((name) => ({ name })),
-    rules: [...sites.map((site) => ({ ...site, at: site.name })), ...beside].map((site) => ({
+    rules: [...sites.map((site): Beside => ({ ...site, at: site.name })), ...beside].map((site) => ({
       name: site.name,
       match: { domains: domainsOf(site) },
       retry: { first: "1s", max: "4s" },
@@ -150,7 +158,10 @@ function resourcesFor(sink: Sink, replicas: number): string {
         messagesPerConnection: 200,
         ...(site.perSecond === undefined ? {} : { messageRate: `${site.perSecond}/s` }),
       },
-      routes: [{ host: "127.0.0.1", port: sink.ports[placeOf(site.at)] ?? 0 }],
+      routes: [
+        ...(site.firstPort === undefined ? [] : [site.firstPort]),
+        sink.ports[placeOf(site.at)] ?? 0,
+      ].map((port) => ({ host: "127.0.0.1", port })),
     })),
   });
 }
@@ -182,8 +193,20 @@ const streams: readonly Stream[] = [
     perSecond: 4,
     recipients: 3,
   },
-  { prefix: "rated", tenant: "initech", to: ["rated", "rated-vip"], connections: 6, perSecond: 12 },
-  { prefix: "narrow", tenant: "globex", to: ["narrow", "narrow-vip"], connections: 6, perSecond: 12 },
+  {
+    prefix: "rated",
+    tenant: "initech",
+    to: ["rated", "rated-vip", "rated-backup"],
+    connections: 6,
+    perSecond: 12,
+  },
+  {
+    prefix: "narrow",
+    tenant: "globex",
+    to: ["narrow", "narrow-vip", "narrow-backup"],
+    connections: 6,
+    perSecond: 12,
+  },
   { prefix: "refused", tenant: "acme", to: ["refusing"], connections: 2, perSecond: 2 },
   {
     prefix: "large",
