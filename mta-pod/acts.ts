@@ -73,7 +73,6 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
   const actOn = async (action: ActionName, query: QueueQuery, handle: number): Promise<boolean> => {
     const queued = scheduler.entryOf(handle);
     if (queued === undefined || queued.state === "inflight") return false;
-    if (query.id !== undefined && queued.entry.idHash !== idHashOf(query.id)) return false;
     if (!pod.ownership.mayProceed(queued.entry.shard)) return false;
     if (action === "retry" && query.domain === undefined && !mayBeForLater(queued, query)) {
       if (queued.state === "waiting") scheduler.requeue(handle, clock.now());
@@ -113,7 +112,10 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
     while (!isIndexed() && clock.monotonic() < until)
       await new Promise((resolve) => setTimeout(resolve, indexPollMs));
     const selector = selectorOf(pod, query);
-    let handles = scheduler.handles(selector);
+    let handles =
+      query.id === undefined
+        ? scheduler.handles(selector)
+        : scheduler.withIdHash(idHashOf(query.id), selector).map(({ handle }) => handle);
     const aside = parked.list(query);
     job.total = handles.length + aside.length;
     for (const entry of aside) {

@@ -25,7 +25,7 @@ const flushMs = 1000;
 /** Clocks of pods differ by less; an id of later is nobody's yet. */
 const skewMs = 60_000;
 const defaultLimit = 100;
-/** Index entries looked at for one listing by domain or id. */
+/** Index entries looked at for one listing by domain. */
 const maxScanned = 20_000;
 /** What was found by then is the pod's part: its answer has to come within `askMs`. */
 const listMs = 3000;
@@ -80,9 +80,12 @@ export function createExplain(deps: ExplainDeps) {
 
   const listHere = async (query: QueueQuery): Promise<QueueList> => {
     const limit = limitOf(query);
-    const selective = query.domain !== undefined || query.id !== undefined;
-    const listed = pod.scheduler.list(selectorOf(pod, query), selective ? maxScanned : limit + 1);
-    const idHash = query.id === undefined ? undefined : idHashOf(query.id);
+    const most = query.domain === undefined ? limit + 1 : maxScanned;
+    const selector = selectorOf(pod, query);
+    const listed =
+      query.id === undefined
+        ? pod.scheduler.list(selector, most)
+        : pod.scheduler.withIdHash(idHashOf(query.id), selector);
     const endsAt = pod.clock.monotonic() + listMs;
     const entries: QueuedEntry[] = [];
     let bytes = 0;
@@ -95,13 +98,12 @@ export function createExplain(deps: ExplainDeps) {
     for (const entry of deps.parked.list(query))
       if (!add(shownParked(pod, entry))) return { entries, truncated: true };
     for (const item of listed) {
-      if (idHash !== undefined && item.entry.idHash !== idHash) continue;
       if (entries.length >= limit || pod.clock.monotonic() > endsAt) return { entries, truncated: true };
       const fetched = await pod.entries.fetch(item.entry.shard, item.entry.seq);
       if (fetched.kind !== "entry" || !matches(fetched.envelope, query)) continue;
       if (!add(shown(deps, item, fetched.envelope))) return { entries, truncated: true };
     }
-    return { entries, truncated: selective && listed.length >= maxScanned };
+    return { entries, truncated: query.domain !== undefined && listed.length >= maxScanned };
   };
 
   const bindingHere = (query: {

@@ -270,6 +270,8 @@ export interface Scheduler {
    * stands behind what came meanwhile. Costs the lanes and what is listed, not the entries.
    */
   list(filter: Selector, limit: number): readonly ListedEntry[];
+  /** Entries of the messages whose id has this hash, within a selection: of one message a few. Costs some ns an entry of the index. */
+  withIdHash(idHash: number, filter: Selector): readonly ListedEntry[];
   /** Entries within a selection, those in flight included; costs its lanes, not its entries. */
   count(filter: Selector): number;
   /** Entries of a shard, those in flight included. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { maxListed, maxPeerAnswerBytes } from "#crds/wire/peer.ts";
+import { idHashOf } from "#crds/wire/state-record.ts";
 import { createExplain, type Explain } from "#mta-pod/explain.ts";
 import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
 import type { Scheduler } from "#mta-pod/schedule/types.ts";
@@ -151,6 +152,30 @@ test("a pod ends its list in time to be heard, and says that there is more", asy
     some.truncated && some.entries.length > 10 && some.entries.length < 40,
     String(some.entries.length),
   );
+  explain.stop();
+});
+
+test("a pod finds a message by its id however much is queued before it, among what else is selected", async () => {
+  const { explain, scheduler, ask } = scene();
+  fill(scheduler, 50_000);
+  const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt: 0 };
+  const facts = { shard: 0, idHash: idHashOf(id), size: 1000, ...times };
+  scheduler.add({ site: "s", tenant: "mail/a", class: "bulk" }, { ...facts, seq: 60_000 }, now);
+  scheduler.add({ site: "s~1", tenant: "mail/a", class: "bulk" }, { ...facts, seq: 60_001 }, now);
+  const found = async (query: object): Promise<[number, boolean]> => {
+    const { entries, truncated } = (await ask("queue", query)) as QueueList;
+    return [entries.length, truncated];
+  };
+  for (const [query, count] of [
+    [{ id }, 2],
+    [{ id, tenant: "mail/a" }, 2],
+    [{ id, site: "s" }, 2],
+    [{ id, site: "s~1" }, 1],
+    [{ id, tenant: "mail/b" }, 0],
+    [{ id, site: "t" }, 0],
+    [{ id: laterId }, 0],
+  ] as const)
+    assert.deepEqual(await found(query), [count, false], JSON.stringify(query));
   explain.stop();
 });
 
