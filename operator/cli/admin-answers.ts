@@ -107,6 +107,8 @@ export const topSchema = z.object({
       z.object({
         tenant: z.string().optional(),
         site: z.string().optional(),
+        domain: z.string().optional(),
+        id: z.string().optional(),
         until: time.optional(),
         by: z.string(),
         at: time,

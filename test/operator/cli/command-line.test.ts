@@ -401,6 +401,26 @@ test("a pool that cannot be asked is named, and the others are shown", async () 
   }
 });
 
+test("top tells what is suspended: of a message or a domain not that everything is", async () => {
+  const said = { by: "a-0", at: Date.now() };
+  const suspensions = [{}, { tenant: "mail/acme", site: "mx:1" }, { domain: "x.example" }, { id: "m1" }];
+  await using admin = await adminPort({
+    "/v1/top": { tenants: [], sites: [], suspensions: suspensions.map((one) => ({ ...one, ...said })) },
+  });
+  const { out } = await mailboat("top", "--state", admin.state);
+  const rows = out.split("\n").slice(-5);
+  assert.deepEqual(
+    rows.map((row) => row.split(/ {2,}/).slice(0, 4)),
+    [
+      ["SUSPENDED TENANT", "SITE", "DOMAIN", "ID"],
+      ["all", "all", "all", "all"],
+      ["mail/acme", "mx:1", "all", "all"],
+      ["all", "all", "x.example", "all"],
+      ["all", "all", "all", "m1"],
+    ],
+  );
+});
+
 test("queue ls and top show every pool under its name, in JSON one object each", async () => {
   const other = { ...entry, id: "01m87d60b4x4q30591x00013zz" };
   const empty = { tenants: [], sites: [] };
