@@ -8,6 +8,7 @@ import type { InboundHooks, Login, SessionFacts } from "#mta-pod/smtp/inbound.ts
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
 import { type Composed, composeJson, composeRaw } from "./compose.ts";
 import { authorizationOf, credentialsOf } from "./credentials.ts";
+import { headerText } from "./header-text.ts";
 import { parsePostedMessage } from "./message-schema.ts";
 import { overloaded, Problem, problemOf, unauthorized } from "./problem.ts";
 import { createServer, type HttpAddress, type HttpServer, listen } from "./server.ts";
@@ -143,10 +144,6 @@ function loginOf(request: FastifyRequest): Login {
   const { login } = knownFacts(request);
   if (login === null) throw unauthorized("authentication required");
   return login;
-}
-
-function headerText(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value.join(", ") : value;
 }
 
 async function compose(request: FastifyRequest): Promise<Composed> {

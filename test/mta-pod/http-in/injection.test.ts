@@ -124,6 +124,34 @@ test("Bearer user:password is as good as Basic, anything else is 401", async () 
   assert.equal((await server.post(simple, { authorization: "Bearer broken:x" })).status, 503);
 });
 
+/** As curl sends what is typed: its bytes, which HTTP libraries take for one character each. */
+function asBytes(text: string): string {
+  return Buffer.from(text).toString("latin1");
+}
+
+test("addresses and passwords in request headers are UTF-8 where they are that", async () => {
+  await using server = await start({
+    authenticate: async (_session, username, password) =>
+      username === "jörg" && password === "pässwort"
+        ? { ok: true, login: { tenant: "mail/acme", username } as never }
+        : { ok: false, reply: reply(535, "5.7.8", "no") },
+  });
+  const message = "From: a@acme.example\r\nSubject: Hi\r\n\r\ntext\r\n";
+  for (const to of [asBytes("anna@bücher.example, jörg@b.example"), "anna@b\xfccher.example"]) {
+    const answer = await server.post(message, {
+      authorization: asBytes("Bearer jörg:pässwort"),
+      "content-type": "message/rfc822",
+      "x-mailboat-from": asBytes("Jörg <a@acme.example>"),
+      "x-mailboat-to": to,
+    });
+    assert.equal(answer.status, 202, await answer.text());
+  }
+  assert.deepEqual(
+    server.messages.map(({ to }) => to),
+    [["anna@xn--bcher-kva.example", "jörg@b.example"], ["anna@xn--bcher-kva.example"]],
+  );
+});
+
 const malformed: readonly (readonly [name: string, change: Record<string, unknown>, where: RegExp])[] = [
   ["no recipients", { to: [] }, /^to: expected at least 1 items, got a list of 0$/],
   ["an unknown field", { too: "x" }, /too/],
