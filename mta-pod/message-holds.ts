@@ -26,7 +26,7 @@ export function createMessageHolds(
   pump: () => void,
 ): MessageHolds {
   let standing: readonly Suspension[] = [];
-  /** Handles of what was put aside. */
+  /** Handles of what was put aside at its last turn. */
   const aside = new Set<number>();
   const of: MessageHolds["of"] = (envelope, open = envelope.to.map((_, index) => index)) => {
     const now = clock.now();
@@ -51,6 +51,8 @@ export function createMessageHolds(
     },
     of,
     holdMs(handle, envelope, open) {
+      // It has its turn: what puts it off after this one is not our doing.
+      aside.delete(handle);
       if (standing.length === 0) return 0;
       const by = of(envelope, open);
       if (by === undefined) return 0;
