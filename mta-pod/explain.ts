@@ -199,7 +199,7 @@ export function createExplain(deps: ExplainDeps) {
       if (events.length === 0 && entries.length === 0 && (tenant !== undefined || silent.length === 0))
         return null;
       const known = { id, events, entries, silent, truncated: found.until === "bound" };
-      const [first] = entries;
+      const first = nextOf(entries);
       if (first === undefined) return { ...known, binding: null, nextAttempt: null };
       if (first.reason !== undefined)
         return { ...known, binding: `parked: ${first.reason}`, nextAttempt: null };
@@ -212,11 +212,18 @@ export function createExplain(deps: ExplainDeps) {
         ...known,
         silent: [...new Set([...silent, ...silentOf(pod, asked)])],
         binding,
-        nextAttempt: Math.max(first.due, backoffUntil) || null,
+        nextAttempt: (first.stopped === undefined && Math.max(first.due, backoffUntil)) || null,
       };
     },
     stop: top.stop,
   };
+}
+
+/** Of what is queued of a message that which is attempted first; what is kept comes after what is not, what is parked last. */
+function nextOf(entries: readonly QueuedEntry[]): QueuedEntry | undefined {
+  const rank = ({ stopped, reason }: QueuedEntry): number =>
+    Number(stopped !== undefined) + 2 * Number(reason !== undefined);
+  return entries.toSorted((a, b) => rank(a) - rank(b) || a.due - b.due)[0];
 }
 
 function limitOf({ limit = defaultLimit }: QueueQuery): number {

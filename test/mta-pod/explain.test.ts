@@ -28,6 +28,8 @@ interface SceneOptions {
   /** How long it takes to read one. */
   readonly fetchMs?: number;
   readonly answers?: Readonly<Record<string, unknown>>;
+  /** What the pods are asked. */
+  onAsk?(kind: string, query: unknown): void;
   /** The tenant's. */
   readonly state?: "Active" | "Hold";
   readonly isSuspended?: boolean;
@@ -65,7 +67,10 @@ function scene(options: SceneOptions = {}): Scene {
     } as never,
     peers: {
       serve: (handler: Scene["ask"]) => (serving = handler),
-      ask: async (kind: string) => [{ pod: "pod-0", answer: said[kind] }],
+      ask: async (kind: string, query: unknown) => {
+        options.onAsk?.(kind, query);
+        return [{ pod: "pod-0", answer: said[kind] }];
+      },
     } as never,
     acts: {} as never,
     parked: { list: () => [] },
@@ -110,6 +115,49 @@ test("createExplain().message() knows without asking that no pod has mail of lat
   const { explain } = scene();
   assert.equal(await explain.message(laterId), null);
   explain.stop();
+});
+
+test("createExplain().message() promises no next attempt of what is kept, whatever it is looked at next", async () => {
+  const binding = { binding: "a suspension of message m, until resumed", backoffUntil: now + 5000 };
+  const due = now + 3_600_000;
+  for (const [stopped, nextAttempt] of [
+    [undefined, due],
+    ["suspended", null],
+    ["held", null],
+  ] as const) {
+    const queue = { entries: [{ id, tenant: "mail/a", site: "s", due, stopped }], truncated: false };
+    const { explain } = scene({ events: [received], answers: { ...answers, queue, binding } });
+    const known = await explain.message(id);
+    assert.deepEqual([known?.binding, known?.nextAttempt], [binding.binding, nextAttempt], String(stopped));
+    explain.stop();
+  }
+});
+
+test("createExplain().message() tells of a message for several sites what is attempted next of it", async () => {
+  const of = (site: string, facts: object): object => ({ id, tenant: "mail/a", site, due: 0, ...facts });
+  const late = of("late", { due: now + 9000 });
+  const kept = of("kept", { stopped: "suspended" });
+  const parked = of("parked", { state: "parked", reason: "its body is missing" });
+  for (const [entries, site, nextAttempt] of [
+    [[parked, kept, late, of("soon", { due: now + 5000 })], "soon", now + 5000],
+    [[parked, kept, late, of("ready", {})], "ready", null],
+    [[parked, late, kept], "late", now + 9000],
+    [[parked, kept], "kept", null],
+  ] as const) {
+    const asked: unknown[] = [];
+    const { explain } = scene({
+      events: [received],
+      answers: {
+        ...answers,
+        queue: { entries, truncated: false },
+        binding: { binding: "x", backoffUntil: 0 },
+      },
+      onAsk: (kind, query) => void (kind === "binding" && asked.push(Reflect.get(query as object, "site"))),
+    });
+    assert.equal((await explain.message(id))?.nextAttempt, nextAttempt);
+    assert.deepEqual(asked, [site]);
+    explain.stop();
+  }
 });
 
 test("createExplain().top() names the pods that did not answer", async () => {
