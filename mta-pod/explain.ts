@@ -3,17 +3,22 @@
  * and puts the answers together. A pod that does not answer in time is named, never passed over in silence.
  */
 import { timeOfId } from "#mta-pod/runtime/message-id.ts";
-import type { Envelope } from "#crds/wire/envelope.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
 import { maxListed, maxPeerAnswerBytes, type PeerAnswer } from "#crds/wire/peer.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import { isOfMessages, type Selection } from "#crds/wire/selection.ts";
-import type { Acts } from "./acts.ts";
+import type { ActionName, Acts } from "./acts.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf, tenantOf } from "./pod.ts";
-import { matches, namedTenant, type QueueQuery, selectorOf, tenantsCalled } from "./queue-query.ts";
-import type { ListedEntry } from "./schedule/types.ts";
-import type { ParkedEntry } from "./poison.ts";
+import {
+  matches,
+  namedTenant,
+  type QueueQuery,
+  refuseSeveral,
+  selectorOf,
+  tenantsCalled,
+} from "./queue-query.ts";
+import { nextOf, type QueuedEntry, shown, shownParked } from "./queued-entry.ts";
 import { domainOf } from "./smtp/address.ts";
 import type { Peers } from "./spool/peers.ts";
 import type { Suspending } from "./suspend.ts";
@@ -31,28 +36,6 @@ const maxScanned = 20_000;
 const listMs = 3000;
 /** The entries of one answer: it holds a few words besides. */
 const maxListBytes = maxPeerAnswerBytes - 1024;
-
-export interface QueuedEntry {
-  readonly id: string;
-  readonly tenant: string;
-  readonly stream: string;
-  readonly class: string;
-  readonly site: string;
-  readonly from: string;
-  readonly to: readonly string[];
-  readonly size: number;
-  readonly receivedAt: number;
-  readonly expiresAt: number;
-  readonly attempt: number;
-  readonly state: string;
-  readonly due: number;
-  readonly shard: number;
-  readonly pod: string;
-  /** What keeps it whatever is due: a suspension, or its tenant's state Hold. */
-  readonly stopped?: "suspended" | "held";
-  /** Of a parked entry: why. */
-  readonly reason?: string;
-}
 
 interface QueueList {
   readonly entries: readonly QueuedEntry[];
@@ -161,6 +144,7 @@ export function createExplain(deps: ExplainDeps) {
   });
 
   const queue = async (query: QueueQuery) => {
+    refuseUnclear(pod, query);
     const answers = (await peers.ask("queue", query, askMs)).filter(isQueueList);
     const limit = limitOf(query);
     const lists = answers.map(({ answer }) => answer);
@@ -175,7 +159,10 @@ export function createExplain(deps: ExplainDeps) {
   return {
     queue,
     tenants: async (name: string) => ({ tenants: tenantsCalled(pod.config().tenants, name) }),
-    act: acts.act,
+    async act(action: ActionName, query: QueueQuery) {
+      refuseUnclear(pod, query);
+      return acts.act(action, query);
+    },
     progress: acts.progress,
     suspend: (selection: Selection, forSeconds?: number) =>
       suspending.suspend(named(pod, selection), forSeconds),
@@ -219,13 +206,6 @@ export function createExplain(deps: ExplainDeps) {
   };
 }
 
-/** Of what is queued of a message that which is attempted first; what is kept comes after what is not, what is parked last. */
-function nextOf(entries: readonly QueuedEntry[]): QueuedEntry | undefined {
-  const rank = ({ stopped, reason }: QueuedEntry): number =>
-    Number(stopped !== undefined) + 2 * Number(reason !== undefined);
-  return entries.toSorted((a, b) => rank(a) - rank(b) || a.due - b.due)[0];
-}
-
 function limitOf({ limit = defaultLimit }: QueueQuery): number {
   return Math.min(limit, maxListed);
 }
@@ -243,46 +223,8 @@ function hasList({ answer }: PeerAnswer, name: string): boolean {
   return typeof answer === "object" && answer !== null && Array.isArray(Reflect.get(answer, name));
 }
 
-function stoppedBy(
-  { pod, suspending }: ExplainDeps,
-  { lane, state }: ListedEntry,
-  envelope: Envelope,
-): QueuedEntry["stopped"] {
-  if (state === "inflight") return undefined;
-  if (tenantOf(pod, lane.tenant)?.state === "Hold") return "held";
-  return suspending.describe(lane, envelope) === null ? undefined : "suspended";
-}
-
-function shown(deps: ExplainDeps, item: ListedEntry, envelope: Envelope): QueuedEntry {
-  const { entry, lane, state } = item;
-  const { id, tenant, stream, from, to, size, receivedAt, expiresAt } = envelope;
-  const { attempt, due, shard } = entry;
-  const stopped = stoppedBy(deps, item, envelope);
-  return {
-    id,
-    tenant,
-    stream,
-    class: lane.class,
-    site: lane.site,
-    from,
-    to,
-    size,
-    receivedAt,
-    expiresAt,
-    attempt,
-    state,
-    due,
-    shard,
-    pod: deps.pod.name,
-    ...(stopped === undefined ? {} : { stopped }),
-  };
-}
-
-function shownParked(pod: Pod, { shard, id, envelope, reason }: ParkedEntry): QueuedEntry {
-  const { tenant = "", stream = "", class: priority = "", site = "", from = "", to = [] } = envelope ?? {};
-  const { size = 0, receivedAt = 0, expiresAt = 0, attempt = 0 } = envelope ?? {};
-  const facts = { id, tenant, stream, class: priority, site, from, to, size, receivedAt, expiresAt };
-  return { ...facts, attempt, state: "parked", due: 0, shard, pod: pod.name, reason };
+function refuseUnclear(pod: Pod, { tenant }: QueueQuery): void {
+  if (tenant !== undefined) refuseSeveral(pod.config().tenants, tenant);
 }
 
 function named(pod: Pod, selection: Selection): Selection {

@@ -30,7 +30,9 @@ interface SceneOptions {
   readonly answers?: Readonly<Record<string, unknown>>;
   /** What the pods are asked. */
   onAsk?(kind: string, query: unknown): void;
-  /** The tenant's. */
+  /** Default: mail/a alone. */
+  readonly tenants?: readonly string[];
+  /** The tenants'. */
   readonly state?: "Active" | "Hold";
   readonly isSuspended?: boolean;
   readonly suspensions?: readonly Suspension[];
@@ -50,7 +52,9 @@ function scene(options: SceneOptions = {}): Scene {
       clock: { now: () => now, monotonic: () => elapsed },
       metrics: { received: none, recipients: none, attempts: none },
       config: () => ({
-        tenants: new Map([["mail/a", { state: options.state ?? "Active" }]]),
+        tenants: new Map(
+          (options.tenants ?? ["mail/a"]).map((name) => [name, { state: options.state ?? "Active" }]),
+        ),
         manifest: { egress: { sources: [] } },
       }),
       ownership: { members: () => [{ pod: "pod-0" }, { pod: "pod-1" }] },
@@ -72,7 +76,7 @@ function scene(options: SceneOptions = {}): Scene {
         return [{ pod: "pod-0", answer: said[kind] }];
       },
     } as never,
-    acts: {} as never,
+    acts: { act: async () => ({ affected: 0 }) } as never,
     parked: { list: () => [] },
     troubleOf: (site) => (site === "down" ? "no host answers" : ""),
     suspending: {
@@ -328,5 +332,17 @@ test("a pod tells why mail of a site that backs off was not tried", async () => 
     Reflect.get((await ask("binding", { tenant: "mail/a", site, from: "" })) as object, "binding");
   assert.equal(await bindingOf("down"), "backoff: no host answers");
   assert.equal(await bindingOf("other"), "backoff");
+  explain.stop();
+});
+
+test("a bare name that two tenants have is refused, not taken for one that has nothing queued", async () => {
+  const { explain } = scene({ tenants: ["mail/a", "other/a", "other/b"] });
+  const said = /expected one of mail\/a, other\/a, got "a"/;
+  await assert.rejects(explain.queue({ tenant: "a" }), said);
+  await assert.rejects(explain.act("bounce", { tenant: "a" }), said);
+  for (const tenant of ["b", "mail/a", "other/a", "nobody", "mail/gone"]) {
+    assert.deepEqual((await explain.queue({ tenant })).entries, []);
+    assert.equal((await explain.act("bounce", { tenant })).affected, 0);
+  }
   explain.stop();
 });
