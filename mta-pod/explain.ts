@@ -18,7 +18,7 @@ import {
   selectorOf,
   tenantsCalled,
 } from "./queue-query.ts";
-import { nextOf, type QueuedEntry, shown, shownParked } from "./queued-entry.ts";
+import { nextOf, type QueuedEntry, shown, shownParked, withOpen } from "./queued-entry.ts";
 import { domainOf } from "./smtp/address.ts";
 import type { Peers } from "./spool/peers.ts";
 import type { Suspending } from "./suspend.ts";
@@ -83,8 +83,10 @@ export function createExplain(deps: ExplainDeps) {
     for (const item of listed) {
       if (entries.length >= limit || pod.clock.monotonic() > endsAt) return { entries, truncated: true };
       const fetched = await pod.entries.fetch(item.entry.shard, item.entry.seq);
-      if (fetched.kind !== "entry" || !matches(fetched.envelope, query)) continue;
-      if (!add(shown(deps, item, fetched.envelope))) return { entries, truncated: true };
+      if (fetched.kind !== "entry") continue;
+      const envelope = await withOpen(pod, item.entry, fetched.envelope);
+      if (!matches(envelope, query)) continue;
+      if (!add(shown(deps, item, envelope))) return { entries, truncated: true };
     }
     return { entries, truncated: query.domain !== undefined && listed.length >= maxScanned };
   };

@@ -1,8 +1,8 @@
-/** CORRIDOR: what a list of the queue shows of one entry, that is indexed or parked. Never fails. */
+/** CORRIDOR: what a list of the queue shows of one entry, that is indexed or parked. Never rejects. */
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { type Pod, tenantOf } from "./pod.ts";
 import type { ParkedEntry } from "./poison.ts";
-import type { ListedEntry } from "./schedule/types.ts";
+import type { Entry, ListedEntry } from "./schedule/types.ts";
 import type { Suspending } from "./suspend.ts";
 
 export interface QueuedEntry {
@@ -37,6 +37,20 @@ export function nextOf(entries: readonly QueuedEntry[]): QueuedEntry | undefined
   const rank = ({ stopped, reason }: QueuedEntry): number =>
     Number(stopped !== undefined) + 2 * Number(reason !== undefined);
   return entries.toSorted((a, b) => rank(a) - rank(b) || a.due - b.due)[0];
+}
+
+/** With those recipients alone that are not settled; all of them where that cannot be read. */
+export async function withOpen(
+  { states }: Pick<Pod, "states">,
+  { shard, seq, idHash, attempt }: Entry,
+  envelope: Envelope,
+): Promise<Envelope> {
+  if (attempt === 0 || envelope.to.length === 1) return envelope;
+  const state = await states.read(shard, seq);
+  if (state.kind !== "state" || state.record.idHash !== idHash) return envelope;
+  const open = new Set(state.record.open);
+  const to = envelope.to.filter((_, index) => open.has(index));
+  return to.length === 0 ? envelope : { ...envelope, to };
 }
 
 function stoppedBy(

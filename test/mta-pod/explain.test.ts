@@ -25,6 +25,8 @@ interface SceneOptions {
   readonly events?: readonly object[];
   /** What every stored message has in its envelope. */
   readonly envelope?: object;
+  /** What is noted of each. */
+  readonly record?: object;
   /** How long it takes to read one. */
   readonly fetchMs?: number;
   readonly answers?: Readonly<Record<string, unknown>>;
@@ -68,6 +70,7 @@ function scene(options: SceneOptions = {}): Scene {
           };
         },
       },
+      states: { read: async () => options.record ?? { kind: "none" } },
     } as never,
     peers: {
       serve: (handler: Scene["ask"]) => (serving = handler),
@@ -345,4 +348,25 @@ test("a bare name that two tenants have is refused, not taken for one that has n
     assert.equal((await explain.act("bounce", { tenant })).affected, 0);
   }
   explain.stop();
+});
+
+test("a pod shows those recipients that are still open, and selects by them", async () => {
+  const to = ["b@x.example", "c@y.example"];
+  const noted = (idHash: number) => ({ kind: "state", record: { open: [1], idHash } });
+  for (const [record, attempt, shown] of [
+    [noted(idHashOf(id)), 1, ["c@y.example"]],
+    [noted(idHashOf(id)), 0, to],
+    [noted(7), 1, to],
+    [{ kind: "unavailable" }, 1, to],
+  ] as const) {
+    const { explain, scheduler, ask } = scene({ envelope: { to }, record });
+    const times = { receivedAt: now, expiresAt: now + 1e9, due: now + 1000, attempt };
+    const lane = { site: "s", tenant: "mail/a", class: "bulk" } as const;
+    scheduler.add(lane, { shard: 0, seq: 1, idHash: idHashOf(id), size: 1000, ...times }, now);
+    const { entries } = (await ask("queue", { id })) as QueueList;
+    assert.deepEqual(Reflect.get(entries[0] ?? {}, "to"), shown);
+    const there = (await ask("queue", { domain: "x.example" })) as QueueList;
+    assert.equal(there.entries.length, shown.length - 1);
+    explain.stop();
+  }
 });
