@@ -198,7 +198,8 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   pod.ownership.setHeartbeatPayload(facts.payload);
   const parked = createParkedActs({ pod, poison, deliver: () => deliver, leaseSeqOf });
   const purging = createPurging({ pod, hot, purges: createPurges(spool, bundles) });
-  const acts = createActs({ pod, peers, deliver, parked, purging, isIndexed: shards.isIndexed });
+  const { isIndexed, changes } = shards;
+  const acts = createActs({ pod, peers, deliver, parked, purging, isIndexed, changes });
   const suspending = createSuspending({ pod, spool, peers, holds, pump: () => deliver.pump() });
   const explain = createExplain({
     pod,

@@ -234,6 +234,17 @@ test("a long act is followed to its end, and a pod that ended meanwhile is named
   assert.match(err, /no answer from a-1/);
 });
 
+test("an act that a pod was interrupted in ends with 1 and says so", async () => {
+  const interrupted = ["a-0"];
+  await using admin = await adminPort({ "/v1/queue/bounce": acted({ affected: 5, interrupted }) });
+  const { code, out, err } = await mailboat("queue", "bounce", "--state", admin.state, "--all");
+  assert.deepEqual([code, out], [1, "bounce: 5 entries"]);
+  assert.match(
+    err,
+    /^a-0 gave shards away meanwhile: what is queued there may be left as it was, bounce again$/,
+  );
+});
+
 test("queue's commands take the same selectors, and their help lists them", async () => {
   for (const name of ["ls", "bounce", "retry", "suspend", "resume"]) {
     const { out } = await mailboat("queue", name, "--help");
