@@ -206,6 +206,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     peers,
     acts,
     parked,
+    parents,
     suspending,
     troubleOf: sites.troubleOf,
     answer: async (kind, query) => {

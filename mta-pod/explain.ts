@@ -7,7 +7,9 @@ import type { EventRecord } from "#crds/wire/event.ts";
 import { maxListed, maxPeerAnswerBytes, type PeerAnswer } from "#crds/wire/peer.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import { isOfMessages, type Selection } from "#crds/wire/selection.ts";
+import { parentSite } from "#crds/wire/subject.ts";
 import type { ActionName, Acts } from "./acts.ts";
+import type { Parents } from "./parents.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf, tenantOf } from "./pod.ts";
 import {
@@ -18,7 +20,7 @@ import {
   selectorOf,
   tenantsCalled,
 } from "./queue-query.ts";
-import { nextOf, type QueuedEntry, shown, shownParked, withOpen } from "./queued-entry.ts";
+import { nextOf, type QueuedEntry, shown, shownParked, shownUnsplit, withOpen } from "./queued-entry.ts";
 import { domainOf } from "./smtp/address.ts";
 import type { Peers } from "./spool/peers.ts";
 import type { Suspending } from "./suspend.ts";
@@ -48,6 +50,7 @@ export interface ExplainDeps {
   readonly peers: Peers;
   readonly acts: Acts;
   readonly parked: Pick<ParkedActs, "list">;
+  readonly parents: Pick<Parents, "list">;
   readonly suspending: Suspending;
   /** What keeps mail from being tried there, in words; "" = nothing is known. */
   troubleOf(site: string): string;
@@ -60,6 +63,14 @@ export type Explain = ReturnType<typeof createExplain>;
 export function createExplain(deps: ExplainDeps) {
   const { pod, peers, acts, suspending } = deps;
   const top = createTop(pod, suspending);
+
+  /** Messages for several sites that are not split yet, within a selection. */
+  const unsplit = (query: QueueQuery): ReturnType<Parents["list"]> => {
+    const { tenant, site = parentSite } = selectorOf(pod, query);
+    if (site !== parentSite) return [];
+    const idHash = query.id === undefined ? undefined : idHashOf(query.id);
+    return deps.parents.list(tenant).filter((one) => idHash === undefined || one.idHash === idHash);
+  };
 
   const listHere = async (query: QueueQuery): Promise<QueueList> => {
     const limit = limitOf(query);
@@ -87,6 +98,13 @@ export function createExplain(deps: ExplainDeps) {
       const envelope = await withOpen(pod, item.entry, fetched.envelope);
       if (!matches(envelope, query)) continue;
       if (!add(shown(deps, item, envelope))) return { entries, truncated: true };
+    }
+    for (const { shard, seq } of unsplit(query)) {
+      if (entries.length >= limit || pod.clock.monotonic() > endsAt) return { entries, truncated: true };
+      const fetched = await pod.entries.fetch(shard, seq);
+      if (fetched.kind !== "entry" || fetched.envelope.site !== parentSite) continue;
+      if (!matches(fetched.envelope, query)) continue;
+      if (!add(shownUnsplit(pod, shard, fetched.envelope))) return { entries, truncated: true };
     }
     return { entries, truncated: query.domain !== undefined && listed.length >= maxScanned };
   };

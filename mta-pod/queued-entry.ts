@@ -88,9 +88,17 @@ export function shown(deps: ShownBy, item: ListedEntry, envelope: Envelope): Que
   };
 }
 
+/** A message for several sites whose shard's owner has not split it yet: it is at no site. */
+export function shownUnsplit(pod: Pod, shard: number, envelope: Envelope): QueuedEntry {
+  return { ...factsOf(envelope), id: envelope.id, state: "splitting", due: 0, shard, pod: pod.name };
+}
+
 export function shownParked(pod: Pod, { shard, id, envelope, reason }: ParkedEntry): QueuedEntry {
-  const { tenant = "", stream = "", class: priority = "", site = "", from = "", to = [] } = envelope ?? {};
-  const { size = 0, receivedAt = 0, expiresAt = 0, attempt = 0 } = envelope ?? {};
-  const facts = { id, tenant, stream, class: priority, site, from, to, size, receivedAt, expiresAt };
-  return { ...facts, attempt, state: "parked", due: 0, shard, pod: pod.name, reason };
+  return { ...factsOf(envelope), id, state: "parked", due: 0, shard, pod: pod.name, reason };
+}
+
+function factsOf(envelope: Partial<Envelope> = {}) {
+  const { tenant = "", stream = "", class: priority = "", site = "", from = "", to = [] } = envelope;
+  const { size = 0, receivedAt = 0, expiresAt = 0, attempt = 0 } = envelope;
+  return { tenant, stream, class: priority, site, from, to, size, receivedAt, expiresAt, attempt };
 }

@@ -25,6 +25,8 @@ interface SceneOptions {
   readonly events?: readonly object[];
   /** What every stored message has in its envelope. */
   readonly envelope?: object;
+  /** Messages for several sites that are not split yet. */
+  readonly parents?: readonly { shard: number; seq: number; tenant: string; idHash: number }[];
   /** What is noted of each. */
   readonly record?: object;
   /** How long it takes to read one. */
@@ -81,6 +83,9 @@ function scene(options: SceneOptions = {}): Scene {
     } as never,
     acts: { act: async () => ({ affected: 0 }) } as never,
     parked: { list: () => [] },
+    parents: {
+      list: (tenant) => (options.parents ?? []).filter((one) => (tenant ?? one.tenant) === one.tenant),
+    },
     troubleOf: (site) => (site === "down" ? "no host answers" : ""),
     suspending: {
       list: () => options.suspensions ?? [],
@@ -369,4 +374,31 @@ test("a pod shows those recipients that are still open, and selects by them", as
     assert.equal(there.entries.length, shown.length - 1);
     explain.stop();
   }
+});
+
+test("a pod shows messages for several sites that it has not split yet, as they are at no site", async () => {
+  const to = ["b@x.example", "c@y.example"];
+  const { explain, ask } = scene({
+    envelope: { to, tenant: "mail/a", site: "_parent" },
+    parents: [
+      { shard: 0, seq: 1, tenant: "mail/a", idHash: idHashOf(id) },
+      { shard: 0, seq: 2, tenant: "mail/b", idHash: 7 },
+    ],
+  });
+  for (const [query, count, truncated] of [
+    [{}, 2, false],
+    [{ limit: 1 }, 1, true],
+    [{ id }, 1, false],
+    [{ id, tenant: "mail/a" }, 1, false],
+    [{ id, tenant: "mail/b" }, 0, false],
+    [{ domain: "y.example" }, 2, false],
+    [{ domain: "z.example" }, 0, false],
+    [{ site: "_parent" }, 2, false],
+    [{ site: "s" }, 0, false],
+  ] as const) {
+    const list = (await ask("queue", query)) as QueueList;
+    assert.deepEqual([list.entries.length, list.truncated], [count, truncated], JSON.stringify(query));
+    for (const entry of list.entries) assert.equal(Reflect.get(entry, "state"), "splitting");
+  }
+  explain.stop();
 });
