@@ -32,6 +32,9 @@ const flushMs = 1000;
 /** Clocks of pods differ by less; an id of later is nobody's yet. */
 const skewMs = 60_000;
 const defaultLimit = 100;
+/** Questions that only show something. */
+const looks: ReadonlySet<string> = new Set(["queue", "top", "flush", "binding", "suspended"]);
+const isLook = (kind: string): boolean => looks.has(kind);
 /** Index entries looked at for one listing by domain. */
 const maxScanned = 20_000;
 /** What was found by then is the pod's part: its answer has to come within `askMs`. */
@@ -161,7 +164,7 @@ export function createExplain(deps: ExplainDeps) {
         if (deps.answer !== undefined) return deps.answer(kind, query);
         throw new Error(`Cannot answer "${kind}": this release does not know it`);
     }
-  });
+  }, isLook);
 
   const queue = async (query: QueueQuery) => {
     refuseUnclear(pod, query);

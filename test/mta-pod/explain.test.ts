@@ -75,7 +75,25 @@ function scene(options: SceneOptions = {}): Scene {
       states: { read: async () => options.record ?? { kind: "none" } },
     } as never,
     peers: {
-      serve: (handler: Scene["ask"]) => (serving = handler),
+      serve(handler: Scene["ask"], isLook: (kind: string) => boolean) {
+        serving = handler;
+        const kinds = [
+          "queue",
+          "top",
+          "flush",
+          "binding",
+          "suspended",
+          "act",
+          "act-progress",
+          "report",
+          "witness",
+        ];
+        assert.deepEqual(
+          kinds.filter(isLook),
+          kinds.slice(0, 5),
+          "what pods and operators do goes before looks",
+        );
+      },
       ask: async (kind: string, query: unknown) => {
         options.onAsk?.(kind, query);
         return [{ pod: "pod-0", answer: said[kind] }];
