@@ -216,6 +216,18 @@ for (const value of ["nobody", "a@b@c.example", "<a@acme.example", "a@acme.examp
     assert.equal((await server.post({ ...simple, from: value })).status, 422);
   });
 
+test("a reply address that cannot be read is 422, not left out: the answers would go to the sender", async () => {
+  await using server = await start();
+  for (const replyTo of ["nobody", "Support <support@acme.example", "a@b@c.example"]) {
+    const answer = await server.post({ ...simple, replyTo });
+    assert.equal(answer.status, 422, replyTo);
+    const { error } = (await answer.json()) as { error: { message: string } };
+    assert.equal(error.message, "replyTo: expected addresses, got something else");
+  }
+  assert.equal((await server.post({ ...simple, replyTo: "Support <s@bücher.example>" })).status, 202);
+  assert.equal(field(server.messages[0], "reply-to"), "Support <s@xn--bcher-kva.example>");
+});
+
 test("a sender whose name is its address is one sender", async () => {
   await using server = await start();
   assert.equal((await server.post({ ...simple, from: "a@ACME.example <a@acme.example>" })).status, 202);
