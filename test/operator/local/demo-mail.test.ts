@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { SMTPServer } from "smtp-server";
+import { ensureDemoFiles } from "#operator/local/demo-files.ts";
 import { prepareDemo } from "#operator/local/demo.ts";
 import type { Endpoint } from "#operator/local/endpoint.ts";
 import type { LocalOptions } from "#operator/local/options.ts";
@@ -47,6 +49,29 @@ async function door(): Promise<Door> {
     [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())),
   };
 }
+
+test("the provider's port changes in the demo's rules alone, which stay as they were edited", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "mailboat-test-demo-files-"));
+  const state = await openStateDir(folder);
+  const file = state.file("demo", "resources", "shape.yaml");
+  const { providerPort: former } = await ensureDemoFiles(state);
+  const edited = (await readFile(file, "utf8")).replace("messageRate: 5/s", "messageRate: 3/s");
+  assert.match(edited, /3\/s/);
+  await writeFile(file, edited);
+  const other = createServer().listen(former, "127.0.0.1");
+  await once(other, "listening");
+  try {
+    const { providerPort } = await ensureDemoFiles(state);
+    assert.notEqual(providerPort, former);
+    assert.equal(await readFile(file, "utf8"), edited.replaceAll(String(former), String(providerPort)));
+    await rm(file);
+    await ensureDemoFiles(state);
+    assert.match(await readFile(file, "utf8"), new RegExp(`port: ${providerPort}[^0-9]`));
+  } finally {
+    other.close();
+    await rm(folder, { recursive: true });
+  }
+});
 
 test("the demo's mail is its own tenants', through their pool, whatever else runs beside them", async () => {
   const folder = await mkdtemp(join(tmpdir(), "mailboat-test-demo-mail-"));
