@@ -92,3 +92,15 @@ test("what had its turn since and was put off by its host waits for its own time
   holds.adopt([]);
   assert.deepEqual(world.requeued, [8]);
 });
+
+test("holdMs() costs what fits the message, not what is suspended", () => {
+  const { holds } = scene();
+  const ids = Array.from({ length: 10_000 }, (_, at) => ({ id: `other-${at}`, ...said }));
+  const domains = ids.map(({ id, ...rest }) => ({ domain: `${id}.example`, ...rest }));
+  holds.adopt([...ids, ...domains, { domain: "two.example", ...said }]);
+  const startedAt = performance.now();
+  for (let look = 0; look < 1000; look++) assert.equal(holds.holdMs(7, mail, [0]), 0);
+  // 20 s when each of them is looked at.
+  assert.ok(performance.now() - startedAt < 2000, `${performance.now() - startedAt} ms`);
+  assert.equal(holds.holdMs(7, mail, [1]), hour);
+});
