@@ -86,21 +86,35 @@ function tooLarge(maxBytes: number): Problem {
   return problemOf(reply(552, "5.3.4", `message above the limit of ${maxBytes} bytes`));
 }
 
-/** Keeps the sum of announced bodies within a bound: what is not announced is not read. */
+/**
+ * Keeps the sum of announced bodies within a bound: what is not announced is not read. A tenant has half of it, or one message: else it could
+ * keep out all others by announcing what it never sends.
+ */
 function boundBodies(server: FastifyInstance, maxBytes: number): void {
   let held = 0;
+  const ofTenants = new Map<string, number>();
   server.addHook("onRequest", async (request) => {
     if (request.method === "GET" || request.method === "HEAD") return;
     const length = Number(request.headers["content-length"] ?? Number.NaN);
     if (!Number.isSafeInteger(length))
       throw new Problem(411, "length-required", "the request needs a Content-Length");
+    const { tenant } = loginOf(request);
+    const own = ofTenants.get(tenant) ?? 0;
     if (held + length > maxBytes && held > 0) throw overloaded();
+    if (own + length > maxBytes / 2 && own > 0) throw overloaded();
     held += length;
+    ofTenants.set(tenant, own + length);
     request.reserved = length;
   });
   const release = async (request: FastifyRequest): Promise<void> => {
-    held -= request.reserved;
+    const { reserved } = request;
+    if (reserved === 0) return;
+    held -= reserved;
     request.reserved = 0;
+    const { tenant } = loginOf(request);
+    const left = (ofTenants.get(tenant) ?? 0) - reserved;
+    if (left > 0) ofTenants.set(tenant, left);
+    else ofTenants.delete(tenant);
   };
   server.addHook("onResponse", release);
   server.addHook("onRequestAbort", release);
