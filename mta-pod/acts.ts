@@ -20,14 +20,18 @@ export interface Progress {
   readonly total: number;
   readonly affected: number;
   readonly isDone: boolean;
+  /** Shards went to others, or were read again, before it was done: not all that was queued there was looked at. Absent from pods of a release before. */
+  readonly isInterrupted?: boolean;
 }
 
-export interface ActAnswer extends Progress {
+export interface ActAnswer extends Omit<Progress, "isInterrupted"> {
   /** To ask again with, while it is not done. */
   readonly job: string;
   readonly pods: readonly string[];
-  /** Live pods that did not say how far they are. */
+  /** Pods that did not say how far they are, or went before they were done. */
   readonly silent: readonly string[];
+  /** Pods that gave shards away, or read them again, meanwhile. */
+  readonly interrupted: readonly string[];
 }
 
 export interface ActsDeps {
@@ -38,6 +42,8 @@ export interface ActsDeps {
   readonly purging: Purging;
   /** All shards of this pod are read: what is stored in them is known. */
   isIndexed(): boolean;
+  /** How often a shard of this pod was given away or read again. */
+  changes(): number;
 }
 
 export type Acts = ReturnType<typeof createActs>;
@@ -58,22 +64,24 @@ const sliceEntries = 1000;
 const maxJobs = 8;
 const keepMs = 600_000;
 
+const onward = { kind: "act-progress", query: {} } as const;
+
 interface Job {
   looked: number;
   total: number;
   affected: number;
+  isInterrupted: boolean;
   endedAt: number | undefined;
   ended: Promise<void>;
 }
 
-export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: ActsDeps) {
+export function createActs({ pod, peers, deliver, parked, purging, isIndexed, changes }: ActsDeps) {
   const { scheduler, clock } = pod;
   const jobs = new Map<string, Job>();
 
   const actOn = async (action: ActionName, query: QueueQuery, handle: number): Promise<boolean> => {
     const queued = scheduler.entryOf(handle);
     if (queued === undefined || queued.state === "inflight") return false;
-    if (query.id !== undefined && queued.entry.idHash !== idHashOf(query.id)) return false;
     if (!pod.ownership.mayProceed(queued.entry.shard)) return false;
     if (action === "retry" && query.domain === undefined && !mayBeForLater(queued, query)) {
       if (queued.state === "waiting") scheduler.requeue(handle, clock.now());
@@ -109,11 +117,15 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
   };
 
   const work = async (job: Job, action: ActionName, query: QueueQuery): Promise<void> => {
+    const before = changes();
     const until = clock.monotonic() + indexMs;
     while (!isIndexed() && clock.monotonic() < until)
       await new Promise((resolve) => setTimeout(resolve, indexPollMs));
     const selector = selectorOf(pod, query);
-    let handles = scheduler.handles(selector);
+    let handles =
+      query.id === undefined
+        ? scheduler.handles(selector)
+        : scheduler.withIdHash(idHashOf(query.id), selector).map(({ handle }) => handle);
     const aside = parked.list(query);
     job.total = handles.length + aside.length;
     for (const entry of aside) {
@@ -129,6 +141,7 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
       job.affected += gone;
     }
     await oneByOne(job, handles, (handle) => actOn(action, query, handle));
+    job.isInterrupted = changes() !== before;
     job.endedAt = clock.monotonic();
     deliver.pump();
   };
@@ -140,7 +153,8 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
       if (endedAt !== undefined && clock.monotonic() - endedAt > keepMs) jobs.delete(other);
     const running = [...jobs.values()].filter(({ endedAt }) => endedAt === undefined).length;
     if (running >= maxJobs) throw new Error(`Cannot ${action}: expected at most ${maxJobs} acts at a time`);
-    const job: Job = { looked: 0, total: 0, affected: 0, endedAt: undefined, ended: Promise.resolve() };
+    const none = { looked: 0, total: 0, affected: 0, isInterrupted: false };
+    const job: Job = { ...none, endedAt: undefined, ended: Promise.resolve() };
     jobs.set(name, job);
     job.ended = work(job, action, query).catch((error: unknown) => {
       job.endedAt = clock.monotonic();
@@ -149,18 +163,34 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
     return job;
   };
 
-  const gathered = async (name: string, kind: string, query: object): Promise<ActAnswer> => {
+  /** `heard`: what each pod has said of it so far; one that misses a question is asked again, one that goes is not forgotten. */
+  const gathered = async (
+    name: string,
+    { kind, query }: { readonly kind: string; readonly query: object },
+    heard = new Map<string, Progress>(),
+  ): Promise<ActAnswer> => {
     const answers = await peers.ask(kind, { job: name, ...query }, askMs);
-    const said = answers.flatMap(({ answer }) => (answer === null ? [] : [answer as Progress]));
+    const answered = new Set<string>();
+    for (const { pod: from, answer } of answers) {
+      // Started again meanwhile, it knows of nothing: as gone as one that does not come back.
+      if (answer === null) continue;
+      answered.add(from);
+      heard.set(from, answer as Progress);
+    }
+    const said = [...heard.values()];
     const sum = (of: (progress: Progress) => number) => said.reduce((total, one) => total + of(one), 0);
+    const open = [...heard].filter(([, { isDone }]) => !isDone).map(([from]) => from);
+    const missing = new Set(silentOf(pod, answers));
+    const mute = [...missing].filter((from) => heard.get(from)?.isDone !== true);
     return {
       job: name,
       looked: sum(({ looked }) => looked),
       total: sum(({ total }) => total),
       affected: sum(({ affected }) => affected),
-      isDone: said.every(({ isDone }) => isDone),
-      pods: answers.filter(({ answer }) => answer !== null).map((one) => one.pod),
-      silent: silentOf(pod, answers),
+      isDone: open.every((from) => !answered.has(from) && !missing.has(from)),
+      pods: [...heard.keys()],
+      silent: [...new Set([...mute, ...open.filter((from) => !answered.has(from))])],
+      interrupted: [...heard].filter(([, one]) => one.isInterrupted === true).map(([from]) => from),
     };
   };
 
@@ -188,21 +218,22 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed }: 
     async act(action: ActionName, selection: QueueQuery): Promise<ActAnswer> {
       const name = pod.newId();
       const until = clock.monotonic() + waitMs;
-      let answer = await gathered(name, "act", { action, selection });
+      const heard = new Map<string, Progress>();
+      let answer = await gathered(name, { kind: "act", query: { action, selection } }, heard);
       while (!answer.isDone && clock.monotonic() < until) {
         await new Promise((resolve) => setTimeout(resolve, pollMs));
-        answer = await gathered(name, "act-progress", {});
+        answer = await gathered(name, onward, heard);
       }
       return answer;
     },
     /** How far an act is; null = no pod knows it (any more). */
     async progress(job: string): Promise<ActAnswer | null> {
-      const answer = await gathered(job, "act-progress", {});
+      const answer = await gathered(job, onward);
       return answer.pods.length === 0 ? null : answer;
     },
   };
 }
 
-function progressOf({ looked, total, affected, endedAt }: Job): Progress {
-  return { looked, total, affected, isDone: endedAt !== undefined };
+function progressOf({ looked, total, affected, isInterrupted, endedAt }: Job): Progress {
+  return { looked, total, affected, isDone: endedAt !== undefined, isInterrupted };
 }

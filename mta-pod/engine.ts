@@ -77,7 +77,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     epochLost: (shard, leaseSeq) => pod.ownership.fenced(shard, leaseSeq),
     reset: (shard) => poison.reread(shard),
   });
-  const { leaseSeqOf, owns, stored, reindex } = shards;
+  const { leaseSeqOf, owns, stored, reindex, isIndexed, changes } = shards;
   const { router, publisher } = pod;
   const pacing = createPacing({
     clock,
@@ -199,13 +199,14 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   pod.ownership.setHeartbeatPayload(facts.payload);
   const parked = createParkedActs({ pod, poison, deliver: () => deliver, leaseSeqOf });
   const purging = createPurging({ pod, hot, purges: createPurges(spool, bundles) });
-  const acts = createActs({ pod, peers, deliver, parked, purging, isIndexed: shards.isIndexed });
+  const acts = createActs({ pod, peers, deliver, parked, purging, isIndexed, changes });
   const suspending = createSuspending({ pod, spool, peers, holds, pump: () => deliver.pump() });
   const explain = createExplain({
     pod,
     peers,
     acts,
     parked,
+    parents,
     suspending,
     troubleOf: sites.troubleOf,
     answer: async (kind, query) => {

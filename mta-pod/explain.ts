@@ -3,17 +3,24 @@
  * and puts the answers together. A pod that does not answer in time is named, never passed over in silence.
  */
 import { timeOfId } from "#mta-pod/runtime/message-id.ts";
-import type { Envelope } from "#crds/wire/envelope.ts";
 import type { EventRecord } from "#crds/wire/event.ts";
 import { maxListed, maxPeerAnswerBytes, type PeerAnswer } from "#crds/wire/peer.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import { isOfMessages, type Selection } from "#crds/wire/selection.ts";
-import type { Acts } from "./acts.ts";
+import { parentSite } from "#crds/wire/subject.ts";
+import type { ActionName, Acts } from "./acts.ts";
+import type { Parents } from "./parents.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf, tenantOf } from "./pod.ts";
-import { matches, namedTenant, type QueueQuery, selectorOf, tenantsCalled } from "./queue-query.ts";
-import type { ListedEntry } from "./schedule/types.ts";
-import type { ParkedEntry } from "./poison.ts";
+import {
+  matches,
+  namedTenant,
+  type QueueQuery,
+  refuseSeveral,
+  selectorOf,
+  tenantsCalled,
+} from "./queue-query.ts";
+import { nextOf, type QueuedEntry, shown, shownParked, shownUnsplit, withOpen } from "./queued-entry.ts";
 import { domainOf } from "./smtp/address.ts";
 import type { Peers } from "./spool/peers.ts";
 import type { Suspending } from "./suspend.ts";
@@ -25,34 +32,15 @@ const flushMs = 1000;
 /** Clocks of pods differ by less; an id of later is nobody's yet. */
 const skewMs = 60_000;
 const defaultLimit = 100;
-/** Index entries looked at for one listing by domain or id. */
+/** Questions that only show something. */
+const looks: ReadonlySet<string> = new Set(["queue", "top", "flush", "binding", "suspended"]);
+const isLook = (kind: string): boolean => looks.has(kind);
+/** Index entries looked at for one listing by domain. */
 const maxScanned = 20_000;
 /** What was found by then is the pod's part: its answer has to come within `askMs`. */
 const listMs = 3000;
 /** The entries of one answer: it holds a few words besides. */
 const maxListBytes = maxPeerAnswerBytes - 1024;
-
-export interface QueuedEntry {
-  readonly id: string;
-  readonly tenant: string;
-  readonly stream: string;
-  readonly class: string;
-  readonly site: string;
-  readonly from: string;
-  readonly to: readonly string[];
-  readonly size: number;
-  readonly receivedAt: number;
-  readonly expiresAt: number;
-  readonly attempt: number;
-  readonly state: string;
-  readonly due: number;
-  readonly shard: number;
-  readonly pod: string;
-  /** What keeps it whatever is due: a suspension, or its tenant's state Hold. */
-  readonly stopped?: "suspended" | "held";
-  /** Of a parked entry: why. */
-  readonly reason?: string;
-}
 
 interface QueueList {
   readonly entries: readonly QueuedEntry[];
@@ -65,6 +53,7 @@ export interface ExplainDeps {
   readonly peers: Peers;
   readonly acts: Acts;
   readonly parked: Pick<ParkedActs, "list">;
+  readonly parents: Pick<Parents, "list">;
   readonly suspending: Suspending;
   /** What keeps mail from being tried there, in words; "" = nothing is known. */
   troubleOf(site: string): string;
@@ -78,11 +67,22 @@ export function createExplain(deps: ExplainDeps) {
   const { pod, peers, acts, suspending } = deps;
   const top = createTop(pod, suspending);
 
+  /** Messages for several sites that are not split yet, within a selection. */
+  const unsplit = (query: QueueQuery): ReturnType<Parents["list"]> => {
+    const { tenant, site = parentSite } = selectorOf(pod, query);
+    if (site !== parentSite) return [];
+    const idHash = query.id === undefined ? undefined : idHashOf(query.id);
+    return deps.parents.list(tenant).filter((one) => idHash === undefined || one.idHash === idHash);
+  };
+
   const listHere = async (query: QueueQuery): Promise<QueueList> => {
     const limit = limitOf(query);
-    const selective = query.domain !== undefined || query.id !== undefined;
-    const listed = pod.scheduler.list(selectorOf(pod, query), selective ? maxScanned : limit + 1);
-    const idHash = query.id === undefined ? undefined : idHashOf(query.id);
+    const most = query.domain === undefined ? limit + 1 : maxScanned;
+    const selector = selectorOf(pod, query);
+    const listed =
+      query.id === undefined
+        ? pod.scheduler.list(selector, most)
+        : pod.scheduler.withIdHash(idHashOf(query.id), selector);
     const endsAt = pod.clock.monotonic() + listMs;
     const entries: QueuedEntry[] = [];
     let bytes = 0;
@@ -95,13 +95,21 @@ export function createExplain(deps: ExplainDeps) {
     for (const entry of deps.parked.list(query))
       if (!add(shownParked(pod, entry))) return { entries, truncated: true };
     for (const item of listed) {
-      if (idHash !== undefined && item.entry.idHash !== idHash) continue;
       if (entries.length >= limit || pod.clock.monotonic() > endsAt) return { entries, truncated: true };
       const fetched = await pod.entries.fetch(item.entry.shard, item.entry.seq);
-      if (fetched.kind !== "entry" || !matches(fetched.envelope, query)) continue;
-      if (!add(shown(deps, item, fetched.envelope))) return { entries, truncated: true };
+      if (fetched.kind !== "entry") continue;
+      const envelope = await withOpen(pod, item.entry, fetched.envelope);
+      if (!matches(envelope, query)) continue;
+      if (!add(shown(deps, item, envelope))) return { entries, truncated: true };
     }
-    return { entries, truncated: selective && listed.length >= maxScanned };
+    for (const { shard, seq } of unsplit(query)) {
+      if (entries.length >= limit || pod.clock.monotonic() > endsAt) return { entries, truncated: true };
+      const fetched = await pod.entries.fetch(shard, seq);
+      if (fetched.kind !== "entry" || fetched.envelope.site !== parentSite) continue;
+      if (!matches(fetched.envelope, query)) continue;
+      if (!add(shownUnsplit(pod, shard, fetched.envelope))) return { entries, truncated: true };
+    }
+    return { entries, truncated: query.domain !== undefined && listed.length >= maxScanned };
   };
 
   const bindingHere = (query: {
@@ -156,9 +164,10 @@ export function createExplain(deps: ExplainDeps) {
         if (deps.answer !== undefined) return deps.answer(kind, query);
         throw new Error(`Cannot answer "${kind}": this release does not know it`);
     }
-  });
+  }, isLook);
 
   const queue = async (query: QueueQuery) => {
+    refuseUnclear(pod, query);
     const answers = (await peers.ask("queue", query, askMs)).filter(isQueueList);
     const limit = limitOf(query);
     const lists = answers.map(({ answer }) => answer);
@@ -173,7 +182,10 @@ export function createExplain(deps: ExplainDeps) {
   return {
     queue,
     tenants: async (name: string) => ({ tenants: tenantsCalled(pod.config().tenants, name) }),
-    act: acts.act,
+    async act(action: ActionName, query: QueueQuery) {
+      refuseUnclear(pod, query);
+      return acts.act(action, query);
+    },
     progress: acts.progress,
     suspend: (selection: Selection, forSeconds?: number) =>
       suspending.suspend(named(pod, selection), forSeconds),
@@ -197,7 +209,7 @@ export function createExplain(deps: ExplainDeps) {
       if (events.length === 0 && entries.length === 0 && (tenant !== undefined || silent.length === 0))
         return null;
       const known = { id, events, entries, silent, truncated: found.until === "bound" };
-      const [first] = entries;
+      const first = nextOf(entries);
       if (first === undefined) return { ...known, binding: null, nextAttempt: null };
       if (first.reason !== undefined)
         return { ...known, binding: `parked: ${first.reason}`, nextAttempt: null };
@@ -210,7 +222,7 @@ export function createExplain(deps: ExplainDeps) {
         ...known,
         silent: [...new Set([...silent, ...silentOf(pod, asked)])],
         binding,
-        nextAttempt: Math.max(first.due, backoffUntil) || null,
+        nextAttempt: (first.stopped === undefined && Math.max(first.due, backoffUntil)) || null,
       };
     },
     stop: top.stop,
@@ -234,46 +246,8 @@ function hasList({ answer }: PeerAnswer, name: string): boolean {
   return typeof answer === "object" && answer !== null && Array.isArray(Reflect.get(answer, name));
 }
 
-function stoppedBy(
-  { pod, suspending }: ExplainDeps,
-  { lane, state }: ListedEntry,
-  envelope: Envelope,
-): QueuedEntry["stopped"] {
-  if (state === "inflight") return undefined;
-  if (tenantOf(pod, lane.tenant)?.state === "Hold") return "held";
-  return suspending.describe(lane, envelope) === null ? undefined : "suspended";
-}
-
-function shown(deps: ExplainDeps, item: ListedEntry, envelope: Envelope): QueuedEntry {
-  const { entry, lane, state } = item;
-  const { id, tenant, stream, from, to, size, receivedAt, expiresAt } = envelope;
-  const { attempt, due, shard } = entry;
-  const stopped = stoppedBy(deps, item, envelope);
-  return {
-    id,
-    tenant,
-    stream,
-    class: lane.class,
-    site: lane.site,
-    from,
-    to,
-    size,
-    receivedAt,
-    expiresAt,
-    attempt,
-    state,
-    due,
-    shard,
-    pod: deps.pod.name,
-    ...(stopped === undefined ? {} : { stopped }),
-  };
-}
-
-function shownParked(pod: Pod, { shard, id, envelope, reason }: ParkedEntry): QueuedEntry {
-  const { tenant = "", stream = "", class: priority = "", site = "", from = "", to = [] } = envelope ?? {};
-  const { size = 0, receivedAt = 0, expiresAt = 0, attempt = 0 } = envelope ?? {};
-  const facts = { id, tenant, stream, class: priority, site, from, to, size, receivedAt, expiresAt };
-  return { ...facts, attempt, state: "parked", due: 0, shard, pod: pod.name, reason };
+function refuseUnclear(pod: Pod, { tenant }: QueueQuery): void {
+  if (tenant !== undefined) refuseSeveral(pod.config().tenants, tenant);
 }
 
 function named(pod: Pod, selection: Selection): Selection {

@@ -26,22 +26,33 @@ export function createMessageHolds(
   pump: () => void,
 ): MessageHolds {
   let standing: readonly Suspension[] = [];
-  /** Handles of what was put aside. */
+  /** Made of them when it is asked for: at the start they come one by one. */
+  let index: Index | undefined;
+  /** Handles of what was put aside at its last turn. */
   const aside = new Set<number>();
   const of: MessageHolds["of"] = (envelope, open = envelope.to.map((_, index) => index)) => {
     const now = clock.now();
     const { tenant, site, id } = envelope;
-    return standing.find((one) => {
+    return candidates(envelope, open).find((one) => {
       if (one.until !== undefined && one.until <= now) return false;
       const { domain } = one;
       const isMeant = sorted({ envelope, open }, { domain }).meant.length > 0;
       return isMeant && covers(one, { tenant, site, id, domain });
     });
   };
+  /** By its name alone: there may be thousands, and each attempt asks. */
+  const candidates = ({ id, to }: HeldBy, open: readonly number[]): readonly Suspension[] => {
+    const { byId, byDomain } = (index ??= indexOf(standing));
+    const named = byId.get(id) ?? [];
+    if (byDomain.size === 0) return named;
+    const domains = new Set(open.map((index) => domainIn(to[index] ?? "")));
+    return [...named, ...[...domains].flatMap((domain) => byDomain.get(domain) ?? [])];
+  };
   return {
     adopt(all) {
       const before = standing.length;
       standing = all.filter(isOfMessages);
+      index = undefined;
       // One more lets nothing go.
       if (standing.length > before) return;
       for (const handle of aside)
@@ -51,6 +62,8 @@ export function createMessageHolds(
     },
     of,
     holdMs(handle, envelope, open) {
+      // It has its turn: what puts it off after this one is not our doing.
+      aside.delete(handle);
       if (standing.length === 0) return 0;
       const by = of(envelope, open);
       if (by === undefined) return 0;
@@ -58,4 +71,19 @@ export function createMessageHolds(
       return Math.min(longestMs, (by.until ?? Number.POSITIVE_INFINITY) - clock.now());
     },
   };
+}
+
+interface Index {
+  readonly byId: ReadonlyMap<string | undefined, readonly Suspension[]>;
+  /** Those that name no message. */
+  readonly byDomain: ReadonlyMap<string | undefined, readonly Suspension[]>;
+}
+
+function indexOf(standing: readonly Suspension[]): Index {
+  const byId = Map.groupBy(standing, ({ id }) => id);
+  return { byId, byDomain: Map.groupBy(byId.get(undefined) ?? [], ({ domain }) => domain) };
+}
+
+function domainIn(address: string): string {
+  return address.slice(address.lastIndexOf("@") + 1).toLowerCase();
 }

@@ -42,7 +42,7 @@ export interface ParentsDeps {
 }
 
 export interface Parents {
-  split(shard: number, seq: number, parent: Pick<Envelope, "tenant" | "to" | "size">): void;
+  split(shard: number, seq: number, parent: Pick<Envelope, "id" | "tenant" | "to" | "size">): void;
   /** The shard is not ours any more, is about to be handed over, or will be read again: forgets those of which nothing has begun. */
   drop(shard: number): void;
   /** Parents of the shard that are being split, or wait for it. */
@@ -54,6 +54,8 @@ export interface Parents {
   /** Entries that may come of a tenant's. */
   weightOf(tenant: string): number;
   has(shard: number, seq: number): boolean;
+  /** Those of a tenant, or all: for a look. */
+  list(tenant?: string): readonly Pick<Busy, "shard" | "seq" | "idHash">[];
 }
 
 export function createParents(deps: ParentsDeps): Parents {
@@ -226,11 +228,12 @@ export function createParents(deps: ParentsDeps): Parents {
   };
 
   return {
-    split(shard, seq, { tenant, to, size }) {
+    split(shard, seq, { id, tenant, to, size }) {
       const key = `${shard}:${seq}`;
       if (busy.has(key)) return;
       const weight = new Set(to.map(domainOf)).size;
-      const of = { shard, seq, tenant, weight, children: Math.min(weight, batch), bytes: size };
+      const facts = { shard, seq, idHash: idHashOf(id), tenant, weight };
+      const of = { ...facts, children: Math.min(weight, batch), bytes: size };
       busy.set(key, of);
       queue.enter(of);
     },
@@ -247,6 +250,7 @@ export function createParents(deps: ParentsDeps): Parents {
       return weight;
     },
     has: (shard, seq) => busy.has(`${shard}:${seq}`),
+    list: (tenant) => [...busy.values()].filter((of) => tenant === undefined || of.tenant === tenant),
   };
 }
 
@@ -262,6 +266,7 @@ function messageIdOf(id: string, indexes: readonly number[]): string {
 interface Busy extends Splitting {
   readonly shard: number;
   readonly seq: number;
+  readonly idHash: number;
   readonly tenant: string;
   /** A child per site, hence per domain at most. */
   readonly weight: number;

@@ -38,20 +38,29 @@ export function tenantsCalled(tenants: ReadonlyMap<string, unknown>, tenant: str
  * @throws Problem 404 or 400
  */
 export function namedTenant(tenants: ReadonlyMap<string, unknown>, tenant: string): string {
-  const [only, ...others] = fullNames(tenants, tenant);
+  const [only] = fullNames(tenants, tenant);
   if (only === undefined)
     throw new Problem(
       404,
       "not-found",
       `Cannot tell which tenant is meant: expected a tenant of this pool, got "${tenant}"`,
     );
-  if (others.length > 0)
+  refuseSeveral(tenants, tenant);
+  return only;
+}
+
+/**
+ * A name that two tenants have fits nothing, which would read as if nothing of theirs were queued.
+ * @throws Problem 400
+ */
+export function refuseSeveral(tenants: ReadonlyMap<string, unknown>, tenant: string): void {
+  const all = fullNames(tenants, tenant);
+  if (all.length > 1)
     throw new Problem(
       400,
       "bad-request",
-      `Cannot tell which tenant is meant: expected one of ${[only, ...others].join(", ")}, got "${tenant}"`,
+      `Cannot tell which tenant is meant: expected one of ${all.join(", ")}, got "${tenant}"`,
     );
-  return only;
 }
 
 export function matches(envelope: Envelope, query: QueueQuery): boolean {

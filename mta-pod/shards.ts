@@ -56,6 +56,8 @@ export interface Shards {
   leaseSeqOf(shard: number): number;
   owns(shard: number): boolean;
   isIndexed(): boolean;
+  /** How often a shard was given away, or read again: what was known of its entries then is void. */
+  changes(): number;
   /** Everything of the shard up to there is or was in the index; undefined = it is not wholly read, or not ours to count. */
   indexedTo(shard: number): number | undefined;
 }
@@ -63,6 +65,12 @@ export interface Shards {
 export function createShards(deps: ShardsDeps): Shards {
   const owned = new Map<number, Owned>();
   let wantsBodies = true;
+  let changes = 0;
+
+  const drop = (shard: number): void => {
+    changes++;
+    deps.deliver().drop(shard);
+  };
 
   /** An entry just stored, here or elsewhere, its body at hand: the tail need not bring it. */
   const index = (shard: number, { seq, subject, envelope, body }: Arrival): void => {
@@ -115,7 +123,7 @@ export function createShards(deps: ShardsDeps): Shards {
           states.clear();
           deps.bundles.forget(shard);
           deps.reset(shard);
-          deps.deliver().drop(shard);
+          drop(shard);
         },
       },
     });
@@ -132,7 +140,7 @@ export function createShards(deps: ShardsDeps): Shards {
     state?.reader.close();
     deps.bundles.forget(shard);
     owned.delete(shard);
-    deps.deliver().drop(shard);
+    drop(shard);
   };
 
   return {
@@ -147,7 +155,7 @@ export function createShards(deps: ShardsDeps): Shards {
       state.retired = true;
       state.arrivals.close();
       state.reader.close();
-      deps.deliver().drop(shard);
+      drop(shard);
     },
     stored: ({ shard, seq, subject }, envelope, body) => index(shard, { seq, subject, envelope, body }),
     wantBodies(wanted) {
@@ -167,6 +175,7 @@ export function createShards(deps: ShardsDeps): Shards {
     leaseSeqOf: (shard) => owned.get(shard)?.leaseSeq ?? 0,
     owns: (shard) => owned.has(shard),
     isIndexed: () => [...owned.values()].every(({ indexed }) => indexed),
+    changes: () => changes,
     indexedTo(shard) {
       const state = owned.get(shard);
       return state?.indexed === true && !state.retired ? state.reader.passed() : undefined;

@@ -1,5 +1,6 @@
 /** The admin port: the queue, a message, the busiest, and acts on queued mail, for holders of the token. See `startAdmin`. */
 import { z } from "zod";
+import { normalizeDomain } from "#crds/values/domain.ts";
 import { maxListed } from "#crds/wire/peer.ts";
 import { type Log, silentLog } from "#mta-pod/runtime/log.ts";
 import { authorizationOf, hasToken } from "./credentials.ts";
@@ -8,10 +9,12 @@ import { Problem, unauthorized } from "./problem.ts";
 import { createServer, type HttpAddress, type HttpServer, listen } from "./server.ts";
 
 const name = z.string().min(1).max(1024);
+/** As it is compared everywhere; what is no domain name (an address literal) as it stands. */
+const domainName = name.transform((text) => normalizeDomain(text) ?? text.toLowerCase());
 const selector = {
   tenant: name.optional(),
   site: name.optional(),
-  domain: name.optional(),
+  domain: domainName.optional(),
   id: name.optional(),
 };
 const listQuery = z.strictObject({

@@ -58,6 +58,8 @@ export async function composeJson(message: PostedMessage): Promise<Composed> {
   const lists = (["to", "cc", "bcc"] as const).map((field) => ({ field, values: asList(message[field]) }));
   const to = lists.flatMap(({ field, values }) => values.flatMap((value) => addressesOf(field, value)));
   if (to.length === 0) throw refuse(noRecipients);
+  // The composer leaves out what it cannot read.
+  if (message.replyTo !== undefined) addressesOf("replyTo", message.replyTo);
   const node = new MailComposer({
     from: message.from,
     to: [...asList(message.to)],

@@ -1,6 +1,7 @@
 /** Who asks: Basic, or Bearer with `user:password` or a token. Pure; undefined when the header says nothing usable. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
+import { headerText } from "./header-text.ts";
 import { decodeBase64, type PlainCredentials } from "#mta-pod/smtp/sasl.ts";
 
 /** A header longer than this is nobody's credentials. */
@@ -25,7 +26,7 @@ function schemeOf(header: string | undefined): readonly [scheme: string, rest: s
  */
 export function authorizationOf(headers: IncomingHttpHeaders): string | undefined {
   const own = headers["x-mailboat-authorization"];
-  return typeof own === "string" ? own : headers.authorization;
+  return headerText(typeof own === "string" ? own : headers.authorization);
 }
 
 /** A login from `Authorization`. */

@@ -8,6 +8,7 @@ import type { InboundHooks, Login, SessionFacts } from "#mta-pod/smtp/inbound.ts
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
 import { type Composed, composeJson, composeRaw } from "./compose.ts";
 import { authorizationOf, credentialsOf } from "./credentials.ts";
+import { headerText } from "./header-text.ts";
 import { parsePostedMessage } from "./message-schema.ts";
 import { overloaded, Problem, problemOf, unauthorized } from "./problem.ts";
 import { createServer, type HttpAddress, type HttpServer, listen } from "./server.ts";
@@ -85,21 +86,35 @@ function tooLarge(maxBytes: number): Problem {
   return problemOf(reply(552, "5.3.4", `message above the limit of ${maxBytes} bytes`));
 }
 
-/** Keeps the sum of announced bodies within a bound: what is not announced is not read. */
+/**
+ * Keeps the sum of announced bodies within a bound: what is not announced is not read. A tenant has half of it, or one message: else it could
+ * keep out all others by announcing what it never sends.
+ */
 function boundBodies(server: FastifyInstance, maxBytes: number): void {
   let held = 0;
+  const ofTenants = new Map<string, number>();
   server.addHook("onRequest", async (request) => {
     if (request.method === "GET" || request.method === "HEAD") return;
     const length = Number(request.headers["content-length"] ?? Number.NaN);
     if (!Number.isSafeInteger(length))
       throw new Problem(411, "length-required", "the request needs a Content-Length");
+    const { tenant } = loginOf(request);
+    const own = ofTenants.get(tenant) ?? 0;
     if (held + length > maxBytes && held > 0) throw overloaded();
+    if (own + length > maxBytes / 2 && own > 0) throw overloaded();
     held += length;
+    ofTenants.set(tenant, own + length);
     request.reserved = length;
   });
   const release = async (request: FastifyRequest): Promise<void> => {
-    held -= request.reserved;
+    const { reserved } = request;
+    if (reserved === 0) return;
+    held -= reserved;
     request.reserved = 0;
+    const { tenant } = loginOf(request);
+    const left = (ofTenants.get(tenant) ?? 0) - reserved;
+    if (left > 0) ofTenants.set(tenant, left);
+    else ofTenants.delete(tenant);
   };
   server.addHook("onResponse", release);
   server.addHook("onRequestAbort", release);
@@ -143,10 +158,6 @@ function loginOf(request: FastifyRequest): Login {
   const { login } = knownFacts(request);
   if (login === null) throw unauthorized("authentication required");
   return login;
-}
-
-function headerText(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value.join(", ") : value;
 }
 
 async function compose(request: FastifyRequest): Promise<Composed> {

@@ -80,6 +80,12 @@ export class EntryTable {
     return false;
   }
 
+  /** Slots of the entries with this hash; looks at every slot, some ns each. */
+  *withIdHash(idHash: number): Iterable<number> {
+    for (let slot = this.#idHash.indexOf(idHash); slot >= 0; slot = this.#idHash.indexOf(idHash, slot + 1))
+      if (slot < this.used && this.stateOf(slot) !== slotStates.free) yield slot;
+  }
+
   handleOf(slot: number): number {
     return ((this.#meta[slot] ?? 0) >>> 8) * slotSpan + slot;
   }

@@ -1,4 +1,5 @@
 /** The pod's scheduler: index, fairness and limits behind one interface. Pure: time and chance come in, steps go out. */
+import { covers } from "#crds/wire/selection.ts";
 import { bookNext } from "./booking.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { DueHeap } from "./due-heap.ts";
@@ -202,6 +203,12 @@ class PodScheduler implements Scheduler {
       offer(table.nextOf(slot));
     }
     return listed;
+  }
+
+  withIdHash(idHash: number, filter: Selector): readonly ListedEntry[] {
+    return [...this.#queue.table.withIdHash(idHash)]
+      .map((slot) => this.#listed(slot))
+      .filter(({ lane }) => covers(filter, lane));
   }
 
   count(filter: Selector): number {

@@ -243,10 +243,7 @@ export interface Scheduler extends GuestTurns {
   next(now: number): Step;
   /** The clock was set by so much: pauses and rates go on from the new time. Called before anything is told it. */
   clockSet(byMs: number): void;
-  /**
-   * How a dispatch has to wait before its MAIL, so that message rates hold at the peer although connecting took its
-   * time. "send" books the moment: not to be asked for again.
-   */
+  /** How a dispatch has to wait before its MAIL: rates hold at the peer, and connecting took its time. "send" books the moment, once. */
   holdBeforeMail(handle: number, now: number): MailTurn;
   /** Connections of (source, site) above what limits and window allow: close, do not keep, that many. */
   surplus(site: string, source: string): number;
@@ -273,6 +270,8 @@ export interface Scheduler extends GuestTurns {
    * stands behind what came meanwhile. Costs the lanes and what is listed, not the entries.
    */
   list(filter: Selector, limit: number): readonly ListedEntry[];
+  /** Entries of the messages whose id has this hash, within a selection: of one message a few. Costs some ns an entry of the index. */
+  withIdHash(idHash: number, filter: Selector): readonly ListedEntry[];
   /** Entries within a selection, those in flight included; costs its lanes, not its entries. */
   count(filter: Selector): number;
   /** Entries of a shard, those in flight included. */

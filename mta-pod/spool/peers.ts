@@ -10,6 +10,7 @@ import {
   encodePeerQuestion,
   maxPeerQueryBytes,
   type PeerAnswer,
+  type PeerQuestion,
 } from "#crds/wire/peer.ts";
 import type { Spool } from "./connection.ts";
 
@@ -17,8 +18,8 @@ import type { Spool } from "./connection.ts";
 type PeerHandler = (kind: string, query: unknown) => Promise<unknown>;
 
 export interface Peers {
-  /** Answers what the others (and this pod itself) ask. Once. */
-  serve(handler: PeerHandler): void;
+  /** Answers what the others (and this pod itself) ask. Once. `isLook`: who asks it is a person or a tenant's program; default none. */
+  serve(handler: PeerHandler, isLook?: (kind: string) => boolean): void;
   /** Asks every live pod, this one included; resolves when all have answered or `timeoutMs` is over. */
   ask(kind: string, query: unknown, timeoutMs: number): Promise<PeerAnswer[]>;
   /** Asks one pod; undefined when it did not answer. */
@@ -41,30 +42,38 @@ export interface PeersOptions {
 const maxGatheredBytes = 16 * 1024 * 1024;
 const maxAnswers = 256;
 /** Questions being answered at a time; more are left unanswered, so that no flood of them stops the mail. */
-const maxServing = 64;
+const maxServing = 128;
+/** Of those, looks: tenants may look as often as they like, and an answer may wait for JetStream, but shards change hands by such questions. */
+const maxLooks = 32;
 
 export function createPeers({ spool, members }: PeersOptions): Peers {
   const { nc, names, options } = spool;
   const subjects = [names.peerSubject(), names.peerSubject(options.pod)];
   const stops: (() => void)[] = [];
-  let serving = 0;
+  const serving = { all: 0, looks: 0 };
 
-  const answer = async (handler: PeerHandler, message: Msg): Promise<void> => {
-    const question = decodePeerQuestion(message.data);
-    if (question === undefined || message.reply === undefined || message.reply === "") return;
-    const said = await handler(question.kind, question.query);
+  const answer = async (handler: PeerHandler, { kind, query }: PeerQuestion, message: Msg): Promise<void> => {
+    const said = await handler(kind, query);
     message.respond(encodePeerAnswer({ pod: options.pod, answer: said }));
   };
 
   return {
-    serve(handler) {
+    serve(handler, isLook = () => false) {
       const callback = (error: Error | null, message: Msg): void => {
-        if (error !== null || serving >= maxServing) return;
-        serving++;
+        if (error !== null || serving.all >= maxServing) return;
+        const question = decodePeerQuestion(message.data);
+        if (question === undefined || message.reply === undefined || message.reply === "") return;
+        const looks = Number(isLook(question.kind));
+        if (serving.looks + looks > maxLooks) return;
+        serving.all++;
+        serving.looks += looks;
         // A question whose answer fails is one that is not answered; the asker has its time-out.
-        void answer(handler, message)
+        void answer(handler, question, message)
           .catch((failure: unknown) => options.log.warn("peer question failed", { error: String(failure) }))
-          .finally(() => serving--);
+          .finally(() => {
+            serving.all--;
+            serving.looks -= looks;
+          });
       };
       for (const subject of subjects) {
         const subscription = nc.subscribe(subject, { callback });

@@ -107,6 +107,8 @@ export const topSchema = z.object({
       z.object({
         tenant: z.string().optional(),
         site: z.string().optional(),
+        domain: z.string().optional(),
+        id: z.string().optional(),
         until: time.optional(),
         by: z.string(),
         at: time,
@@ -124,8 +126,10 @@ export const actSchema = z.object({
   /** To ask on with, at /v1/acts/JOB. */
   job: z.string(),
   pods: z.array(z.string()),
-  /** Live pods that said nothing. */
+  /** Pods that said nothing, or went before they were through. */
   silent: z.array(z.string()),
+  /** Pods that gave shards away, or read them again, meanwhile. Absent from servers of a release before. */
+  interrupted: z.array(z.string()).default([]),
 });
 
 export const suspensionSchema = z.object({

@@ -17,14 +17,18 @@ export async function act(action: "bounce" | "retry", options: ActOptions, io: C
   const pool = await poolFor(action, pools, options);
   const begun = readAnswer(actSchema, await pool.admin.post(`/v1/queue/${action}`, body));
   const answer = await followed(pool.admin, begun, io);
-  const { affected, isDone, silent } = answer;
+  const { affected, isDone, silent, interrupted } = answer;
   if (options.json === true) io.print(jsonOf(pools, { pool, answer }));
   else io.print(`${action}: ${entries(affected)}${placeOf(pools, pool)}`);
   if (silent.length > 0)
     io.complain(
       `no answer from ${silent.join(", ")}: what is queued there may be left as it was, ${action} again`,
     );
-  if (affected === 0 || !isDone || silent.length > 0) io.setExitCode(1);
+  if (interrupted.length > 0)
+    io.complain(
+      `${interrupted.join(", ")} gave shards away meanwhile: what is queued there may be left as it was, ${action} again`,
+    );
+  if (affected === 0 || !isDone || silent.length + interrupted.length > 0) io.setExitCode(1);
 }
 
 /** Asks on until it is done; what the pods have begun they end, whoever watches. */
@@ -38,7 +42,11 @@ async function followed(admin: AdminClient, first: ActAnswer, io: CommandIo): Pr
     const next = readAnswer(actSchema, now);
     // A pod that ended takes its part of the work with it.
     const lost = answer.pods.filter((pod) => !next.pods.includes(pod));
-    answer = { ...next, silent: [...new Set([...next.silent, ...answer.silent, ...lost])] };
+    answer = {
+      ...next,
+      silent: [...new Set([...next.silent, ...answer.silent, ...lost])],
+      interrupted: [...new Set([...next.interrupted, ...answer.interrupted])],
+    };
     if (next.pods.length === 0) return answer;
   }
   return answer;

@@ -99,11 +99,14 @@ function suspensionLines(suspensions: NonNullable<TopAnswer["suspensions"]>, now
   const rows = suspensions
     .filter(({ until }) => until === undefined || until > now)
     .slice(0, maxRows)
-    .map(({ tenant = "all", site = "all", until, at }) => [
+    .map(({ tenant = "all", site = "all", domain = "all", id = "all", until, at }) => [
       tenant,
       site,
+      domain,
+      id,
       formatAge(now - at),
       until === undefined ? "when resumed" : `in ${formatAge(until - now)}`,
     ]);
-  return rows.length === 0 ? [] : ["", ...formatTable(["SUSPENDED TENANT", "SITE", "SINCE", "ENDS"], rows)];
+  const head = ["SUSPENDED TENANT", "SITE", "DOMAIN", "ID", "SINCE", "ENDS"];
+  return rows.length === 0 ? [] : ["", ...formatTable(head, rows)];
 }

@@ -46,19 +46,22 @@ export async function ensureDemoFiles(state: StateDir): Promise<DemoFiles> {
   const portFile = state.file("demo", "provider.port");
   const former = Number(await readFile(portFile, "utf8").catch(() => "0"));
   const providerPort = await freePort(former);
-  // The shape names the port: it is written anew when that had to change.
-  if (providerPort !== former) {
-    await writeAtomic(portFile, `${providerPort}\n`);
-    const shape = await template("shape.yaml");
-    await writeAtomic(
-      state.file("demo", "resources", "shape.yaml"),
-      shape.replaceAll("PROVIDER_PORT", String(providerPort)),
-    );
-  }
+  if (providerPort !== former) await writeAtomic(portFile, `${providerPort}\n`);
+  await writeShape(state.file("demo", "resources", "shape.yaml"), { former, providerPort });
   for (const name of ["pool.yaml", "tenants.yaml"])
     await writeMissing(state.file("demo", "resources", name), () => template(name));
   await writeMissing(state.file("demo", "resources", "secrets.yaml"), async () => secretsYaml(), 0o600);
   return { folder, providerPort };
+}
+
+/** It names the port, in each of its rules; what an edit has made of them stays. */
+async function writeShape(path: string, ports: { former: number; providerPort: number }): Promise<void> {
+  const { former, providerPort } = ports;
+  const there = former === 0 ? undefined : await readFile(path, "utf8").catch(() => undefined);
+  const shape =
+    there?.replaceAll(new RegExp(`\\bport: ${former}\\b`, "g"), `port: ${providerPort}`) ??
+    (await template("shape.yaml")).replaceAll("PROVIDER_PORT", String(providerPort));
+  if (shape !== there) await writeAtomic(path, shape);
 }
 
 function template(name: string): Promise<string> {

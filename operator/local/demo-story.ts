@@ -1,6 +1,9 @@
 /** The words of the demo. Pure. */
 import { type Endpoint, firstPool } from "./endpoint.ts";
 
+/** Of demo/pool.yaml. */
+export const demoPool = "mail/demo";
+
 export interface Progress {
   readonly accepted: number;
   readonly delivered: number;
@@ -49,10 +52,15 @@ export function nextSteps(facts: {
 }): string[] {
   const { endpoint, bouncing, providerHttp } = facts;
   const state = facts.state === ".mailboat" ? "" : ` --state ${facts.state}`;
+  // Beside others the demo's pool has to be named: its rules alone lead to the pretend provider.
+  const pool = endpoint.pools.length > 1 ? ` --pool ${demoPool}` : "";
   const [pod] = Object.values(endpoint.pids.pods);
   const [metrics = ""] = firstPool(endpoint).metrics;
   const rows: (readonly [command: string, says: string])[] = [
-    [`npx mailboat send --to you@slow.example --count 100${state}`, "more than slow.example takes at once"],
+    [
+      `npx mailboat send --to you@slow.example --count 100${pool}${state}`,
+      "more than slow.example takes at once",
+    ],
     [`npx mailboat queue ls${state}`, "what waits, and for what"],
     [`npx mailboat top${state}`, "tenants and sites, live"],
     [`kill -9 ${pod ?? ""}`, "a pod: it comes back, nothing is lost"],

@@ -5,7 +5,7 @@ import { createTransport } from "nodemailer";
 import { type Provider, startProvider } from "#operator/provider/provider.ts";
 import { type Login, parseCredentials } from "./credentials.ts";
 import { demoProviderRules, ensureDemoFiles } from "./demo-files.ts";
-import { introduction, nextSteps, type Progress, progressLine } from "./demo-story.ts";
+import { demoPool, introduction, nextSteps, type Progress, progressLine } from "./demo-story.ts";
 import { type Endpoint, firstPool } from "./endpoint.ts";
 import type { LocalOptions } from "./options.ts";
 import type { StateDir } from "./state-dir.ts";
@@ -90,7 +90,7 @@ interface Sent {
 }
 
 async function sendAll({ endpoint, signal }: Telling, sent: Sent): Promise<void> {
-  const logins = parseCredentials(await readFile(endpoint.credentialsFile, "utf8"));
+  const logins = demoLogins(parseCredentials(await readFile(endpoint.credentialsFile, "utf8")));
   const ca = await readFile(endpoint.ca, "utf8");
   const transports = logins.map((login) => openTransport(endpoint, login, ca));
   try {
@@ -119,8 +119,15 @@ async function sendAll({ endpoint, signal }: Telling, sent: Sent): Promise<void>
   }
 }
 
+/** Resources of the user's may run beside the demo's (`-f`): their mail is none of it. Unless an edit has called its pool otherwise. */
+function demoLogins(logins: readonly Login[]): readonly Login[] {
+  const own = logins.filter(({ pool }) => pool === demoPool);
+  return own.length > 0 ? own : logins;
+}
+
 function openTransport(endpoint: Endpoint, login: Login, ca: string): ReturnType<typeof createTransport> {
-  const { hostname, port } = new URL(`smtp://${firstPool(endpoint).submission}`);
+  const pool = endpoint.pools.find((one) => one.pool === login.pool) ?? firstPool(endpoint);
+  const { hostname, port } = new URL(`smtp://${pool.submission}`);
   return createTransport({
     host: hostname.replace(/^\[|\]$/g, ""),
     port: Number(port),

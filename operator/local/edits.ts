@@ -47,9 +47,20 @@ async function takeOver({ options, config, runners, onTaken }: Edited): Promise<
       options.complain(`pool ${runner.pool} is gone from the files: it goes on until a restart`);
       continue;
     }
-    if (!(await runner.apply(compiled))) continue;
-    if (!options.json)
-      options.print(`pool ${runner.pool} takes over generation ${compiled.manifest.generation}`);
+    const { generation } = compiled.manifest;
+    try {
+      if (!(await runner.apply(compiled))) continue;
+      if (!options.json) options.print(`pool ${runner.pool} takes over generation ${generation}`);
+    } catch (error) {
+      // Others take it over; and of this one some pods may have been started.
+      options.complain(
+        `pool ${runner.pool} cannot take over all of generation ${generation}: ${textOf(error)}`,
+      );
+    }
     onTaken();
   }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -36,6 +36,8 @@ export interface PoolRunner {
 type Ports = Readonly<Record<ListenerName, number>>;
 
 interface RunningPod {
+  /** From 0. */
+  readonly index: number;
   readonly name: string;
   readonly metricsPort: number;
   readonly supervisor: Supervisor<PodFacts>;
@@ -104,13 +106,19 @@ async function writeConfig({ folder }: PoolContext, compiled: CompiledPool): Pro
   return (await writeProjected(folder("config"), files.config)) || keys;
 }
 
-/** Starts or stops the last pods until there are `count`; the list is changed in place. */
+/** Stops the last pods, or starts those that are missing, until there are `count`; the list is changed in place. */
 async function scale(pods: RunningPod[], count: number, context: PoolContext): Promise<boolean> {
   const before = pods.length;
-  await Promise.all(pods.splice(count).map(stopPod));
-  const missing = Array.from({ length: Math.max(0, count - pods.length) }, (_, index) => pods.length + index);
+  const left = pods.filter(({ index }) => index >= count);
+  const kept = pods.filter(({ index }) => index < count);
+  pods.splice(0, Number.POSITIVE_INFINITY, ...kept);
+  await Promise.all(left.map(stopPod));
+  // Not the next numbers: one that could not be started before is missing in between.
+  const there = new Set(kept.map(({ index }) => index));
+  const missing = Array.from({ length: count }, (_, index) => index).filter((index) => !there.has(index));
   const started = await Promise.allSettled(missing.map((index) => runPod(context, index)));
   for (const outcome of started) if (outcome.status === "fulfilled") pods.push(outcome.value);
+  pods.sort((a, b) => a.index - b.index);
   const failed = started.find((outcome) => outcome.status === "rejected");
   if (failed !== undefined) throw failed.reason;
   return before !== pods.length;
@@ -152,7 +160,7 @@ async function runPod(context: PoolContext, index: number): Promise<RunningPod> 
     onFailure: (error) => options.complain(error instanceof Error ? error.message : String(error)),
     onReady: () => settings.onChange(),
   });
-  return { name, metricsPort, supervisor, log };
+  return { index, name, metricsPort, supervisor, log };
 }
 
 function pidOf({ name, supervisor }: RunningPod): [string, number][] {

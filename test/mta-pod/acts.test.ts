@@ -28,6 +28,7 @@ function scene() {
   };
   [1, 2].forEach(add);
   let isIndexed = false;
+  let changes = 0;
   const bounced: number[] = [];
   const members = [{ pod: "pod-0" }];
   const acts: Acts = createActs({
@@ -42,15 +43,20 @@ function scene() {
     peers: only(() => acts),
     deliver: {
       pump: () => {},
-      bounce: async (handle: number) => bounced.push(scheduler.entryOf(handle)?.entry.seq ?? 0) > 0,
+      bounce: async (handle: number) => {
+        await new Promise(setImmediate);
+        return bounced.push(scheduler.entryOf(handle)?.entry.seq ?? 0) > 0;
+      },
     } as never,
     parked: { list: () => [] } as never,
     purging: {} as never,
     isIndexed: () => isIndexed,
+    changes: () => changes,
   });
   return {
     acts,
     bounced,
+    giveAway: () => void changes++,
     index() {
       [3, 4].forEach(add);
       isIndexed = true;
@@ -66,6 +72,71 @@ test("an act waits for shards that are being indexed: what is stored is meant, n
   index();
   const { affected, total, isDone } = await acting;
   assert.deepEqual([bounced.toSorted((a, b) => a - b), affected, total, isDone], [[1, 2, 3, 4], 4, 4, true]);
+});
+
+/** The act of one pod in a pool of several, whose answers are prepared: those to each question in turn, the last one again and again. */
+function asking(turns: readonly Readonly<Record<string, object | null>>[], members: readonly string[]): Acts {
+  let asked = 0;
+  return createActs({
+    pod: {
+      scheduler: createScheduler({ random: () => 0.5, sources: [] }),
+      log: silentLog,
+      clock: { now: () => now, monotonic: () => performance.now() },
+      newId: () => "job-1",
+      ownership: { members: () => members.map((pod) => ({ pod })) },
+    } as never,
+    peers: {
+      async ask() {
+        const answers = turns[Math.min(asked++, turns.length - 1)] ?? {};
+        return Object.entries(answers).map(([pod, answer]) => ({ pod, answer }));
+      },
+    } as never,
+    deliver: {} as never,
+    parked: {} as never,
+    purging: {} as never,
+    isIndexed: () => true,
+    changes: () => 0,
+  });
+}
+
+const done = { looked: 10, total: 10, affected: 10, isDone: true };
+const begun = { looked: 5, total: 90, affected: 5, isDone: false };
+
+test("a pod that goes before it is through with an act is named, and what it did counts", async () => {
+  const acts = asking([{ "pod-0": begun, "pod-1": begun }, { "pod-0": done }], ["pod-0"]);
+  const { affected, isDone, silent } = await acts.act("bounce", { tenant: "mail/a" });
+  assert.deepEqual([affected, isDone, silent], [15, true, ["pod-1"]]);
+  const again = asking(
+    [
+      { "pod-0": begun, "pod-1": begun },
+      { "pod-0": done, "pod-1": null },
+    ],
+    ["pod-0", "pod-1"],
+  );
+  const said = await again.act("bounce", { tenant: "mail/a" });
+  assert.deepEqual([said.affected, said.isDone, said.silent], [15, true, ["pod-1"]], "it was started again");
+});
+
+test("a pod that was through before it went, or that misses one question, is not", async () => {
+  const gone = asking([{ "pod-0": begun, "pod-1": done }, { "pod-0": done }], ["pod-0"]);
+  assert.deepEqual((await gone.act("bounce", { tenant: "mail/a" })).silent, []);
+  const both = { "pod-0": done, "pod-1": done };
+  const late = asking([{ "pod-0": begun, "pod-1": begun }, { "pod-0": done }, both], ["pod-0", "pod-1"]);
+  const { affected, isDone, silent } = await late.act("bounce", { tenant: "mail/a" });
+  assert.deepEqual([affected, isDone, silent], [20, true, []]);
+});
+
+test("an act tells which pods gave shards away, or read them again, before they were through", async () => {
+  const { acts, index, giveAway } = scene();
+  const acting = acts.act("bounce", { tenant: "mail/a" });
+  index();
+  giveAway();
+  assert.deepEqual((await acting).interrupted, ["pod-0"]);
+  assert.deepEqual((await acts.act("bounce", { tenant: "mail/a" })).interrupted, ["pod-0"], "the same job");
+  const calm = scene();
+  calm.giveAway();
+  calm.index();
+  assert.deepEqual((await calm.acts.act("bounce", { tenant: "mail/a" })).interrupted, []);
 });
 
 /** One pod whose mail waits: each is for later or was deferred, is named by its id, and had so many attempts. */
@@ -120,6 +191,7 @@ function waiting(mails: Readonly<Record<string, { readonly isLater: boolean; rea
     parked: { list: () => [] } as never,
     purging: {} as never,
     isIndexed: () => true,
+    changes: () => 0,
   });
   return {
     read,

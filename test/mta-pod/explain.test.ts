@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { maxListed, maxPeerAnswerBytes } from "#crds/wire/peer.ts";
+import { idHashOf } from "#crds/wire/state-record.ts";
 import { createExplain, type Explain } from "#mta-pod/explain.ts";
 import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
 import type { Scheduler } from "#mta-pod/schedule/types.ts";
@@ -24,10 +25,18 @@ interface SceneOptions {
   readonly events?: readonly object[];
   /** What every stored message has in its envelope. */
   readonly envelope?: object;
+  /** Messages for several sites that are not split yet. */
+  readonly parents?: readonly { shard: number; seq: number; tenant: string; idHash: number }[];
+  /** What is noted of each. */
+  readonly record?: object;
   /** How long it takes to read one. */
   readonly fetchMs?: number;
   readonly answers?: Readonly<Record<string, unknown>>;
-  /** The tenant's. */
+  /** What the pods are asked. */
+  onAsk?(kind: string, query: unknown): void;
+  /** Default: mail/a alone. */
+  readonly tenants?: readonly string[];
+  /** The tenants'. */
   readonly state?: "Active" | "Hold";
   readonly isSuspended?: boolean;
   readonly suspensions?: readonly Suspension[];
@@ -47,7 +56,9 @@ function scene(options: SceneOptions = {}): Scene {
       clock: { now: () => now, monotonic: () => elapsed },
       metrics: { received: none, recipients: none, attempts: none },
       config: () => ({
-        tenants: new Map([["mail/a", { state: options.state ?? "Active" }]]),
+        tenants: new Map(
+          (options.tenants ?? ["mail/a"]).map((name) => [name, { state: options.state ?? "Active" }]),
+        ),
         manifest: { egress: { sources: [] } },
       }),
       ownership: { members: () => [{ pod: "pod-0" }, { pod: "pod-1" }] },
@@ -61,13 +72,38 @@ function scene(options: SceneOptions = {}): Scene {
           };
         },
       },
+      states: { read: async () => options.record ?? { kind: "none" } },
     } as never,
     peers: {
-      serve: (handler: Scene["ask"]) => (serving = handler),
-      ask: async (kind: string) => [{ pod: "pod-0", answer: said[kind] }],
+      serve(handler: Scene["ask"], isLook: (kind: string) => boolean) {
+        serving = handler;
+        const kinds = [
+          "queue",
+          "top",
+          "flush",
+          "binding",
+          "suspended",
+          "act",
+          "act-progress",
+          "report",
+          "witness",
+        ];
+        assert.deepEqual(
+          kinds.filter(isLook),
+          kinds.slice(0, 5),
+          "what pods and operators do goes before looks",
+        );
+      },
+      ask: async (kind: string, query: unknown) => {
+        options.onAsk?.(kind, query);
+        return [{ pod: "pod-0", answer: said[kind] }];
+      },
     } as never,
-    acts: {} as never,
+    acts: { act: async () => ({ affected: 0 }) } as never,
     parked: { list: () => [] },
+    parents: {
+      list: (tenant) => (options.parents ?? []).filter((one) => (tenant ?? one.tenant) === one.tenant),
+    },
     troubleOf: (site) => (site === "down" ? "no host answers" : ""),
     suspending: {
       list: () => options.suspensions ?? [],
@@ -111,6 +147,49 @@ test("createExplain().message() knows without asking that no pod has mail of lat
   explain.stop();
 });
 
+test("createExplain().message() promises no next attempt of what is kept, whatever it is looked at next", async () => {
+  const binding = { binding: "a suspension of message m, until resumed", backoffUntil: now + 5000 };
+  const due = now + 3_600_000;
+  for (const [stopped, nextAttempt] of [
+    [undefined, due],
+    ["suspended", null],
+    ["held", null],
+  ] as const) {
+    const queue = { entries: [{ id, tenant: "mail/a", site: "s", due, stopped }], truncated: false };
+    const { explain } = scene({ events: [received], answers: { ...answers, queue, binding } });
+    const known = await explain.message(id);
+    assert.deepEqual([known?.binding, known?.nextAttempt], [binding.binding, nextAttempt], String(stopped));
+    explain.stop();
+  }
+});
+
+test("createExplain().message() tells of a message for several sites what is attempted next of it", async () => {
+  const of = (site: string, facts: object): object => ({ id, tenant: "mail/a", site, due: 0, ...facts });
+  const late = of("late", { due: now + 9000 });
+  const kept = of("kept", { stopped: "suspended" });
+  const parked = of("parked", { state: "parked", reason: "its body is missing" });
+  for (const [entries, site, nextAttempt] of [
+    [[parked, kept, late, of("soon", { due: now + 5000 })], "soon", now + 5000],
+    [[parked, kept, late, of("ready", {})], "ready", null],
+    [[parked, late, kept], "late", now + 9000],
+    [[parked, kept], "kept", null],
+  ] as const) {
+    const asked: unknown[] = [];
+    const { explain } = scene({
+      events: [received],
+      answers: {
+        ...answers,
+        queue: { entries, truncated: false },
+        binding: { binding: "x", backoffUntil: 0 },
+      },
+      onAsk: (kind, query) => void (kind === "binding" && asked.push(Reflect.get(query as object, "site"))),
+    });
+    assert.equal((await explain.message(id))?.nextAttempt, nextAttempt);
+    assert.deepEqual(asked, [site]);
+    explain.stop();
+  }
+});
+
 test("createExplain().top() names the pods that did not answer", async () => {
   const { explain } = scene();
   assert.deepEqual((await explain.top()).silent, ["pod-1"]);
@@ -151,6 +230,30 @@ test("a pod ends its list in time to be heard, and says that there is more", asy
     some.truncated && some.entries.length > 10 && some.entries.length < 40,
     String(some.entries.length),
   );
+  explain.stop();
+});
+
+test("a pod finds a message by its id however much is queued before it, among what else is selected", async () => {
+  const { explain, scheduler, ask } = scene();
+  fill(scheduler, 50_000);
+  const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt: 0 };
+  const facts = { shard: 0, idHash: idHashOf(id), size: 1000, ...times };
+  scheduler.add({ site: "s", tenant: "mail/a", class: "bulk" }, { ...facts, seq: 60_000 }, now);
+  scheduler.add({ site: "s~1", tenant: "mail/a", class: "bulk" }, { ...facts, seq: 60_001 }, now);
+  const found = async (query: object): Promise<[number, boolean]> => {
+    const { entries, truncated } = (await ask("queue", query)) as QueueList;
+    return [entries.length, truncated];
+  };
+  for (const [query, count] of [
+    [{ id }, 2],
+    [{ id, tenant: "mail/a" }, 2],
+    [{ id, site: "s" }, 2],
+    [{ id, site: "s~1" }, 1],
+    [{ id, tenant: "mail/b" }, 0],
+    [{ id, site: "t" }, 0],
+    [{ id: laterId }, 0],
+  ] as const)
+    assert.deepEqual(await found(query), [count, false], JSON.stringify(query));
   explain.stop();
 });
 
@@ -255,5 +358,65 @@ test("a pod tells why mail of a site that backs off was not tried", async () => 
     Reflect.get((await ask("binding", { tenant: "mail/a", site, from: "" })) as object, "binding");
   assert.equal(await bindingOf("down"), "backoff: no host answers");
   assert.equal(await bindingOf("other"), "backoff");
+  explain.stop();
+});
+
+test("a bare name that two tenants have is refused, not taken for one that has nothing queued", async () => {
+  const { explain } = scene({ tenants: ["mail/a", "other/a", "other/b"] });
+  const said = /expected one of mail\/a, other\/a, got "a"/;
+  await assert.rejects(explain.queue({ tenant: "a" }), said);
+  await assert.rejects(explain.act("bounce", { tenant: "a" }), said);
+  for (const tenant of ["b", "mail/a", "other/a", "nobody", "mail/gone"]) {
+    assert.deepEqual((await explain.queue({ tenant })).entries, []);
+    assert.equal((await explain.act("bounce", { tenant })).affected, 0);
+  }
+  explain.stop();
+});
+
+test("a pod shows those recipients that are still open, and selects by them", async () => {
+  const to = ["b@x.example", "c@y.example"];
+  const noted = (idHash: number) => ({ kind: "state", record: { open: [1], idHash } });
+  for (const [record, attempt, shown] of [
+    [noted(idHashOf(id)), 1, ["c@y.example"]],
+    [noted(idHashOf(id)), 0, to],
+    [noted(7), 1, to],
+    [{ kind: "unavailable" }, 1, to],
+  ] as const) {
+    const { explain, scheduler, ask } = scene({ envelope: { to }, record });
+    const times = { receivedAt: now, expiresAt: now + 1e9, due: now + 1000, attempt };
+    const lane = { site: "s", tenant: "mail/a", class: "bulk" } as const;
+    scheduler.add(lane, { shard: 0, seq: 1, idHash: idHashOf(id), size: 1000, ...times }, now);
+    const { entries } = (await ask("queue", { id })) as QueueList;
+    assert.deepEqual(Reflect.get(entries[0] ?? {}, "to"), shown);
+    const there = (await ask("queue", { domain: "x.example" })) as QueueList;
+    assert.equal(there.entries.length, shown.length - 1);
+    explain.stop();
+  }
+});
+
+test("a pod shows messages for several sites that it has not split yet, as they are at no site", async () => {
+  const to = ["b@x.example", "c@y.example"];
+  const { explain, ask } = scene({
+    envelope: { to, tenant: "mail/a", site: "_parent" },
+    parents: [
+      { shard: 0, seq: 1, tenant: "mail/a", idHash: idHashOf(id) },
+      { shard: 0, seq: 2, tenant: "mail/b", idHash: 7 },
+    ],
+  });
+  for (const [query, count, truncated] of [
+    [{}, 2, false],
+    [{ limit: 1 }, 1, true],
+    [{ id }, 1, false],
+    [{ id, tenant: "mail/a" }, 1, false],
+    [{ id, tenant: "mail/b" }, 0, false],
+    [{ domain: "y.example" }, 2, false],
+    [{ domain: "z.example" }, 0, false],
+    [{ site: "_parent" }, 2, false],
+    [{ site: "s" }, 0, false],
+  ] as const) {
+    const list = (await ask("queue", query)) as QueueList;
+    assert.deepEqual([list.entries.length, list.truncated], [count, truncated], JSON.stringify(query));
+    for (const entry of list.entries) assert.equal(Reflect.get(entry, "state"), "splitting");
+  }
   explain.stop();
 });

@@ -80,3 +80,27 @@ test("what was put aside goes on when a suspension is lifted or replaced, unless
   holds.adopt([]);
   assert.deepEqual([world.requeued, world.pumped], [[7, 8], 1], "nothing was put aside since");
 });
+
+test("what had its turn since and was put off by its host waits for its own time when another suspension ends", () => {
+  const { holds, world } = scene();
+  const other = { id: "m2", ...said };
+  holds.adopt([{ id: "m1", until: world.now + 5_000, ...said }, other]);
+  assert.equal(holds.holdMs(7, mail, [0]), 5_000);
+  assert.equal(holds.holdMs(8, mail, [0]), 5_000);
+  world.now += 5_000;
+  assert.equal(holds.holdMs(7, mail, [0]), 0, "it is attempted, and waits again");
+  holds.adopt([]);
+  assert.deepEqual(world.requeued, [8]);
+});
+
+test("holdMs() costs what fits the message, not what is suspended", () => {
+  const { holds } = scene();
+  const ids = Array.from({ length: 10_000 }, (_, at) => ({ id: `other-${at}`, ...said }));
+  const domains = ids.map(({ id, ...rest }) => ({ domain: `${id}.example`, ...rest }));
+  holds.adopt([...ids, ...domains, { domain: "two.example", ...said }]);
+  const startedAt = performance.now();
+  for (let look = 0; look < 1000; look++) assert.equal(holds.holdMs(7, mail, [0]), 0);
+  // 20 s when each of them is looked at.
+  assert.ok(performance.now() - startedAt < 2000, `${performance.now() - startedAt} ms`);
+  assert.equal(holds.holdMs(7, mail, [1]), hour);
+});

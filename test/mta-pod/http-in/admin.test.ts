@@ -80,6 +80,26 @@ test("the queue is listed by selector", async () => {
     assert.equal((await server.ask(`/v1/queue?${query}`)).status, 400, query);
 });
 
+test("a domain is compared as an A-label in lower case, however it is written", async () => {
+  await using server = await start();
+  for (const [given, domain] of [
+    ["Bücher.example", "xn--bcher-kva.example"],
+    ["X.Example.", "x.example"],
+    ["[192.0.2.1]", "[192.0.2.1]"],
+  ] as const) {
+    await server.ask(`/v1/queue?domain=${encodeURIComponent(given)}`);
+    for (const action of ["retry", "suspend", "resume"])
+      await server.ask(`/v1/queue/${action}`, { method: "POST", body: { domain: given } });
+    const asked = server.calls
+      .splice(0)
+      .map((call) => (call as unknown[]).find((one) => typeof one === "object"));
+    assert.deepEqual(
+      asked.map((query) => (query as { domain?: string }).domain),
+      [domain, domain, domain, domain],
+    );
+  }
+});
+
 test("tenants are asked for by name", async () => {
   await using server = await start();
   assert.equal((await server.ask("/v1/tenants?name=mail%2Facme")).status, 200);

@@ -8,6 +8,7 @@ import { type InjectionOptions, startInjection } from "#mta-pod/http-in/injectio
 import { fromAddresses, headerFields } from "#mta-pod/smtp/header.ts";
 import type { Inbound, InboundHooks } from "#mta-pod/smtp/inbound.ts";
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
+import { until } from "#test/kit/until.ts";
 import { recordingHooks } from "#test/mta-pod/smtp-in/kit.ts";
 
 interface Running extends AsyncDisposable {
@@ -124,6 +125,34 @@ test("Bearer user:password is as good as Basic, anything else is 401", async () 
   assert.equal((await server.post(simple, { authorization: "Bearer broken:x" })).status, 503);
 });
 
+/** As curl sends what is typed: its bytes, which HTTP libraries take for one character each. */
+function asBytes(text: string): string {
+  return Buffer.from(text).toString("latin1");
+}
+
+test("addresses and passwords in request headers are UTF-8 where they are that", async () => {
+  await using server = await start({
+    authenticate: async (_session, username, password) =>
+      username === "jörg" && password === "pässwort"
+        ? { ok: true, login: { tenant: "mail/acme", username } as never }
+        : { ok: false, reply: reply(535, "5.7.8", "no") },
+  });
+  const message = "From: a@acme.example\r\nSubject: Hi\r\n\r\ntext\r\n";
+  for (const to of [asBytes("anna@bücher.example, jörg@b.example"), "anna@b\xfccher.example"]) {
+    const answer = await server.post(message, {
+      authorization: asBytes("Bearer jörg:pässwort"),
+      "content-type": "message/rfc822",
+      "x-mailboat-from": asBytes("Jörg <a@acme.example>"),
+      "x-mailboat-to": to,
+    });
+    assert.equal(answer.status, 202, await answer.text());
+  }
+  assert.deepEqual(
+    server.messages.map(({ to }) => to),
+    [["anna@xn--bcher-kva.example", "jörg@b.example"], ["anna@xn--bcher-kva.example"]],
+  );
+});
+
 const malformed: readonly (readonly [name: string, change: Record<string, unknown>, where: RegExp])[] = [
   ["no recipients", { to: [] }, /^to: expected at least 1 items, got a list of 0$/],
   ["an unknown field", { too: "x" }, /too/],
@@ -187,6 +216,18 @@ for (const value of ["nobody", "a@b@c.example", "<a@acme.example", "a@acme.examp
     await using server = await start();
     assert.equal((await server.post({ ...simple, from: value })).status, 422);
   });
+
+test("a reply address that cannot be read is 422, not left out: the answers would go to the sender", async () => {
+  await using server = await start();
+  for (const replyTo of ["nobody", "Support <support@acme.example", "a@b@c.example"]) {
+    const answer = await server.post({ ...simple, replyTo });
+    assert.equal(answer.status, 422, replyTo);
+    const { error } = (await answer.json()) as { error: { message: string } };
+    assert.equal(error.message, "replyTo: expected addresses, got something else");
+  }
+  assert.equal((await server.post({ ...simple, replyTo: "Support <s@bücher.example>" })).status, 202);
+  assert.equal(field(server.messages[0], "reply-to"), "Support <s@xn--bcher-kva.example>");
+});
 
 test("a sender whose name is its address is one sender", async () => {
   await using server = await start();
@@ -325,6 +366,55 @@ test("bodies under way are bounded together, and one without a length is not rea
     request.end("}");
   });
   assert.equal(chunked, 411);
+});
+
+test("what one tenant announces leaves room for the others, and one large message is taken all the same", async () => {
+  let asked = 0;
+  await using server = await start(
+    {
+      authenticate: async (_session, username) => {
+        asked++;
+        return { ok: true, login: { tenant: `mail/${username}`, username } as never };
+      },
+    },
+    { maxBufferedBytes: 10_000 },
+  );
+  /** A request that has come to where its length counts; what it is answered before its body comes. */
+  const announce = async (user: string, length: number) => {
+    const socket = connect(server.port, "127.0.0.1");
+    const answer = { text: "" };
+    socket.on("error", () => {}).on("data", (bytes: Buffer) => (answer.text += bytes.toString()));
+    const login = Buffer.from(`${user}:x`).toString("base64");
+    const head = `POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Basic ${login}\r\nContent-Type: application/json`;
+    const before = asked;
+    socket.write(`${head}\r\nContent-Length: ${length}\r\n\r\n`);
+    await until("it to be looked at", () => asked > before);
+    return { answer, end: () => socket.destroy() };
+  };
+  const refused = async (user: string, length: number): Promise<void> => {
+    const { answer, end } = await announce(user, length);
+    await until(`${length} of ${user} to be refused`, () => answer.text.startsWith("HTTP/1.1 503 "), 2000);
+    end();
+  };
+  const open = [await announce("acme", 4000)];
+  // Above half of the room; above all of it.
+  await refused("acme", 2000);
+  open.push(await announce("globex", 4000));
+  await refused("initech", 4000);
+  open.push(await announce("initech", 2000));
+  await refused("globex", 1);
+  for (const { end } of open) end();
+  await until("their room to be free", async () => {
+    const { answer, end } = await announce("acme", 9000);
+    await until("room or none", () => answer.text !== "", 200).catch(() => {});
+    if (answer.text === "") open.push({ answer, end });
+    return answer.text === "";
+  });
+  await refused("globex", 2000);
+  for (const { answer, end } of open) {
+    assert.equal(answer.text, "");
+    end();
+  }
 });
 
 /** A request whose body is announced and not sent yet. It is refused for its length, on what is said of it. */

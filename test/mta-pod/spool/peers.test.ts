@@ -71,4 +71,28 @@ describe("createPeers()", () => {
     await eventually("only one question", () => asked === 1);
     peers.close();
   });
+
+  test("answers what pods ask each other, however many people look", async () => {
+    await using a = await startTestSpool(nats.url, { pool: "t/looks", pod: "a" });
+    const peers = createPeers({ spool: a, members: () => [{ pod: "a" }] });
+    const end = Promise.withResolvers<void>();
+    let looking = 0;
+    peers.serve(
+      async (kind) => {
+        if (kind !== "why") return kind;
+        looking++;
+        await end.promise;
+        return kind;
+      },
+      (kind) => kind === "why",
+    );
+    const looks = Array.from({ length: 200 }, () => peers.ask("why", null, 1_000));
+    await eventually("some looks to be answered", () => looking > 0);
+    assert.deepEqual(await peers.ask("open", null, 5_000), [{ pod: "a", answer: "open" }]);
+    assert.equal(looking, 32);
+    peers.close();
+    end.resolve();
+    await a.nc.flush();
+    assert.equal((await Promise.race(looks)).length, 1);
+  });
 });

@@ -234,6 +234,17 @@ test("a long act is followed to its end, and a pod that ended meanwhile is named
   assert.match(err, /no answer from a-1/);
 });
 
+test("an act that a pod was interrupted in ends with 1 and says so", async () => {
+  const interrupted = ["a-0"];
+  await using admin = await adminPort({ "/v1/queue/bounce": acted({ affected: 5, interrupted }) });
+  const { code, out, err } = await mailboat("queue", "bounce", "--state", admin.state, "--all");
+  assert.deepEqual([code, out], [1, "bounce: 5 entries"]);
+  assert.match(
+    err,
+    /^a-0 gave shards away meanwhile: what is queued there may be left as it was, bounce again$/,
+  );
+});
+
 test("queue's commands take the same selectors, and their help lists them", async () => {
   for (const name of ["ls", "bounce", "retry", "suspend", "resume"]) {
     const { out } = await mailboat("queue", name, "--help");
@@ -399,6 +410,26 @@ test("a pool that cannot be asked is named, and the others are shown", async () 
     assert.match(out, shown);
     assert.match(err, /^pool mail\/b could not be asked: Cannot reach http:\/\/127\.0\.0\.1:1/);
   }
+});
+
+test("top tells what is suspended: of a message or a domain not that everything is", async () => {
+  const said = { by: "a-0", at: Date.now() };
+  const suspensions = [{}, { tenant: "mail/acme", site: "mx:1" }, { domain: "x.example" }, { id: "m1" }];
+  await using admin = await adminPort({
+    "/v1/top": { tenants: [], sites: [], suspensions: suspensions.map((one) => ({ ...one, ...said })) },
+  });
+  const { out } = await mailboat("top", "--state", admin.state);
+  const rows = out.split("\n").slice(-5);
+  assert.deepEqual(
+    rows.map((row) => row.split(/ {2,}/).slice(0, 4)),
+    [
+      ["SUSPENDED TENANT", "SITE", "DOMAIN", "ID"],
+      ["all", "all", "all", "all"],
+      ["mail/acme", "mx:1", "all", "all"],
+      ["all", "all", "x.example", "all"],
+      ["all", "all", "all", "m1"],
+    ],
+  );
 });
 
 test("queue ls and top show every pool under its name, in JSON one object each", async () => {
