@@ -42,7 +42,12 @@ export const natsValues = z
           .boolean()
           .default(true)
           .describe("A volume per server. false: mail is lost with the pods; for trials only."),
-        size: z.string().default("32Gi").describe("Size of each volume."),
+        size: z
+          .string()
+          .default("32Gi")
+          .describe(
+            'Size of each volume. Fixed once they are there: see "More room for NATS" in charts/README.md.',
+          ),
         limit: z
           .string()
           .regex(/^[1-9][0-9]*(Mi|Gi|Ti)$/)

@@ -99,6 +99,14 @@ const metrics = z
       .describe("Service of the operator's metrics."),
     serviceMonitor: monitor("ServiceMonitor of the operator."),
     podMonitor: monitor("PodMonitor of the operator, in place of the ServiceMonitor."),
+    poolPodMonitors: z
+      .strictObject({
+        labels: stringMap(
+          "Labels that your Prometheus selects by; kube-prometheus-stack's takes what has its release's: `release: NAME`.",
+        ),
+      })
+      .prefault({})
+      .describe("PodMonitors that the operator makes for pools, wherever that kind exists."),
     prometheusRule: z
       .strictObject({
         enabled: z.boolean().default(false).describe("Needs the Prometheus operator's kinds."),

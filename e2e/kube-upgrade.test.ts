@@ -134,7 +134,7 @@ interface Definition {
 
 /** What users wrote, and who it is: all but what moves by itself. */
 async function objects(cluster: Cluster): Promise<unknown[]> {
-  const all = ["mtenant,mpool,mshape", "secret/acme-smtp", "secret/pool-tls"].map(async (what) => {
+  const all = ["mtenant,mpool,mshape", "secret/acme-smtp", `secret/${pool}-tls`].map(async (what) => {
     const { items, ...one } = await cluster.get(["-n", namespace, what]);
     return (items ?? [one]) as Record<string, unknown>[];
   });

@@ -24,6 +24,8 @@ function replicas(state: "desired" | "ready" | "programmed" | "max"): string {
 /** Pods that have tried nothing since they started have no series of attempts. */
 const noAttempts = `0 * sum by (${pool}) (mailboat_sendable_backlog)`;
 
+const deferred = `sum by (${pool}, provider) (rate(mailboat_deferrals_total[15m]))`;
+
 export const operatorAlerts: readonly Alert[] = [
   {
     name: "MailboatOperatorDown",
@@ -195,18 +197,19 @@ export const poolAlerts: readonly Alert[] = [
     expr: `sum by (${pool}) (increase(mailboat_events_dropped_total[15m])) > 0`,
     holds: "0m",
     severity: "warning",
-    summary: `{{ $value | humanize }} event records of ${here} were given up: \`why\` and webhooks miss them, mail does not.`,
+    summary: `{{ $value | humanize }} event records of ${here} were given up: \`why\` misses them, mail does not.`,
   },
   {
     name: "MailboatDeferralsHigh",
+    // Deferrals are of recipients: an attempt may have a hundred of them, and defer one.
     expr: [
-      `sum by (${pool}, provider) (rate(mailboat_deferrals_total[15m]))`,
-      `/ sum by (${pool}, provider) (rate(mailboat_attempts_total[15m])) > 0.5`,
+      deferred,
+      `/ (${deferred} + (sum by (${pool}, provider) (rate(mailboat_recipients_total[15m])) or 0 * ${deferred})) > 0.5`,
       `and sum by (${pool}, provider) (rate(mailboat_attempts_total[15m])) > 0.1`,
     ].join("\n"),
     holds: "30m",
     severity: "warning",
-    summary: `{{ $labels.provider }} defers {{ $value | humanizePercentage }} of what ${here} tries.`,
+    summary: `{{ $labels.provider }} defers {{ $value | humanizePercentage }} of the recipients that ${here} tries.`,
   },
   {
     name: "MailboatBouncesHigh",

@@ -2,6 +2,9 @@
 import type { Dashboard } from "./panels.ts";
 import { figure, inPool, line, namespaceVariable, ofProvider, poolVariable, rate } from "./words.ts";
 
+/** Recipients that an attempt left open. */
+const deferred = `sum by (provider) (rate(mailboat_deferrals_total{${ofProvider}}${rate}))`;
+
 export const providersDashboard: Dashboard = {
   name: "providers",
   title: "Mailboat / Providers and pool",
@@ -61,9 +64,9 @@ export const providersDashboard: Dashboard = {
             legend: "{{provider}}: {{class}}",
           },
         ]),
-        line(["Deferred share", "Deferrals per attempt."], "percentunit", [
+        line(["Deferred share", "Of the recipients that were tried, those that stay open."], "percentunit", [
           {
-            expr: `sum by (provider) (rate(mailboat_deferrals_total{${ofProvider}}${rate})) / sum by (provider) (rate(mailboat_attempts_total{${ofProvider}}${rate}))`,
+            expr: `${deferred} / (${deferred} + (sum by (provider) (rate(mailboat_recipients_total{${ofProvider}}${rate})) or 0 * ${deferred}))`,
             legend: "{{provider}}",
           },
         ]),
@@ -93,7 +96,7 @@ export const providersDashboard: Dashboard = {
         ),
         figure(
           "Sendable backlog",
-          "Messages that could leave now if limits allowed it: what autoscaling looks at.",
+          "Messages that could leave now if limits allowed it; autoscaling looks at those that no limit holds back.",
           "short",
           `sum(mailboat_sendable_backlog{${inPool}})`,
         ),

@@ -13,8 +13,9 @@ export function commandsOf(cluster: Cluster): (...args: string[]) => Promise<str
   };
 }
 
-/** Entries of all pods, 1,000 at most. */
-export async function queuedIn(cluster: Cluster): Promise<number> {
-  const answer = await commandsOf(cluster)("queue", "ls", "--json", "--limit", "1000");
+/** Entries of all pods of a pool, 1,000 at most; where there is but one it needs no name. */
+export async function queuedIn(cluster: Cluster, pool?: string): Promise<number> {
+  const of = pool === undefined ? [] : ["--pool", pool];
+  const answer = await commandsOf(cluster)("queue", "ls", "--json", "--limit", "1000", ...of);
   return (JSON.parse(answer) as { entries: readonly unknown[] }).entries.length;
 }

@@ -10,6 +10,8 @@ import { providerObjects } from "./provider.ts";
 export const namespace = "mail";
 export const system = "mailboat-system";
 export const pool = "shared";
+/** Of the chart's NATS. */
+export const natsUrl = `nats://mailboat-nats.${system}:4222`;
 export const password = "change-me-before-use";
 /** site0.test, site1.test, …: each with its own MX. */
 export const siteCount = 8;
@@ -20,6 +22,8 @@ export interface MailScene {
   readonly certificate: TestCertificate;
   /** HOST:PORT, from here, of port 587 of the pool's Service. */
   readonly smtp: string;
+  /** HOST:PORT, from here, of the provider's control port. */
+  readonly control: string;
   /** By port 465, with TLS taken off on the way. */
   load(options: Partial<LoadOptions> & Pick<LoadOptions, "messages">): Load;
   /** Of each id: how often the provider took it. */
@@ -67,6 +71,36 @@ export const shapeObject = (connections: number): object => ({
   },
 });
 
+/** Its listeners have the certificate of `tlsObject`; `more`: fields of its spec, in place of these. */
+export const poolObject = (name: string, more: Readonly<Record<string, unknown>> = {}): object => ({
+  apiVersion: "mailboat.dev/v1alpha1",
+  kind: "SendingPool",
+  metadata: { namespace, name },
+  spec: {
+    replicas: 1,
+    hostname: "out.example.net",
+    queue: { servers: [natsUrl], replicas: 1 },
+    egress: { mode: "PodNetwork", allowDestinations: ["10.0.0.0/8"] },
+    trafficShapeRefs: [{ name: "providers" }],
+    tls: { secretRef: { name: `${name}-tls` } },
+    drain: { timeoutSeconds: 30 },
+    ...more,
+  },
+});
+
+export const tlsObject = (name: string, { cert, key }: TestCertificate): object => ({
+  apiVersion: "v1",
+  kind: "Secret",
+  type: "kubernetes.io/tls",
+  metadata: { namespace, name: `${name}-tls` },
+  stringData: { "tls.crt": cert, "tls.key": key },
+});
+
+/** By which the pool's Service is known in the cluster. */
+export function hostOf(name: string): string {
+  return `mailboat-${name}.${namespace}.svc.cluster.local`;
+}
+
 const chart = join(root, "charts", "mailboat");
 
 /** Of `helm install` and `helm upgrade`: the release, this repository's chart, values for a cluster without volumes. */
@@ -104,7 +138,7 @@ export interface SceneOptions {
 
 /** The chart is there already. */
 export async function startMailScene(cluster: Cluster, options: SceneOptions = {}): Promise<MailScene> {
-  const host = `mailboat-${pool}.${namespace}.svc.cluster.local`;
+  const host = hostOf(pool);
   const certificate = await testCertificate([host]);
   const sites = Array.from({ length: siteCount }, (_, index) => `site${index}.test`);
   const mx = [...sites, slowDomain].map(
@@ -115,7 +149,6 @@ export async function startMailScene(cluster: Cluster, options: SceneOptions = {
   const deferred = { domains: [slowDomain], defer: { times: 2, code: 451, text: "4.3.0 later" } };
   const rules = { rules: [...(options.rules ?? []), deferred] };
   const provider = providerObjects({ namespace, name: "provider", rules });
-  const tls = { "tls.crt": certificate.cert, "tls.key": certificate.key };
   await cluster.apply([
     ...provider,
     // One provider, a Service for each site: sites are told apart by the names of their MX hosts.
@@ -125,28 +158,8 @@ export async function startMailScene(cluster: Cluster, options: SceneOptions = {
       metadata: { namespace, name: mxOf(domain) },
       spec: { selector: { app: "provider" }, ports: [{ port: 25, targetPort: 2525 }] },
     })),
-    {
-      apiVersion: "v1",
-      kind: "Secret",
-      type: "kubernetes.io/tls",
-      metadata: { namespace, name: "pool-tls" },
-      stringData: tls,
-    },
-    {
-      apiVersion: "mailboat.dev/v1alpha1",
-      kind: "SendingPool",
-      metadata: { namespace, name: pool },
-      spec: {
-        replicas: 1,
-        hostname: "out.example.net",
-        queue: { servers: [`nats://mailboat-nats.${system}:4222`], replicas: 1 },
-        egress: { mode: "PodNetwork", allowDestinations: ["10.0.0.0/8"] },
-        trafficShapeRefs: [{ name: "providers" }],
-        tls: { secretRef: { name: "pool-tls" } },
-        drain: { timeoutSeconds: 30 },
-        ...options.pool,
-      },
-    },
+    tlsObject(pool, certificate),
+    poolObject(pool, options.pool),
     shapeObject(4),
     ...tenantObjects("acme"),
   ]);
@@ -170,6 +183,7 @@ export async function startMailScene(cluster: Cluster, options: SceneOptions = {
   return {
     certificate,
     smtp: smtp.address,
+    control: control.address,
     arrivals,
     async sources() {
       const stats = (await (await fetch(`http://${control.address}/v1/stats`)).json()) as {
@@ -210,8 +224,8 @@ export async function startMailScene(cluster: Cluster, options: SceneOptions = {
 }
 
 /** Number of the configuration that all pods of the pool run; 0 while some run another. */
-export async function liveConfiguration(cluster: Cluster): Promise<number> {
-  const { status } = (await cluster.get(["-n", namespace, `sendingpool/${pool}`])) as {
+export async function liveConfiguration(cluster: Cluster, name = pool): Promise<number> {
+  const { status } = (await cluster.get(["-n", namespace, `sendingpool/${name}`])) as {
     status: { config?: { generation: number }; conditions: { type: string; status: string }[] };
   };
   const isLive = status.conditions.find(({ type }) => type === "Programmed")?.status === "True";
@@ -219,11 +233,11 @@ export async function liveConfiguration(cluster: Cluster): Promise<number> {
 }
 
 /** Once nothing is under way any more. */
-export async function settledConfiguration(cluster: Cluster): Promise<number> {
+export async function settledConfiguration(cluster: Cluster, name = pool): Promise<number> {
   return until(
     "nothing to be under way",
     async () => {
-      const live = await liveConfiguration(cluster);
+      const live = await liveConfiguration(cluster, name);
       return live > 0 && live;
     },
     60_000,

@@ -11,6 +11,7 @@ interface OperatorCommandOptions {
   readonly identity?: string;
   readonly podImage?: string;
   readonly imagePullPolicy?: string;
+  readonly podMonitorLabel?: string[];
   readonly leaderElection: boolean;
   readonly release?: boolean;
   readonly bind: string;
@@ -20,6 +21,10 @@ interface OperatorCommandOptions {
   readonly context?: string;
   readonly logLevel: string;
 }
+
+/** As the API server takes labels; of their lengths it has the last word. */
+const labelPattern =
+  /^(?<name>(?:[a-z0-9][-a-z0-9.]*\/)?[A-Za-z0-9](?:[-\w.]*[A-Za-z0-9])?)=(?<value>(?:[A-Za-z0-9](?:[-\w.]*[A-Za-z0-9])?)?)$/;
 
 const repeated = (value: string, before: string[] = []): string[] => [...before, value];
 
@@ -35,6 +40,11 @@ export function addOperatorCommand(program: Command, io: CommandIo): void {
     .addOption(new Option("--pod-image <image>", "image of the pods").env("MAILBOAT_POD_IMAGE"))
     .addOption(
       new Option("--image-pull-policy <policy>", "of the pods").choices(["Always", "IfNotPresent", "Never"]),
+    )
+    .option(
+      "--pod-monitor-label <name=value>",
+      "label of the pools' PodMonitors, which your Prometheus selects by; may be repeated",
+      repeated,
     )
     .option("--no-leader-election", "lead at once: only where nobody else does")
     .option(
@@ -70,6 +80,16 @@ function placeOf({ watchNamespace, namespace, identity, kubeconfig, context }: O
   };
 }
 
+function labelsOf(texts: readonly string[] = []): Record<string, string> {
+  const labels = texts.map((text): [string, string] => {
+    const { name = "", value = "" } = labelPattern.exec(text)?.groups ?? {};
+    if (name === "")
+      throw new CommandError(`Cannot start: expected --pod-monitor-label NAME=VALUE, got "${text}"`, 2);
+    return [name, value];
+  });
+  return Object.fromEntries(labels);
+}
+
 function noNamespace(): CommandError {
   const expected = "expected --namespace NS (or POD_NAMESPACE) for the Lease, got none";
   return new CommandError(`Cannot start: ${expected}`, 2);
@@ -100,6 +120,7 @@ async function runOperatorCommand(options: OperatorCommandOptions, io: CommandIo
     namespace: place.namespace ?? "default",
     podImage,
     imagePullPolicy: options.imagePullPolicy,
+    podMonitorLabels: labelsOf(options.podMonitorLabel),
     leaderElection,
     bind: options.bind,
     metricsPort: port("--metrics-port", options.metricsPort),

@@ -26,6 +26,7 @@ export interface Context {
   readonly statuses: StatusWriter;
   readonly events: EventRecorder;
   readonly images: { readonly pod: string; readonly pullPolicy: string | undefined };
+  readonly podMonitorLabels: Readonly<Record<string, string>> | undefined;
   /** How long a new configuration took to reach all ready pods of its pool. */
   programmed(seconds: number): void;
   /** Notes a write of the resource's status, so that it is not reconciled before the watch has seen it. */

@@ -40,6 +40,8 @@ export interface EngineOptions {
   readonly identity: string;
   /** Whether the API server serves that kind; asked again while the operator runs. */
   readonly hasPodMonitors: boolean;
+  /** Of the pools' PodMonitors, besides our own. */
+  readonly podMonitorLabels?: Readonly<Record<string, string>> | undefined;
   /** How often; default one minute. */
   readonly podMonitorMs?: number;
   /** How long a compile took. */
@@ -146,6 +148,7 @@ export function createEngine(options: EngineOptions): Engine {
     statuses: createStatusWriter({ client, clock, events }),
     events,
     images: { pod: options.podImage, pullPolicy: options.imagePullPolicy },
+    podMonitorLabels: options.podMonitorLabels,
     programmed: (seconds) => options.observeProgrammed?.(seconds),
     wrote: (name, key, resourceVersion) =>
       expectations.wrote(`${kinds[name].kind} ${key}`, {

@@ -22,6 +22,8 @@ export interface OperatorOptions {
   readonly identity: string;
   readonly podImage: string;
   readonly imagePullPolicy: string | undefined;
+  /** Of the pools' PodMonitors, besides our own: what a Prometheus selects them by. */
+  readonly podMonitorLabels: Readonly<Record<string, string>>;
   readonly leaderElection: boolean;
   readonly bind: string;
   /** 0 = any free one, as below. */
@@ -114,6 +116,7 @@ async function openEngine({ options, log, signal, client, clock, metrics }: Part
     imagePullPolicy: options.imagePullPolicy,
     identity: options.identity,
     hasPodMonitors: hasPodMonitors === true,
+    podMonitorLabels: options.podMonitorLabels,
     observeCompile: own.compiled,
     observeProgrammed: own.programmed,
   });

@@ -91,6 +91,7 @@ export function createPoolReconciler(context: Context): PoolReconciler {
       replicas,
       adminToken: token,
       hasPodMonitors,
+      podMonitorLabels: context.podMonitorLabels,
     }).map((object) =>
       object.kind === "Deployment" ? rollOuts.marked(object, spec.metadata.generation) : object,
     );

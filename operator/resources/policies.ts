@@ -42,8 +42,11 @@ export function networkPolicy(pool: PoolIdentity, spec: SendingPoolSpec): KubeOb
   );
 }
 
-/** Of prometheus-operator, where that is. The chart's dashboards and alerts select by these two labels. */
-export function podMonitor(pool: PoolIdentity): KubeObject {
+/**
+ * Of prometheus-operator, where that is. The chart's dashboards and alerts select by the two labels that its relabelings set; `labels` are
+ * what a Prometheus selects PodMonitors by.
+ */
+export function podMonitor(pool: PoolIdentity, labels: Readonly<Record<string, string>> = {}): KubeObject {
   const { [componentLabel]: _component, ...others } = selectorLabels(pool.name, "pod");
   return child(
     {
@@ -51,6 +54,7 @@ export function podMonitor(pool: PoolIdentity): KubeObject {
       apiVersion: "monitoring.coreos.com/v1",
       kind: "PodMonitor",
       name: childNames.main(pool.name),
+      labels,
     },
     {
       spec: {

@@ -25,6 +25,8 @@ export interface PoolInput {
   readonly adminToken: string;
   /** The API server knows PodMonitors. */
   readonly hasPodMonitors: boolean;
+  /** Of the PodMonitor, besides our own. */
+  readonly podMonitorLabels?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
@@ -47,6 +49,6 @@ export function buildPool(input: PoolInput): KubeObject[] {
     disruptionBudget(pool, spec),
     ...proxyObjects(pool, input),
     deployment({ ...input, identity: pool }),
-    ...(input.hasPodMonitors ? [podMonitor(pool)] : []),
+    ...(input.hasPodMonitors ? [podMonitor(pool, input.podMonitorLabels)] : []),
   ];
 }

@@ -309,6 +309,42 @@ const cases: Readonly<Record<string, Case>> = {
       [`mailboat_attempts_total{${pod(0)},provider="Yahoo",source="default",result="deferred"}`, "0+1x80"],
     ],
     at: "70m",
+    besides: {
+      "of the many recipients of each message one is put off": {
+        fires: false,
+        series: [
+          [
+            `mailboat_deferrals_total{${pod(0)},tenant="mail/acme",provider="Yahoo",class="mailbox-full"}`,
+            "0+60x80",
+          ],
+          [
+            `mailboat_recipients_total{${pod(0)},tenant="mail/acme",stream="default",provider="Yahoo",outcome="delivered"}`,
+            "0+2940x80",
+          ],
+          [
+            `mailboat_attempts_total{${pod(0)},provider="Yahoo",source="default",result="delivered"}`,
+            "0+60x80",
+          ],
+        ],
+      },
+      "of the recipients two in three are put off": {
+        fires: true,
+        series: [
+          [
+            `mailboat_deferrals_total{${pod(0)},tenant="mail/acme",provider="Yahoo",class="reputation"}`,
+            "0+60x80",
+          ],
+          [
+            `mailboat_recipients_total{${pod(0)},tenant="mail/acme",stream="default",provider="Yahoo",outcome="delivered"}`,
+            "0+30x80",
+          ],
+          [
+            `mailboat_attempts_total{${pod(0)},provider="Yahoo",source="default",result="deferred"}`,
+            "0+90x80",
+          ],
+        ],
+      },
+    },
   },
   MailboatBouncesHigh: {
     fires: [

@@ -313,6 +313,21 @@ describe("the chart", () => {
     }
   });
 
+  test("tells the operator which labels the PodMonitors of pools are to have", (context) => {
+    const helm = helmFor(context);
+    if (helm === undefined) return;
+    const operatorArgs = (objects: readonly Rendered[]): unknown =>
+      podSpecs(byKind(objects, "Deployment"))[0]?.containers[0]?.args;
+    const wanted = ["--pod-monitor-label=example.net/team=mail", "--pod-monitor-label=release=prometheus"];
+    const given = operatorArgs(withValues(helm, "everything-values.yaml"));
+    assert.ok(Array.isArray(given));
+    assert.deepEqual(
+      given.filter((one) => String(one).startsWith("--pod-monitor")),
+      wanted,
+    );
+    assert.doesNotMatch(JSON.stringify(operatorArgs(render(helm, []))), /pod-monitor/);
+  });
+
   test("gives alerts the URL of their runbooks, dashboards the label of Grafana's sidecar", (context) => {
     const helm = helmFor(context);
     if (helm === undefined) return;

@@ -120,6 +120,10 @@ test("wrong usage ends with 2 and says what was expected", async () => {
     [["why"], /missing required argument/],
     [["why", "../x"], /Cannot look up a message/],
     [["provider", "--port", "x"], /Cannot read --port/],
+    [
+      ["operator", "--namespace", "a", "--pod-image", "b", "--pod-monitor-label", "release"],
+      /Cannot start: expected --pod-monitor-label NAME=VALUE, got "release"/,
+    ],
   ];
   for (const [args, said] of cases) {
     const { code, err } = await mailboat(...args);

@@ -114,7 +114,7 @@ test("the autoscaler: what pods report sets the Deployment's replicas, and the s
 
 test("PodMonitors: a kind that is installed later is used, and one that is taken away is in nobody's way", async () => {
   const types = Object.values(kinds).filter((type) => type !== kinds.podMonitors);
-  await using world = await startWorld({ types });
+  await using world = await startWorld({ types, podMonitorLabels: { release: "prometheus" } });
   world.api.state.create(kinds.pools, pool(world.nats.url));
   await ready(world);
   assert.equal(world.get("podMonitors", "mailboat-shared"), undefined);
@@ -123,6 +123,8 @@ test("PodMonitors: a kind that is installed later is used, and one that is taken
     "the PodMonitor, seen by the watch",
     () => [...world.engine.stores.values("podMonitors")].length > 0,
   );
+  const made = world.get("podMonitors", "mailboat-shared");
+  assert.equal(made?.metadata.labels?.["release"], "prometheus", "what a Prometheus selects it by");
   world.api.state.remove(kinds.podMonitors, "mail", "mailboat-shared");
   await until("it to be made good", () => world.get("podMonitors", "mailboat-shared") !== undefined);
   types.pop();

@@ -30,6 +30,7 @@ export interface WorldOptions {
   readonly podImage?: string;
   /** Of the operator. */
   readonly clock?: Clock;
+  readonly podMonitorLabels?: Readonly<Record<string, string>>;
   /** What the API server serves; may be changed while it runs. */
   readonly types?: ResourceType[];
 }
@@ -53,6 +54,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       podImage: options.podImage ?? "mailboat-pod:test",
       identity: "operator-0",
       hasPodMonitors: false,
+      podMonitorLabels: options.podMonitorLabels,
       podMonitorMs: options.types === undefined ? 60_000 : 100,
       namespaces: options.namespaces,
     });

@@ -214,6 +214,15 @@ test("staleChildren() names the pool's own that are not wanted, and keeps what i
   assert.deepEqual(staleChildren(before, { uid: "another", objects: [], isCompiled: true }), []);
 });
 
+test("a PodMonitor has the labels that a Prometheus selects by, and ours whatever they say", () => {
+  const podMonitorLabels = { release: "prometheus", "mailboat.dev/pool": "other" };
+  const monitor = objectOf(poolObjects(smallest, { podMonitorLabels }), "PodMonitor", "mailboat-shared");
+  const { labels = {} } = monitor.metadata;
+  assert.equal(labels["release"], "prometheus");
+  assert.equal(labels["mailboat.dev/pool"], "shared");
+  assert.equal(at(monitor, "spec.selector.matchLabels.release"), undefined);
+});
+
 test("selectorText() selects what the Deployment selects", () => {
   assert.equal(
     selectorText("shared", "pod"),
