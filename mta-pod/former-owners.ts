@@ -3,6 +3,7 @@
  * connections and spent rates count, until it says that they have ended or is known to be dead. When in doubt a limit is
  * under-used; every wait has a bound.
  */
+import { isGuestSite } from "#crds/wire/subject.ts";
 import { guestsGoneMs } from "./guests.ts";
 import type { Identity } from "./spool/lease-record.ts";
 import type { HandOver } from "./spool/handover.ts";
@@ -131,7 +132,7 @@ export function createFormer(deps: FormerDeps) {
   };
 
   /**
-   * Nobody told what is under way: the last owner may have been waiting for one before it when it died, and what it knew of that went with
+   * Nobody told what is under way, or not what guests have open: the last owner may have been waiting for one before it when it died, and what it knew of that went with
    * it. So every pod is asked; nothing begins until all have answered, or have let their time pass: of those the connections count that
    * they last reported.
    */
@@ -217,6 +218,12 @@ export function createFormer(deps: FormerDeps) {
       if (!isFromSelf) for (const site of told.sites) scheduler.restore(site, now + inFlightMs, now);
       if (told.untoldSince !== undefined)
         caution(shard, { takenAt: told.untoldSince, connectionsUntil: now, open: [], guestsUntil: 0 });
+      // Guests live on when their former home ends, and then only they tell what they have open.
+      if (!isFromSelf && openAt.some(isGuestSite)) {
+        const takenAt = told.untoldSince ?? 0;
+        const known = { takenAt, connectionsUntil: now + connectionsMs, open: [], guestsUntil: 0 };
+        void askAll(shard, known, handOver);
+      }
       const { pod, incarnation } = handOver;
       const from = { pod, incarnation, inFlight: told.inFlight, sites: openAt };
       for (const one of [from, ...(told.former ?? [])])

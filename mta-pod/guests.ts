@@ -105,6 +105,10 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
       leave(handle, false);
     }
     for (const guest of waiting.values()) if (!mayBegin(guest.shard)) guest.end({});
+    for (const { shard } of staying.values()) {
+      const known = hosting.get(shard);
+      if (known !== undefined) known.usedAt = now;
+    }
     for (const [shard, { usedAt }] of hosting) if (now - usedAt > rememberMs) hosting.delete(shard);
   };
   const timer = setInterval(look, lookMs);

@@ -100,9 +100,14 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
   const renew = async (home: string, incarnation: string, those: readonly Held[]): Promise<void> => {
     const askedAt = clock.monotonic();
     const answer = await ask(home, { op: "stay", incarnation, handles: those.map(({ handle }) => handle) });
+    // No answer may be a lost one.
+    if (answer === undefined) return;
     for (const one of those) {
-      if (!isIn(answer?.handles, one.handle)) continue;
-      if (isIn(answer?.wanted, one.handle)) {
+      if (!isIn(answer.handles, one.handle)) {
+        lapse(one);
+        continue;
+      }
+      if (isIn(answer.wanted, one.handle)) {
         one.isWanted = true;
         one.told.wanted();
       }

@@ -123,10 +123,11 @@ export function createTransfers(deps: TransfersDeps): Transfers {
       if (kind !== "left-over") throw new Error(`Cannot answer "${kind}": this release does not know it`);
       const { shard } = query as { shard: number };
       const { inFlight, open } = leaving.leftOver(shard);
-      return { incarnation: pod.incarnation, inFlight, open: [...open, ...guestsAt(shard)] };
+      // Guests are told of by the pod that has them.
+      const own = open.filter(([site]) => !isGuestSite(site));
+      return { incarnation: pod.incarnation, inFlight, open: [...own, ...guestsAt(shard)] };
     },
     told() {
-      // Guests are told of by the pod that has them.
       const open = [...outbound.guests()];
       for (const site of scheduler.sites())
         for (const spent of scheduler.snapshot(site)?.sources ?? [])

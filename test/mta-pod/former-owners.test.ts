@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { guestSite } from "#crds/wire/subject.ts";
 import { createFormer, type FormerDeps } from "#mta-pod/former-owners.ts";
 import { encodeHandOver } from "#mta-pod/hand-over-record.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
@@ -44,10 +45,10 @@ function scene(t: TestContext) {
     world,
     former,
     /** The record of an owner with so many connections open and sequence 2 under way. */
-    record: (open: number) => {
+    record: (open: number, site = "s") => {
       const spent = { source: "default", open, window: 2, pausedUntil: 0 };
       const sources = [{ ...spent, nextMessageAt: start, nextConnectionAt: start }];
-      const sites = [{ site: "s", backoffUntil: 0, sources }];
+      const sites = [{ site, backoffUntil: 0, sources }];
       return { ...owner, record: encodeHandOver({ inFlight: [2], sites }, start) };
     },
     add(messagesPerSecond?: number) {
@@ -146,6 +147,29 @@ test("an owner that died may have waited for others: all are asked, and nothing 
   world.answers["pod-1"] = left([], 0);
   await pass(500);
   assert.deepEqual([mayBegin(), startable()], [[true, true, true], 1]);
+  former.stop();
+});
+
+test("guests that an owner tells of count until their own pods say that they are gone, also when that owner has ended", async (t) => {
+  const { world, former, record, add, startable, pass } = scene(t);
+  const guests = guestSite("s", "rest");
+  const second = { pod: "pod-2", incarnation: "a" };
+  world.others = [owner, second];
+  world.answers = {
+    "pod-1": left([], 0),
+    "pod-2": { ...second, inFlight: [], open: [[guests, "default", 1]] },
+  };
+  former.owned(0, record(1, guests), "released");
+  assert.ok(former.askingMs(0) > 0);
+  await pass(0);
+  assert.equal(former.askingMs(0), 0);
+  world.dead = "pod-1";
+  await pass(500);
+  add();
+  assert.equal(startable(), 1, "one of two connections is the guest's");
+  world.answers["pod-2"] = { ...second, inFlight: [], open: [] };
+  await pass(500);
+  assert.equal(startable(), 1);
   former.stop();
 });
 

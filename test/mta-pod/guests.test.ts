@@ -190,6 +190,34 @@ test("when its home is lost, or does not answer, what was permitted lapses in ti
   }
 });
 
+test("a home that does not know a guest any more says so: what was permitted lapses when it is renewed next", async () => {
+  const { enter, turn, pass, gateOf, state, happened, open } = world();
+  const gate = gateOf("guest");
+  await enter(gate);
+  await turn(gate);
+  state.owns = false;
+  await pass(600);
+  assert.deepEqual(happened, ["guest lapsed"]);
+  assert.equal(gate.permit()?.holds(), false);
+  assert.equal(open(), 1, "until it has left");
+  gate.leave(false);
+  await pass(100);
+  assert.equal(open(), 0);
+});
+
+test("heartbeats tell of guests as long as one stays, and for a minute after", async () => {
+  const { enter, pass, gateOf, guests } = world();
+  const gate = gateOf("guest");
+  await enter(gate);
+  await pass(90_000);
+  assert.deepEqual(guests.told(), [3]);
+  gate.leave(true);
+  await pass(50_000);
+  assert.deepEqual(guests.told(), [3]);
+  await pass(15_000);
+  assert.deepEqual(guests.told(), []);
+});
+
 test("a guest that says nothing any more is given up: soon before its message, later after it; a dead one at once", async () => {
   for (const [hasTurn, givenUpMs] of [
     [false, 20_000],
