@@ -1,5 +1,8 @@
 /** Hosts that do not do what they offer, or take less than they are given: the mail arrives all the same, and soon. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { test } from "node:test";
 import { type Provider, startProvider } from "#operator/provider/provider.ts";
 import { parseRules } from "#operator/provider/rules.ts";
@@ -172,4 +175,54 @@ test("domains of one message that had the same hosts and part while it waits: ea
       .toSorted();
   assert.deepEqual(takenBy(before), ["large@stays.example", "small@stays.example"]);
   assert.deepEqual(takenBy(after), ["large@moves.example", "small@moves.example"]);
+});
+
+/** It takes no connection up: the system's queue of them is full, and its process stands still. */
+async function startSilentHost(): Promise<AsyncDisposable & { readonly port: number }> {
+  const script = `const server = require("node:net").createServer();
+    server.listen({ host: "127.0.0.1", port: 0, backlog: 1 }, () => console.log(server.address().port));`;
+  const child = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const [said] = (await once(child.stdout, "data")) as [Buffer];
+  const port = Number(said.toString("utf8"));
+  child.kill("SIGSTOP");
+  const queued = Array.from({ length: 4 }, () => connect(port, "127.0.0.1").on("error", () => {}));
+  await until("its queue to be full", () => queued.filter(({ connecting }) => !connecting).length >= 2);
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      for (const socket of queued) socket.destroy();
+      child.kill("SIGKILL");
+      await once(child, "exit");
+    },
+  };
+}
+
+test("a first host that is silent costs its timeout once, not for each connection to the second", async (t) => {
+  await using silent = await startSilentHost();
+  await using provider = await startProvider();
+  const rules = [
+    {
+      name: "all",
+      match: { domains: ["*"] },
+      limits: { connections: 1, messagesPerConnection: 2 },
+      timeouts: { connect: "3s" },
+      tls: { mode: "None" },
+      routes: [silent, provider].map(({ port }) => ({ host: "127.0.0.1", port })),
+    },
+  ];
+  await using local = await startLocal({ resources: testResources({ rules }), pods: 1 });
+  const count = 16;
+  const startedAt = performance.now();
+  await sendBurst({
+    address: local.endpoints.smtp,
+    count,
+    connections: 1,
+    recipient: (n) => `u${n}@b.example`,
+  });
+  await until("all of it", () => provider.audit.ids.unique() === count, 60_000);
+  const { total } = provider.audit.stats();
+  const ms = performance.now() - startedAt;
+  t.diagnostic(`${total.connections.total} connections in ${(ms / 1000).toFixed(1)} s`);
+  assert.ok(total.connections.total >= count / 2);
+  assert.ok(ms < 3 * 3000, `${ms} ms: eight timeouts would be 24 seconds`);
 });

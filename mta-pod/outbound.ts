@@ -21,6 +21,7 @@ import { createPool } from "./smtp-out/pool.ts";
 import { openSink } from "./smtp-out/sink.ts";
 import { limitsOf } from "./site-limits.ts";
 import { createTlsPolicy } from "./smtp-out/tls-policy.ts";
+import { createUnreached } from "./smtp-out/unreached.ts";
 import type { Fault, Target } from "./smtp/transaction.ts";
 
 /** A connection waits this long for the next mail: by time, not by count, so that busy sites keep theirs. */
@@ -108,6 +109,7 @@ export function createOutbound(
   const gone = new WeakSet<Connection>();
   const permits = createPermits({ pod, peers, shards });
   const permitOf = new WeakMap<Connection, Permit>();
+  const unreached = createUnreached(clock);
   const proxyRest = new Map<string, { readonly until: number; readonly fault: Fault }>();
   const use = (shard: number, connection: Connection): (() => void) => {
     const set = used.get(shard) ?? new Set();
@@ -151,8 +153,9 @@ export function createOutbound(
       );
       const leave = (): void => void setTimeout(() => gate.leave(connection.facts !== undefined), noticeMs);
       const events: ConnectionEvents = {
-        ready: () => {
+        ready: ({ target }) => {
           opened();
+          unreached.reached(dispatch.source, target);
           const permit = gate.permit();
           if (permit !== undefined) permitOf.set(connection, permit);
           ready(connection);
@@ -183,12 +186,13 @@ export function createOutbound(
         ? openSink(events)
         : connect(
             {
-              targets,
+              targets: unreached.worthwhile(dispatch.source, targets),
               ehlo: way.ehlo,
               tls: route.rule?.tls.mode ?? "Opportunistic",
               timeouts: route.rule?.timeouts ?? defaultTimeouts,
               log,
               admit: gate.admit,
+              missed: (fault) => unreached.failed(dispatch.source, fault),
               ...(way.localAddress === undefined ? {} : { localAddress: way.localAddress }),
               ...(way.hop === undefined ? {} : { hop: way.hop }),
             },

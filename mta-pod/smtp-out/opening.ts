@@ -22,6 +22,8 @@ export interface OpeningOptions {
   readonly log: Log;
   /** Asked before a target is connected to whose connections are counted elsewhere; without it all may be. */
   admit?(target: Target, then: (isAdmitted: boolean) => void): void;
+  /** Told of each target that would not. */
+  missed?(fault: Fault): void;
 }
 
 export interface Opened {
@@ -207,6 +209,7 @@ export class Opening {
     }
     this.#tlsFailed = false;
     this.#faults.push(fault);
+    this.#options.missed?.(fault);
     // The other targets lie behind the same proxy.
     this.#index = this.#reached ? this.#index + 1 : this.#options.targets.length;
   }

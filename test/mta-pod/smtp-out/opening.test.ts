@@ -314,11 +314,16 @@ test("openConnection() asks before a target whose connections are counted elsewh
     asked.push(target.home ?? "");
     then(isAdmitted);
   };
-  const refused = client([own.target, foreign], { admit: answering(false) });
+  const missed: string[] = [];
+  const refused = client([own.target, foreign], {
+    admit: answering(false),
+    missed: ({ stage, kind, target }) => missed.push(`${stage} ${kind} ${target?.port}`),
+  });
   const fault = await refused.opened;
   assert.ok("kind" in fault);
   assert.equal(`${fault.stage} ${fault.kind}`, "connect full");
   assert.equal(theirs.heard.length, 0);
+  assert.deepEqual(missed, [`greeting refused ${own.target.port}`], "what is full may be reached");
   await using again = await startPeer(["S: 421 too busy\nCLOSE"]);
   const admitted = client([again.target, foreign], { admit: answering(true) });
   const facts = await admitted.opened;
