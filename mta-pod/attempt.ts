@@ -16,6 +16,7 @@ import {
   unresolved,
   wasStale,
 } from "./attempt-outcome.ts";
+import { createFullHosts, leaveAlone } from "./full-hosts.ts";
 import { createHostTrouble, hasOtherHosts } from "./host-trouble.ts";
 import type { Loaded } from "./load.ts";
 import { type Outbound, siteKey } from "./outbound.ts";
@@ -57,13 +58,12 @@ export interface Trouble {
 export type Attempts = ReturnType<typeof createAttempts>;
 
 const giveUpMs = 20;
-/** Where a host of others has no room for now: others of the lane, which have other hosts, go first. */
-const fullMs = 500;
 
 export function createAttempts(deps: AttemptDeps) {
   const { pod, outbound, sites, settlement } = deps;
   const { scheduler, router, clock } = pod;
   const hostTrouble = createHostTrouble(pod);
+  const fullHosts = createFullHosts(pod);
 
   /** Every step that something else calls: what one entry makes go wrong must not end the pod. */
   const guarded = (run: Run, step: () => void): void => {
@@ -75,11 +75,16 @@ export function createAttempts(deps: AttemptDeps) {
     }
   };
 
+  /** Its shard is ours, and what its host's home said holds. */
+  const mayGoOn = ({ dispatch, connection }: Run): boolean =>
+    deps.mayProceed(dispatch.entry.shard) &&
+    (connection === undefined || outbound.permitOf(connection)?.holds() !== false);
+
   /** Ends the attempt by a decision: frees the site's slot, then settles; `ended` when the entry is at rest. */
   const conclude = (run: Run, result: TransactionResult, connection: FinishResult["connection"]) => {
     const { dispatch, loaded } = run;
     // Cut off here, since the shard goes to another pod: says nothing of the mail nor of the site.
-    if (result.kind === "fault" && result.fault.stage !== "final" && !deps.mayProceed(dispatch.entry.shard))
+    if (result.kind === "fault" && result.fault.stage !== "final" && !mayGoOn(run))
       return giveUp(run, connection);
     const made = decisionOf(pod, run, result);
     const isConnected = run.connection !== undefined;
@@ -116,20 +121,11 @@ export function createAttempts(deps: AttemptDeps) {
     run.ended();
   };
 
-  /** Its hosts could not be reached a moment ago, or have no room; mail to others at the site goes on. */
-  const leaveAlone = (run: Run, ms: number) => {
-    const { handle, entry } = run.dispatch;
-    const now = clock.now();
-    scheduler.defer(handle, Math.min(now + ms, entry.expiresAt), entry.attempt, now);
-    scheduler.finish(handle, { feedback: "neutral", connection: unused(run.dispatch), isUnspent: true }, now);
-    run.ended(true);
-  };
-
   const notOpened = (run: Run, trouble: Fault) => {
     if (trouble.kind !== "full") return fault(run, trouble, "closed");
     sites.tried(run.dispatch.lane.site, trouble.text);
-    if (run.at !== undefined) hostTrouble.untried(run.at);
-    return leaveAlone(run, fullMs);
+    fullHosts.comeBack(run.dispatch, run.key, run.at !== undefined);
+    return run.ended(true);
   };
 
   /** For the next transaction, where one more is wanted and allowed. */
@@ -138,14 +134,14 @@ export function createAttempts(deps: AttemptDeps) {
     const isOpen = run.route === undefined || sites.isOpen(run.route);
     const isWanted = isOpen && scheduler.surplus(lane.site, source) === 0 && deps.mayProceed(entry.shard);
     const limit = run.route?.rule?.limits.messagesPerConnection ?? defaultMessagesPerConnection;
-    const isAskedBack = outbound.permitOf(connection)?.isWanted === true;
-    return outbound.keep(run.key, connection, isWanted && !isAskedBack ? limit : 0);
+    return outbound.keep(run.key, connection, isWanted ? limit : 0);
   };
 
   const transact = (run: Run, connection: Connection, pieces: readonly Buffer[]) => {
     const { dispatch, loaded } = run;
     const { envelope } = loaded;
     const permit = outbound.permitOf((run.connection = connection));
+    fullHosts.reached(run.key);
     const transaction: Transaction = {
       from: envelope.from,
       to: loaded.open.map((index) => envelope.to[index] ?? ""),
@@ -153,7 +149,7 @@ export function createAttempts(deps: AttemptDeps) {
       size: totalLength(pieces),
       eightBit: envelope.eightBit,
       smtpUtf8: envelope.smtpUtf8,
-      mayProceed: () => deps.mayProceed(dispatch.entry.shard) && permit?.holds() !== false,
+      mayProceed: () => mayGoOn(run),
     };
     const free = outbound.use(dispatch.entry.shard, connection);
     /** Its tenant's or sender domain's turn is much later: others use the connection, and the entry is the first of its lane again. */
@@ -267,7 +263,10 @@ export function createAttempts(deps: AttemptDeps) {
           const { source } = dispatch;
           run.at = { site, source, hosts, domain, startedAt: clock.monotonic(), probeUntil: 0 };
           const waitMs = hostTrouble.waitMs(run.at);
-          if (waitMs > 0) return leaveAlone(run, waitMs);
+          if (waitMs > 0) {
+            leaveAlone(pod, dispatch, waitMs);
+            return run.ended(true);
+          }
         }
         // What was opened in clear is not for a rule that asks for TLS now.
         const how = site.rule?.tls.mode ?? "";

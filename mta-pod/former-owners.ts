@@ -9,11 +9,11 @@ import type { Identity } from "./spool/lease-record.ts";
 import type { HandOver } from "./spool/handover.ts";
 import type { How } from "./spool/lease-state.ts";
 import { decodeHandOver, type FormerOwner, type HandedOver } from "./hand-over-record.ts";
-import { openAt, spentAt } from "./former-spent.ts";
+import { lingeringAt, openAt, spentAt } from "./former-spent.ts";
 import type { LeftOver } from "./hand-over.ts";
 import type { Clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
-import type { Entry, Scheduler } from "./schedule/types.ts";
+import type { Entry, Scheduler, SiteHandover } from "./schedule/types.ts";
 
 export interface FormerDeps {
   readonly scheduler: Scheduler;
@@ -136,7 +136,11 @@ export function createFormer(deps: FormerDeps) {
    * it. So every pod is asked; nothing begins until all have answered, or have let their time pass: of those the connections count that
    * they last reported.
    */
-  const askAll = async (shard: number, known: Caution, counted: Identity): Promise<void> => {
+  const askAll = async (
+    shard: number,
+    known: Caution,
+    { counted, told = [] }: { readonly counted: Identity; readonly told?: readonly SiteHandover[] },
+  ): Promise<void> => {
     const question = {};
     asking.set(shard, question);
     const answers = await Promise.all(
@@ -155,6 +159,10 @@ export function createFormer(deps: FormerDeps) {
     const found = answers.flatMap(({ owner, left }) =>
       left?.incarnation === owner.incarnation ? [{ owner, left }] : [],
     );
+    // Those of a pod that does not answer may be among them.
+    for (const site of told)
+      if (silent.length === 0) scheduler.forgetFormer(site.site, now);
+      else scheduler.restore(lingeringAt(site, now + connectionsMs), 0, now);
     for (const site of openAt(found.flatMap(({ left }) => left.open)))
       scheduler.restore(site, now + inFlightMs, now);
     for (const { owner, left } of found) {
@@ -208,7 +216,7 @@ export function createFormer(deps: FormerDeps) {
         const guestsUntil = deps.hadGuests(handOver, shard) ? now + guestsGoneMs : 0;
         const known = { takenAt: now, connectionsUntil: now + connectionsMs, open, guestsUntil };
         caution(shard, known);
-        void askAll(shard, known, handOver);
+        void askAll(shard, known, { counted: handOver });
         return undefined;
       }
       const openAt = told.sites
@@ -222,10 +230,12 @@ export function createFormer(deps: FormerDeps) {
       if (!isFromSelf && openAt.some(isGuestSite)) {
         const takenAt = told.untoldSince ?? 0;
         const known = { takenAt, connectionsUntil: now + connectionsMs, open: [], guestsUntil: 0 };
-        void askAll(shard, known, handOver);
+        const guests = told.sites.filter(({ site }) => isGuestSite(site));
+        void askAll(shard, known, { counted: handOver, told: guests });
       }
       const { pod, incarnation } = handOver;
-      const from = { pod, incarnation, inFlight: told.inFlight, sites: openAt };
+      const sites = openAt.filter((site) => !isGuestSite(site));
+      const from = { pod, incarnation, inFlight: told.inFlight, sites };
       for (const one of [from, ...(told.former ?? [])])
         if (!deps.isSelf(one))
           watch({
@@ -259,6 +269,9 @@ export function createFormer(deps: FormerDeps) {
       !waitingFor(shard).some(({ inFlight }) => inFlight.has(seq)),
     /** A number that changes whenever somebody else has had the shard meanwhile. */
     tenureOf: (shard: number): number => tenures.get(shard) ?? 0,
+    /** Shards in which other pods may still go on by what a dead owner promised. */
+    guestShards: (): number[] =>
+      [...cautious].flatMap(([shard, { guestsUntil }]) => (guestsUntil > clock.now() ? [shard] : [])),
     /** While the others are being asked: so much later it may be known. 0 = it is. */
     askingMs: (shard: number): number => (asking.has(shard) ? askingLookMs : 0),
     /** Those that are not through with the shard, for the next owner. */

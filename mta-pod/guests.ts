@@ -3,7 +3,7 @@
  * smart-host route): who owns their site lets the other pods' connections in, counts them, and gives their messages their moment, as if
  * they were its own (decisions.md 16). Nothing is promised for longer than `permitMs`; bounded; never throws.
  */
-import { isGuestSite } from "#crds/wire/subject.ts";
+import { isGuestSite, placeOf } from "#crds/wire/subject.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteLimits } from "./schedule/types.ts";
 import type { Identity } from "./spool/lease-record.ts";
@@ -11,7 +11,7 @@ import type { Identity } from "./spool/lease-record.ts";
 /** What is promised holds so long from the moment that it was asked for. */
 export const permitMs = 2000;
 /** By then a guest whose home is gone has seen it, and cut off what is before its dot: so long a new home lets nothing begin. */
-export const guestsGoneMs = 3000;
+export const guestsGoneMs = 3250;
 /** A guest waits so long to be let in; then it looks elsewhere, and may come back, behind the others. */
 export const admitMs = 8000;
 export const guestQuestion = "guest";
@@ -19,8 +19,8 @@ export const guestQuestion = "guest";
 /** Where others wait, a guest keeps its connection so long. */
 const turnMs = 1000;
 
-/** Of a pod; no more wait at once, over all sites. */
-const maxWaiting = 32;
+/** No more wait at once: at one place, so that a crowded one leaves room for others, and in all. */
+const maxWaiting = { atPlace: 8, inAll: 64 } as const;
 /** One that says nothing any more has been cut off by then, unless it waits for the reply to its dot: then as with any silent pod. */
 const silentMs = { beforeMail: 20_000, after: 60_000 } as const;
 const lookMs = 1000;
@@ -52,6 +52,8 @@ interface Waiting {
   readonly source: string;
   readonly shard: number;
   readonly owner: Identity;
+  /** Monotonic. */
+  readonly askedAt: number;
   end(answer: object): void;
 }
 
@@ -61,9 +63,9 @@ interface Staying {
   readonly shard: number;
   readonly owner: Identity;
   /** Monotonic, as the next. */
-  readonly since: number;
   heardAt: number;
-  hasTurn: boolean;
+  /** Of its first message; undefined = there was none. */
+  turnAt: number | undefined;
 }
 
 export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps): Guests {
@@ -98,8 +100,8 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
   };
   const look = (): void => {
     const now = clock.monotonic();
-    for (const [handle, { owner, heardAt, hasTurn }] of staying) {
-      const isSilent = now - heardAt > (hasTurn ? silentMs.after : silentMs.beforeMail);
+    for (const [handle, { owner, heardAt, turnAt }] of staying) {
+      const isSilent = now - heardAt > (turnAt === undefined ? silentMs.beforeMail : silentMs.after);
       if (!isSilent && !ownership.ended.isDead(owner)) continue;
       log.info("guest is gone", { pod: owner.pod, isSilent });
       leave(handle, false);
@@ -114,9 +116,28 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
   const timer = setInterval(look, lookMs);
   timer.unref();
 
-  const enter = async ({ site, source, limits, owner }: Entering): Promise<object> => {
+  /** By place: those that wait, and those for which heartbeats are being told. */
+  const entering = new Map<string, number>();
+  let enteringInAll = 0;
+  const enter = async (asked: Entering): Promise<object> => {
+    const place = placeOf(asked.site);
+    const count = entering.get(place) ?? 0;
+    if (count >= maxWaiting.atPlace || enteringInAll >= maxWaiting.inAll) return {};
+    entering.set(place, count + 1);
+    enteringInAll++;
+    try {
+      return await letIn(asked);
+    } finally {
+      const left = (entering.get(place) ?? 1) - 1;
+      if (left > 0) entering.set(place, left);
+      else entering.delete(place);
+      enteringInAll--;
+    }
+  };
+  const letIn = async ({ site, source, limits, owner }: Entering): Promise<object> => {
+    const askedAt = clock.monotonic();
     const shard = shardOf(site);
-    if (!mayBegin(shard) || waiting.size >= maxWaiting || !(await tell(shard)) || !mayBegin(shard)) return {};
+    if (!mayBegin(shard) || !(await tell(shard)) || !mayBegin(shard)) return {};
     if (!scheduler.knowsSite(site)) met(site);
     scheduler.setSite(site, { limits }, clock.now());
     const handle = scheduler.addGuest(site, source, clock.now());
@@ -128,15 +149,16 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
         resolve(answer);
       };
       const late = setTimeout(() => end({}), admitMs);
-      waiting.set(handle, { site, source, shard, owner, end });
+      waiting.set(handle, { site, source, shard, owner, askedAt, end });
       pump();
     });
   };
 
-  /** Others wait for its connection, guests like it once it has had it for a while, or there are too many. */
-  const isWanted = ({ site, source, since }: Staying): boolean => {
+  /** Others wait for its connection, guests like it once it has had it for a while, or there are too many. Before its first message it is left alone. */
+  const isWanted = ({ site, source, turnAt }: Staying): boolean => {
+    if (turnAt === undefined) return false;
     if (scheduler.surplus(site, source) > 0) return true;
-    const isLong = clock.monotonic() - since >= turnMs;
+    const isLong = clock.monotonic() - turnAt >= turnMs;
     return isLong && waiting.values().some((one) => one.site === site && one.source === source);
   };
 
@@ -158,22 +180,23 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
         case "turn": {
           const guest = known(asked.handle);
           if (guest === undefined) return {};
-          const ask = guest.hasTurn ? scheduler.nextTurn : scheduler.holdBeforeMail;
+          const ask = guest.turnAt === undefined ? scheduler.holdBeforeMail : scheduler.nextTurn;
           const { then, ms } = ask.call(scheduler, asked.handle, clock.now());
           if (then !== "send") return {};
-          guest.hasTurn = true;
+          guest.turnAt ??= clock.monotonic();
           scheduler.promise(asked.handle, clock.now() + ms + permitMs);
           return { ms, wanted: isWanted(guest) ? [asked.handle] : [] };
         }
         case "stay": {
           const handles = asked.handles.filter((handle) => known(handle) !== undefined);
           for (const handle of handles)
-            if (staying.get(handle)?.hasTurn === true) scheduler.promise(handle, clock.now() + permitMs);
-          const wanted = handles.filter((handle) => {
+            if (staying.get(handle)?.turnAt !== undefined) scheduler.promise(handle, clock.now() + permitMs);
+          // One at a time: what is closed may be enough.
+          const wanted = handles.find((handle) => {
             const guest = staying.get(handle);
             return guest !== undefined && isWanted(guest);
           });
-          return { handles, wanted };
+          return { handles, wanted: wanted === undefined ? [] : [wanted] };
         }
         case "leave":
           leave(asked.handle, asked.isGood);
@@ -191,8 +214,8 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
       }
       const { site, source, shard, owner } = guest;
       const since = clock.monotonic();
-      staying.set(handle, { site, source, shard, owner, since, heardAt: since, hasTurn: false });
-      return guest.end({ handle, incarnation });
+      staying.set(handle, { site, source, shard, owner, heardAt: since, turnAt: undefined });
+      return guest.end({ handle, incarnation, waitedMs: since - guest.askedAt });
     },
     told: () => [...hosting.keys()],
     stop: () => clearInterval(timer),

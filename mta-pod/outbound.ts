@@ -36,8 +36,8 @@ export interface Outbound {
   take(key: string): Connection | undefined;
   /** Keeps it for the next mail, unless it is over or no longer wanted: then its end is told to the scheduler, if it is still to come. */
   keep(key: string, connection: Connection, limit: number): FinishResult["connection"];
-  /** Connections that are counted elsewhere, by guest site and source. */
-  guests(): LeftOver["open"];
+  /** As `Permits.open`. */
+  guests(butBy?: string): LeftOver["open"];
   /** What its host's home allows it; undefined = the site's own hosts are asked for nothing. */
   permitOf(connection: Connection): Permit | undefined;
   /** How a dispatch ends whose connection is not idle any more. */
@@ -127,7 +127,9 @@ export function createOutbound(
     permitOf: (connection) => permitOf.get(connection),
     take: (key) => pool.take(key),
     keep(key, connection, limit) {
-      if (connection.idle && connection.sent < limit && isCurrent.get(connection)?.() !== false) {
+      const isAskedBack = permitOf.get(connection)?.isWanted === true;
+      const isLast = connection.sent >= limit || isAskedBack || isCurrent.get(connection)?.() === false;
+      if (connection.idle && !isLast) {
         pool.give(key, connection);
         return "kept";
       }
@@ -147,10 +149,14 @@ export function createOutbound(
       const gate = permits.gate(
         { rule: route.rule?.name ?? "", limits: limitsOf(route), source: dispatch.source },
         {
-          lapsed: () => void (connection.committed || connection.destroy()),
+          lapsed: () => {
+            hasLapsed = true;
+            if (!connection.committed) connection.destroy();
+          },
           wanted: () => connection.close(),
         },
       );
+      let hasLapsed = false;
       const leave = (): void => void setTimeout(() => gate.leave(connection.facts !== undefined), noticeMs);
       const events: ConnectionEvents = {
         ready: ({ target }) => {
@@ -165,7 +171,8 @@ export function createOutbound(
           leave();
           if (fault.kind === "proxy")
             proxyRest.set(dispatch.source, { until: clock.monotonic() + proxyRestMs, fault });
-          failed(fault);
+          // Cut off here for want of a permit: its host may be fine.
+          failed(hasLapsed ? { ...fault, kind: "full" } : fault);
         },
         closed: () => {
           const wasIdle = pool.remove(key, connection);

@@ -30,8 +30,8 @@ export interface Gate {
 }
 
 export interface Permits {
-  /** Connections that this pod has, or is about to have, as a guest: by guest site and source. */
-  open(): LeftOver["open"];
+  /** Connections that this pod has, or is about to have, as a guest: by guest site and source; but for those that a pod of this incarnation let in. */
+  open(butBy?: string): LeftOver["open"];
   gate(guest: Guest, told: Told): Gate;
 }
 
@@ -95,6 +95,7 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
 
   const lapse = (one: Held): void => {
     one.sendsUntil = 0;
+    one.isWanted = true;
     one.told.lapsed();
   };
   const renew = async (home: string, incarnation: string, those: readonly Held[]): Promise<void> => {
@@ -141,44 +142,38 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     }
   };
 
-  /** Waits for the pod's answer as long as the shard is its own. */
-  const waitFor = (home: string, shard: number, query: GuestQuestion): Promise<Answer | undefined> =>
+  /** Waits for the pod's answer as long as the shard is its own. Let in after that, or too late, it leaves at once. */
+  const waitFor = (home: string, shard: number, query: GuestQuestion): Promise<Admitted | undefined> =>
     new Promise((resolve) => {
-      const end = (answer: Answer | undefined): void => {
+      let isOver = false;
+      const askedAt = clock.monotonic();
+      const end = (admitted: Admitted | undefined): void => {
         clearInterval(look);
-        resolve(answer);
+        isOver = true;
+        resolve(admitted);
       };
       const look = setInterval(() => {
-        if (ownership.ownerOf(shard) !== home) end(undefined);
+        if (!isOver && ownership.ownerOf(shard) !== home) end(undefined);
       }, lookMs);
-      void ask(home, query, admitMs + answerMs).then(end);
+      void ask(home, query, admitMs + answerMs).then((answer) => {
+        const admitted = admittedIn(answer, askedAt);
+        if (admitted === undefined) return end(undefined);
+        if (!isOver && clock.monotonic() < admitted.keptUntil) return end(admitted);
+        void tellEnd({ home, ...admitted }, false);
+        return end(undefined);
+      });
     });
 
   const enter = async (place: string, guest: Guest, told: Told): Promise<Held | undefined> => {
     const { rule, ...wanted } = guest;
+    const { source } = guest;
     const site = guestSite(place, rule);
     const shard = shardOf(site, shards);
     const home = ownership.ownerOf(shard);
     if (home === undefined) return undefined;
-    const askedAt = clock.monotonic();
-    const answer = await waitFor(home, shard, { op: "enter", site, owner, ...wanted });
-    if (typeof answer?.handle !== "number" || typeof answer.incarnation !== "string") return undefined;
-    const now = clock.monotonic();
-    const { handle, incarnation } = answer;
-    const { source } = guest;
-    const one: Held = {
-      site,
-      source,
-      home,
-      incarnation,
-      handle,
-      keptUntil: now + permitMs,
-      sendsUntil: 0,
-      isWanted: false,
-      told,
-    };
-    // Said so long ago that it may have been given up.
-    if (now - askedAt > admitMs + permitMs) return void tellEnd(one, false);
+    const admitted = await waitFor(home, shard, { op: "enter", site, owner, ...wanted });
+    if (admitted === undefined) return undefined;
+    const one: Held = { site, source, home, ...admitted, sendsUntil: 0, isWanted: false, told };
     held.add(one);
     timer ??= setInterval(renewAll, renewMs).unref();
     return one;
@@ -191,7 +186,10 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
       void ask(home, { op: "turn", incarnation, handle }).then((answer) => {
         const ms = answer?.ms;
         const isGiven = typeof ms === "number" && ms >= 0 && held.has(one);
-        if (isGiven) one.sendsUntil = askedAt + ms + permitMs;
+        if (isGiven) {
+          one.sendsUntil = askedAt + ms + permitMs;
+          one.keptUntil = Math.max(one.keptUntil, askedAt + permitMs);
+        }
         one.isWanted ||= !isGiven || isIn(answer?.wanted, handle);
         then(isGiven ? ms : undefined);
       });
@@ -199,12 +197,13 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     get isWanted() {
       return one.isWanted;
     },
-    holds: () => clock.monotonic() < one.sendsUntil,
+    holds: () => clock.monotonic() < Math.min(one.sendsUntil, one.keptUntil),
   });
 
   return {
-    open() {
-      const bySource = Map.groupBy(held, ({ site, source }) => `${source} ${site}`).values();
+    open(butBy) {
+      const others = [...held].filter(({ incarnation }) => incarnation !== butBy);
+      const bySource = Map.groupBy(others, ({ site, source }) => `${source} ${site}`).values();
       return [...bySource].flatMap((those) => {
         const [first] = those;
         return first === undefined ? [] : [[first.site, first.source, those.length] as const];
@@ -239,10 +238,21 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
   };
 }
 
+type Admitted = Pick<Held, "incarnation" | "handle" | "keptUntil">;
+
+/** It is counted since it was let in, which its home did not say later than it says: from the question on. */
+function admittedIn(answer: Answer | undefined, askedAt: number): Admitted | undefined {
+  const { handle, incarnation, waitedMs } = answer ?? {};
+  if (typeof handle !== "number" || typeof incarnation !== "string" || typeof waitedMs !== "number")
+    return undefined;
+  return { handle, incarnation, keptUntil: askedAt + waitedMs + permitMs };
+}
+
 /** What a home may say; nothing of it is trusted to be there. */
 interface Answer {
   readonly handle?: unknown;
   readonly incarnation?: unknown;
+  readonly waitedMs?: unknown;
   readonly ms?: unknown;
   readonly handles?: unknown;
   /** Of these connections are asked back. */

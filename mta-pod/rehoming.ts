@@ -46,6 +46,8 @@ interface Moved extends Pick<Entry, "shard" | "seq"> {
 
 const againMs = 15_000;
 const noteAgainMs = 2000;
+/** A shard that is lost may come back to us; by then somebody else has it. */
+const noteTries = 30;
 /** Moved so often it waits before it goes on: a site that changes back and forth must not keep mail on the move. Nobody but a site's owner sends there. */
 const quickMoves = 3;
 const slowMoveMs = { first: 15_000, most: 600_000 } as const;
@@ -113,14 +115,16 @@ export function createRehoming(pod: Pod, { shards, wake, isAwaited, tenureOf }: 
         ended(isUntried);
         wake();
       };
-      const note = (then: () => void): void => {
+      const note = (then: () => void, tries = noteTries): void => {
         const record = { attempt, due, open, idHash: idHashOf(envelope.id), last };
         void pod.states.write(shard, seq, { record, leaseSeq }).then(({ kind }) => {
           if (kind === "written") return then();
           // The lease is another one, and what reads the shard anew would not look for a record: as with a deferral the entry itself says who is left.
-          if (kind !== "unavailable" || !pod.ownership.mayProceed(shard))
+          const may = repeatsOf(envelope, moved);
+          if (may === "never" || tries === 0) return ended();
+          if (kind !== "unavailable" && may === "now")
             return move(dispatch, { found: { ...found, open }, site: lane.site, isBodyShared: true }, ended);
-          setTimeout(() => note(then), noteAgainMs);
+          setTimeout(() => note(then, tries - 1), noteAgainMs);
           return undefined;
         });
       };

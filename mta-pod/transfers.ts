@@ -66,8 +66,9 @@ export function createTransfers(deps: TransfersDeps): Transfers {
   });
   const isSelf = ({ pod: name, incarnation }: Identity): boolean =>
     name === pod.name && incarnation === pod.incarnation;
-  const guestsAt = (shard: number): LeftOver["open"] =>
-    outbound.guests().filter(([site]) => shardOfSite(site) === shard);
+  /** Those that `successor` let in itself it knows. */
+  const guestsAt = (shard: number, successor: string): LeftOver["open"] =>
+    outbound.guests(successor).filter(([site]) => shardOfSite(site) === shard);
   const former = createFormer({
     scheduler,
     clock,
@@ -93,8 +94,10 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     ],
     async ask(owner, shard) {
       // What it owns is no leftover.
-      if (isSelf(owner)) return { incarnation: pod.incarnation, inFlight: [], open: guestsAt(shard) };
-      const said = await peers.askPod(owner.pod, "left-over", { query: { shard }, timeoutMs: askMs });
+      if (isSelf(owner))
+        return { incarnation: pod.incarnation, inFlight: [], open: guestsAt(shard, pod.incarnation) };
+      const query = { shard, successor: pod.incarnation };
+      const said = await peers.askPod(owner.pod, "left-over", { query, timeoutMs: askMs });
       return leftOverIn(said);
     },
     pump: deliver.pump,
@@ -121,11 +124,11 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     async answer(kind, query) {
       if (kind === guestQuestion) return guests.answer(query);
       if (kind !== "left-over") throw new Error(`Cannot answer "${kind}": this release does not know it`);
-      const { shard } = query as { shard: number };
+      const { shard, successor = "" } = query as { shard: number; successor?: string };
       const { inFlight, open } = leaving.leftOver(shard);
       // Guests are told of by the pod that has them.
       const own = open.filter(([site]) => !isGuestSite(site));
-      return { incarnation: pod.incarnation, inFlight, open: [...own, ...guestsAt(shard)] };
+      return { incarnation: pod.incarnation, inFlight, open: [...own, ...guestsAt(shard, successor)] };
     },
     told() {
       const open = [...outbound.guests()];
@@ -137,7 +140,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
         open: fitting(open.sort((a, b) => b[2] - a[2]).slice(0, reportedSites)),
         underWay: pod.ownership.ownedShards().map((shard) => [shard, deliver.inFlight(shard).size] as const),
         slices: deps.slicing.told(),
-        guests: guests.told(),
+        guests: [...new Set([...guests.told(), ...former.guestShards()])],
       };
     },
   };

@@ -20,7 +20,7 @@ export interface OpeningOptions {
   readonly tls: "Opportunistic" | "Required" | "None";
   readonly timeouts: Rule["timeouts"];
   readonly log: Log;
-  /** Asked before a target is connected to whose connections are counted elsewhere; without it all may be. */
+  /** Asked once before each target is connected to, of which some are counted elsewhere; without it all may be. */
   admit?(target: Target, then: (isAdmitted: boolean) => void): void;
   /** Told of each target that would not. */
   missed?(fault: Fault): void;
@@ -60,6 +60,8 @@ export class Opening {
   /** The target that was last asked for, and that the answer is waited for. */
   #asked = -1;
   #isWaiting = false;
+  /** Homes that had no room. */
+  readonly #full = new Set<string>();
 
   constructor(options: OpeningOptions, events: OpeningEvents, deps: { clock: Clock; tlsPolicy: TlsPolicy }) {
     this.#options = options;
@@ -90,19 +92,24 @@ export class Opening {
     const target = this.#options.targets[this.#index];
     if (target === undefined || this.#aborted) return this.#fail();
     const { admit } = this.#options;
-    if (target.home === undefined || admit === undefined || this.#asked === this.#index)
-      return this.#connect(target);
+    if (admit === undefined || this.#asked === this.#index) return this.#connect(target);
+    if (target.home !== undefined && this.#full.has(target.home)) return this.#skip(target);
     this.#asked = this.#index;
     this.#isWaiting = true;
     admit(target, (isAdmitted) => {
       if (!this.#isWaiting) return;
       this.#isWaiting = false;
       if (isAdmitted) return this.#connect(target);
-      this.#faults.push({ stage: "connect", kind: "full", text: `${target.host} ${noRoom}`, target });
-      this.#index++;
-      return this.#next();
+      if (target.home !== undefined) this.#full.add(target.home);
+      return this.#skip(target);
     });
     return undefined;
+  }
+
+  #skip(target: Target): void {
+    this.#faults.push({ stage: "connect", kind: "full", text: `${target.host} ${noRoom}`, target });
+    this.#index++;
+    this.#next();
   }
 
   #connect(target: Target): void {

@@ -173,6 +173,21 @@ test("guests that an owner tells of count until their own pods say that they are
   former.stop();
 });
 
+test("where a pod does not answer, what the owner told of guests counts for a minute, though the owner has ended", async (t) => {
+  const { world, former, record, add, startable, pass } = scene(t);
+  world.others = [owner, { pod: "frozen", incarnation: "a" }];
+  world.answers = { "pod-1": left([], 0), frozen: undefined };
+  former.owned(0, record(1, guestSite("s", "rest")), "released");
+  await pass(0);
+  world.dead = "pod-1";
+  await pass(500);
+  add();
+  assert.equal(startable(), 1);
+  await pass(60_000);
+  assert.equal(startable(), 1);
+  former.stop();
+});
+
 test("whoever is asked and does not answer is not waited for, and a shard that is lost meanwhile is not either", async (t) => {
   const { world, former, pass } = scene(t);
   world.others = [owner];

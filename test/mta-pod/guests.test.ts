@@ -24,6 +24,9 @@ function world() {
     tells: true,
     dead: "",
     owner: "home",
+    /** Answers are held up until then. */
+    answerAfter: undefined as Promise<void> | undefined,
+    release: (): void => {},
     told: [] as number[][],
     met: [] as string[],
     asked: [] as unknown[],
@@ -58,7 +61,10 @@ function world() {
     peers: {
       async askPod(pod, kind, { query }) {
         state.asked.push(query);
-        return state.isCut || pod !== "home" || kind !== "guest" ? undefined : guests.answer(query);
+        if (state.isCut || pod !== "home" || kind !== "guest") return undefined;
+        const said = await guests.answer(query);
+        await state.answerAfter;
+        return said;
       },
     },
   });
@@ -80,6 +86,7 @@ function world() {
     guests,
     happened,
     gateOf,
+    settle,
     async enter(gate: Gate): Promise<boolean | undefined> {
       let isAdmitted: boolean | undefined;
       gate.admit(target, (is) => (isAdmitted = is));
@@ -139,10 +146,16 @@ test("a second guest waits for the first, and is sent away when that takes too l
   first.leave(true);
   await pass(100);
   assert.equal(answer, true);
+  await pass(3000);
+  await turn(second);
   const third = gateOf("third");
   third.admit(target, (is) => (answer = is));
   await pass(1800);
-  assert.deepEqual(happened, ["second wanted"], "it has had it for a second");
+  assert.deepEqual(
+    happened,
+    ["second wanted"],
+    "a second after its first message, however long connecting took",
+  );
   await pass(7000);
   assert.equal(answer, false);
 });
@@ -158,6 +171,39 @@ test("who waits is sent away when the home loses the shard, and looks elsewhere 
     else state.owner = "another";
     await pass(1100);
     assert.equal(answer, false, how);
+  }
+});
+
+test("no more than eight wait at a place, also while heartbeats are told; other places have room", async () => {
+  const { gateOf, guests, settle, state } = world();
+  let answers = 0;
+  for (let n = 0; n < 20; n++) gateOf(`g${n}`).admit(target, () => answers++);
+  await settle();
+  assert.equal(answers, 1 + 12, "one is let in, seven wait");
+  const owner = { pod: "guest", incarnation: "guest.1" };
+  const site = guestSite("mx:innocent.example/mx", "rest");
+  const said = (await guests.answer({ op: "enter", site, source: "default", limits, owner })) as {
+    handle?: number;
+  };
+  assert.equal(typeof said.handle, "number");
+  assert.deepEqual(state.told, [[3]]);
+});
+
+test("what was let in long before it is told of is given back; so is what is told when nobody waits any more", async () => {
+  for (const how of ["late", "gone"] as const) {
+    const { gateOf, settle, pass, state, open } = world();
+    state.answerAfter = new Promise((resolve) => (state.release = resolve));
+    let isAdmitted: boolean | undefined;
+    gateOf("guest").admit(target, (is) => (isAdmitted = is));
+    await settle();
+    assert.equal(open(), 1);
+    if (how === "gone") state.owner = "another";
+    await pass(how === "gone" ? 400 : 2500);
+    if (how === "gone") assert.equal(isAdmitted, false);
+    state.release();
+    state.answerAfter = undefined;
+    await pass(600);
+    assert.deepEqual([isAdmitted, open()], [false, 0]);
   }
 });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { guestSite } from "#crds/wire/subject.ts";
+import { guestSite, shardOf } from "#crds/wire/subject.ts";
 import { createTransfers, type TransfersDeps } from "#mta-pod/transfers.ts";
 
 const limit = 64 * 1024;
@@ -63,4 +63,29 @@ test("told() names connections that this pod has as a guest, not those that it l
     ],
   );
   assert.deepEqual(guests, []);
+});
+
+test("a successor is not told of guests that it let in itself", async () => {
+  const site = guestSite("mx:isp.example/mx", "rest");
+  const deps = {
+    pod: {
+      incarnation: "guest.1",
+      clock: { now: () => 0, monotonic: () => 0 },
+      scheduler: { sites: () => [] },
+    },
+    shardCount: 4,
+    shards: {},
+    parents: { sequences: () => [] },
+    poison: {},
+    deliver: { inFlight: () => new Set() },
+    slicing: {},
+    outbound: { guests: (butBy?: string) => (butBy === "home.2" ? [] : [[site, "default", 1]]) },
+  } as unknown as TransfersDeps;
+  const { answer, stop } = createTransfers(deps);
+  const shard = shardOf(site, 4);
+  const open = async (successor: string): Promise<unknown> =>
+    ((await answer("left-over", { shard, successor })) as { open: unknown }).open;
+  assert.deepEqual(await open("home.1"), [[site, "default", 1]]);
+  assert.deepEqual(await open("home.2"), []);
+  stop();
 });

@@ -138,3 +138,22 @@ test("the next owner waits until what guests were promised is over", () => {
   assert.equal(step.kind, "sleep");
   assert.ok(step.kind === "sleep" && step.ms >= 2900, JSON.stringify(step));
 });
+
+test("mail that is booked ahead, since it waited for its connection, does not pull all that follows ahead of its turn", () => {
+  const world = new World();
+  world.tenants({ a: 1 });
+  world.site(home, { connections: 9, messagesPerSecond: 1 });
+  for (let n = 0; n < 5; n++) world.add({ site: home });
+  const first = world.dispatch();
+  world.run(0);
+  world.now += 5_000;
+  const second = world.dispatch();
+  const holds = [first, second].map(({ handle }) => world.scheduler.holdBeforeMail(handle, world.now).ms);
+  assert.equal(holds[0], 0);
+  assert.ok((holds[1] ?? 0) >= 1000);
+  const step = world.next();
+  assert.ok(
+    step.kind === "sleep" && step.ms >= 2000,
+    `the third begins after the second: ${JSON.stringify(step)}`,
+  );
+});

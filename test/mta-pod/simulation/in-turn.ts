@@ -11,26 +11,29 @@ export function connectInTurn(targets: readonly Target[], ways: Ways, events: Co
   let inner: Connection | undefined;
   let isAborted = false;
   let isWaiting = false;
-  const fail = (kind: Fault["kind"], target?: Target): void =>
-    events.failed({ stage: "connect", kind, text: kind, ...(target === undefined ? {} : { target }) });
+  let isFull = false;
+  const fail = (kind: Fault["kind"]): void => events.failed({ stage: "connect", kind, text: kind });
   const connect = (at: number, target: Target): void => {
     inner = ways.connect(target, {
       ...events,
       failed(fault) {
-        const next = targets[at + 1];
-        if (isAborted || next === undefined) events.failed(fault);
-        else begin(at + 1, next);
+        if (isAborted || (targets[at + 1] === undefined && !isFull)) events.failed(fault);
+        else begin(at + 1);
       },
     });
   };
-  const begin = (at: number, target: Target): void => {
+  const begin = (at: number): void => {
+    const target = targets[at];
+    if (target === undefined) return fail(isFull ? "full" : "network");
     isWaiting = true;
     ways.admit(target, (isAdmitted) => {
       if (!isWaiting) return;
       isWaiting = false;
-      if (isAdmitted) connect(at, target);
-      else fail("full", target);
+      if (isAdmitted) return connect(at, target);
+      isFull = true;
+      return begin(at + 1);
     });
+    return undefined;
   };
   const abort = (): void => {
     isAborted = true;
@@ -38,9 +41,8 @@ export function connectInTurn(targets: readonly Target[], ways: Ways, events: Co
     isWaiting = false;
     queueMicrotask(() => fail("closed"));
   };
-  const [first] = targets;
-  if (first === undefined) queueMicrotask(() => fail("network"));
-  else connect(0, first);
+  // As the real one does, once the caller has what this returns.
+  queueMicrotask(() => (isAborted ? fail("closed") : begin(0)));
   return {
     get facts() {
       return inner?.facts;

@@ -1,4 +1,5 @@
 /** What befalls one simulated pool, as data drawn from a seed: how large it is, its hosts, its mail, its faults. So it can be shrunk. */
+import { shardOf } from "#crds/wire/subject.ts";
 import { random } from "#test/kit/random.ts";
 import type { HostOptions } from "./receiving-hosts.ts";
 
@@ -189,8 +190,29 @@ export function backedUp(plan: Plan): Plan {
   };
   const faults = [...plan.faults, away(), away(), away()].sort((a, b) => a.at - b.at);
   const mail = plan.mail.map((one) => (chance() < 1 / 2 ? { ...one, host } : one));
+  const shards = Math.max(2, plan.shards);
   // Slices share with nobody.
-  return { ...plan, faults, mail, reshapes: [], backup: { host, at: 0 } };
+  return {
+    ...plan,
+    shards,
+    hosts: inShardsOf(plan.hosts, shards),
+    faults,
+    mail,
+    reshapes: [],
+    backup: { host, at: 0 },
+  };
+}
+
+/** With names by which the first is in another shard than the last: in most plans another pod is its home. */
+function inShardsOf(hosts: readonly HostOptions[], shards: number): readonly HostOptions[] {
+  const [first, ...others] = hosts;
+  const last = others.at(-1);
+  if (first === undefined || last === undefined) return hosts;
+  const taken = shardOf(last.site, shards);
+  for (let number = 0; ; number++) {
+    const site = `backup-${number}`;
+    if (shardOf(site, shards) !== taken) return [{ ...first, site }, ...others];
+  }
 }
 
 /** A third of the mail goes to two or three, by chances of its own: the rest of a plan is as it was without. */

@@ -1,0 +1,52 @@
+/**
+ * CORRIDOR: attempts that could not be made since hosts of others, which are all that is left of a site, have no room for it now: it waits
+ * longer and longer, until one gets through, as its own hosts are dialled each time before. Never fails.
+ */
+import { LRUCache } from "lru-cache";
+import type { Pod } from "./pod.ts";
+import type { Dispatch } from "./schedule/types.ts";
+import { unused } from "./sites.ts";
+
+export interface FullHosts {
+  /** Ends the dispatch. `isApart`: the site has other hosts, and only this entry waits. */
+  comeBack(dispatch: Dispatch, key: string, isApart: boolean): void;
+  /** One got through, by its connection key. */
+  reached(key: string): void;
+}
+
+const pauseMs = { first: 500, most: 15_000 } as const;
+const maxKept = 1000;
+
+export function createFullHosts({ scheduler, clock }: Pick<Pod, "scheduler" | "clock">): FullHosts {
+  /** The last pause, ms. */
+  const pauses = new LRUCache<string, number>({ max: maxKept });
+  return {
+    comeBack({ handle, entry, lane }, key, isApart) {
+      const now = clock.now();
+      const last = pauses.get(key);
+      const ms = last === undefined ? pauseMs.first : Math.min(pauseMs.most, 2 * last);
+      pauses.set(key, ms);
+      if (isApart) scheduler.defer(handle, Math.min(now + ms, entry.expiresAt), entry.attempt, now);
+      else {
+        scheduler.setSite(lane.site, { crowdedUntil: now + ms }, now);
+        scheduler.requeue(handle, now);
+      }
+      scheduler.finish(handle, { feedback: "neutral", connection: "closed" }, now);
+    },
+    reached(key) {
+      if (pauses.size > 0) pauses.delete(key);
+    },
+  };
+}
+
+/** Its hosts could not be reached a moment ago: it waits beside the others of the site, whose mail goes on. */
+export function leaveAlone(
+  { scheduler, clock }: Pick<Pod, "scheduler" | "clock">,
+  dispatch: Dispatch,
+  ms: number,
+): void {
+  const { handle, entry } = dispatch;
+  const now = clock.now();
+  scheduler.defer(handle, Math.min(now + ms, entry.expiresAt), entry.attempt, now);
+  scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch), isUnspent: true }, now);
+}
