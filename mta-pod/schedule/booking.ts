@@ -7,6 +7,17 @@ import type { MailTurn } from "./types.ts";
 /** Answers how long it has to wait, ms. */
 export function bookMail(flight: Flight, now: number): number {
   const { messages, shared } = flight.link;
+  const holdMs = book(flight, now);
+  // Its place in the pace of dispatches is long gone: those that begin from now on come behind it. Not at each hold: where answers are late that would cost the rate.
+  if (holdMs > 0 && now - flight.startedAt >= tuning.lateMailMs) {
+    messages.keepBehind();
+    shared?.messages.keepBehind();
+  }
+  return holdMs;
+}
+
+function book(flight: Flight, now: number): number {
+  const { messages, shared } = flight.link;
   if (shared !== null) return bookShared(flight, shared, now);
   const { holdMs, sent } = messages.book(now);
   flight.mail = sent;
@@ -36,5 +47,5 @@ export function bookNext(flight: Flight, now: number): MailTurn {
   if (opensAt > now + tuning.turnWaitMs) return { then: "requeue", ms: opensAt - now };
   messages.start(now);
   shared?.messages.start(now);
-  return { then: "send", ms: bookMail(flight, now) };
+  return { then: "send", ms: book(flight, now) };
 }

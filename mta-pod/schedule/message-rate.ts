@@ -29,14 +29,12 @@ export class MessageRate {
   book(now: number): { readonly holdMs: number; readonly sent: Sent | null } {
     this.mails.nextAt = this.earliest(now);
     const holdMs = this.mails.reserve(now, this.#catchUpMs(now));
-    if (holdMs > 0) this.#keepBehind();
     return { holdMs, sent: this.counted.send(now + holdMs) };
   }
 
   /** Books a moment that `earliest` allowed, which may be some time ahead, for what another rate may know already. */
   bookAt(at: number, now: number, known: Sent | null = null): Sent | null {
     this.mails.charge(at, at > now ? 0 : this.#catchUpMs(now));
-    if (at > now) this.#keepBehind();
     return this.counted.send(at, known);
   }
 
@@ -86,8 +84,8 @@ export class MessageRate {
     this.counted.shift(byMs, others);
   }
 
-  /** What is dispatched waits for those that are booked ahead: else each is booked ahead from then on, and one that is late stands beside the next. */
-  #keepBehind(): void {
+  /** What is dispatched waits for what is booked ahead: else each is booked ahead from then on, and one that is sent late stands beside the next. */
+  keepBehind(): void {
     this.dispatches.nextAt = Math.max(this.dispatches.nextAt, this.mails.nextAt);
   }
 

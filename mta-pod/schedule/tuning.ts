@@ -10,6 +10,8 @@ export const tuning = {
   countedCatchUpMs: 100,
   /** A connection waits so long for the turn of a tenant or sender domain; for a later one the entry goes back to its lane. */
   turnWaitMs: 250,
+  /** A dispatch that comes to its MAIL so much later (it waited for a host of others, or for its greeting) has lost its place in the pace. */
+  lateMailMs: 500,
   /** After the last message of guests, whose moment nobody tells the next owner of a site, so long: the period that rates are counted over. */
   guestPeriodMs: 1000,
   /** Of sites that share hosts one without a connection waits so long before one that has just one gives it up. */
