@@ -68,6 +68,13 @@ test("three rules with one smart host: together no more than the largest of thei
   assert.ok(ids.repeated <= 3, `${ids.repeated} came twice: of what was open at the kill`);
 });
 
+const catchAll = {
+  name: "all",
+  match: { domains: ["*"] },
+  limits: { connections: 2, messageRate: "30/s" },
+  tls: { mode: "None" },
+};
+
 /** MX hosts are spoken to at port 25. */
 const isPrivileged = process.getuid?.() === 0;
 
@@ -85,14 +92,8 @@ test("domains whose MX hosts are the same in part: the host in all lists sees on
   const addresses = hosts.map((host) => [host, { A: [address] }] as const);
   await using dns = await startDnsServer(Object.fromEntries([...zones, ...addresses]));
   const domains = Object.keys(lists);
-  const rule = {
-    name: "all",
-    match: { domains: ["*"] },
-    limits: { connections: 2, messageRate: "30/s" },
-    tls: { mode: "None" },
-  };
   await using local = await startLocal({
-    resources: testResources({ shards, rules: [rule] }),
+    resources: testResources({ shards, rules: [catchAll] }),
     pods: 4,
     args: ["--resolver", dns.address],
   });
@@ -154,14 +155,8 @@ test("domains of different organisations with one backup host: it sees one limit
     [backup]: { A: [address] },
   });
   const domains = [...away, "customer", "even"];
-  const rule = {
-    name: "all",
-    match: { domains: ["*"] },
-    limits: { connections: 2, messageRate: "30/s" },
-    tls: { mode: "None" },
-  };
   await using local = await startLocal({
-    resources: testResources({ shards, rules: [rule] }),
+    resources: testResources({ shards, rules: [catchAll] }),
     pods: 4,
     args: ["--resolver", dns.address],
   });

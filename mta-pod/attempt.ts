@@ -16,8 +16,8 @@ import {
   unresolved,
   wasStale,
 } from "./attempt-outcome.ts";
-import { createFullHosts, leaveAlone } from "./full-hosts.ts";
-import { createHostTrouble, hasOtherHosts } from "./host-trouble.ts";
+import { createFullHosts } from "./full-hosts.ts";
+import { createHostTrouble, hasOtherHosts, leaveAlone } from "./host-trouble.ts";
 import type { Loaded } from "./load.ts";
 import { type Outbound, siteKey } from "./outbound.ts";
 import type { Pod } from "./pod.ts";

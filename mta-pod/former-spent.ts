@@ -2,6 +2,9 @@
 import type { LeftOver } from "./hand-over.ts";
 import type { SiteHandover } from "./schedule/types.ts";
 
+/** Of a source of which no more is known. */
+const nothingElse = { pausedUntil: 0, nextMessageAt: 0, nextConnectionAt: 0 } as const;
+
 /** Connections that several pods have open, by site. */
 export function openAt(open: LeftOver["open"]): SiteHandover[] {
   const counts = new Map<string, Map<string, number>>();
@@ -9,7 +12,6 @@ export function openAt(open: LeftOver["open"]): SiteHandover[] {
     const sources = counts.get(site) ?? new Map<string, number>();
     counts.set(site, sources.set(source, (sources.get(source) ?? 0) + count));
   }
-  const nothingElse = { pausedUntil: 0, nextMessageAt: 0, nextConnectionAt: 0 };
   return [...counts].map(([site, sources]) => ({
     site,
     backoffUntil: 0,
@@ -39,9 +41,8 @@ export function spentAt(
       open: 0,
       lingering: reported.get(source) ?? 0,
       lingeringUntil: until,
+      ...nothingElse,
       pausedUntil,
-      nextMessageAt: 0,
-      nextConnectionAt: 0,
       spentAt: at,
     })),
   };
@@ -57,9 +58,7 @@ export function lingeringAt({ site, sources }: SiteHandover, until: number): Sit
       open: 0,
       lingering: open + former,
       lingeringUntil: until,
-      pausedUntil: 0,
-      nextMessageAt: 0,
-      nextConnectionAt: 0,
+      ...nothingElse,
     })),
   };
 }

@@ -5,7 +5,6 @@
 import { LRUCache } from "lru-cache";
 import type { Pod } from "./pod.ts";
 import type { Dispatch } from "./schedule/types.ts";
-import { unused } from "./sites.ts";
 
 export interface FullHosts {
   /** Ends the dispatch. `isApart`: the site has other hosts, and only this entry waits. */
@@ -37,16 +36,4 @@ export function createFullHosts({ scheduler, clock }: Pick<Pod, "scheduler" | "c
       if (pauses.size > 0) pauses.delete(key);
     },
   };
-}
-
-/** Its hosts could not be reached a moment ago: it waits beside the others of the site, whose mail goes on. */
-export function leaveAlone(
-  { scheduler, clock }: Pick<Pod, "scheduler" | "clock">,
-  dispatch: Dispatch,
-  ms: number,
-): void {
-  const { handle, entry } = dispatch;
-  const now = clock.now();
-  scheduler.defer(handle, Math.min(now + ms, entry.expiresAt), entry.attempt, now);
-  scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch), isUnspent: true }, now);
 }

@@ -188,15 +188,18 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
           return { ms, wanted: isWanted(guest) ? [asked.handle] : [] };
         }
         case "stay": {
-          const handles = asked.handles.filter((handle) => known(handle) !== undefined);
-          for (const handle of handles)
-            if (staying.get(handle)?.turnAt !== undefined) scheduler.promise(handle, clock.now() + permitMs);
-          // One at a time: what is closed may be enough.
-          const wanted = handles.find((handle) => {
-            const guest = staying.get(handle);
-            return guest !== undefined && isWanted(guest);
+          const guests = asked.handles.flatMap((handle) => {
+            const guest = known(handle);
+            return guest === undefined ? [] : [{ handle, guest }];
           });
-          return { handles, wanted: wanted === undefined ? [] : [wanted] };
+          for (const { handle, guest } of guests)
+            if (guest.turnAt !== undefined) scheduler.promise(handle, clock.now() + permitMs);
+          // One at a time: what is closed may be enough.
+          const wanted = guests.find(({ guest }) => isWanted(guest));
+          return {
+            handles: guests.map(({ handle }) => handle),
+            wanted: wanted === undefined ? [] : [wanted.handle],
+          };
         }
         case "leave":
           leave(asked.handle, asked.isGood);

@@ -4,12 +4,15 @@
  */
 import { LRUCache } from "lru-cache";
 import { siteKey } from "./outbound.ts";
+import type { Pod } from "./pod.ts";
 import type { Clock, Random } from "./runtime/clock.ts";
 import { servesAny } from "./route/match.ts";
 import type { SiteRoute } from "./route/router.ts";
 import { Backoff } from "./schedule/backoff.ts";
 import { tuning } from "./schedule/tuning.ts";
+import type { Dispatch } from "./schedule/types.ts";
 import { type Decision, isBeforeMail } from "./settle/decide.ts";
+import { unused } from "./sites.ts";
 import type { Fault, TransactionResult } from "./smtp/transaction.ts";
 
 /** An attempt at one set of hosts of a site that has others, by one source. */
@@ -148,4 +151,16 @@ function isFromThem(result: TransactionResult): boolean {
 function isProviders({ site }: AtHosts, { reply, target }: Fault): boolean {
   const suffixes = site.rule?.match.mxSuffixes ?? [];
   return reply !== undefined && target !== undefined && servesAny(suffixes, [target.host]);
+}
+
+/** Its hosts could not be reached a moment ago: it waits beside the others of the site, whose mail goes on. */
+export function leaveAlone(
+  { scheduler, clock }: Pick<Pod, "scheduler" | "clock">,
+  dispatch: Dispatch,
+  ms: number,
+): void {
+  const { handle, entry } = dispatch;
+  const now = clock.now();
+  scheduler.defer(handle, Math.min(now + ms, entry.expiresAt), entry.attempt, now);
+  scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch), isUnspent: true }, now);
 }
