@@ -150,6 +150,7 @@ export function createAttempts(deps: AttemptDeps) {
       eightBit: envelope.eightBit,
       smtpUtf8: envelope.smtpUtf8,
       mayProceed: () => mayGoOn(run),
+      finalDotMs: () => permit?.finalDotMs() || scheduler.finalDotMs(dispatch.handle, clock.now()),
     };
     const free = outbound.use(dispatch.entry.shard, connection);
     /** Its tenant's or sender domain's turn is much later: others use the connection, and the entry is the first of its lane again. */

@@ -184,8 +184,15 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
           const { then, ms } = ask.call(scheduler, asked.handle, clock.now());
           if (then !== "send") return {};
           guest.turnAt ??= clock.monotonic();
+          scheduler.bookFinalDot(asked.handle, clock.now() + ms);
           scheduler.promise(asked.handle, clock.now() + ms + permitMs);
           return { ms, wanted: isWanted(guest) ? [asked.handle] : [] };
+        }
+        case "dot": {
+          if (known(asked.handle) === undefined) return {};
+          const at = scheduler.bookFinalDot(asked.handle, clock.now());
+          scheduler.promise(asked.handle, at + permitMs);
+          return { ms: at - clock.now() };
         }
         case "stay": {
           const guests = asked.handles.flatMap((handle) => {
@@ -238,7 +245,7 @@ interface Entering {
 /** `incarnation`: that of the pod that let it in. */
 export type GuestQuestion =
   | Entering
-  | { readonly op: "turn"; readonly incarnation: string; readonly handle: number }
+  | { readonly op: "turn" | "dot"; readonly incarnation: string; readonly handle: number }
   | { readonly op: "stay"; readonly incarnation: string; readonly handles: readonly number[] }
   | { readonly op: "leave"; readonly incarnation: string; readonly handle: number; readonly isGood: boolean };
 
@@ -251,6 +258,7 @@ function questionIn(query: unknown): GuestQuestion | undefined {
     return { op, incarnation, handles };
   if (typeof handle !== "number") return undefined;
   if (op === "turn") return { op, incarnation, handle };
+  if (op === "dot") return { op, incarnation, handle };
   return op === "leave" ? { op, incarnation, handle, isGood: isGood === true } : undefined;
 }
 

@@ -3,6 +3,7 @@
  * before the message, and told when the connection is closed. A permit that is not renewed in time holds no more. Never rejects.
  */
 import { guestSite, shardOf } from "#crds/wire/subject.ts";
+import { type Admitted, admittedIn, type GuestAnswer, isIn } from "./guest-answers.ts";
 import { admitMs, guestQuestion, type GuestQuestion, permitMs } from "./guests.ts";
 import type { LeftOver } from "./hand-over.ts";
 import type { Pod } from "./pod.ts";
@@ -15,6 +16,8 @@ export interface Permit {
   turn(then: (ms: number | undefined) => void): void;
   /** Its home asks for the connection to be closed after the message that is under way. */
   readonly isWanted: boolean;
+  /** Ms that the final dot has to wait, then to be asked again: a message that is late has to be given another moment. */
+  finalDotMs(): number;
   /** Whether the message may go on: what was said to its turn holds still. Synchronous. */
   holds(): boolean;
 }
@@ -63,6 +66,10 @@ const renewMs = 600;
 const tellAgainMs = 500;
 const tellMs = 60_000;
 
+/** A message that is so late is given another moment; where answers take that long, `atLast`. */
+const onTimeMs = { first: 25, atLast: 100, tries: 3 } as const;
+const dotAgainMs = 10;
+
 interface Held {
   /** The guest site. */
   readonly site: string;
@@ -74,9 +81,15 @@ interface Held {
   keptUntil: number;
   /** 0 = it has had no turn. */
   sendsUntil: number;
+  /** When its final dot may be written, as its home counts it; "asked" = the answer is on its way. */
+  moment: { readonly from: number; readonly by: number } | "asked";
+  /** Moments that it was given for the message. */
+  tries: number;
   isWanted: boolean;
   readonly told: Told;
 }
+
+const late = { from: 0, by: 0 } as const;
 
 export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
   const { clock, ownership } = pod;
@@ -88,7 +101,7 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     home: string,
     query: GuestQuestion,
     timeoutMs = answerMs,
-  ): Promise<Answer | undefined> => {
+  ): Promise<GuestAnswer | undefined> => {
     const said = await peers.askPod(home, guestQuestion, { query, timeoutMs });
     return typeof said === "object" && said !== null ? said : undefined;
   };
@@ -173,26 +186,56 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     if (home === undefined) return undefined;
     const admitted = await waitFor(home, shard, { op: "enter", site, owner, ...wanted });
     if (admitted === undefined) return undefined;
-    const one: Held = { site, source, home, ...admitted, sendsUntil: 0, isWanted: false, told };
+    const one: Held = {
+      site,
+      source,
+      home,
+      ...admitted,
+      sendsUntil: 0,
+      moment: late,
+      tries: 0,
+      isWanted: false,
+      told,
+    };
     held.add(one);
     timer ??= setInterval(renewAll, renewMs).unref();
     return one;
+  };
+
+  /** A moment for its message, ms from now; undefined = none. */
+  const given = (one: Held, answer: GuestAnswer | undefined, askedAt: number): number | undefined => {
+    const ms = answer?.ms;
+    if (typeof ms !== "number" || ms < 0 || !held.has(one)) return undefined;
+    const lateMs = ++one.tries < onTimeMs.tries ? onTimeMs.first : onTimeMs.atLast;
+    one.moment = { from: clock.monotonic() + ms, by: askedAt + ms + lateMs };
+    one.sendsUntil = askedAt + ms + permitMs;
+    one.keptUntil = Math.max(one.keptUntil, askedAt + permitMs);
+    return ms;
   };
 
   const permitFor = (one: Held): Permit => ({
     turn(then) {
       const askedAt = clock.monotonic();
       const { home, incarnation, handle } = one;
+      one.tries = 0;
       void ask(home, { op: "turn", incarnation, handle }).then((answer) => {
-        const ms = answer?.ms;
-        const isGiven = typeof ms === "number" && ms >= 0 && held.has(one);
-        if (isGiven) {
-          one.sendsUntil = askedAt + ms + permitMs;
-          one.keptUntil = Math.max(one.keptUntil, askedAt + permitMs);
-        }
+        const ms = given(one, answer, askedAt);
+        const isGiven = ms !== undefined;
         one.isWanted ||= !isGiven || isIn(answer?.wanted, handle);
-        then(isGiven ? ms : undefined);
+        then(ms);
       });
+    },
+    finalDotMs() {
+      const now = clock.monotonic();
+      if (one.moment === "asked") return dotAgainMs;
+      const { from, by } = one.moment;
+      if (now <= by) return Math.max(0, Math.ceil(from - now));
+      one.moment = "asked";
+      const { home, incarnation, handle } = one;
+      void ask(home, { op: "dot", incarnation, handle }).then((answer) => {
+        if (given(one, answer, now) === undefined) one.moment = late;
+      });
+      return dotAgainMs;
     },
     get isWanted() {
       return one.isWanted;
@@ -236,29 +279,4 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
       };
     },
   };
-}
-
-type Admitted = Pick<Held, "incarnation" | "handle" | "keptUntil">;
-
-/** It is counted since it was let in, which its home did not say later than it says: from the question on. */
-function admittedIn(answer: Answer | undefined, askedAt: number): Admitted | undefined {
-  const { handle, incarnation, waitedMs } = answer ?? {};
-  if (typeof handle !== "number" || typeof incarnation !== "string" || typeof waitedMs !== "number")
-    return undefined;
-  return { handle, incarnation, keptUntil: askedAt + waitedMs + permitMs };
-}
-
-/** What a home may say; nothing of it is trusted to be there. */
-interface Answer {
-  readonly handle?: unknown;
-  readonly incarnation?: unknown;
-  readonly waitedMs?: unknown;
-  readonly ms?: unknown;
-  readonly handles?: unknown;
-  /** Of these connections are asked back. */
-  readonly wanted?: unknown;
-}
-
-function isIn(handles: unknown, handle: number): boolean {
-  return Array.isArray(handles) && handles.includes(handle);
 }

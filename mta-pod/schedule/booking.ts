@@ -38,6 +38,36 @@ export function answered({ link, mail }: Flight, now: number): void {
   link.shared?.messages.counted.answered(mail, now);
 }
 
+/**
+ * How long its final dot has to wait, ms; 0 = it is written now, and counted so. A booking cannot know that timers, answers to the envelope or
+ * the whole process will be late.
+ */
+export function finalDotMs(flight: Flight, now: number): number {
+  const at = dotAt(flight);
+  if (at > now) return Math.ceil(at - now);
+  dotWritten(flight, now);
+  return 0;
+}
+
+/** The same for one that others write: counted at its moment, which is `from` or later. Answers when that is. */
+export function bookFinalDot(flight: Flight, from: number): number {
+  const at = Math.max(from, dotAt(flight));
+  dotWritten(flight, at);
+  return at;
+}
+
+function dotAt({ link, drafts }: Flight): number {
+  let at = Math.max(link.messages.counted.dotAt, link.shared?.messages.counted.dotAt ?? 0);
+  for (const { budget } of drafts ?? []) at = Math.max(at, budget.messages.counted.dotAt);
+  return at;
+}
+
+function dotWritten({ link, drafts }: Flight, at: number): void {
+  link.messages.counted.dotWritten(at);
+  link.shared?.messages.counted.dotWritten(at);
+  for (const { budget } of drafts ?? []) budget.messages.counted.dotWritten(at);
+}
+
 /** Of one that has its connection still and another message for it; "requeue" = its turn is not soon. */
 export function bookNext(flight: Flight, now: number): MailTurn {
   answered(flight, now);

@@ -14,6 +14,8 @@ const answersToTrust = 10;
 const believed = { share: 0.75, lessMs: 5 };
 /** The peer counts by a clock of its own: no two run apart faster, and the pace leaves more. */
 const byAnyClock = 1.005;
+/** What is written at that distance comes to the peer no closer than the period: no two ways differ more, and the pace leaves more. */
+const byAnyWay = 1.015;
 const never = Number.POSITIVE_INFINITY;
 
 /** A message that its peer counts; one object for all rates that it is counted against. */
@@ -41,6 +43,9 @@ export class PeerCount {
   #quickest = never;
   #nextQuickest = never;
   #answers = 0;
+  /** When the last N = `length` final dots were written, each at its number modulo N. */
+  #dots: number[] = [];
+  #written = 0;
 
   /** Undefined = no limit. A new rate begins with nothing remembered. */
   setRate(perSecond: number | undefined): void {
@@ -53,6 +58,8 @@ export class PeerCount {
     this.#sent = 0;
     this.#firstAt = never;
     this.#since = 0;
+    this.#dots = [];
+    this.#written = 0;
   }
 
   /** Every message of the period before `now` is remembered: `earliest` alone keeps the rate. */
@@ -68,6 +75,16 @@ export class PeerCount {
     if (before.countedBy > 0) return this.#endOf(before);
     // It may be counted later than now, and the next one sooner: so the paced distance.
     return Math.max(before.at, now - this.#way()) + this.#periodMs / tuning.pacedShare;
+  }
+
+  /** When the next final dot may be written: the N-th before it is a whole period ago, whatever has held up either message since its booking. */
+  get dotAt(): number {
+    const before = this.#dots[this.#written % this.#length];
+    return before === undefined ? 0 : before + this.#periodMs * byAnyWay;
+  }
+
+  dotWritten(now: number): void {
+    if (this.#length > 0) this.#dots[this.#written++ % this.#length] = now;
   }
 
   /** How long every message is on its way, at the least. */
@@ -134,6 +151,7 @@ export class PeerCount {
   /** But for those that are `others`, which shift them. */
   shift(byMs: number, others?: ReadonlySet<Sent>): void {
     this.#firstAt += byMs;
+    this.#dots = this.#dots.map((at) => at + byMs);
     for (const sent of this.#remembered) {
       if (others?.has(sent) === true) continue;
       sent.at += byMs;

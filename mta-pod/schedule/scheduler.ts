@@ -1,10 +1,10 @@
 /** The pod's scheduler: index, fairness and limits behind one interface. Pure: time and chance come in, steps go out. */
 import { covers } from "#crds/wire/selection.ts";
-import { bookNext } from "./booking.ts";
+import { bookFinalDot, bookNext, finalDotMs } from "./booking.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { DueHeap } from "./due-heap.ts";
 import { noSlot, slotStates } from "./entry-table.ts";
 import { handOver, spentBudgets } from "./handover.ts";
+import { oldestOf } from "./listing.ts";
 import type { Queue } from "./queue.ts";
 import type { Registry } from "./registry.ts";
 import { bindingOfLane, countQueue, countUnserved, reportSite, unknownSite } from "./report.ts";
@@ -107,6 +107,12 @@ class PodScheduler implements Scheduler {
     return this.#dispatcher.holdBeforeMail(handle, now);
   }
 
+  finalDotMs(handle: number, now: number): number {
+    this.#dispatcher.tell(now);
+    const flight = this.#dispatcher.flightOf(handle);
+    return flight === undefined ? 0 : finalDotMs(flight, now);
+  }
+
   addGuest(site: string, source: string, now: number): number {
     this.#dispatcher.tell(now);
     const state = this.#registry.siteOf(site);
@@ -119,6 +125,11 @@ class PodScheduler implements Scheduler {
     this.#dispatcher.tell(now);
     const site = this.#dispatcher.guests.drop(handle);
     if (site !== undefined) this.#dispatcher.poke(site);
+  }
+
+  bookFinalDot(handle: number, from: number): number {
+    const flight = this.#dispatcher.flightOf(handle);
+    return flight === undefined ? Number.POSITIVE_INFINITY : bookFinalDot(flight, from);
   }
 
   promise(handle: number, until: number): void {
@@ -188,21 +199,8 @@ class PodScheduler implements Scheduler {
   }
 
   list(filter: Selector, limit: number): readonly ListedEntry[] {
-    const { table } = this.#queue;
-    const heads = new DueHeap();
-    const offer = (slot: number): void => {
-      if (slot !== noSlot) heads.push(table.receivedAt(slot), slot);
-    };
-    for (const lane of this.#registry.lanesOf(filter))
-      for (const { head } of [lane.ready, lane.away]) offer(head);
-    const listed: ListedEntry[] = [];
-    while (heads.length > 0 && listed.length < limit) {
-      const slot = heads.topSlot();
-      heads.pop();
-      listed.push(this.#listed(slot));
-      offer(table.nextOf(slot));
-    }
-    return listed;
+    const lanes = this.#registry.lanesOf(filter);
+    return oldestOf(lanes, this.#queue.table, limit).map((slot) => this.#listed(slot));
   }
 
   withIdHash(idHash: number, filter: Selector): readonly ListedEntry[] {

@@ -245,6 +245,8 @@ export interface Scheduler extends GuestTurns {
   clockSet(byMs: number): void;
   /** How a dispatch has to wait before its MAIL: rates hold at the peer, and connecting took its time. "send" books the moment, once. */
   holdBeforeMail(handle: number, now: number): MailTurn;
+  /** Ms that its final dot has to wait, then to be asked again; 0 = it is written now, and rates count it so. */
+  finalDotMs(handle: number, now: number): number;
   /** Connections of (source, site) above what limits and window allow: close, do not keep, that many. */
   surplus(site: string, source: string): number;
   /** False for a site never set, or forgotten since it had no mail for a minute. */

@@ -242,10 +242,10 @@ class Outbound implements Connection {
     this.#deadline.arm(this.#options.timeouts.dataMs);
     const parts = how === "data" ? dataParts(transaction.message) : chunkParts(transaction.message);
     this.#wire?.writeMessage(lead, parts, {
-      mayFinish: () => {
-        if (transaction.mayProceed()) return true;
+      finishMs: () => {
+        if (transaction.mayProceed()) return transaction.finalDotMs();
         this.#lost("fenced", "the lease does not allow to finish the transaction");
-        return false;
+        return undefined;
       },
       written: () => {
         this.#exchange?.bodyWritten();

@@ -29,6 +29,12 @@ export interface WireEvents {
   closed(): void;
 }
 
+/** See `writeMessage`. */
+interface MessageEnd {
+  finishMs(): number | undefined;
+  written(): void;
+}
+
 /** Below this a message goes out in one buffer of its own: one copy costs less than three entries of a vector. */
 const oneWriteBytes = 65_536;
 /**
@@ -164,17 +170,19 @@ export class Wire {
   }
 
   /**
-   * Writes `lead` and the parts. `mayFinish` is asked right before the write that holds the last byte; a no leaves the
-   * message without its end, and the caller has to destroy the wire. `written` is called after that write, at once or later.
+   * Writes `lead` and the parts. `finishMs` is asked right before the write that holds the last byte, and again after what it answers, until
+   * that is 0; undefined leaves the message without its end, and the caller has to destroy the wire. `written` is called after that write, at
+   * once or later.
    */
-  writeMessage(lead: string, parts: readonly Buffer[], end: { mayFinish(): boolean; written(): void }): void {
+  writeMessage(lead: string, parts: readonly Buffer[], end: MessageEnd): void {
     const size = totalLength(parts);
     if (size > oneWriteBytes) {
       if (lead !== "") this.write(lead);
       this.#writeWindow(slices(parts), end);
       return;
     }
-    if (!end.mayFinish()) return;
+    const ms = end.finishMs();
+    if (ms !== 0) return this.#later(ms, () => this.writeMessage(lead, parts, end));
     const leadLength = Buffer.byteLength(lead, "utf8");
     const bytes = leadLength + size;
     // TLS takes what it is given later, always.
@@ -198,11 +206,19 @@ export class Wire {
     this.#socket.destroy();
   }
 
-  #writeWindow(rest: Slices, end: { mayFinish(): boolean; written(): void }): void {
+  #later(ms: number | undefined, act: () => void): void {
+    if (ms === undefined) return;
+    setTimeout(() => {
+      if (!this.#ended) act();
+    }, ms);
+  }
+
+  #writeWindow(rest: Slices, end: MessageEnd, taken?: readonly Buffer[]): void {
     for (;;) {
       if (this.#ended) return;
-      const window = rest.next(windowBytes);
-      if (rest.empty && !end.mayFinish()) return;
+      const window = taken ?? rest.next(windowBytes);
+      const ms = rest.empty ? end.finishMs() : 0;
+      if (ms !== 0) return this.#later(ms, () => this.#writeWindow(rest, end, window));
       let flows = true;
       this.#socket.cork();
       for (const part of window) flows = this.#socket.write(part);

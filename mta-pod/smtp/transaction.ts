@@ -22,6 +22,8 @@ export interface Transaction {
   readonly smtpUtf8: boolean;
   /** The lease fence: asked before MAIL and again right before the final dot; false = do not go on. */
   mayProceed(): boolean;
+  /** Asked right before the final dot, by which peers count messages: ms to wait, then asked again; 0 = it is written now. */
+  finalDotMs(): number;
 }
 
 /** Where a fault struck; "final" = after the final dot, when the peer may already have taken the mail. */

@@ -236,6 +236,29 @@ test("when its home is lost, or does not answer, what was permitted lapses in ti
   }
 });
 
+test("a message that is late for its dot is given another moment, which its home counts", async () => {
+  const { enter, turn, pass, settle, gateOf, state, scheduler } = world();
+  const gate = gateOf("guest");
+  await enter(gate);
+  assert.equal(await turn(gate), 0);
+  const permit = gate.permit();
+  assert.equal(permit?.finalDotMs(), 0);
+  const dots = (): number => state.asked.filter((query) => (query as { op: string }).op === "dot").length;
+  await pass(1500);
+  // Its home counts ten a second, so that this one would be the eleventh.
+  for (let n = 0; n < 9; n++) scheduler.bookFinalDot(-1, start + state.now);
+  assert.ok((permit?.finalDotMs() ?? 0) > 0, "asked for");
+  assert.ok((permit?.finalDotMs() ?? 0) > 0, "on its way");
+  await settle();
+  assert.equal(dots(), 1);
+  assert.equal(permit?.finalDotMs(), 0);
+  for (let n = 0; n < 9; n++) scheduler.bookFinalDot(-1, start + state.now);
+  await pass(200);
+  assert.ok((permit?.finalDotMs() ?? 0) > 0);
+  await settle();
+  assert.equal(permit?.finalDotMs(), 815, "a second and some after the tenth before it");
+});
+
 test("a home that does not know a guest any more says so: what was permitted lapses when it is renewed next", async () => {
   const { enter, turn, pass, gateOf, state, happened, open } = world();
   const gate = gateOf("guest");

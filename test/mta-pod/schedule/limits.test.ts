@@ -84,6 +84,46 @@ test("holdBeforeMail() spaces what slow connecting has bunched", () => {
   assert.equal(world.scheduler.holdBeforeMail(123_456, world.now).ms, 0);
 });
 
+test("finalDotMs() keeps dots apart, whatever has held up the messages since they were booked", () => {
+  const world = filled(4, { connections: 4, messagesPerSecond: 2 });
+  const handles = [1, 2, 3, 4].map(() => {
+    const { handle } = world.dispatch();
+    world.scheduler.holdBeforeMail(handle, world.now);
+    world.now += 520;
+    return handle;
+  });
+  // All came to a standstill before their dots, and go on at once.
+  world.now += 5000;
+  const dot = (index: number): number => world.scheduler.finalDotMs(handles[index] ?? 0, world.now);
+  assert.deepEqual([dot(0), dot(1), dot(2), dot(3)], [0, 0, 1015, 1015]);
+  world.now += 1000;
+  assert.equal(dot(2), 15);
+  world.now += 15;
+  assert.deepEqual([dot(3), dot(2)], [0, 0], "whoever asks first; and the second of that second");
+  assert.equal(world.scheduler.finalDotMs(123_456, world.now), 0);
+});
+
+test("finalDotMs() keeps the rate of each tenant and sender domain as well", () => {
+  const world = filled(2, { connections: 2, messagesPerSecond: 100, perTenant: { messagesPerSecond: 1 } });
+  const first = world.dispatch();
+  world.scheduler.holdBeforeMail(first.handle, world.now);
+  world.now += 1100;
+  const second = world.dispatch();
+  world.scheduler.holdBeforeMail(second.handle, world.now);
+  world.now += 100;
+  assert.equal(world.scheduler.finalDotMs(first.handle, world.now), 0);
+  assert.equal(world.scheduler.finalDotMs(second.handle, world.now), 1015);
+});
+
+test("finalDotMs() goes with a clock that is set", () => {
+  const world = filled(2, { connections: 2, messagesPerSecond: 1 });
+  const first = world.dispatch();
+  assert.equal(world.scheduler.finalDotMs(first.handle, world.now), 0);
+  world.scheduler.clockSet(-3_600_000);
+  world.now -= 3_600_000;
+  assert.equal(world.scheduler.finalDotMs(first.handle, world.now), 1015);
+});
+
 test("a throttled source pauses, 1 s and then twice as long each time, at half its window", () => {
   const world = filled(50, { connections: 8 });
   world.run(0);

@@ -2,6 +2,7 @@
 import { parentSite } from "#crds/wire/subject.ts";
 import type { Outbound } from "#mta-pod/outbound.ts";
 import type { Repeats } from "#mta-pod/repeats.ts";
+import type { Scheduler } from "#mta-pod/schedule/types.ts";
 import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
 
 /** What is wrong. */
@@ -20,7 +21,8 @@ export type Mutant =
   | "counts no connection that is closing"
   | "goes by new slices at once"
   | "knows nothing of shared hosts"
-  | "asks nobody for hosts of others";
+  | "asks nobody for hosts of others"
+  | "writes its dots whenever they are ready";
 
 /** Connections that are closing are none. */
 export function countedClosed(outbound: Outbound): Outbound {
@@ -32,6 +34,12 @@ export function countedClosed(outbound: Outbound): Outbound {
       return "closed";
     },
   };
+}
+
+/** No rate holds back a final dot. */
+export function withDotsAtOnce(scheduler: Scheduler): Scheduler {
+  scheduler.finalDotMs = () => 0;
+  return scheduler;
 }
 
 /** Says that it is stored what it has only sent. */

@@ -246,3 +246,37 @@ function reshapesOf(
       });
   });
 }
+
+/** The same where hosts take few messages a second, and pods stand still for a moment again and again: what was to be sent then is late. */
+export function stalling(plan: Plan): Plan {
+  const chance = random(Math.imul(plan.seed + 1, 0x165667b1));
+  const hosts = plan.hosts.map((host) => ({
+    ...host,
+    connections: 2 + Math.floor(chance() * 2),
+    messagesPerSecond: 1 + Math.floor(chance() ** 2 * 3),
+  }));
+  const any = (of: readonly unknown[]): number => Math.floor(chance() * of.length);
+  // Two go at once only where there is always another one.
+  const busyFor = plan.calmAt * 1.5;
+  const mail = Array.from({ length: 60 }, () => ({
+    at: 1_000 + chance() * plan.calmAt,
+    host: any(hosts),
+    pod: any(plan.pods),
+  }));
+  const stalls = Array.from({ length: 20 }, () => ({
+    at: 2_000 + chance() * busyFor,
+    kind: "freeze" as const,
+    pod: any(plan.pods),
+    ms: 50 + chance() * 2_500,
+  }));
+  const byTime = (a: { at: number }, b: { at: number }): number => a.at - b.at;
+  return {
+    ...plan,
+    hosts,
+    mail: [...plan.mail, ...mail].sort(byTime),
+    faults: [...plan.faults, ...stalls].sort(byTime),
+    calmAt: plan.calmAt + busyFor,
+    // A slice of so little would have none.
+    reshapes: [],
+  };
+}

@@ -189,6 +189,8 @@ export class ReceivingHost {
     const sendBody = (transaction: Transaction): void => {
       if (state !== "busy") return;
       if (!transaction.mayProceed()) return lost("body", "fenced");
+      const ms = transaction.finalDotMs();
+      if (ms > 0) return time.timer(process, ms, () => sendBody(transaction));
       committed = true;
       time.after(way(), () => take(transaction));
       return undefined;

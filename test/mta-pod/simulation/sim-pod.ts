@@ -37,7 +37,7 @@ import { createStates } from "#mta-pod/spool/states.ts";
 import type { Target } from "#mta-pod/smtp/transaction.ts";
 import type { Connection, ConnectionEvents } from "#mta-pod/smtp-out/connection.ts";
 import { createTransfers } from "#mta-pod/transfers.ts";
-import { answeringAtOnce, countedClosed, type Mutant, repeatsOf } from "./mutants.ts";
+import { answeringAtOnce, countedClosed, type Mutant, repeatsOf, withDotsAtOnce } from "./mutants.ts";
 import type { ReceivingHost } from "./receiving-hosts.ts";
 import { connectInTurn } from "./in-turn.ts";
 import { createSimSpool, type Network, type SimSpool } from "./sim-spool.ts";
@@ -97,7 +97,9 @@ export function createSimPod(options: SimPodOptions): SimPod {
   const link = createSimSpool({ network, process, clock, log, pool, incarnation, shards: shardCount });
   const { spool } = link;
   const sources = [{ name: "default", weight: 1 }];
-  const scheduler = createScheduler({ random: chance, sources });
+  const scheduling = createScheduler({ random: chance, sources });
+  const scheduler =
+    mutant === "writes its dots whenever they are ready" ? withDotsAtOnce(scheduling) : scheduling;
   clock.onStep(scheduler.clockSet.bind(scheduler));
   const times: Partial<OwnershipTimes> = { tickMs: 1_000 };
   const bundles = createBundles();

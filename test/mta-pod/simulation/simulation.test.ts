@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { backedUp, overlapping, type Plan, planOf, sharing } from "./plan.ts";
+import { backedUp, overlapping, type Plan, planOf, sharing, stalling } from "./plan.ts";
 import { type Outcome, simulate } from "./pool.ts";
 import { storyOf } from "./shrink.ts";
 import type { Mutant } from "./mutants.ts";
@@ -33,8 +33,15 @@ function summary() {
   };
 }
 
-/** Some as they are, the rest where hosts are shared in one way or the other. */
-const kinds = [sharing, undefined, overlapping, backedUp];
+/** Some as they are, the rest where hosts are shared in one way or the other, or pods stand still again and again. */
+const kinds = [
+  sharing,
+  undefined,
+  overlapping,
+  backedUp,
+  stalling,
+  (plan: Plan): Plan => stalling(backedUp(plan)),
+] as const;
 
 describe("a pool of real pods on virtual time", () => {
   test(`keeps its promises in ${seeds} runs from seed ${firstSeed} on`, async () => {
@@ -107,6 +114,7 @@ describe("the simulation finds what is wrong on purpose:", () => {
       /connections at|messages in a second/,
       (seed) => backedUp(planOf(seed)),
     ],
+    ["writes its dots whenever they are ready", /messages in a second/, (seed) => stalling(planOf(seed))],
   ];
   for (const [mutant, violation, plan = planOf] of mutants)
     test(`a pod that ${mutant}`, async () => {

@@ -79,6 +79,7 @@ export function mail(given: Partial<Transaction> = {}): Transaction {
     eightBit: false,
     smtpUtf8: false,
     mayProceed: () => true,
+    finalDotMs: () => 0,
     ...given,
     message,
   };

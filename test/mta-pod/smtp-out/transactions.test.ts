@@ -555,6 +555,41 @@ test("a long message whose lease runs out on the way lacks its end", async () =>
   assert.deepEqual(peer.bodies, []);
 });
 
+for (const [name, message] of [
+  ["short", [Buffer.from("Subject: x\r\n\r\nhello\r\n")]],
+  ["long", [Buffer.alloc(3_000_000, "x\r\n")]],
+] as const) {
+  test(`the final dot waits for its moment, and is asked for again then (${name})`, async () => {
+    await using peer = await startPeer([
+      `${piped}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 250 r\nS: 354 go\nBODY\nS: 250 ok`,
+    ]);
+    const { opened, send } = client([peer.target]);
+    await opened;
+    const answers = [5, 3, 0];
+    const unfinished: number[] = [];
+    const finalDotMs = (): number => {
+      unfinished.push(peer.bodies.length);
+      return answers.shift() ?? 0;
+    };
+    assert.equal(inShort(await send({ message, finalDotMs })), "250");
+    assert.deepEqual(unfinished, [0, 0, 0]);
+    assert.equal(peer.bodies[0], message[0].toString("latin1"));
+  });
+}
+
+test("a lease that runs out while the final dot waits: the message is not finished", async () => {
+  await using peer = await startPeer([
+    `${piped}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 250 r\nS: 354 go\nBODY\nS: 250 ok`,
+  ]);
+  const { opened, send, closed } = client([peer.target]);
+  await opened;
+  let asked = 0;
+  const result = await send({ mayProceed: () => ++asked < 3, finalDotMs: () => 5 });
+  assert.equal(inShort(result), "body fenced [?]");
+  await closed;
+  assert.deepEqual(peer.bodies, []);
+});
+
 async function idlePeer(script: string): Promise<{ peer: Peer; found: ReturnType<typeof client> }> {
   const peer = await startPeer([script]);
   const found = client([peer.target]);
