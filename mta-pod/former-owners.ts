@@ -9,11 +9,11 @@ import type { Identity } from "./spool/lease-record.ts";
 import type { HandOver } from "./spool/handover.ts";
 import type { How } from "./spool/lease-state.ts";
 import { decodeHandOver, type FormerOwner, type HandedOver } from "./hand-over-record.ts";
-import { lingeringAt, openAt, spentAt } from "./former-spent.ts";
+import { openAt, spentAt } from "./former-spent.ts";
 import type { LeftOver } from "./hand-over.ts";
 import type { Clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
-import type { Entry, Scheduler, SiteHandover } from "./schedule/types.ts";
+import type { Entry, Scheduler } from "./schedule/types.ts";
 
 export interface FormerDeps {
   readonly scheduler: Scheduler;
@@ -110,6 +110,7 @@ export function createFormer(deps: FormerDeps) {
       if (now >= one.until) return end(one, "it is silent for too long");
       if (now - one.heardAt < connectionsMs) return;
       forget(one, one.sites);
+      if (one.inFlight.size === 0) end(one, "it is silent");
       return;
     }
     if (left.incarnation !== one.owner.incarnation) return end(one, "it was started again");
@@ -119,8 +120,10 @@ export function createFormer(deps: FormerDeps) {
     if (one.inFlight.size + one.sites.size === 0) end(one, "nothing is left");
   };
 
-  const watch = (one: Waiting): void => {
-    if (one.inFlight.size + one.sites.size === 0) return;
+  const watch = (left: Pick<Waiting, "owner" | "shard" | "inFlight" | "sites">): void => {
+    if (left.inFlight.size + left.sites.size === 0) return;
+    const since = clock.monotonic();
+    const one: Waiting = { ...left, since, until: since + inFlightMs, heardAt: since };
     waiting.set(one.shard, [...waitingFor(one.shard), one]);
     timer ??= setInterval(() => {
       for (const each of [...waiting.values()].flat()) void look(each);
@@ -132,15 +135,11 @@ export function createFormer(deps: FormerDeps) {
   };
 
   /**
-   * Nobody told what is under way, or not what guests have open: the last owner may have been waiting for one before it when it died, and what it knew of that went with
-   * it. So every pod is asked; nothing begins until all have answered, or have let their time pass: of those the connections count that
-   * they last reported.
+   * Nobody told what is under way: the last owner may have been waiting for one before it when it died, and what it knew of that went with it.
+   * So every pod is asked; nothing begins until all have answered, or have let their time pass: of those the connections count that they last
+   * reported, until more is known of them. `counted`: its are already.
    */
-  const askAll = async (
-    shard: number,
-    known: Caution,
-    { counted, told = [] }: { readonly counted: Identity; readonly told?: readonly SiteHandover[] },
-  ): Promise<void> => {
+  const askAll = async (shard: number, counted: Identity): Promise<void> => {
     const question = {};
     asking.set(shard, question);
     const answers = await Promise.all(
@@ -151,25 +150,16 @@ export function createFormer(deps: FormerDeps) {
     );
     if (asking.get(shard) !== question) return;
     asking.delete(shard);
-    const silent = answers.filter(({ owner, left }) => left === undefined && owner.pod !== counted.pod);
-    const reported = silent.flatMap(({ owner }) => deps.lastReported(owner));
-    if (reported.length > 0) caution(shard, { ...known, open: [...known.open, ...reported] });
-    const now = clock.now();
-    const since = clock.monotonic();
-    const found = answers.flatMap(({ owner, left }) =>
-      left?.incarnation === owner.incarnation ? [{ owner, left }] : [],
-    );
-    // Those of a pod that does not answer may be among them.
-    for (const site of told)
-      if (silent.length === 0) scheduler.forgetFormer(site.site, now);
-      else scheduler.restore(lingeringAt(site, now + connectionsMs), 0, now);
-    for (const site of openAt(found.flatMap(({ left }) => left.open)))
-      scheduler.restore(site, now + inFlightMs, now);
-    for (const { owner, left } of found) {
-      const sites = new Set(left.open.map(([site]) => site));
-      const inFlight = new Set(left.inFlight);
-      watch({ owner, shard, inFlight, sites, since, until: since + inFlightMs, heardAt: since });
-    }
+    const found = answers.flatMap(({ owner, left }): (LeftOver & { readonly owner: Identity })[] => {
+      if (left !== undefined) return left.incarnation === owner.incarnation ? [{ ...left, owner }] : [];
+      if (owner.pod === counted.pod) return [];
+      const open = deps.lastReported(owner).filter(([site]) => deps.shardOf(site) === shard);
+      return [{ owner, inFlight: [], open }];
+    });
+    const until = clock.now() + inFlightMs;
+    for (const site of openAt(found.flatMap(({ open }) => open))) scheduler.restore(site, until, clock.now());
+    for (const { owner, inFlight, open } of found)
+      watch({ owner, shard, inFlight: new Set(inFlight), sites: new Set(open.map(([site]) => site)) });
     deps.pump();
   };
 
@@ -198,7 +188,6 @@ export function createFormer(deps: FormerDeps) {
     /** A shard is ours: called before its first entry is indexed. Answers what its former owner told, if it did. */
     owned(shard: number, handOver: HandOver | null, how: How): HandedOver | undefined {
       const now = clock.now();
-      const heardAt = clock.monotonic();
       // Lost for a moment, and nobody had it in between: what is known of those before stands.
       if (how === "resumed") return undefined;
       const isFromSelf = handOver !== null && deps.isSelf(handOver);
@@ -216,7 +205,7 @@ export function createFormer(deps: FormerDeps) {
         const guestsUntil = deps.hadGuests(handOver, shard) ? now + guestsGoneMs : 0;
         const known = { takenAt: now, connectionsUntil: now + connectionsMs, open, guestsUntil };
         caution(shard, known);
-        void askAll(shard, known, { counted: handOver });
+        void askAll(shard, handOver);
         return undefined;
       }
       const openAt = told.sites
@@ -226,27 +215,12 @@ export function createFormer(deps: FormerDeps) {
       if (!isFromSelf) for (const site of told.sites) scheduler.restore(site, now + inFlightMs, now);
       if (told.untoldSince !== undefined)
         caution(shard, { takenAt: told.untoldSince, connectionsUntil: now, open: [], guestsUntil: 0 });
-      // Guests live on when their former home ends, and then only they tell what they have open.
-      if (!isFromSelf && openAt.some(isGuestSite)) {
-        const takenAt = told.untoldSince ?? 0;
-        const known = { takenAt, connectionsUntil: now + connectionsMs, open: [], guestsUntil: 0 };
-        const guests = told.sites.filter(({ site }) => isGuestSite(site));
-        void askAll(shard, known, { counted: handOver, told: guests });
-      }
-      const { pod, incarnation } = handOver;
       const sites = openAt.filter((site) => !isGuestSite(site));
-      const from = { pod, incarnation, inFlight: told.inFlight, sites };
-      for (const one of [from, ...(told.former ?? [])])
-        if (!deps.isSelf(one))
-          watch({
-            owner: one,
-            shard,
-            inFlight: new Set(one.inFlight),
-            sites: new Set(one.sites),
-            since: heardAt,
-            until: heardAt + inFlightMs,
-            heardAt,
-          });
+      const { pod, incarnation } = handOver;
+      for (const one of [{ pod, incarnation, inFlight: told.inFlight, sites }, ...(told.former ?? [])]) {
+        const { pod, incarnation, inFlight, sites } = deps.isSelf(one) ? asGuest(one) : one;
+        watch({ owner: { pod, incarnation }, shard, inFlight: new Set(inFlight), sites: new Set(sites) });
+      }
       return told;
     },
     /** A site is met that the scheduler does not know (any more). */
@@ -288,4 +262,9 @@ export function createFormer(deps: FormerDeps) {
       asking.clear();
     },
   };
+}
+
+/** What of its own a pod has to wait for: as a guest it was let in by another one. */
+function asGuest({ sites, ...one }: FormerOwner): FormerOwner {
+  return { ...one, inFlight: [], sites: sites.filter(isGuestSite) };
 }

@@ -47,18 +47,3 @@ export function spentAt(
     })),
   };
 }
-
-/** What was told to be open there may be so until then, and nobody will tell of its end. */
-export function lingeringAt({ site, sources }: SiteHandover, until: number): SiteHandover {
-  return {
-    site,
-    backoffUntil: 0,
-    sources: sources.map(({ source, open, former = 0 }) => ({
-      source,
-      open: 0,
-      lingering: open + former,
-      lingeringUntil: until,
-      ...nothingElse,
-    })),
-  };
-}

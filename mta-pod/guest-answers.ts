@@ -4,6 +4,7 @@ import { permitMs } from "./guests.ts";
 /** Nothing of it is trusted to be there. */
 export interface GuestAnswer {
   readonly handle?: unknown;
+  readonly isFull?: unknown;
   readonly incarnation?: unknown;
   readonly waitedMs?: unknown;
   readonly ms?: unknown;
@@ -19,11 +20,14 @@ export interface Admitted {
   readonly keptUntil: number;
 }
 
+/** "full": there is no room for now. "not its": it does not own the place, for all it knows, or says nothing. */
+export type Admission = Admitted | "full" | "not its";
+
 /** It is counted since it was let in, which its home did not say later than it says: from the question on. */
-export function admittedIn(answer: GuestAnswer | undefined, askedAt: number): Admitted | undefined {
-  const { handle, incarnation, waitedMs } = answer ?? {};
+export function admissionIn(answer: GuestAnswer | undefined, askedAt: number): Admission {
+  const { handle, incarnation, waitedMs, isFull } = answer ?? {};
   if (typeof handle !== "number" || typeof incarnation !== "string" || typeof waitedMs !== "number")
-    return undefined;
+    return isFull === true ? "full" : "not its";
   return { handle, incarnation, keptUntil: askedAt + waitedMs + permitMs };
 }
 

@@ -4,12 +4,15 @@
  * they were its own (decisions.md 16). Nothing is promised for longer than `permitMs`; bounded; never throws.
  */
 import { isGuestSite, placeOf } from "#crds/wire/subject.ts";
+import type { FormerOwner } from "./hand-over-record.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteLimits } from "./schedule/types.ts";
 import type { Identity } from "./spool/lease-record.ts";
 
 /** What is promised holds so long from the moment that it was asked for. */
 export const permitMs = 2000;
+/** The dot of a guest's message comes so much after its moment at the most, or gets another one: answers and timers take their time. */
+export const onTimeMs = 50;
 /** By then a guest whose home is gone has seen it, and cut off what is before its dot: so long a new home lets nothing begin. */
 export const guestsGoneMs = 3250;
 /** A guest waits so long to be let in; then it looks elsewhere, and may come back, behind the others. */
@@ -24,6 +27,8 @@ const maxWaiting = { atPlace: 8, inAll: 64 } as const;
 /** One that says nothing any more has been cut off by then, unless it waits for the reply to its dot: then as with any silent pod. */
 const silentMs = { beforeMail: 20_000, after: 60_000 } as const;
 const lookMs = 1000;
+/** The answer where others are before it. */
+const full = { isFull: true } as const;
 /** Heartbeats tell for so long of a shard that it has had guests. */
 const rememberMs = 60_000;
 
@@ -42,6 +47,8 @@ export interface Guests {
   answer(query: unknown): Promise<object>;
   /** The scheduler lets one in. */
   admitted(handle: number): void;
+  /** Those of a shard, one by one: they live on when it goes to another owner, and only they can tell what they have open. */
+  of(shard: number): readonly FormerOwner[];
   /** Shards that have had guests, for the heartbeat. */
   told(): readonly number[];
   stop(): void;
@@ -122,7 +129,7 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
   const enter = async (asked: Entering): Promise<object> => {
     const place = placeOf(asked.site);
     const count = entering.get(place) ?? 0;
-    if (count >= maxWaiting.atPlace || enteringInAll >= maxWaiting.inAll) return {};
+    if (count >= maxWaiting.atPlace || enteringInAll >= maxWaiting.inAll) return full;
     entering.set(place, count + 1);
     enteringInAll++;
     try {
@@ -148,7 +155,7 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
         scheduler.dropGuest(handle, clock.now());
         resolve(answer);
       };
-      const late = setTimeout(() => end({}), admitMs);
+      const late = setTimeout(() => end(full), admitMs);
       waiting.set(handle, { site, source, shard, owner, askedAt, end });
       pump();
     });
@@ -184,13 +191,13 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
           const { then, ms } = ask.call(scheduler, asked.handle, clock.now());
           if (then !== "send") return {};
           guest.turnAt ??= clock.monotonic();
-          scheduler.bookFinalDot(asked.handle, clock.now() + ms);
+          scheduler.bookFinalDot(asked.handle, clock.now() + ms + onTimeMs);
           scheduler.promise(asked.handle, clock.now() + ms + permitMs);
           return { ms, wanted: isWanted(guest) ? [asked.handle] : [] };
         }
         case "dot": {
           if (known(asked.handle) === undefined) return {};
-          const at = scheduler.bookFinalDot(asked.handle, clock.now());
+          const at = scheduler.bookFinalDot(asked.handle, clock.now() + onTimeMs) - onTimeMs;
           scheduler.promise(asked.handle, at + permitMs);
           return { ms: at - clock.now() };
         }
@@ -227,6 +234,10 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
       staying.set(handle, { site, source, shard, owner, heardAt: since, turnAt: undefined });
       return guest.end({ handle, incarnation, waitedMs: since - guest.askedAt });
     },
+    of: (shard) =>
+      [...staying.values()].flatMap(({ owner, site, ...guest }) =>
+        guest.shard === shard ? [{ ...owner, inFlight: [], sites: [site] }] : [],
+      ),
     told: () => [...hosting.keys()],
     stop: () => clearInterval(timer),
   };

@@ -14,8 +14,8 @@ const maxInFlight = 5000;
 const maxBudgets = 1000;
 /** The longest name is that of a site beside a provider's: two names of rules, of up to 380 characters each. */
 const maxText = 1024;
-/** A shard that goes on so often within a reply's time is not what limits are lost by. */
-const maxFormer = 8;
+/** A shard that goes on so often within a reply's time is not what limits are lost by, nor one that more pods are guests of. */
+const maxFormer = 32;
 
 const count = z.number().int().min(0).max(1_000_000);
 /** One a day is the slowest rate; a suspicion goes along for as long. */
@@ -78,7 +78,7 @@ export interface Suspicion {
   readonly noted: ReadonlySet<number>;
 }
 
-/** Who had the shard before and is not through: the next but one has to ask it as well. */
+/** Who had the shard before and is not through, or is a guest at one of its sites: the next owner has to ask it as well. */
 export interface FormerOwner extends Identity {
   readonly inFlight: readonly number[];
   /** With connections that it may have open. */
@@ -138,13 +138,29 @@ export function encodeHandOver(handedOver: HandedOver, now: number): HandOverRec
             noted: [...suspicion.noted].slice(-maxInFlight),
           },
         }),
-    former: former.slice(0, maxFormer).map((one) => ({
-      pod: one.pod,
-      incarnation: one.incarnation,
-      inFlight: one.inFlight.slice(0, maxInFlight),
-      sites: one.sites.slice(0, maxSites),
-    })),
+    former: byOwner(former)
+      .slice(0, maxFormer)
+      .map(({ inFlight, sites, ...owner }) => ({
+        ...owner,
+        inFlight: inFlight.slice(0, maxInFlight),
+        sites: sites.slice(0, maxSites),
+      })),
   };
+}
+
+function byOwner(former: readonly FormerOwner[]): FormerOwner[] {
+  const known = new Map<string, FormerOwner>();
+  for (const { pod, incarnation, inFlight, sites } of former) {
+    const key = `${pod} ${incarnation}`;
+    const before = known.get(key);
+    known.set(key, {
+      pod,
+      incarnation,
+      inFlight: [...new Set([...(before?.inFlight ?? []), ...inFlight])],
+      sites: [...new Set([...(before?.sites ?? []), ...sites])],
+    });
+  }
+  return [...known.values()];
 }
 
 type ToldBudgets = Pick<HandOverRecord["sites"][number], "budgets" | "othersAgoMs" | "anybodys">;

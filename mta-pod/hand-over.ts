@@ -17,7 +17,7 @@ export interface LeavingDeps {
   closeIdle(site: string): void;
   /** What the owner before left untold, and nobody met since. */
   untoldSince(shard: number): number | undefined;
-  /** Owners before us that are not through, as far as we were told. */
+  /** Owners before us that are not through, as far as we were told, and guests. */
   former(shard: number): readonly FormerOwner[];
   /** Of the shard's entries, since an owner of it died. */
   suspicion(shard: number): Suspicion | undefined;

@@ -3,8 +3,8 @@
  * before the message, and told when the connection is closed. A permit that is not renewed in time holds no more. Never rejects.
  */
 import { guestSite, shardOf } from "#crds/wire/subject.ts";
-import { type Admitted, admittedIn, type GuestAnswer, isIn } from "./guest-answers.ts";
-import { admitMs, guestQuestion, type GuestQuestion, permitMs } from "./guests.ts";
+import { type Admission, admissionIn, type Admitted, type GuestAnswer, isIn } from "./guest-answers.ts";
+import { admitMs, guestQuestion, type GuestQuestion, onTimeMs, permitMs } from "./guests.ts";
 import type { LeftOver } from "./hand-over.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteLimits } from "./schedule/types.ts";
@@ -24,7 +24,7 @@ export interface Permit {
 
 /** Of one connection that is being opened, to one target after another. */
 export interface Gate {
-  /** `then` is called once, within two seconds and some; false = there is no room now. The target before is left. */
+  /** `then` is called once, within a quarter of a minute; false = there is no room now. The target before is left. */
   admit(target: Target, then: (isAdmitted: boolean) => void): void;
   /** Of the target that was asked for last. */
   permit(): Permit | undefined;
@@ -66,8 +66,8 @@ const renewMs = 600;
 const tellAgainMs = 500;
 const tellMs = 60_000;
 
-/** A message that is so late is given another moment; where answers take that long, `atLast`. */
-const onTimeMs = { first: 25, atLast: 100, tries: 3 } as const;
+/** Where even answers take longer, its last chance. */
+const lastChance = { tries: 4, lateMs: 100 } as const;
 const dotAgainMs = 10;
 
 interface Held {
@@ -156,47 +156,46 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
   };
 
   /** Waits for the pod's answer as long as the shard is its own. Let in after that, or too late, it leaves at once. */
-  const waitFor = (home: string, shard: number, query: GuestQuestion): Promise<Admitted | undefined> =>
+  const waitFor = (home: string, shard: number, query: GuestQuestion): Promise<Admission> =>
     new Promise((resolve) => {
       let isOver = false;
       const askedAt = clock.monotonic();
-      const end = (admitted: Admitted | undefined): void => {
+      const end = (admission: Admission): void => {
         clearInterval(look);
         isOver = true;
-        resolve(admitted);
+        resolve(admission);
       };
       const look = setInterval(() => {
-        if (!isOver && ownership.ownerOf(shard) !== home) end(undefined);
+        if (!isOver && ownership.ownerOf(shard) !== home) end("not its");
       }, lookMs);
       void ask(home, query, admitMs + answerMs).then((answer) => {
-        const admitted = admittedIn(answer, askedAt);
-        if (admitted === undefined) return end(undefined);
-        if (!isOver && clock.monotonic() < admitted.keptUntil) return end(admitted);
-        void tellEnd({ home, ...admitted }, false);
-        return end(undefined);
+        const admission = admissionIn(answer, askedAt);
+        if (typeof admission === "string") return end(admission);
+        if (!isOver && clock.monotonic() < admission.keptUntil) return end(admission);
+        void tellEnd({ home, ...admission }, false);
+        return end("not its");
       });
     });
 
-  const enter = async (place: string, guest: Guest, told: Told): Promise<Held | undefined> => {
+  /** A home that is just changing is waited for; one that has no room is not. */
+  const enter = async (place: string, guest: Guest, told: Told, isWanted: () => boolean) => {
     const { rule, ...wanted } = guest;
-    const { source } = guest;
     const site = guestSite(place, rule);
     const shard = shardOf(site, shards);
-    const home = ownership.ownerOf(shard);
-    if (home === undefined) return undefined;
-    const admitted = await waitFor(home, shard, { op: "enter", site, owner, ...wanted });
-    if (admitted === undefined) return undefined;
-    const one: Held = {
-      site,
-      source,
-      home,
-      ...admitted,
-      sendsUntil: 0,
-      moment: late,
-      tries: 0,
-      isWanted: false,
-      told,
-    };
+    const until = clock.monotonic() + admitMs;
+    for (;;) {
+      const home = ownership.ownerOf(shard);
+      const found =
+        home === undefined ? "not its" : await waitFor(home, shard, { op: "enter", site, owner, ...wanted });
+      if (typeof found === "object" && home !== undefined)
+        return hold({ site, source: guest.source, home, ...found, told });
+      if (found === "full" || !isWanted() || clock.monotonic() >= until) return undefined;
+      await new Promise((resolve) => setTimeout(resolve, lookMs));
+    }
+  };
+
+  const hold = (entered: Pick<Held, "site" | "source" | "home" | "told"> & Admitted): Held => {
+    const one: Held = { ...entered, sendsUntil: 0, moment: late, tries: 0, isWanted: false };
     held.add(one);
     timer ??= setInterval(renewAll, renewMs).unref();
     return one;
@@ -206,7 +205,7 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
   const given = (one: Held, answer: GuestAnswer | undefined, askedAt: number): number | undefined => {
     const ms = answer?.ms;
     if (typeof ms !== "number" || ms < 0 || !held.has(one)) return undefined;
-    const lateMs = ++one.tries < onTimeMs.tries ? onTimeMs.first : onTimeMs.atLast;
+    const lateMs = ++one.tries < lastChance.tries ? onTimeMs : lastChance.lateMs;
     one.moment = { from: clock.monotonic() + ms, by: askedAt + ms + lateMs };
     one.sendsUntil = askedAt + ms + permitMs;
     one.keptUntil = Math.max(one.keptUntil, askedAt + permitMs);
@@ -263,7 +262,7 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
         admit({ home }, then) {
           end(false);
           if (home === undefined) return then(true);
-          void enter(home, guest, told).then((entered) => {
+          void enter(home, guest, told, () => !isOver).then((entered) => {
             one = entered;
             // Nobody wants to connect any more.
             if (isOver) end(false);

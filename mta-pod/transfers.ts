@@ -62,7 +62,7 @@ export function createTransfers(deps: TransfersDeps): Transfers {
     abandon: outbound.abandon,
     untoldSince: (shard): number | undefined => former.untoldSince(shard),
     suspicion: deps.poison.suspicion,
-    former: (shard): readonly FormerOwner[] => former.leftBy(shard),
+    former: (shard): readonly FormerOwner[] => [...former.leftBy(shard), ...guests.of(shard)],
   });
   const isSelf = ({ pod: name, incarnation }: Identity): boolean =>
     name === pod.name && incarnation === pod.incarnation;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { guestSite } from "#crds/wire/subject.ts";
 import { createFormer, type FormerDeps } from "#mta-pod/former-owners.ts";
-import { encodeHandOver } from "#mta-pod/hand-over-record.ts";
+import { encodeHandOver, type FormerOwner } from "#mta-pod/hand-over-record.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import type { SiteHandover } from "#mta-pod/schedule/types.ts";
 import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
@@ -45,11 +45,11 @@ function scene(t: TestContext) {
     world,
     former,
     /** The record of an owner with so many connections open and sequence 2 under way. */
-    record: (open: number, site = "s") => {
+    record: (open: number, site = "s", former: readonly FormerOwner[] = []) => {
       const spent = { source: "default", open, window: 2, pausedUntil: 0 };
       const sources = [{ ...spent, nextMessageAt: start, nextConnectionAt: start }];
       const sites = [{ site, backoffUntil: 0, sources }];
-      return { ...owner, record: encodeHandOver({ inFlight: [2], sites }, start) };
+      return { ...owner, record: encodeHandOver({ inFlight: [2], sites, former }, start) };
     },
     add(messagesPerSecond?: number) {
       scheduler.setTenants(new Map([["a", { weight: 1, held: false }]]), world.now);
@@ -150,40 +150,59 @@ test("an owner that died may have waited for others: all are asked, and nothing 
   former.stop();
 });
 
+const guests = guestSite("s", "rest");
+const guest = { pod: "guest", incarnation: "a" };
+const asGuest = { ...guest, inFlight: [], sites: [guests] };
+
 test("guests that an owner tells of count until their own pods say that they are gone, also when that owner has ended", async (t) => {
   const { world, former, record, add, startable, pass } = scene(t);
-  const guests = guestSite("s", "rest");
-  const second = { pod: "pod-2", incarnation: "a" };
-  world.others = [owner, second];
+  world.others = [owner, guest, { pod: "silent", incarnation: "a" }];
   world.answers = {
     "pod-1": left([], 0),
-    "pod-2": { ...second, inFlight: [], open: [[guests, "default", 1]] },
+    guest: { ...guest, inFlight: [], open: [[guests, "default", 1]] },
+    silent: undefined,
   };
-  former.owned(0, record(1, guests), "released");
-  assert.ok(former.askingMs(0) > 0);
-  await pass(0);
-  assert.equal(former.askingMs(0), 0);
+  former.owned(0, record(1, guests, [asGuest]), "released");
+  assert.equal(former.askingMs(0), 0, "nobody has to be asked first");
   world.dead = "pod-1";
   await pass(500);
   add();
   assert.equal(startable(), 1, "one of two connections is the guest's");
-  world.answers["pod-2"] = { ...second, inFlight: [], open: [] };
+  world.answers["guest"] = { ...guest, inFlight: [], open: [] };
   await pass(500);
-  assert.equal(startable(), 1);
+  assert.equal(startable(), 1, "whoever else is silent is no guest");
   former.stop();
 });
 
-test("where a pod does not answer, what the owner told of guests counts for a minute, though the owner has ended", async (t) => {
+test("a guest that does not answer counts for a minute, or until it is known to be dead, and is told of to the next owner", async (t) => {
+  for (const how of ["silent", "dead"] as const) {
+    const { world, former, record, add, startable, pass } = scene(t);
+    world.answers = { "pod-1": left([], 0), guest: undefined };
+    former.owned(0, record(1, guests, [asGuest]), "released");
+    await pass(500);
+    add();
+    assert.equal(startable(), 1);
+    assert.deepEqual(former.leftBy(0), [asGuest]);
+    if (how === "dead") world.dead = "guest";
+    await pass(how === "dead" ? 500 : 60_000);
+    assert.equal(startable(), 1, how);
+    assert.deepEqual(former.leftBy(0), []);
+    former.stop();
+    t.mock.timers.reset();
+  }
+});
+
+test("what a pod has open as a guest of the owner before counts at the site that it takes over itself", async (t) => {
   const { world, former, record, add, startable, pass } = scene(t);
-  world.others = [owner, { pod: "frozen", incarnation: "a" }];
-  world.answers = { "pod-1": left([], 0), frozen: undefined };
-  former.owned(0, record(1, guestSite("s", "rest")), "released");
-  await pass(0);
-  world.dead = "pod-1";
+  const self = { ...asGuest, pod: "self", inFlight: [3] };
+  world.answers = { "pod-1": left([], 0), self: { ...self, open: [[guests, "default", 1]] } };
+  former.owned(0, record(1, guests, [self]), "released");
+  assert.equal(former.mayBegin({ shard: 0, seq: 3 }), true, "what it has under way itself is not waited for");
   await pass(500);
   add();
   assert.equal(startable(), 1);
-  await pass(60_000);
+  world.answers["self"] = { ...self, open: [] };
+  await pass(500);
   assert.equal(startable(), 1);
   former.stop();
 });
@@ -216,8 +235,25 @@ test("of whoever is asked and does not answer the connections that it last repor
   add();
   world.now += 100;
   assert.equal(startable(), 1, "one of two connections is the frozen one's");
-  world.now += 60_000;
+  await pass(60_000);
   assert.equal(startable(), 1);
+  former.stop();
+});
+
+test("whoever was asked and did not answer has nothing open once it is known to be dead", async (t) => {
+  const { world, former, add, startable, pass } = scene(t);
+  world.others = [{ pod: "frozen", incarnation: "a" }];
+  world.reported = [
+    ["s", "default", 2],
+    ["of another shard", "default", 9],
+  ];
+  former.owned(0, { ...owner, record: null }, "witnessed");
+  await pass(0);
+  add();
+  assert.equal(startable(), 0);
+  world.dead = "frozen";
+  await pass(500);
+  assert.equal(startable(), 2);
   former.stop();
 });
 
