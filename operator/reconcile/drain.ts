@@ -179,11 +179,11 @@ function worthOf(before: Memory | undefined, { pool, stored }: Look): Pick<Look,
   return { stored: stored === undefined ? undefined : worthTelling(before?.told.get(pool), stored) };
 }
 
-/** The pool where it is compiled, else the one that it names. */
-function ownPool({ configuration }: Context, tenant: KubeObject): string {
+/** The pool that it is in, or was when that could be compiled; else the one that it names. */
+function ownPool({ formerPools }: Context, tenant: KubeObject): string {
   const ref = fieldOf(tenant["spec"], "poolRef");
   const namespace = fieldOf(ref, "namespace") ?? tenant.metadata.namespace;
-  return configuration.tenant(keyOf(tenant))?.pool ?? `${String(namespace)}/${String(fieldOf(ref, "name"))}`;
+  return formerPools.homes.get(keyOf(tenant)) ?? `${String(namespace)}/${String(fieldOf(ref, "name"))}`;
 }
 
 /** It goes, and no leader that met it so has followed it. */

@@ -23,9 +23,11 @@ export const reasons = {
   DomainConflict: "A sender domain belongs to an older tenant of the pool and was left out.",
   UsernameConflict: "A login belongs to an older credential of the pool and was left out.",
   ConfigTooLarge: "Its part of the compiled configuration is over the size limit.",
-  RefNotPermitted: "It refers to a pool of another namespace that does not let it in (`allowedTenants`).",
+  RefNotPermitted:
+    "It refers to a pool of another namespace that does not let it in (`allowedTenants`), and stays in the one that it was in, if any.",
   ResolvedRefs: "Everything that it refers to was found.",
-  PoolNotFound: "The SendingPool does not exist or was not accepted.",
+  PoolNotFound:
+    "The SendingPool does not exist or was not accepted; the tenant stays in the pool that it was in, if any.",
   TrafficShapeNotFound: "A TrafficShape does not exist.",
   TenantNotFound: "A tenant that is trusted by address does not exist or is not in this pool.",
   SecretNotFound: "A Secret does not exist; what needs it was left out.",
