@@ -29,7 +29,8 @@ export interface PoolFacts {
     | { readonly reason: "WriteRefused" | "NameTaken"; readonly message: string }
     | undefined;
   readonly isPaused: boolean;
-  readonly isDeleting: boolean;
+  /** Messages that were queued when it was deleted; undefined = it is not. */
+  readonly kept: number | undefined;
 }
 
 interface PodCounts {
@@ -52,8 +53,15 @@ export function poolConditions(facts: PoolFacts): Condition[] {
   const conditions = summed([...facts.verdict, programmedOf(facts)], readyOf(facts));
   if (facts.isPaused)
     conditions.push(condition("Paused", "True", { reason: "Paused", message: "by mailboat.dev/paused" }));
-  if (facts.isDeleting) conditions.push(condition("Deleting", "True", { reason: "Draining" }));
+  if (facts.kept !== undefined)
+    conditions.push(condition("Deleting", "True", { reason: "QueueKept", message: keptIn(facts.kept) }));
   return conditions;
+}
+
+/** What becomes of the queue of a pool that goes. */
+export function keptIn(messages: number): string {
+  if (messages === 0) return "nothing was queued";
+  return `${messages} messages stay in JetStream: a SendingPool of this name, with as many shards, goes on with them`;
 }
 
 function programmedOf(facts: PoolFacts): Condition {

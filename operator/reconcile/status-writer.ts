@@ -84,6 +84,7 @@ function tell(
   const earlier = storedIn(before).find(({ type }) => type === one.type);
   const hasRecovered = earlier !== undefined && earlier.status !== "True" && one.status === "True";
   if (!isGoing && !hasRecovered) return;
-  const type = one.reason === "DrainTimedOut" ? "Warning" : "Normal";
+  const isLoss = one.reason === "DrainTimedOut" || one.reason === "QueueKept";
+  const type = isLoss ? "Warning" : "Normal";
   events.record(object, { type, reason: one.reason, note: one.message || `${one.type} is ${one.status}` });
 }

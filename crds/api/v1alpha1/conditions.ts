@@ -51,6 +51,8 @@ export const reasons = {
   QueueUnreachable: "NATS cannot be reached or refuses the pool.",
   Paused: "The annotation mailboat.dev/paused keeps the operator away; pods run on.",
   LeftBehind: "Mail of it is still queued in a pool that it was in before, and is sent from there.",
+  QueueKept:
+    "The pool goes with its pods; what it has queued stays in JetStream, for a SendingPool of the same name.",
   Draining: "What is queued is being sent before it goes.",
   Discarding: "What is queued is being dropped before it goes.",
   DrainTimedOut: "The time to drain is over; what was left is being dropped.",

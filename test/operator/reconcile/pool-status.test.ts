@@ -20,7 +20,7 @@ function facts(some: Partial<PoolFacts> = {}): PoolFacts {
     unsuitable: undefined,
     writeTrouble: undefined,
     isPaused: false,
-    isDeleting: false,
+    kept: undefined,
     ...some,
   };
 }
