@@ -92,6 +92,7 @@ export function createPoolStatus(context: Context): PoolStatus {
       queue: isDeleted ? undefined : queueOf(known),
       scaling: spec?.autoscaling === undefined ? undefined : { reason: autoscaling.reason(key) },
       natsTrouble: known.wasAsked ? known.trouble : undefined,
+      waiting: waitingOf([...stores.podsOf(key).values()], known),
       unsuitable: wrong === undefined ? undefined : `expected ${wrong.expected}, got ${wrong.got}`,
       writeTrouble: found.writeTrouble,
       isPaused: found.isPaused,
@@ -142,6 +143,15 @@ export function createPoolStatus(context: Context): PoolStatus {
       for (const one of [queueWrittenAt, behindSince, suitability]) one.delete(key);
     },
   };
+}
+
+/** Those of `pods` that cannot begin, by name. */
+function waitingOf(pods: readonly KubeObject[], { waiting }: PoolReports): PoolFacts["waiting"] {
+  const names = pods.map(({ metadata }) => metadata.name).sort();
+  return names.flatMap((pod) => {
+    const said = waiting.get(pod);
+    return said === undefined ? [] : [{ pod, why: said.why }];
+  });
 }
 
 /** Messages queued, as its status says. */

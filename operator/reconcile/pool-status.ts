@@ -25,6 +25,8 @@ export interface PoolFacts {
   readonly natsTrouble: string | undefined;
   /** Why the server does not suit the pool. */
   readonly unsuitable: string | undefined;
+  /** Why pods cannot begin, by pod. */
+  readonly waiting: readonly { readonly pod: string; readonly why: string }[];
   readonly writeTrouble:
     | { readonly reason: "WriteRefused" | "NameTaken"; readonly message: string }
     | undefined;
@@ -85,6 +87,14 @@ function readyOf(facts: PoolFacts): Condition {
   if (facts.writeTrouble !== undefined) return condition("Ready", "False", facts.writeTrouble);
   if (facts.unsuitable !== undefined)
     return condition("Ready", "False", { reason: "QueueUnreachable", message: facts.unsuitable });
+  const [first, ...others] = facts.waiting;
+  if (first !== undefined) {
+    const more = others.length === 0 ? "" : ` (and ${others.length} more pods)`;
+    return condition("Ready", "False", {
+      reason: "QueueRefused",
+      message: `${first.pod}: ${first.why}${more}`,
+    });
+  }
   if (wanted === 0 && pods.replicas === 0) return condition("Ready", "True", { reason: "ScaledToZero" });
   if (!pods.isObserved || pods.updated < Math.min(wanted, pods.replicas))
     return condition("Ready", "False", { reason: "RollingOut", message: of });

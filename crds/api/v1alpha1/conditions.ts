@@ -49,6 +49,8 @@ export const reasons = {
   WriteRefused: "The API server refuses an object that is part of it.",
   NameTaken: "An object of a name that it needs belongs to somebody else.",
   QueueUnreachable: "NATS cannot be reached or refuses the pool.",
+  QueueRefused:
+    "JetStream does not make the pool's streams: no room, fewer servers than copies, streams of another kind.",
   Paused: "The annotation mailboat.dev/paused keeps the operator away; pods run on.",
   LeftBehind: "Mail of it is still queued in a pool that it was in before, and is sent from there.",
   QueueKept:
