@@ -77,7 +77,7 @@ function tell(
   if (one.type === "Reconciling" || one.type === "Stalled") return;
   const isProblem = one.status !== "True" && one.type !== "Ready" && one.type !== "Programmed";
   const isRefused = refusals.has(one.reason);
-  const isGoing = one.type === "Deleting";
+  const isGoing = one.type === "Deleting" || one.type === "Moving";
   if (isProblem || isRefused) {
     events.record(object, {
       type: "Warning",
