@@ -30,9 +30,13 @@ export function placed(snapshot: Snapshot, bases: ReadonlyMap<string, PoolBase>)
   for (const tenant of snapshot.tenants) {
     const id = identityOf(tenant.metadata);
     const named = poolOf(tenant);
-    const place = [named, snapshot.homes?.get(id)].find((pool) => takes(pool, tenant));
+    if (takes(named, tenant)) {
+      places.set(id, named);
+      continue;
+    }
+    const home = snapshot.homes?.get(id);
+    const place = takes(home, tenant) ? home : undefined;
     places.set(id, place);
-    if (place === named) continue;
     const pool = bases.get(named);
     refused.set(
       tenant,
