@@ -6,6 +6,7 @@ import type { Log } from "./runtime/log.ts";
 import { connectSpool, pause, type Spool } from "./spool/connection.ts";
 import { ensureStreams } from "./spool/streams.ts";
 import { systemTimers } from "./spool/timers.ts";
+import { tellWaiting } from "./spool/waiting.ts";
 
 export interface OpenSpoolDeps {
   readonly options: PodOptions;
@@ -24,26 +25,48 @@ const retryMs = 5000;
 
 /** @throws Error in local mode, at once, for what waiting would not mend: its runner shows it to whoever started it. */
 export async function openSpool(deps: OpenSpoolDeps): Promise<Spool> {
+  const { signal, onWaiting, log } = deps;
+  let why = "";
   for (;;) {
-    try {
-      return await openOnce(deps);
-    } catch (error) {
-      deps.signal.throwIfAborted();
-      if (deps.options.local) throw error;
-      deps.onWaiting(`JetStream: ${String(error)}`);
-      deps.log.error("jetstream cannot be used", { error: String(error) });
-    }
-    await pause(systemTimers, retryMs, deps.signal);
+    await using attempt = await attemptOf(deps, () => why);
+    if (attempt.spool !== undefined) return attempt.spool;
+    signal.throwIfAborted();
+    if (deps.options.local) throw attempt.error;
+    why = attempt.error instanceof Error ? attempt.error.message : String(attempt.error);
+    onWaiting(`JetStream: ${String(attempt.error)}`);
+    log.error("jetstream cannot be used", { error: String(attempt.error) });
+    await pause(systemTimers, retryMs, signal);
   }
 }
 
-async function openOnce(deps: OpenSpoolDeps): Promise<Spool> {
+interface Attempt extends AsyncDisposable {
+  /** With its streams. */
+  readonly spool?: Spool;
+  readonly error?: unknown;
+}
+
+/** One that failed keeps its connection until it is disposed of, and says why the one before it failed, or it itself has. */
+async function attemptOf(deps: OpenSpoolDeps, why: () => string): Promise<Attempt> {
+  let spool: Spool | undefined;
+  try {
+    spool = await connected(deps);
+    const stopTelling = tellWaiting(spool, why);
+    deps.onWaiting("the pool's streams");
+    await ensureStreams(spool);
+    stopTelling();
+    return { spool, async [Symbol.asyncDispose]() {} };
+  } catch (error) {
+    return { error, [Symbol.asyncDispose]: async () => spool?.close() };
+  }
+}
+
+function connected(deps: OpenSpoolDeps): Promise<Spool> {
   const { options, incarnation, log, clock, signal, onWaiting } = deps;
   const { pool, queue } = deps.config().manifest;
   const servers = options.nats.length > 0 ? options.nats : queue.servers;
   const waiting = (error = ""): void => onWaiting(`NATS at ${servers.join(", ")}${error && `: ${error}`}`);
   waiting();
-  const spool = await connectSpool({
+  return connectSpool({
     servers,
     natsDir: options.natsDir ?? undefined,
     pool,
@@ -57,12 +80,4 @@ async function openOnce(deps: OpenSpoolDeps): Promise<Spool> {
     signal,
     onWaiting: waiting,
   });
-  try {
-    onWaiting("the pool's streams");
-    await ensureStreams(spool);
-    return spool;
-  } catch (error) {
-    await spool.close();
-    throw error;
-  }
 }

@@ -7,6 +7,7 @@ import { parseBy } from "#crds/values/zod-issue.ts";
 export const reportQuestion = "report";
 export const witnessQuestion = "witness";
 
+export const maxWaitsFor = 512;
 /** Tenants that one question may ask about. */
 const maxAskedTenants = 500;
 
@@ -45,6 +46,15 @@ export type PodReport = z.infer<typeof podReportSchema>;
 
 export function parsePodReport(input: unknown): Parsed<PodReport> {
   return parseBy(podReportSchema, input);
+}
+
+/** What a pod that cannot begin says in place of a report: why JetStream is not as the pool needs it. */
+const podWaitingSchema = z.object({ waitsFor: z.string().min(1).max(maxWaitsFor) });
+
+export type PodWaiting = z.infer<typeof podWaitingSchema>;
+
+export function parsePodWaiting(input: unknown): Parsed<PodWaiting> {
+  return parseBy(podWaitingSchema, input);
 }
 
 export interface ReportQuery {

@@ -1,5 +1,5 @@
 /** The HTTP server both ports are made of: bounds, JSON errors, listening, closing. Rejects when the port cannot be had. */
-import fastify, { type FastifyError, type FastifyInstance } from "fastify";
+import fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import type { Log } from "#mta-pod/runtime/log.ts";
 import { Problem } from "./problem.ts";
 
@@ -43,6 +43,10 @@ function asProblem(error: unknown, log: Log): Problem {
   return new Problem(500, "internal", "local error, try again later");
 }
 
+function refuse(answer: FastifyReply, { status, code, message, headers }: Problem): FastifyReply {
+  return answer.code(status).headers(headers).send({ error: { code, message } });
+}
+
 /** A server without routes. */
 export function createServer(bodyLimit: number, log: Log): FastifyInstance {
   const server = fastify({
@@ -54,14 +58,13 @@ export function createServer(bodyLimit: number, log: Log): FastifyInstance {
     forceCloseConnections: "idle",
     trustProxy: false,
     routerOptions: { maxParamLength: 128 },
+    // A path that cannot be decoded comes to no other handler.
+    frameworkErrors: (error, _request, answer) => void refuse(answer, asProblem(error, log)),
   });
   server.removeContentTypeParser("text/plain");
   refuseMethods(server);
   server.server.maxConnections = maxConnections;
-  server.setErrorHandler(async (error, _request, answer) => {
-    const { status, code, message, headers } = asProblem(error, log);
-    await answer.code(status).headers(headers).send({ error: { code, message } });
-  });
+  server.setErrorHandler((error, _request, answer) => refuse(answer, asProblem(error, log)));
   server.setNotFoundHandler(async (_request, answer) => {
     await answer.code(404).send({ error: { code: "not-found", message: "no such resource" } });
   });

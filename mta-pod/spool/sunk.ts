@@ -6,6 +6,8 @@ import { decodeSunk, encodeSunk, maxSunkBytes, type Sunk, sunkHeader } from "#cr
 import { callApi } from "./api.ts";
 import type { Spool } from "./connection.ts";
 import { createOutbox } from "./outbox.ts";
+import { readToEnd } from "./read-to-end.ts";
+import { readStreamState } from "./stream-state.ts";
 import { ensureStreams, sinkStreamConfig } from "./streams.ts";
 
 export interface SunkStore {
@@ -24,6 +26,8 @@ const giveUpMs = 10_000;
 const maxPending = 256;
 const maxPendingBytes = 16 * 1024 * 1024;
 const remakeMs = 30_000;
+/** A list that takes longer is what has come by then. */
+const listMs = 5000;
 
 export function createSunkStore(spool: Spool): SunkStore {
   const outbox = createOutbox(spool);
@@ -75,12 +79,31 @@ export function createSunkStore(spool: Spool): SunkStore {
       );
     },
     async list(limit) {
-      const info = await callApi(spool, { subject: `STREAM.INFO.${spool.names.sinkStream}` });
-      const state = info.kind === "ok" ? info.value["state"] : undefined;
-      const { first_seq: first = 1, last_seq: last = 0 } = (state ?? {}) as Partial<Record<string, number>>;
-      const seqs = Array.from({ length: Math.min(limit, last - first + 1) }, (_, index) => last - index);
-      const kept = await Promise.all(seqs.map((seq) => read({ seq })));
-      return kept.flatMap((one) => (one === undefined ? [] : [one.sunk]));
+      const { sinkStream, sinkSubject } = spool.names;
+      const state = await readStreamState(spool, sinkStream);
+      if (state === undefined || spool.closing.aborted) return [];
+      const kept = new Map<number, Sunk>();
+      const late = new AbortController();
+      const cancel = spool.timers.after(listMs, () => late.abort());
+      await readToEnd({
+        spool,
+        stream: sinkStream,
+        filter: sinkSubject("*"),
+        from: Math.max(state.firstSeq, state.lastSeq - limit + 1),
+        // A thousand messages are up to 256 MiB; what is listed of them is in their headers.
+        headersOnly: true,
+        signal: AbortSignal.any([late.signal, spool.closing]),
+        take(seq, message) {
+          const sunk = decodeSunk(message.headers?.get(sunkHeader) ?? "");
+          if (sunk !== undefined) kept.set(seq, sunk);
+          return true;
+        },
+        onRestarted: () => {},
+        onRegressed: () => kept.clear(),
+      });
+      cancel();
+      const newest = [...kept].sort(([a], [b]) => b - a).map(([, sunk]) => sunk);
+      return newest.slice(0, limit);
     },
     async find(id) {
       if (!/^[0-9A-Za-z_-]{1,64}$/.test(id)) return undefined;

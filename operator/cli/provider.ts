@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { parse } from "yaml";
 import { formatIssue } from "#crds/values/issue.ts";
+import { hostPort } from "#operator/local/endpoint.ts";
 import type { Provider } from "#operator/provider/provider.ts";
 import { noRules, parseRules, type ProviderRules } from "#operator/provider/rules.ts";
 import { CommandError, messageOf, wholeNumber, type CommandIo } from "./command-io.ts";
@@ -73,8 +74,9 @@ async function runProvider(options: ProviderCommandOptions, io: CommandIo): Prom
   }
   // Before the ready line: whoever reads it may stop us at once.
   const stopped = untilSignal();
-  const http = provider.httpPort === undefined ? {} : { http: `${options.bind}:${provider.httpPort}` };
-  const ready = { smtp: `${options.bind}:${provider.port}`, ...http };
+  const at = (bound: number): string => hostPort(options.bind, bound);
+  const http = provider.httpPort === undefined ? {} : { http: at(provider.httpPort) };
+  const ready = { smtp: at(provider.port), ...http };
   const fields = Object.entries(ready).map(([name, value]) => `${name}=${value}`);
   io.print(options.json === true ? JSON.stringify({ ready: true, ...ready }) : `ready ${fields.join(" ")}`);
   await stopped;

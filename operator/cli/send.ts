@@ -41,7 +41,10 @@ export function addSendCommand(program: Command, io: CommandIo): void {
       "--password <text>",
       "its password (default: as local mode wrote it down, or the tenant's Secret)",
     )
-    .option("--url <url>", "smtp://HOST:PORT or smtps://HOST:PORT (default: local mode's submission port)")
+    .option(
+      "--url <url>",
+      "smtp://[USER:PASSWORD@]HOST:PORT, or smtps:// (default: local mode's submission port)",
+    )
     .option(
       "--pool <name>",
       "pool to send through where there are several (namespace/name; default: the login's)",
@@ -131,11 +134,31 @@ async function findAddress(
     options.url ??
     `smtp://${endpoint === undefined ? "" : poolOf(endpoint, options.pool ?? known?.pool).submission}`;
   const url = URL.canParse(address) ? new URL(address) : undefined;
-  if (url === undefined || !["smtp:", "smtps:"].includes(url.protocol))
-    throw new CommandError(`Cannot use --url: expected smtp://HOST:PORT, got "${address}"`, 2);
+  const named = url === undefined ? undefined : loginIn(url);
+  if (url === undefined || named === undefined || !["smtp:", "smtps:"].includes(url.protocol)) {
+    // A password may be in it.
+    const got = url === undefined ? `"${address.replace(/^.*@/s, "")}"` : `"${url.protocol}//${url.host}"`;
+    throw new CommandError(`Cannot use --url: expected smtp://[USER:PASSWORD@]HOST:PORT, got ${got}`, 2);
+  }
+  const user = options.user ?? named.user ?? known?.username;
+  const password = options.password ?? named.password ?? known?.password;
+  if ((user === undefined) !== (password === undefined))
+    throw new CommandError("Cannot send: expected --user with --password, got one of them", 2);
   const caFile = options.ca ?? endpoint?.ca;
   const ca = caFile === undefined ? undefined : await readText(caFile);
-  return { url, ca, user: options.user ?? known?.username, password: options.password ?? known?.password };
+  return { url, ca, user, password };
+}
+
+/** The login in a URL; undefined = it is not in UTF-8, escaped where it has to be. */
+function loginIn({ username, password }: URL): { user?: string; password?: string } | undefined {
+  try {
+    return {
+      ...(username === "" ? {} : { user: decodeURIComponent(username) }),
+      ...(password === "" ? {} : { password: decodeURIComponent(password) }),
+    };
+  } catch {
+    return undefined;
+  }
 }
 
 /** The login asked for, else the first tenant's, as local mode wrote them down. */

@@ -2,13 +2,13 @@
 import type { SendingPoolSpec } from "#crds/api/v1alpha1/sending-pool.ts";
 import { identityOf } from "#crds/api/v1alpha1/metadata.ts";
 import type { Resource, SecretResource, Snapshot } from "#crds/api/v1alpha1/snapshot.ts";
-import { poolOf, type TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
+import type { TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 import { digestOf } from "#crds/pod-config/encode.ts";
 import { parseKeySlot, parseManifest, parseTenantSlot } from "#crds/pod-config/parse.ts";
 import type { KeySlot, Manifest, TenantSlot } from "#crds/pod-config/schema.ts";
 import { formatIssue } from "#crds/values/issue.ts";
 import type { Parsed } from "#crds/values/issue.ts";
-import { letsIn } from "./allowed.ts";
+import { placed } from "./placing.ts";
 import { compilePoolBase } from "./pools.ts";
 import type { ManifestBase, PoolBase } from "./pools.ts";
 import { poolSecretProblems } from "./pool-secrets.ts";
@@ -62,24 +62,28 @@ export function compile(snapshot: Snapshot, options: CompileOptions): Compiled {
   const verdicts: Verdict[] = [];
   const tenantVerdicts: Verdict[] = [];
   const counts = new Map<string, number>();
-  const tenants = Map.groupBy(snapshot.tenants, poolOf);
-  const formerTenants = Map.groupBy(snapshot.draining?.tenants ?? [], poolOf);
+  const { members, draining, refused } = placed(snapshot, bases);
   for (const [id, poolBase] of bases) {
-    const permitted = (all: readonly Resource<TenantSpec>[] = []): Resource<TenantSpec>[] =>
-      poolBase.base === undefined ? [] : all.filter((tenant) => isPermitted(tenant, poolBase, snapshot));
-    const members = permitted(tenants.get(id));
-    const draining = permitted(formerTenants.get(id));
+    const own = members.get(id) ?? [];
     const {
       compiled,
       verdict,
       tenantVerdicts: theirs,
-    } = compilePool(poolBase, { members, draining, secrets, formerSecrets, options });
+    } = compilePool(poolBase, {
+      members: own,
+      draining: draining.get(id) ?? [],
+      refused,
+      secrets,
+      formerSecrets,
+      options,
+    });
     if (compiled !== undefined) pools.push(compiled);
-    counts.set(id, members.length);
+    counts.set(id, own.length);
     verdicts.push(verdict);
     tenantVerdicts.push(...theirs);
   }
-  tenantVerdicts.push(...snapshot.tenants.flatMap((tenant) => homeless(tenant, bases, snapshot)));
+  for (const tenant of members.get(undefined) ?? [])
+    tenantVerdicts.push(tenantVerdict(tenant, { problems: listOf(refused.get(tenant)), fields: {} }));
   tenantVerdicts.sort((a, b) => compareText(identityOf(a.status), identityOf(b.status)));
   const all = [...verdicts, ...shapeVerdicts(snapshot, counts), ...tenantVerdicts];
   return {
@@ -93,42 +97,11 @@ function byIdentity(secrets: readonly SecretResource[]): Map<string, SecretResou
   return new Map(secrets.map((secret) => [identityOf(secret.metadata), secret]));
 }
 
-/** Only the pool's word counts: a tenant of another namespace could send in its name and read its secrets' effect. */
-function isPermitted(
-  { metadata }: Resource<TenantSpec>,
-  { pool }: PoolBase,
-  { namespaces }: Pick<Snapshot, "namespaces">,
-): boolean {
-  const gate = { namespace: pool.metadata.namespace, allowed: pool.spec.allowedTenants };
-  return letsIn(gate, metadata.namespace, namespaces?.get(metadata.namespace));
-}
-
-/** The verdict on a tenant that no pool took. */
-function homeless(
-  tenant: Resource<TenantSpec>,
-  bases: ReadonlyMap<string, PoolBase>,
-  snapshot: Snapshot,
-): Verdict[] {
-  const id = poolOf(tenant);
-  const pool = bases.get(id);
-  const isForeign =
-    tenant.spec.poolRef.namespace !== undefined &&
-    tenant.spec.poolRef.namespace !== tenant.metadata.namespace;
-  // A pool of another namespace that is not there and one that is closed are not told apart: nobody may probe for names.
-  if (isForeign && (pool === undefined || !isPermitted(tenant, pool, snapshot))) {
-    const expected = `a pool of the namespace ${tenant.metadata.namespace}, or one that lets its tenants in`;
-    const issue = { where: "spec.poolRef.namespace", expected, got: `the pool ${id}` };
-    return [tenantVerdict(tenant, { problems: [refusal("RefNotPermitted", issue)], fields: {} })];
-  }
-  if (pool?.base !== undefined) return [];
-  const got = pool === undefined ? "no such SendingPool" : "one that could not be compiled";
-  const issue = { where: "spec.poolRef", expected: `the SendingPool ${id}`, got };
-  return [tenantVerdict(tenant, { problems: [unresolved("PoolNotFound", issue)], fields: {} })];
-}
-
 interface PoolInput extends SecretsFound {
   readonly members: readonly Resource<TenantSpec>[];
   readonly draining: readonly Resource<TenantSpec>[];
+  /** What is wrong with the pool that a tenant names, where it is not this one. */
+  readonly refused: ReadonlyMap<Resource<TenantSpec>, Problem>;
   readonly options: CompileOptions;
 }
 
@@ -167,7 +140,9 @@ function compilePool({ pool, base, proxyLogin, problems }: PoolBase, input: Pool
       problems: [...poolSecretProblems(pool, input.secrets), ...trusted.problems],
       fields,
     }),
-    tenantVerdicts: tenants.map((tenant) => verdictOf(tenant, tooLarge)),
+    tenantVerdicts: tenants.map((one) =>
+      verdictOf(one, { tooLarge, refused: input.refused.get(one.tenant) }),
+    ),
   };
 }
 
@@ -186,17 +161,25 @@ function digestOfSlot(slot: TenantSlot): string {
   return digest;
 }
 
-function verdictOf(compiled: CompiledTenant, tooLarge: ReadonlySet<string>): Verdict {
-  const { tenant, config, problems } = compiled;
+function verdictOf(
+  compiled: CompiledTenant,
+  { tooLarge, refused }: { readonly tooLarge: ReadonlySet<string>; readonly refused: Problem | undefined },
+): Verdict {
+  const { tenant, config } = compiled;
+  const problems = [...listOf(refused), ...compiled.problems];
   if (!tooLarge.has(config.id)) {
-    const verdict =
-      goodVerdicts.get(compiled) ?? tenantVerdict(tenant, { problems, fields: tenantFields(compiled) });
-    goodVerdicts.set(compiled, verdict);
+    const before = refused === undefined ? goodVerdicts.get(compiled) : undefined;
+    const verdict = before ?? tenantVerdict(tenant, { problems, fields: tenantFields(compiled) });
+    if (refused === undefined) goodVerdicts.set(compiled, verdict);
     return verdict;
   }
   const expected = "room in its slot of the configuration (700 KiB)";
   const issue = { where: "spec", expected, got: "a slot that older tenants fill" };
   return tenantVerdict(tenant, { problems: [refusal("ConfigTooLarge", issue), ...problems], fields: {} });
+}
+
+function listOf(problem: Problem | undefined): Problem[] {
+  return problem === undefined ? [] : [problem];
 }
 
 /** Trust in a tenant that is not there, or is going, is left out: fewer are let in, never more. */

@@ -86,8 +86,9 @@ async function startPools(
   { stop }: Run,
   { config, shared, runners }: { config: Config; shared: PoolSettings; runners: PoolRunner[] },
 ): Promise<void> {
-  for (const [place, compiled] of config.pools().entries())
-    if (!stop.requested()) runners.push(await startPool(shared, compiled, place));
+  const pools = config.pools();
+  const names = pools.map(({ pool }) => pool);
+  for (const compiled of pools) if (!stop.requested()) runners.push(await startPool(shared, compiled, names));
 }
 
 interface EndpointRecord {

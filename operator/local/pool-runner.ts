@@ -53,21 +53,23 @@ interface PoolContext {
   readonly settings: PoolSettings;
   /** Place in the order of the pools. */
   readonly place: number;
-  readonly pool: string;
+  /** Pods are numbered behind it. */
+  readonly podPrefix: string;
   readonly ports: Ports;
   folder(name: "config" | "keys"): string;
 }
 
-/** Starts the pods of `compiled`, the pool at this place in the order. @throws Error when a port is taken or a pod does not come up */
+/** Starts the pods of `compiled`, one of `pools`, which are all that run, in the order of their ports. @throws Error when a port is taken or a pod does not come up */
 export async function startPool(
   settings: PoolSettings,
   compiled: CompiledPool,
-  place: number,
+  pools: readonly string[],
 ): Promise<PoolRunner> {
   const { pool } = compiled;
+  const place = pools.indexOf(pool);
   const ports = await listenerPorts(settings.options, place);
   const folder = (name: string): string => settings.state.file("pools", pool.replace("/", "."), name);
-  const context: PoolContext = { settings, place, pool, ports, folder };
+  const context: PoolContext = { settings, place, podPrefix: podPrefixOf(pool, pools), ports, folder };
   const pods: RunningPod[] = [];
   let stopping = false;
   const stop = async (): Promise<void> => {
@@ -99,6 +101,13 @@ export async function startPool(
   };
 }
 
+/** The pool's name; with its namespace where another has the same, for logs and process ids go by it. */
+function podPrefixOf(pool: string, pools: readonly string[]): string {
+  const nameOf = (one: string): string => one.slice(one.indexOf("/") + 1);
+  const isUnique = pools.every((one) => one === pool || nameOf(one) !== nameOf(pool));
+  return isUnique ? nameOf(pool) : pool.replace("/", ".");
+}
+
 async function writeConfig({ folder }: PoolContext, compiled: CompiledPool): Promise<boolean> {
   const files = poolFiles(compiled);
   // Keys first: a manifest may speak of keys that came with it.
@@ -127,7 +136,7 @@ async function scale(pods: RunningPod[], count: number, context: PoolContext): P
 async function runPod(context: PoolContext, index: number): Promise<RunningPod> {
   const { settings, ports, folder } = context;
   const { options, state } = settings;
-  const name = `${context.pool.slice(context.pool.indexOf("/") + 1)}-${index}`;
+  const name = `${context.podPrefix}-${index}`;
   const metricsPort = await metricsPortOf(options, context.place, index);
   const log = openLogFile(state.file("logs", `${name}.log`));
   const spec: PodSpec = {

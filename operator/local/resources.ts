@@ -13,7 +13,7 @@ import { drainingAfter, type LocalDraining, withDraining } from "./draining.ts";
 export interface LocalResources {
   /** In the order of their ports. */
   readonly pools: readonly CompiledPool[];
-  /** What was compiled: the files' resources and the tenants that drain. */
+  /** What was compiled: the files' resources and the tenants that drain. A tenant names the pool that it is in, or was in last. */
   readonly snapshot: Snapshot;
   readonly draining: LocalDraining;
   readonly logins: readonly Login[];
@@ -40,13 +40,14 @@ export type Before = Pick<LocalResources, "snapshot" | "draining">;
 export function loadResources(gathered: Gathered, settings: LocalSettings, before: Before): LocalResources {
   const after = fitted(gathered.snapshot, settings);
   const draining = drainingAfter(before.draining, { before: before.snapshot, after, now: settings.now });
-  const snapshot = withDraining(after, draining);
+  const homes = new Map(before.snapshot.tenants.map((one) => [identityOf(one.metadata), poolOf(one)]));
+  const snapshot = { ...withDraining(after, draining), homes };
   // Without its Namespace a tenant is not let in, as one whose Secret is not there has no login: said, and never guessed.
   const unlabelled = new Map(unlabelledTenants(snapshot).map(({ issue }) => [issue.source, issue]));
   const compiled = compile(withLabels(snapshot, []), { generation: settings.generation });
   return {
     pools: compiled.pools,
-    snapshot,
+    snapshot: { ...snapshot, tenants: settled(snapshot, compiled.pools) },
     draining,
     logins: loginsOf(after, compiled.pools),
     unreadable: gathered.issues,
@@ -69,15 +70,35 @@ function fitted(snapshot: Snapshot, { nats, singleServer, pods }: LocalSettings)
   return { ...snapshot, pools };
 }
 
+/** Each with the pool that it is in, where it names one that cannot take it; of one that is in none, the pool that it was in. */
+function settled(
+  { tenants, homes }: Pick<Snapshot, "tenants" | "homes">,
+  pools: readonly CompiledPool[],
+): Snapshot["tenants"] {
+  const places = placesIn(pools);
+  return tenants.map((tenant) => {
+    const id = identityOf(tenant.metadata);
+    const place = places.get(id)?.pool ?? homes?.get(id);
+    if (place === undefined || place === poolOf(tenant)) return tenant;
+    const [namespace = "", name = ""] = place.split("/");
+    return { ...tenant, spec: { ...tenant.spec, poolRef: { namespace, name } } };
+  });
+}
+
+function placesIn(pools: readonly CompiledPool[]): Map<string, CompiledPool> {
+  return new Map(pools.flatMap((pool) => [...pool.tenants.keys()].map((id) => [id, pool])));
+}
+
 /** Every login in force that has a username and a password, with an address it may send from: what an older tenant has is not among them. */
 function loginsOf(snapshot: Snapshot, pools: readonly CompiledPool[]): Login[] {
   const decoder = new TextDecoder();
   const secrets = new Map(snapshot.secrets.map((secret) => [identityOf(secret.metadata), secret]));
-  const inForce = new Map(pools.map(({ pool, tenants }) => [pool, tenants]));
+  const places = placesIn(pools);
   return snapshot.tenants.flatMap(({ metadata, spec }) => {
     const tenant = identityOf(metadata);
-    const pool = poolOf({ metadata, spec });
-    const config = inForce.get(pool)?.get(tenant)?.config;
+    const place = places.get(tenant);
+    if (place === undefined) return [];
+    const config = place.tenants.get(tenant)?.config;
     const owned = new Set(config?.domains.map(({ name }) => name));
     const accepted = new Set(config?.credentials.map(({ name }) => name));
     const domain = spec.domains.find(({ name }) => owned.has(name));
@@ -89,7 +110,7 @@ function loginsOf(snapshot: Snapshot, pools: readonly CompiledPool[]): Login[] {
       return [
         {
           tenant,
-          pool,
+          pool: place.pool,
           username: decoder.decode(username),
           password: decoder.decode(password),
           from: domain === undefined ? undefined : `test@${domain.name}`,

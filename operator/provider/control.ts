@@ -1,6 +1,6 @@
 /** The provider's control port: statistics, received messages and rules over HTTP. Unauthenticated: bind it to loopback only. */
 import { Readable } from "node:stream";
-import Fastify, { type FastifyInstance } from "fastify";
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import { formatIssue } from "#crds/values/issue.ts";
 import type { Audit } from "./audit.ts";
 import type { MessageStore } from "./message-store.ts";
@@ -25,7 +25,13 @@ export interface Control {
  * `DELETE /v1/messages`, `GET /v1/refusals?limit=`, `GET /v1/ids` (JSON lines), `GET` and `PUT /v1/rules`.
  */
 export async function startControl(options: ControlOptions): Promise<Control> {
-  const server = Fastify({ bodyLimit: 4 * 1024 * 1024, forceCloseConnections: true });
+  const server = Fastify({
+    bodyLimit: 4 * 1024 * 1024,
+    forceCloseConnections: true,
+    // A path that cannot be decoded comes to no other handler.
+    frameworkErrors: (error, _request, answer) => void refuse(answer, refusalOf(error)),
+  });
+  refuseAsPods(server);
   addReaders(server, options);
   addRules(server, options);
   await server.listen({ host: options.host, port: options.port });
@@ -36,6 +42,35 @@ export async function startControl(options: ControlOptions): Promise<Control> {
   };
 }
 
+/** Fastify's own refusals by status, in the words of the pods' ports. */
+const codes: Readonly<Record<number, string>> = {
+  400: "bad-request",
+  404: "not-found",
+  413: "too-large",
+  415: "unsupported-media-type",
+};
+
+interface Refusal {
+  readonly status: number;
+  readonly code: string;
+  readonly message: string;
+}
+
+function refuse(answer: FastifyReply, { status, code, message }: Refusal): FastifyReply {
+  return answer.code(status).send({ error: { code, message } });
+}
+
+function refusalOf({ statusCode: status = 500, message }: FastifyError): Refusal {
+  return { status, code: codes[status] ?? (status < 500 ? "refused" : "internal"), message };
+}
+
+function refuseAsPods(server: FastifyInstance): void {
+  server.setErrorHandler((error: FastifyError, _request, answer) => refuse(answer, refusalOf(error)));
+  server.setNotFoundHandler((_request, answer) =>
+    refuse(answer, { status: 404, code: "not-found", message: "no such resource" }),
+  );
+}
+
 function addReaders(server: FastifyInstance, { audit, messages }: ControlOptions): void {
   server.get("/v1/stats", () => audit.stats());
   server.get<{ Querystring: { to?: string; limit?: string } }>("/v1/messages", ({ query }) => ({
@@ -44,9 +79,8 @@ function addReaders(server: FastifyInstance, { audit, messages }: ControlOptions
   server.get<{ Params: { number: string } }>("/v1/messages/:number", (request, answer) => {
     const raw = messages.raw(Number(request.params.number));
     if (raw !== undefined) return answer.type("message/rfc822").send(raw);
-    return answer
-      .code(404)
-      .send({ error: `Cannot find message ${request.params.number}: expected one that is kept` });
+    const message = `Cannot find message ${request.params.number}: expected one that is kept`;
+    return refuse(answer, { status: 404, code: "not-found", message });
   });
   server.delete("/v1/messages", (_request, answer) => {
     messages.clear();
@@ -64,7 +98,10 @@ function addRules(server: FastifyInstance, { rules, setRules }: ControlOptions):
   server.get("/v1/rules", () => rules());
   server.put("/v1/rules", (request, answer) => {
     const parsed = parseRules(request.body);
-    if (!parsed.ok) return answer.code(422).send({ error: parsed.issues.map(formatIssue).join("; ") });
+    if (!parsed.ok) {
+      const message = parsed.issues.map(formatIssue).join("; ");
+      return refuse(answer, { status: 422, code: "invalid", message });
+    }
     setRules(parsed.value);
     return answer.send(parsed.value);
   });

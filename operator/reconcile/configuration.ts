@@ -109,6 +109,10 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
     pools = new Map([...next].map(([key, { config }]) => [key, config]));
     specs = new Map(snapshot.pools.map((pool) => [`${pool.metadata.namespace}/${pool.metadata.name}`, pool]));
     places = placed.places;
+    for (const key of placed.changed) {
+      const place = places.get(key);
+      if (place !== undefined) formerPools.note(key, place.pool);
+    }
     leavers = placeTenants("draining", leavers, next).places;
     verdicts = nextVerdicts;
     isKnown = true;
@@ -169,7 +173,7 @@ export function createConfiguration(options: ConfigurationOptions): Configuratio
         tenants: formerPools.leavers(snapshot.tenants),
         secrets: secrets.former(going),
       };
-      takeOver({ ...snapshot, draining }, unreadable);
+      takeOver({ ...snapshot, draining, homes: formerPools.homes }, unreadable);
     } catch (error) {
       const stack = error instanceof Error ? error.stack : undefined;
       log.error("compile failed", { error: String(error), stack });

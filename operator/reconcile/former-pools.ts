@@ -8,18 +8,23 @@ import { poolOf, type TenantSpec } from "#crds/api/v1alpha1/tenant.ts";
 import { drained } from "#operator/gather/drained.ts";
 
 export interface FormerPools {
-  /** Where something of the tenant may be stored still, beside the pool that it names; sorted. */
+  /** The pool that the tenant is in, by tenant. */
+  readonly homes: ReadonlyMap<string, string>;
+  /** Where something of the tenant may be stored still, beside the pool that it is in; sorted. */
   of(tenant: string): readonly string[];
   /** How many tenants have left something. */
   size(): number;
   add(tenant: string, pool: string): void;
-  /** The pool that the tenant names now; another than before has been left. */
+  /** The pool that the tenant is in now; another than before has been left. */
   note(tenant: string, pool: string): void;
   /** Nothing of the tenant is there any more. */
   drop(tenant: string, pool: string): void;
   /** The tenant is gone. */
   forget(tenant: string): void;
-  /** Those of `tenants` that drain elsewhere, there; notes which pools they name now. The very same objects as before, of the very same. */
+  /**
+   * Those of `tenants` that drain elsewhere, there, and in the pool that they leave if the one that they name takes them. The very same
+   * objects as before, of the very same.
+   */
   leavers(tenants: readonly Resource<TenantSpec>[]): Resource<TenantSpec>[];
 }
 
@@ -27,13 +32,13 @@ const none: readonly string[] = [];
 
 /** `now` in ms since 1970. */
 export function createFormerPools(now: () => number): FormerPools {
-  const named = new Map<string, string>();
+  const homes = new Map<string, string>();
   const left = new Map<string, readonly string[]>();
   const made = new WeakMap<Resource<TenantSpec>, Map<string, Resource<TenantSpec>>>();
 
   const of = (tenant: string): readonly string[] => left.get(tenant) ?? none;
   const add = (tenant: string, pool: string): void => {
-    if (pool !== named.get(tenant)) left.set(tenant, [...new Set([...of(tenant), pool])].sort());
+    if (pool !== homes.get(tenant)) left.set(tenant, [...new Set([...of(tenant), pool])].sort());
   };
   const drop = (tenant: string, pool: string): void => {
     const rest = of(tenant).filter((one) => one !== pool);
@@ -42,9 +47,9 @@ export function createFormerPools(now: () => number): FormerPools {
   };
 
   const note = (tenant: string, pool: string): void => {
-    const before = named.get(tenant);
+    const before = homes.get(tenant);
     if (before === pool) return;
-    named.set(tenant, pool);
+    homes.set(tenant, pool);
     if (before !== undefined) add(tenant, before);
     drop(tenant, pool);
   };
@@ -58,20 +63,22 @@ export function createFormerPools(now: () => number): FormerPools {
   };
 
   return {
+    homes,
     of,
     size: () => left.size,
     add,
     note,
     drop,
     forget(tenant) {
-      named.delete(tenant);
+      homes.delete(tenant);
       left.delete(tenant);
     },
     leavers: (tenants) =>
       tenants.flatMap((tenant) => {
         const id = identityOf(tenant.metadata);
-        note(id, poolOf(tenant));
-        return of(id).map((pool) => leaver(tenant, pool));
+        const home = homes.get(id);
+        const pools = home === undefined ? of(id) : [home, ...of(id)];
+        return pools.filter((pool) => pool !== poolOf(tenant)).map((pool) => leaver(tenant, pool));
       }),
   };
 }

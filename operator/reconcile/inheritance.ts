@@ -28,7 +28,7 @@ export interface InheritanceOptions {
   readonly gatherer: Pick<ObjectGatherer, "tenant">;
   readonly client: Pick<KubeClient, "get">;
   readonly secrets: Pick<SecretValues, "inherit">;
-  readonly formerPools: Pick<FormerPools, "of" | "add" | "note">;
+  readonly formerPools: Pick<FormerPools, "of" | "add" | "note" | "drop" | "homes">;
   readonly log: Log;
 }
 
@@ -46,15 +46,14 @@ export function createInheritance(options: InheritanceOptions): Inheritance {
   let hasMoves = false;
   const tenantsNow = (): Resource<TenantSpec>[] => {
     const all = [...stores.values("tenants")].filter(hasFinalizer);
-    const tenants = all.flatMap((tenant) => gatherer.tenant(tenant) ?? []);
-    // What is edited from here on is a move, also before the first compile.
-    for (const tenant of tenants) formerPools.note(identityOf(tenant.metadata), poolOf(tenant));
-    return tenants;
+    return all.flatMap((tenant) => gatherer.tenant(tenant) ?? []);
   };
   return {
     async takeMoves() {
       if (hasMoves) return;
       const tenants = tenantsNow();
+      // What is edited from here on is a move, also before the first compile.
+      for (const tenant of tenants) formerPools.note(identityOf(tenant.metadata), poolOf(tenant));
       for (const pool of stores.values("pools")) await findLeavers(keyOf(pool), tenants, options);
       hasMoves = true;
     },
@@ -62,32 +61,47 @@ export function createInheritance(options: InheritanceOptions): Inheritance {
   };
 }
 
-/** Whoever stands in a pool's slots without naming the pool has left it. Slots in which only those can be that name it are not read. */
+/**
+ * Whoever stands in a pool's slots without naming the pool has left it, or, as itself, is there until a compile finds that the pool which
+ * it names takes it. Slots in which only those can be that name the pool are not read.
+ */
 async function findLeavers(
   pool: string,
   tenants: readonly Resource<TenantSpec>[],
   { stores, formerPools, ...reading }: InheritanceOptions,
 ): Promise<void> {
   const others = tenants.filter((tenant) => poolOf(tenant) !== pool);
-  const bySlot = Map.groupBy(
-    others.map(({ metadata }) => identityOf(metadata)),
-    tenantSlotOf,
-  );
+  const bySlot = Map.groupBy(others, ({ metadata }) => tenantSlotOf(identityOf(metadata)));
   const [namespace, name = ""] = pool.split("/");
-  const written = stores.childrenOf(pool);
+  const children = stores.childrenOf(pool);
   const slots = [...bySlot]
-    .map(([slot, ids]) => ({
+    .map(([slot, theirs]) => ({
       slot,
-      ids,
+      theirs,
       ref: { namespace, name: childNames.configSlot(name, Number(slot)) },
     }))
-    .filter(({ ref }) => written.has(`${kinds.configMaps.kind}/${ref.name}`));
-  await inParallel(slots, { atATime }, async ({ slot, ids, ref }) => {
+    .filter(({ ref }) => children.has(`${kinds.configMaps.kind}/${ref.name}`));
+  await inParallel(slots, { atATime }, async ({ slot, theirs, ref }) => {
     const value = await readSlot({ type: kinds.configMaps, ref, field: "binaryData", slot }, reading);
-    const tenantsIn = fieldOf(value, "tenants");
-    const there = new Set(Array.isArray(tenantsIn) ? tenantsIn.map((one) => fieldOf(one, "id")) : []);
-    for (const id of ids) if (there.has(id)) formerPools.add(id, pool);
+    const written = fieldOf(value, "tenants");
+    const there = new Map(Array.isArray(written) ? written.map((one) => [fieldOf(one, "id"), one]) : []);
+    for (const tenant of theirs) {
+      const id = identityOf(tenant.metadata);
+      const one: unknown = there.get(id);
+      if (one === undefined) continue;
+      const named = poolOf(tenant);
+      if (isGoing(one) || formerPools.homes.get(id) !== named) formerPools.add(id, pool);
+      else {
+        formerPools.note(id, pool);
+        formerPools.drop(id, named);
+      }
+    }
   });
+}
+
+/** Of a tenant as it was written: it takes no new mail there. */
+function isGoing(written: unknown): boolean {
+  return fieldOf(written, "state") === "Reject" || fieldOf(written, "isGoing") === true;
 }
 
 async function findKeys(
@@ -101,7 +115,8 @@ async function findKeys(
   );
   const wanted = bereft.map((tenant) => {
     const id = identityOf(tenant.metadata);
-    const slots = [poolOf(tenant), ...formerPools.of(id)].map((pool) => writtenSlot(pool, keySlotOf(id)));
+    const pools = [formerPools.homes.get(id) ?? poolOf(tenant), ...formerPools.of(id)];
+    const slots = pools.map((pool) => writtenSlot(pool, keySlotOf(id)));
     return { tenant, id, slots };
   });
   // A namespace that ends may have thousands, which share 256 slots.

@@ -126,6 +126,7 @@ async function openEngine({ options, log, signal, client, clock, metrics }: Part
     tenants: () => engine.stores.values("tenants"),
     deployment: (pool) =>
       engine.stores.childrenOf(pool).get(`Deployment/${childNames.main(pool.split("/")[1] ?? "")}`),
+    homeOf: (tenant) => engine.context.formerPools.homes.get(tenant),
     now: () => clock.now(),
   });
   return engine;

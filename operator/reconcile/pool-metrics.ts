@@ -10,6 +10,8 @@ export interface PoolMetricsSources {
   tenants(): Iterable<KubeObject>;
   /** Live Deployment of a pool ("namespace/name"). */
   deployment(pool: string): KubeObject | undefined;
+  /** The pool that a tenant is in, where it was in one. */
+  homeOf(tenant: string): string | undefined;
   /** ms since 1970. */
   now(): number;
 }
@@ -50,7 +52,7 @@ export function declarePoolMetrics(registry: Registry, sources: PoolMetricsSourc
     labelNames: ["namespace", "pool"] as const,
     collect() {
       this.reset();
-      const oldest = oldestDeletions(sources.tenants());
+      const oldest = oldestDeletions(sources);
       for (const { metadata } of sources.pools()) {
         const { namespace = "", name: pool } = metadata;
         const since = oldest.get(`${namespace}/${pool}`);
@@ -72,12 +74,13 @@ function replicasOf(pool: KubeObject, sources: PoolMetricsSources): Record<strin
 }
 
 /** By pool: when the first of its tenants that are still there was deleted. */
-function oldestDeletions(tenants: Iterable<KubeObject>): Map<string, number> {
+function oldestDeletions({ tenants, homeOf }: PoolMetricsSources): Map<string, number> {
   const oldest = new Map<string, number>();
-  for (const tenant of tenants) {
-    const { deletionTimestamp, namespace = "" } = tenant.metadata;
+  for (const tenant of tenants()) {
+    const { deletionTimestamp, namespace = "", name } = tenant.metadata;
     if (deletionTimestamp === undefined) continue;
-    const key = `${String(field(tenant, "spec", "poolRef", "namespace") ?? namespace)}/${String(field(tenant, "spec", "poolRef", "name"))}`;
+    const named = `${String(field(tenant, "spec", "poolRef", "namespace") ?? namespace)}/${String(field(tenant, "spec", "poolRef", "name"))}`;
+    const key = homeOf(`${namespace}/${name}`) ?? named;
     const at = Date.parse(deletionTimestamp);
     oldest.set(key, Math.min(oldest.get(key) ?? at, at));
   }

@@ -19,6 +19,8 @@ export interface PoolStatus {
   knowQueue(key: string, unsuitable: () => Unsuitable | undefined): void;
   /** @returns ms after which there is more to write; undefined = nothing is held back */
   write(object: KubeObject, found: Found): Promise<number | undefined>;
+  /** Messages that it had queued, as far as is known: of a pool that is gone, as it was seen last. */
+  queued(pool: KubeObject): number;
   forget(key: string): void;
 }
 
@@ -77,6 +79,7 @@ export function createPoolStatus(context: Context): PoolStatus {
     const asked = spec === undefined ? current : (autoscaling.replicas(key, spec, current) ?? spec.replicas);
     const wrong = suitability.get(key)?.();
     const verdict = configuration.verdict("SendingPool", key);
+    const isDeleted = object.metadata.deletionTimestamp !== undefined;
     return {
       verdict: verdict?.conditions ?? [],
       isCompiled: config !== undefined,
@@ -85,13 +88,15 @@ export function createPoolStatus(context: Context): PoolStatus {
       isWaitingToRoll: found.isWaiting === true,
       programmed: programmedOf(key, config),
       config: config === undefined ? undefined : { generation: config.generation, digest: config.digest },
-      queue: queueOf(known),
+      // Pods that go one after the other each say less.
+      queue: isDeleted ? undefined : queueOf(known),
       scaling: spec?.autoscaling === undefined ? undefined : { reason: autoscaling.reason(key) },
       natsTrouble: known.wasAsked ? known.trouble : undefined,
+      waiting: waitingOf([...stores.podsOf(key).values()], known),
       unsuitable: wrong === undefined ? undefined : `expected ${wrong.expected}, got ${wrong.got}`,
       writeTrouble: found.writeTrouble,
       isPaused: found.isPaused,
-      isDeleting: object.metadata.deletionTimestamp !== undefined,
+      kept: isDeleted ? toldOf(object) : undefined,
     };
   };
 
@@ -130,10 +135,29 @@ export function createPoolStatus(context: Context): PoolStatus {
       context.wrote("pools", key, written);
       return dueMs;
     },
+    queued(pool) {
+      const isDeleted = pool.metadata.deletionTimestamp !== undefined;
+      return (isDeleted ? undefined : queueOf(reports.of(keyOf(pool))))?.messages ?? toldOf(pool);
+    },
     forget(key) {
       for (const one of [queueWrittenAt, behindSince, suitability]) one.delete(key);
     },
   };
+}
+
+/** Those of `pods` that cannot begin, by name. */
+function waitingOf(pods: readonly KubeObject[], { waiting }: PoolReports): PoolFacts["waiting"] {
+  const names = pods.map(({ metadata }) => metadata.name).sort();
+  return names.flatMap((pod) => {
+    const said = waiting.get(pod);
+    return said === undefined ? [] : [{ pod, why: said.why }];
+  });
+}
+
+/** Messages queued, as its status says. */
+function toldOf(pool: KubeObject): number {
+  const messages = fieldOf(fieldOf(pool["status"], "queue"), "messages");
+  return typeof messages === "number" ? messages : 0;
 }
 
 /** All pods together. */

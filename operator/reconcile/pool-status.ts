@@ -25,11 +25,14 @@ export interface PoolFacts {
   readonly natsTrouble: string | undefined;
   /** Why the server does not suit the pool. */
   readonly unsuitable: string | undefined;
+  /** Why pods cannot begin, by pod. */
+  readonly waiting: readonly { readonly pod: string; readonly why: string }[];
   readonly writeTrouble:
     | { readonly reason: "WriteRefused" | "NameTaken"; readonly message: string }
     | undefined;
   readonly isPaused: boolean;
-  readonly isDeleting: boolean;
+  /** Messages that were queued when it was deleted; undefined = it is not. */
+  readonly kept: number | undefined;
 }
 
 interface PodCounts {
@@ -52,8 +55,15 @@ export function poolConditions(facts: PoolFacts): Condition[] {
   const conditions = summed([...facts.verdict, programmedOf(facts)], readyOf(facts));
   if (facts.isPaused)
     conditions.push(condition("Paused", "True", { reason: "Paused", message: "by mailboat.dev/paused" }));
-  if (facts.isDeleting) conditions.push(condition("Deleting", "True", { reason: "Draining" }));
+  if (facts.kept !== undefined)
+    conditions.push(condition("Deleting", "True", { reason: "QueueKept", message: keptIn(facts.kept) }));
   return conditions;
+}
+
+/** What becomes of the queue of a pool that goes. */
+export function keptIn(messages: number): string {
+  if (messages === 0) return "nothing was queued";
+  return `${messages} messages stay in JetStream: a SendingPool of this name, with as many shards, goes on with them`;
 }
 
 function programmedOf(facts: PoolFacts): Condition {
@@ -77,6 +87,14 @@ function readyOf(facts: PoolFacts): Condition {
   if (facts.writeTrouble !== undefined) return condition("Ready", "False", facts.writeTrouble);
   if (facts.unsuitable !== undefined)
     return condition("Ready", "False", { reason: "QueueUnreachable", message: facts.unsuitable });
+  const [first, ...others] = facts.waiting;
+  if (first !== undefined) {
+    const more = others.length === 0 ? "" : ` (and ${others.length} more pods)`;
+    return condition("Ready", "False", {
+      reason: "QueueRefused",
+      message: `${first.pod}: ${first.why}${more}`,
+    });
+  }
   if (wanted === 0 && pods.replicas === 0) return condition("Ready", "True", { reason: "ScaledToZero" });
   if (!pods.isObserved || pods.updated < Math.min(wanted, pods.replicas))
     return condition("Ready", "False", { reason: "RollingOut", message: of });

@@ -17,7 +17,7 @@ import type { Context, Outcome } from "./context.ts";
 import { kinds, marks } from "./kinds.ts";
 import { natsSettings } from "./nats-settings.ts";
 import { type PoolConfig, textOf } from "./numbering.ts";
-import type { PoolFacts } from "./pool-status.ts";
+import { keptIn, type PoolFacts } from "./pool-status.ts";
 import { createPoolStatus } from "./pool-report.ts";
 import { isReady, wantedBy } from "./pods.ts";
 import { createRollOuts } from "./roll-outs.ts";
@@ -28,6 +28,8 @@ export interface PoolReconciler {
 }
 
 interface Memory {
+  /** As it was seen last. */
+  object?: KubeObject;
   /** What the objects were built from, and they. */
   built?: { readonly of: readonly unknown[]; readonly objects: Built[] };
   token?: { readonly version: string | undefined; readonly token: string };
@@ -48,6 +50,10 @@ export function createPoolReconciler(context: Context): PoolReconciler {
   const memory = new Map<string, Memory>();
 
   const forget = (key: string): Outcome => {
+    const last = memory.get(key)?.object;
+    const messages = last === undefined ? 0 : status.queued(last);
+    if (last !== undefined && messages > 0)
+      context.events.record(last, { type: "Warning", reason: "QueueKept", note: keptIn(messages) });
     for (const one of [children, reports, streams, autoscaling, bumps, status]) one.forget(key);
     memory.delete(key);
     return {};
@@ -150,9 +156,14 @@ export function createPoolReconciler(context: Context): PoolReconciler {
     async reconcile(key, signal) {
       const object = stores.get("pools", key);
       if (object === undefined) return forget(key);
-      // Its children go with it, by their owner.
-      if (!configuration.isKnown() || object.metadata.deletionTimestamp !== undefined) return {};
+      if (!configuration.isKnown()) return {};
       const known = memory.get(key);
+      memory.set(key, Object.assign(known ?? {}, { object }));
+      // Its children go with it, by their owner.
+      if (object.metadata.deletionTimestamp !== undefined) {
+        await status.write(object, { writeTrouble: undefined, isPaused: isPaused(object) });
+        return {};
+      }
       const reconcileAt = object.metadata.annotations?.[marks.reconcileAt];
       if (known !== undefined && known.reconcileAt !== reconcileAt) {
         context.log.info("reconcile asked for", { pool: key });

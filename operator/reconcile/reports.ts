@@ -12,9 +12,17 @@ export interface Told {
   readonly at: number;
 }
 
+interface Waiting {
+  readonly why: string;
+  /** By the monotonic clock. */
+  readonly at: number;
+}
+
 export interface PoolReports {
   /** By pod; those that are gone are left out. */
   readonly told: ReadonlyMap<string, Told>;
+  /** Why pods cannot begin, by pod: those that said so lately. */
+  readonly waiting: ReadonlyMap<string, Waiting>;
   /** Why the pods cannot be asked; undefined = they can, or nobody tried yet. */
   readonly trouble: string | undefined;
   readonly wasAsked: boolean;
@@ -46,6 +54,7 @@ export interface ReportsOptions {
 interface Followed {
   asked: Asked;
   told: Map<string, Told>;
+  waiting: Map<string, Waiting>;
   trouble: string | undefined;
   wasAsked: boolean;
   hurriedAt: number;
@@ -61,7 +70,14 @@ const hurries = [
   { forMs: 4000, everyMs: 200 },
   { forMs: 15_000, everyMs: 500 },
 ] as const;
-const nobody: PoolReports = { told: new Map(), trouble: undefined, wasAsked: false };
+/** Between two tries a pod that waits may be silent for a while. */
+const waitingMs = 15_000;
+const nobody: PoolReports = {
+  told: new Map(),
+  waiting: new Map(),
+  trouble: undefined,
+  wasAsked: false,
+};
 
 export function createReports({ clock, onReport }: ReportsOptions): Reports {
   const pools = new Map<string, Followed>();
@@ -74,7 +90,7 @@ export function createReports({ clock, onReport }: ReportsOptions): Reports {
 
   const ask = async (pool: string, followed: Followed): Promise<void> => {
     followed.isAsking = true;
-    const pods = followed.asked.pods();
+    const pods = new Set([...followed.asked.pods(), ...followed.waiting.keys()]);
     const answer = await followed.asked.queue.report({ pods, tenants: [], timeoutMs: askMs });
     followed.isAsking = false;
     if (pools.get(pool) !== followed) return;
@@ -86,6 +102,9 @@ export function createReports({ clock, onReport }: ReportsOptions): Reports {
       for (const [pod, report] of answer.reports) followed.told.set(pod, { report, at });
       const here = followed.asked.pods();
       for (const pod of followed.told.keys()) if (!here.has(pod)) followed.told.delete(pod);
+      for (const [pod, why] of answer.waiting) followed.waiting.set(pod, { why, at });
+      for (const [pod, one] of followed.waiting)
+        if (here.has(pod) || at - one.at > waitingMs) followed.waiting.delete(pod);
     }
     onReport(pool);
     plan(pool, followed);
@@ -107,6 +126,7 @@ export function createReports({ clock, onReport }: ReportsOptions): Reports {
       const followed: Followed = {
         asked,
         told: new Map(),
+        waiting: new Map(),
         trouble: undefined,
         wasAsked: false,
         hurriedAt: clock.monotonic(),

@@ -117,12 +117,12 @@ export function createRouting({ context, enqueue, witness }: RoutingOptions): Ro
       else onChild(name, change);
     },
     onReport(pool) {
-      const { told, trouble } = reports.of(pool);
+      const { told, waiting, trouble } = reports.of(pool);
       const all = [...told].map(([pod, { report }]) => ({ pod, ...report, busy: 0, tenants: {} }));
       const generations = all.map(({ generation }) => generation);
       const before = seen.get(pool);
       const after: Seen = {
-        said: JSON.stringify(all),
+        said: JSON.stringify([all, [...waiting].map(([name, { why }]) => [name, why])]),
         trouble,
         oldestGeneration:
           generations.length === 0 ? (before?.oldestGeneration ?? 0) : Math.min(...generations),

@@ -1,5 +1,5 @@
 /** Writes statuses, each only when it says something else than what is stored, and an event for what is worth one. */
-import type { Condition } from "#crds/api/v1alpha1/conditions.ts";
+import type { Condition, Reason } from "#crds/api/v1alpha1/conditions.ts";
 import { canonicalJson } from "#crds/pod-config/encode.ts";
 import type { Clock, KubeClient, KubeObject } from "#operator/kube/types.ts";
 import { stored, transitions, storedIn, type StoredCondition } from "./conditions.ts";
@@ -59,6 +59,14 @@ function statusOf(before: unknown, { generation, conditions, fields }: WantedSta
   };
 }
 
+/** Of Ready and Programmed, the reasons that somebody has to do something about. */
+const refusals: ReadonlySet<string> = new Set<Reason>([
+  "PodsRefused",
+  "WriteRefused",
+  "NameTaken",
+  "QueueRefused",
+]);
+
 /** What is wrong, and what was wrong and is not any more; that a new resource is fine is no news. */
 function tell(
   events: EventRecorder,
@@ -68,9 +76,8 @@ function tell(
   // They say once more what another condition says.
   if (one.type === "Reconciling" || one.type === "Stalled") return;
   const isProblem = one.status !== "True" && one.type !== "Ready" && one.type !== "Programmed";
-  const isRefused =
-    one.reason === "PodsRefused" || one.reason === "WriteRefused" || one.reason === "NameTaken";
-  const isGoing = one.type === "Deleting";
+  const isRefused = refusals.has(one.reason);
+  const isGoing = one.type === "Deleting" || one.type === "Moving";
   if (isProblem || isRefused) {
     events.record(object, {
       type: "Warning",
@@ -84,6 +91,7 @@ function tell(
   const earlier = storedIn(before).find(({ type }) => type === one.type);
   const hasRecovered = earlier !== undefined && earlier.status !== "True" && one.status === "True";
   if (!isGoing && !hasRecovered) return;
-  const type = one.reason === "DrainTimedOut" ? "Warning" : "Normal";
+  const isLoss = one.reason === "DrainTimedOut" || one.reason === "QueueKept";
+  const type = isLoss ? "Warning" : "Normal";
   events.record(object, { type, reason: one.reason, note: one.message || `${one.type} is ${one.status}` });
 }

@@ -3,14 +3,25 @@
  * "away" means that nothing is known now, not that nothing is there.
  */
 import type { NatsConnection } from "@nats-io/transport-node";
-import { type PodReport, parsePodReport, reportQuestion, witnessQuestion } from "#crds/wire/pod-report.ts";
+import {
+  type PodReport,
+  parsePodReport,
+  parsePodWaiting,
+  reportQuestion,
+  witnessQuestion,
+} from "#crds/wire/pod-report.ts";
 import { poolNames } from "#crds/wire/subject.ts";
 import { hashToken } from "#crds/values/hash.ts";
 import { askPods, callJetStream, isRecord } from "./ask.ts";
 import type { NatsLink } from "./connection.ts";
 
 type Reports =
-  | { readonly kind: "answers"; readonly reports: ReadonlyMap<string, PodReport> }
+  | {
+      readonly kind: "answers";
+      readonly reports: ReadonlyMap<string, PodReport>;
+      /** Why pods cannot begin, by pod. */
+      readonly waiting: ReadonlyMap<string, string>;
+    }
   | { readonly kind: "away"; readonly text: string };
 
 export interface Unsuitable {
@@ -70,11 +81,14 @@ export function createPoolQueue({ pool, shards, link, newJob, after }: PoolQueue
       if (nc === undefined) return { kind: "away", text: link.trouble() };
       const answers = await ask(nc, reportQuestion, { query: { tenants }, timeoutMs, expected: pods });
       const reports = new Map<string, PodReport>();
+      const waiting = new Map<string, string>();
       for (const [pod, answer] of answers) {
         const parsed = parsePodReport(answer);
+        const waits = parsePodWaiting(answer);
         if (parsed.ok) reports.set(pod, parsed.value);
+        else if (waits.ok) waiting.set(pod, waits.value.waitsFor);
       }
-      return { kind: "answers", reports };
+      return { kind: "answers", reports, waiting };
     },
     async witness(dead) {
       const nc = link.connection();

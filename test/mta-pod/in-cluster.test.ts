@@ -7,6 +7,8 @@ import { connect as connectTls } from "node:tls";
 import { test } from "node:test";
 import { findNatsServer } from "#operator/local/nats-binary.ts";
 import { startNatsServer } from "#operator/local/nats-server.ts";
+import { createStreams } from "#operator/streams/streams.ts";
+import { systemTimers } from "#mta-pod/spool/timers.ts";
 import { createAuthority } from "#operator/provider/certificate.ts";
 import { testCertificate } from "#test/kit/certificates.ts";
 import { startTestNats } from "#test/kit/nats-server.ts";
@@ -48,6 +50,31 @@ test("a pod without a configuration is alive, says what it waits for, and is rea
   await ready(pod);
   const status = JSON.parse((await pod.ask("/statusz"))?.text ?? "") as { pod: string; generation: number };
   assert.deepEqual([status.pod, status.generation], ["mailboat-shared-abc", 1]);
+});
+
+test("a pod whose streams JetStream refuses tells the operator so, in JetStream's words", async () => {
+  await using nats = await startTestNats({ maxStoreBytes: 20_000_000 });
+  using folder = podFolder();
+  await folder.project("config", poolOf(nats.url));
+  await using pod = await startPodProcess(folder);
+  const refused =
+    /Cannot make stream MB_\w+_1: expected the server to hold 16777216 bytes x 1, got ".+" \(100(23|47)\)/;
+  await says(pod, refused);
+  const streams = createStreams({ name: "test", after: systemTimers.after });
+  try {
+    const queue = streams.pool("mail/shared", { servers: [nats.url], login: { kind: "none" }, shards: 2 });
+    const told = async (): Promise<string> => {
+      const answer = await queue.report({
+        pods: new Set(["mailboat-shared-abc"]),
+        tenants: [],
+        timeoutMs: 500,
+      });
+      return answer.kind === "away" ? answer.text : (answer.waiting.get("mailboat-shared-abc") ?? "");
+    };
+    await until("it to be told", async () => refused.test(await told()));
+  } finally {
+    await streams.close();
+  }
 });
 
 test("SIGTERM ends a pod that waits, with 0 and at once", async () => {

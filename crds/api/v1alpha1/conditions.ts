@@ -23,9 +23,11 @@ export const reasons = {
   DomainConflict: "A sender domain belongs to an older tenant of the pool and was left out.",
   UsernameConflict: "A login belongs to an older credential of the pool and was left out.",
   ConfigTooLarge: "Its part of the compiled configuration is over the size limit.",
-  RefNotPermitted: "It refers to a pool of another namespace that does not let it in (`allowedTenants`).",
+  RefNotPermitted:
+    "It refers to a pool of another namespace that does not let it in (`allowedTenants`), and stays in the one that it was in, if any.",
   ResolvedRefs: "Everything that it refers to was found.",
-  PoolNotFound: "The SendingPool does not exist or was not accepted.",
+  PoolNotFound:
+    "The SendingPool does not exist or was not accepted; the tenant stays in the pool that it was in, if any.",
   TrafficShapeNotFound: "A TrafficShape does not exist.",
   TenantNotFound: "A tenant that is trusted by address does not exist or is not in this pool.",
   SecretNotFound: "A Secret does not exist; what needs it was left out.",
@@ -47,8 +49,12 @@ export const reasons = {
   WriteRefused: "The API server refuses an object that is part of it.",
   NameTaken: "An object of a name that it needs belongs to somebody else.",
   QueueUnreachable: "NATS cannot be reached or refuses the pool.",
+  QueueRefused:
+    "JetStream does not make the pool's streams: no room, fewer servers than copies, streams of another kind.",
   Paused: "The annotation mailboat.dev/paused keeps the operator away; pods run on.",
   LeftBehind: "Mail of it is still queued in a pool that it was in before, and is sent from there.",
+  QueueKept:
+    "The pool goes with its pods; what it has queued stays in JetStream, for a SendingPool of the same name.",
   Draining: "What is queued is being sent before it goes.",
   Discarding: "What is queued is being dropped before it goes.",
   DrainTimedOut: "The time to drain is over; what was left is being dropped.",

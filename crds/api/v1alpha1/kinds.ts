@@ -28,7 +28,7 @@ export interface Kind {
   readonly rules?: readonly { readonly rule: string; readonly message: string }[];
 }
 
-function condition(type: string, field: "status" | "reason"): string {
+function condition(type: string, field: "status" | "reason" | "message"): string {
   return `.status.conditions[?(@.type=="${type}")].${field}`;
 }
 
@@ -86,6 +86,7 @@ export const kinds = [
       { name: "Pool", type: "string", jsonPath: ".spec.poolRef.name" },
       { name: "Domains", type: "integer", jsonPath: ".status.domainCount" },
       { name: "Programmed", type: "string", jsonPath: ".status.programmed" },
+      { name: "Moving", type: "string", jsonPath: condition("Moving", "message"), priority: 1 },
       reason,
       age,
     ],

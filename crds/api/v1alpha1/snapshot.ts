@@ -20,7 +20,7 @@ export interface SecretResource {
 
 /** What is there only because mail is still queued. */
 export interface Draining {
-  /** Of tenants that are gone from a pool, in which they refuse new mail: its name is theirs. Nobody asks what became of them. */
+  /** Of tenants that are gone from a pool, or are about to be, in which they refuse new mail: its name is theirs. Nobody asks what became of them. */
   readonly tenants: readonly Resource<TenantSpec>[];
   /** Secrets that are gone, as they were last: for tenants that are going, and for nobody else. */
   readonly secrets: readonly SecretResource[];
@@ -35,4 +35,6 @@ export interface Snapshot {
   /** Labels of the namespaces, for pools that let in the tenants of some; absent: no label is known, so none of those. */
   readonly namespaces?: ReadonlyMap<string, Readonly<Record<string, string>>>;
   readonly draining?: Draining;
+  /** The pool that a tenant was in last, by tenant: there it stays while the one that it names cannot take it. */
+  readonly homes?: ReadonlyMap<string, string>;
 }

@@ -105,7 +105,7 @@ const stream = z.strictObject({
 export const tenantSpecSchema = withRules(
   z.strictObject({
     poolRef: described(
-      "The SendingPool that sends the mail; the one that was named before sends what it has queued.",
+      "The SendingPool that sends the mail. The one that was named before sends what it has queued, and goes on as ever while this one cannot take the tenant.",
       z.strictObject({
         name: described("Name of the pool.", objectName),
         namespace: described(

@@ -136,7 +136,10 @@ const rule = z.strictObject({
     "Smart hosts in place of the destination's MX, in order of preference.",
     orderedList(
       z.strictObject({
-        host: described("Host name or address.", host),
+        host: described(
+          "Host name or address, by which limits go: of two names of one host, or a name and its address, each has its own.",
+          host,
+        ),
         port: described("Port.", port.default(storedDefaults.routePort)),
       }),
       8,

@@ -54,6 +54,13 @@ function field(message: Inbound | undefined, wanted: string): string | undefined
   return headerFields(message?.body ?? Buffer.alloc(0), 100_000).find(({ name }) => name === wanted)?.value;
 }
 
+test("a path that cannot be decoded is refused as everything is: an error with a code", async () => {
+  await using server = await start();
+  const answer = await fetch(`${server.url}/%zz`);
+  const { error, ...others } = (await answer.json()) as { error: { code?: string } };
+  assert.deepEqual([answer.status, error.code, others], [400, "bad-request", {}]);
+});
+
 test("another method than a resource takes is 405, which says what it takes; what does not exist is 404", async () => {
   await using server = await start();
   const headers = { authorization: basic };

@@ -49,6 +49,15 @@ test("mailboat provider says where it listens, takes mail, and ends with 0 at Ct
   assert.equal(await exited, 0);
 });
 
+test("mailboat provider on an address of IPv6 says it as a URL has it", async () => {
+  const { child, lines } = launch("provider", "--bind", "::1", "--port", "0", "--http-port", "0");
+  const ready = await until("the ready line", () => lines.find((line) => line.startsWith("ready ")));
+  const [, http = ""] = /^ready smtp=\[::1\]:\d+ http=(\[::1\]:\d+)$/.exec(ready) ?? [];
+  assert.equal((await fetch(`http://${http}/v1/stats`)).status, 200, ready);
+  child.kill("SIGINT");
+  assert.equal(await endOf(child), 0);
+});
+
 test("SIGINT to the launcher alone, as CI and process managers send it, stops the program", async () => {
   const { child, lines } = launch("provider", "--port", "0");
   await until("the ready line", () => lines.find((line) => line.startsWith("ready ")));

@@ -71,3 +71,44 @@ test("loadResources(): a tenant that is removed together with its Namespace drai
   assert.deepEqual(told(after), { tenants: [], refused: [] });
   assert.equal(after.pools[0]?.draining.get("shop/acme")?.config.state, "Reject");
 });
+
+test("loadResources(): a tenant that names a pool which is not there stays in its own, until one takes it", () => {
+  const own = { apiVersion, kind: "SendingPool", metadata: { name: "own", namespace: "shop" } };
+  const spec = { hostname: "out.example.net", queue: { servers: ["nats://n:4222"] } };
+  const pools = [
+    { ...own, spec },
+    { ...own, metadata: { ...own.metadata, name: "other" }, spec },
+  ];
+  const login = {
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { name: "login", namespace: "shop" },
+    stringData: { username: "acme", password: "p" },
+  };
+  const acme = (name: string): object => ({
+    ...guest,
+    spec: {
+      poolRef: { name },
+      domains: [{ name: "acme.example" }],
+      credentials: [{ name: "app", secretRef: { name: "login" } }],
+    },
+  });
+  const before = loaded([...pools, login, acme("own")]);
+  const after = loaded([...pools, login, acme("onw")], before);
+  assert.match(told(after).refused.join(), /expected the SendingPool shop\/onw, got .* stays in shop\/own$/);
+  const again = loaded([...pools, login, acme("onw")], after);
+  const place = ({ pools: all }: LocalResources): string[] =>
+    all.flatMap(({ pool: id, tenants, draining }) => [
+      ...[...tenants.keys()].map((tenant) => `${tenant} in ${id}`),
+      ...[...draining.keys()].map((tenant) => `${tenant} drains in ${id}`),
+    ]);
+  assert.deepEqual(place(again), ["shop/acme in shop/own"]);
+  assert.deepEqual(
+    again.logins.map((one) => one.pool),
+    ["shop/own"],
+  );
+  const moved = loaded([...pools, login, acme("other")], again);
+  assert.deepEqual(place(moved), ["shop/acme in shop/other", "shop/acme drains in shop/own"]);
+  const back = loaded([...pools, login, acme("own")], again);
+  assert.deepEqual(place(back), ["shop/acme in shop/own"]);
+});

@@ -363,3 +363,28 @@ test("the control port shows statistics and messages, and changes rules", async 
   assert.equal((await fetch(`${base}/v1/messages`, { method: "DELETE" })).status, 204);
   assert.equal((await fetch(`${base}/v1/messages/1`)).status, 404);
 });
+
+test("the control port says what is wrong as the pods' ports do", async () => {
+  await using provider = await start({}, { httpPort: 0 });
+  const put = (body: string, type = "application/json"): RequestInit => ({
+    method: "PUT",
+    body,
+    headers: { "content-type": type },
+  });
+  const cases: [string, RequestInit, string][] = [
+    ["/v1/nothing", {}, "404 not-found no such resource"],
+    ["/v1/messages/7", {}, "404 not-found Cannot find message 7: expected one that is kept"],
+    ["/v1/rules", put("rules: []", "application/yaml"), "415 unsupported-media-type "],
+    ["/v1/rules", put("{"), "400 bad-request "],
+    ["/v1/rules", put(`{"rules": "${"x".repeat(5 * 1024 * 1024)}"}`), "413 too-large "],
+    ["/v1/rules", put('{"rules": 1}'), "422 invalid rules: "],
+    ["/v1/messages/%zz", {}, "400 bad-request "],
+  ];
+  for (const [path, request, expected] of cases) {
+    const response = await fetch(`http://127.0.0.1:${provider.httpPort}${path}`, request);
+    const { error, ...others } = (await response.json()) as { error: { code: string; message: string } };
+    const said = `${response.status} ${error.code} ${error.message}`;
+    assert.equal(said.slice(0, expected.length), expected);
+    assert.deepEqual(others, {});
+  }
+});

@@ -91,6 +91,7 @@ function scene(): Scene {
       touch: () => void it.did.push(`touch at ${seconds}`),
     },
     formerPools: {
+      homes: new Map(),
       of: () => [...it.left].map((name) => `mail/${name}`),
       add: (_: string, key: string) => void it.left.add(key.slice("mail/".length)),
     },

@@ -22,6 +22,8 @@ export interface Fleet extends AsyncDisposable {
   readonly asked: { readonly pod: string; readonly kind: string; readonly query: unknown }[];
   /** Part of every report. */
   report: Partial<PodReport>;
+  /** Unless empty, what pods say in place of a report. */
+  waitsFor: string;
   /** While true no pod becomes ready. */
   isBroken: boolean;
   /** While true no Deployment gets through with what is new. */
@@ -58,6 +60,7 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
       ),
     asked: [],
     report: {},
+    waitsFor: "",
     isBroken: false,
     isStuck: false,
     syncs: true,
@@ -81,6 +84,7 @@ export function startFleet({ api, nats, everyMs = 15 }: FleetOptions): Fleet {
       return { isComplete: true };
     }
     const { config } = pod;
+    if (fleet.waitsFor !== "") return { waitsFor: fleet.waitsFor };
     if (config === undefined) throw new Error("no configuration yet");
     return { ...idleReport(config), ...fleet.report };
   };

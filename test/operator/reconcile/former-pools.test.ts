@@ -20,7 +20,11 @@ function inPool(name: string) {
 
 test("a tenant drains in every pool that it has left, until it comes back or nothing is there", () => {
   const former = createFormerPools(() => 0);
-  const leavers = (name: string) => former.leavers([inPool(name)]).map(poolOf);
+  const leavers = (name: string) => {
+    const pools = former.leavers([inPool(name)]).map(poolOf);
+    former.note("mail/acme", `mail/${name}`);
+    return pools.toSorted();
+  };
   assert.deepEqual(leavers("a"), []);
   assert.deepEqual(leavers("b"), ["mail/a"]);
   assert.deepEqual(leavers("c"), ["mail/a", "mail/b"]);
@@ -32,9 +36,19 @@ test("a tenant drains in every pool that it has left, until it comes back or not
   assert.deepEqual([former.size(), leavers("d")], [0, []]);
 });
 
+test("one that names another pool is in its own until that takes it, and may drain there from then on", () => {
+  const former = createFormerPools(() => 0);
+  former.note("mail/acme", "mail/a");
+  for (let again = 0; again < 2; again++)
+    assert.deepEqual(former.leavers([inPool("b")]).map(poolOf), ["mail/a"]);
+  assert.deepEqual([former.of("mail/acme"), former.homes.get("mail/acme")], [[], "mail/a"]);
+  former.note("mail/acme", "mail/b");
+  assert.deepEqual([former.of("mail/acme"), former.homes.get("mail/acme")], [["mail/a"], "mail/b"]);
+});
+
 test("as long as it is the same, what drains is the very same object: nothing is compiled again", () => {
   const former = createFormerPools(() => 0);
-  former.leavers([inPool("a")]);
+  former.note("mail/acme", "mail/a");
   const moved = inPool("b");
   const [first] = former.leavers([moved]);
   assert.equal(former.leavers([moved])[0], first);

@@ -149,6 +149,63 @@ test("a move that no operator saw is one all the same", async () => {
   await until("what is left to be told", () => left(world)() !== "");
 });
 
+const refused = (world: World, name: string) => {
+  move(world, name);
+  return until(
+    "the reference to be refused",
+    () => world.conditions("tenants", "acme")["ResolvedRefs"] === "False PoolNotFound",
+  );
+};
+
+test("a tenant that names a pool which is not there stays in its own, until one takes it", async () => {
+  await using scene = await startScene();
+  const { world } = scene;
+  await refused(world, "othre");
+  const expected = "spec.poolRef: expected the SendingPool mail/othre";
+  const message = `${expected}, got no such SendingPool, so it stays in mail/shared`;
+  assert.equal(world.message("tenants", "acme", "ResolvedRefs"), message);
+  world.api.state.create(kinds.tenants, tenant("emca"));
+  await until("another compile", () => world.conditions("tenants", "emca")["Ready"] === "True Ready");
+  assert.deepEqual(runs(world, "shared"), ["Active 1 1", "Active 1 1"]);
+  assert.equal(world.conditions("tenants", "acme")["Programmed"], "True Programmed");
+  assert.equal(left(world)(), "");
+  move(world, "other");
+  await untilRuns(world, "other", "Active 1 1");
+  await untilRuns(world, "shared", "Reject 0 1");
+});
+
+test("the next operator leaves it there, too, and takes the edit back as if nothing had been", async () => {
+  await using scene = await startScene();
+  const { world } = scene;
+  await world.restartOperator(() => move(world, "othre"));
+  await until(
+    "the reference to be refused",
+    () => world.conditions("tenants", "acme")["ResolvedRefs"] === "False PoolNotFound",
+  );
+  const before = generationOf(world, "mail/shared");
+  await world.restartOperator();
+  await until("a compile", () => generationOf(world, "mail/shared") !== undefined);
+  assert.deepEqual(runs(world, "shared"), ["Active 1 1", "Active 1 1"]);
+  move(world, "shared");
+  await until("it to be ready", () => world.conditions("tenants", "acme")["Ready"] === "True Ready");
+  assert.equal(generationOf(world, "mail/shared"), before);
+});
+
+test("one that is deleted while its pool is misspelt drains where it is", async () => {
+  await using scene = await startScene();
+  const { world } = scene;
+  await scene.queue("shared", 2);
+  await refused(world, "othre");
+  world.api.state.remove(kinds.tenants, "mail", "acme");
+  await untilRuns(world, "shared", "Reject 0 1");
+  await until(
+    "it to be told",
+    () => world.message("tenants", "acme", "Deleting") === "2 messages are queued",
+  );
+  await scene.empty("shared");
+  await until("it to go", isGone(world));
+});
+
 test("a tenant that is deleted stays until both pools have sent its mail", async () => {
   await using scene = await startScene();
   const { world } = scene;

@@ -25,6 +25,7 @@ async function linesOf(
     pools: () => pools,
     tenants: () => tenants,
     deployment: (pool) => (pool === "mail/shared" ? deployment : undefined),
+    homeOf: (tenant) => (tenant === "mail/misspelt" ? "mail/calm" : undefined),
     now: () => now,
   });
   const text = await registry.metrics();
@@ -74,9 +75,14 @@ test("declarePoolMetrics(): the longest drain of a pool's tenants, also of other
   const far = of("far", { ...gone(3), namespace: "team" }, { name: "shared", namespace: "mail" });
   const lines = await linesOf(
     [object("SendingPool", "shared", { spec: { replicas: 1 } }), object("SendingPool", "calm", { spec: {} })],
-    [...many, far, of("orphan", gone(9), { name: "no-such-pool" })],
+    [
+      ...many,
+      far,
+      of("orphan", gone(9), { name: "no-such-pool" }),
+      of("misspelt", gone(2), { name: "clam" }),
+    ],
   );
   assert.ok(lines.includes('mailboat_tenant_drain_oldest_seconds{namespace="mail",pool="shared"} 10800'));
-  assert.ok(lines.includes('mailboat_tenant_drain_oldest_seconds{namespace="mail",pool="calm"} 0'));
+  assert.ok(lines.includes('mailboat_tenant_drain_oldest_seconds{namespace="mail",pool="calm"} 7200'));
   assert.equal(lines.length, 3);
 });

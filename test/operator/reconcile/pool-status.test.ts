@@ -18,9 +18,10 @@ function facts(some: Partial<PoolFacts> = {}): PoolFacts {
     scaling: undefined,
     natsTrouble: undefined,
     unsuitable: undefined,
+    waiting: [],
     writeTrouble: undefined,
     isPaused: false,
-    isDeleting: false,
+    kept: undefined,
     ...some,
   };
 }
@@ -95,4 +96,16 @@ test("poolConditions(): a pool without pods yet that should have some is not sca
       .filter(({ type }) => type === "Programmed")
       .map(({ status, reason }) => `${status} ${reason}`);
   assert.deepEqual([of(2), of(0)], [["False NoPods"], ["True ScaledToZero"]]);
+});
+
+test("poolConditions(): what JetStream refuses to pods is said before anything that follows from it", () => {
+  const pods = { replicas: 2, ready: 0, updated: 1, terminating: 0, isObserved: true };
+  const why = 'Cannot make stream MB_a_0: expected the server to hold 9 bytes x 3, got "no room" (10047)';
+  const waiting = [
+    { pod: "a", why },
+    { pod: "b", why },
+  ];
+  const ready = poolConditions(facts({ pods, waiting })).find(({ type }) => type === "Ready");
+  assert.deepEqual([ready?.status, ready?.reason], ["False", "QueueRefused"]);
+  assert.equal(ready?.message, `a: ${why} (and 1 more pods)`);
 });

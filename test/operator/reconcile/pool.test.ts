@@ -328,6 +328,27 @@ test("scaling: spec.replicas is the Deployment's, the status serves /scale, and 
   );
 });
 
+test("streams that JetStream refuses: Ready says which pod was told what, and is true again after that", async () => {
+  await using world = await startWorld();
+  world.fleet.isBroken = true;
+  const why =
+    'Cannot make stream MB_a_1: expected the server to hold 2147483648 bytes x 1, got "no room" (10047)';
+  world.fleet.waitsFor = why;
+  world.api.state.create(kinds.pools, pool(world.nats.url));
+  await until(
+    "the refusal to be said",
+    () => world.conditions("pools", "shared")["Ready"] === "False QueueRefused",
+  );
+  assert.ok(world.message("pools", "shared", "Ready").includes(why));
+  const events = () => [...world.api.state.list(kinds.events)].map(([, { type, reason }]) => [type, reason]);
+  await until("an event", () =>
+    events().some(([type, reason]) => type === "Warning" && reason === "QueueRefused"),
+  );
+  world.fleet.waitsFor = "";
+  world.fleet.isBroken = false;
+  await ready(world);
+});
+
 test("NATS away: Programmed is Unknown and says why, what was known stays, and nothing is undone", async () => {
   await using world = await startWorld();
   world.fleet.report = { queued: 7, sendable: 3 };

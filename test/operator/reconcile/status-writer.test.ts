@@ -112,6 +112,13 @@ const cases: [
     ["Normal Ready: 2 of 2 pods are ready"],
   ],
   [
+    "a move",
+    "tenants",
+    [...fine],
+    [...fine, "Moving True LeftBehind 5 messages are queued in the pool mail/old"],
+    ["Normal LeftBehind: 5 messages are queued in the pool mail/old"],
+  ],
+  [
     "a drain",
     "tenants",
     [...fine],

@@ -77,7 +77,7 @@ test("the first question waits for the first try to connect: a server that is th
   await using nats = await startTestNats();
   await using opened = open(nats.url);
   const said = await opened.queue.report({ tenants: [], timeoutMs: 50, pods: new Set() });
-  assert.deepEqual(said, { kind: "answers", reports: new Map() });
+  assert.deepEqual(said, { kind: "answers", reports: new Map(), waiting: new Map() });
 });
 
 test("a server that is away: said with the reason, known when it is back, and nothing is taken for empty", async () => {
