@@ -26,7 +26,7 @@ export async function act(action: "bounce" | "retry", options: ActOptions, io: C
     );
   if (interrupted.length > 0)
     io.complain(
-      `${interrupted.join(", ")} gave shards away meanwhile: what is queued there may be left as it was, ${action} again`,
+      `${interrupted.join(", ")} gave shards away or split messages meanwhile: some of them may be left as they were, ${action} again`,
     );
   if (affected === 0 || !isDone || silent.length + interrupted.length > 0) io.setExitCode(1);
 }

@@ -245,7 +245,7 @@ test("an act that a pod was interrupted in ends with 1 and says so", async () =>
   assert.deepEqual([code, out], [1, "bounce: 5 entries"]);
   assert.match(
     err,
-    /^a-0 gave shards away meanwhile: what is queued there may be left as it was, bounce again$/,
+    /^a-0 gave shards away or split messages meanwhile: some of them may be left as they were, bounce again$/,
   );
 });
 
