@@ -4,6 +4,7 @@
  */
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Deliver } from "./deliver.ts";
+import type { Unsplit } from "./parents.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import type { Purging } from "./purging.ts";
 import { type Pod, silentOf } from "./pod.ts";
@@ -100,11 +101,12 @@ export function createActs({ pod, peers, deliver, parked, unsplit, purging, isIn
   const mayBeForLater = ({ state, entry }: Omit<ListedEntry, "handle">, { id }: QueueQuery): boolean =>
     id === undefined && state === "waiting" && entry.attempt <= 1 && entry.due > clock.now();
 
-  const newlyOf = (all: readonly number[], known: readonly number[], before: number): number[] => {
+  const newlyOf = (whole: readonly Unsplit[], all: readonly number[], known: readonly number[]): number[] => {
     const isKnown = new Set(known);
-    const isOld = (handle: number): boolean =>
-      (scheduler.entryOf(handle)?.entry.receivedAt ?? before) < before;
-    return all.filter((handle) => !isKnown.has(handle) && isOld(handle));
+    const messages = new Set(whole.map(({ idHash }) => idHash));
+    const isPart = (handle: number): boolean =>
+      messages.has(scheduler.entryOf(handle)?.entry.idHash ?? Number.NaN);
+    return all.filter((handle) => !isKnown.has(handle) && isPart(handle));
   };
 
   const oneByOne = async <T>(
@@ -143,14 +145,13 @@ export function createActs({ pod, peers, deliver, parked, unsplit, purging, isIn
       if (await parked.act(action, entry, query)) job.affected++;
       job.looked++;
     }
-    const at = clock.now();
     await oneByOne(job, whole, async (parent) => {
       const { isAffected, isPassedOver } = await unsplit.act(action, parent, query);
       job.isInterrupted ||= isPassedOver;
       return isAffected;
     });
     // What came of them meanwhile as well, and not what was taken in since.
-    const come = whole.length === 0 ? [] : newlyOf(queued(), handles, at);
+    const come = whole.length === 0 ? [] : newlyOf(whole, queued(), handles);
     handles = [...handles, ...come];
     job.total += come.length;
     if (action === "discard" && selector.tenant !== undefined && selector.site === undefined) {

@@ -29,6 +29,8 @@ export interface Entry {
   readonly size: number;
   readonly receivedAt: number;
   readonly expiresAt: number;
+  /** Absent or 0 = at once. When that has come, it counts as received then. */
+  readonly sendAt?: number;
   /** 0 = at once. Of a waiting entry: when it is looked at next, its expiry included. */
   readonly due: number;
   /** Attempts made so far. */
@@ -156,7 +158,7 @@ export interface TenantCounts {
   /** Ready, but held or suspended. */
   readonly suspended: number;
   readonly inflight: number;
-  /** `receivedAt` of the oldest entry, judged by the heads of its lanes; 0 = none. */
+  /** `receivedAt` of the oldest entry, judged by the heads of its lanes; mail for later has no age. 0 = none. */
   readonly oldest: number;
 }
 

@@ -21,10 +21,10 @@ function only(acts: () => Acts) {
 function scene() {
   const scheduler = createScheduler({ random: () => 0.5, sources: [{ name: "default", weight: 1 }] });
   scheduler.setTenants(new Map([["mail/a", { weight: 1, held: true }]]), now);
-  const add = (seq: number, receivedAt = now): void => {
-    const times = { receivedAt, expiresAt: now + 1e9, due: 0, attempt: 0 };
+  const add = (seq: number, idHash = seq): void => {
+    const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt: 0 };
     const lane = { site: "s", tenant: "mail/a", class: "bulk" } as const;
-    scheduler.add(lane, { shard: 0, seq, idHash: seq, size: 1000, ...times }, now);
+    scheduler.add(lane, { shard: 0, seq, idHash, size: 1000, ...times }, now);
   };
   [1, 2].forEach((seq) => add(seq));
   let isIndexed = false;
@@ -87,8 +87,8 @@ test("an act meets messages that are not split yet first, then what came of them
   index();
   whole.push(7, 8);
   whole.onAct = (seq) => {
-    add(10 * seq, now - 1000);
-    add(10 * seq + 1, now + 1);
+    add(10 * seq, seq);
+    add(10 * seq + 1);
     return { isAffected: seq === 7, isPassedOver: seq === 8 };
   };
   const { affected, total, looked, interrupted } = await acts.act("bounce", { tenant: "mail/a" });
