@@ -3,7 +3,7 @@ import type { Random } from "#mta-pod/runtime/clock.ts";
 import type { Reply } from "#mta-pod/smtp/reply.ts";
 import { describeReply, maxDescription, ownReply } from "#mta-pod/smtp/reply.ts";
 import type { Fault, TransactionResult } from "#mta-pod/smtp/transaction.ts";
-import { classifyFault, classifyReply } from "./classify.ts";
+import { classifyFault, classifyReply, isUnanswered } from "./classify.ts";
 import { lastOf, readLast } from "./last-reply.ts";
 import type { OutcomeClass } from "./reply-rules.ts";
 import { nextDelay } from "./retry.ts";
@@ -213,7 +213,7 @@ function outcomeOfCode(code: number): RecipientOutcome["outcome"] {
 
 /** What a fault means for the recipients that have no reply of their own; the index is the caller's. */
 function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
-  const text = fault.text.slice(0, maxDescription);
+  const text = textOfFault(fault).slice(0, maxDescription);
   const shared = { class: classifyFault(fault), reply: fault.reply ?? null, text };
   if (fault.kind === "unsupported")
     return { ...shared, outcome: "bounced", reply: fault.reply ?? unsupportedReply(text) };
@@ -221,6 +221,12 @@ function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
   // A refusal while connecting is about us and the host; only from MAIL on is it about this mail.
   const refused = !isBeforeMail(fault) && !isDisorder(fault) && code >= 500 && code < 600;
   return { ...shared, outcome: refused ? "bounced" : "deferred" };
+}
+
+/** Who reads it wants to know that the mail may have arrived, whatever ended the connection. */
+function textOfFault(fault: Fault): string {
+  if (!isUnanswered(fault)) return fault.text;
+  return `${fault.kind === "timeout" ? "no answer" : "connection lost"} after the dot: ${fault.text}`;
 }
 
 function unsupportedReply(text: string): Reply {

@@ -172,6 +172,20 @@ for (const kind of ["timeout", "closed", "network", "protocol", "tls"] as const)
     assert.equal(decision.possibleDuplicate, true);
   });
 
+test("decide() says of a message without a last reply that it was lost after the dot: it may have arrived", () => {
+  for (const [kind, said] of [
+    ["closed", "connection lost after the dot: closed at final"],
+    ["network", "connection lost after the dot: network at final"],
+    ["timeout", "no answer after the dot: timeout at final"],
+  ] as const) {
+    const { recipients, next } = decided(faulty(fault("final", kind)));
+    assert.deepEqual([recipients[0]?.class, recipients[0]?.text], ["unanswered", said]);
+    assert.equal(next.kind === "defer" && next.last, said);
+  }
+  const before = decided(faulty(fault("body", "closed"))).recipients[0];
+  assert.deepEqual([before?.class, before?.text], ["connect", "closed at body"]);
+});
+
 test("decide() after the dot keeps what RCPT said of those that were refused", () => {
   const decision = decided(faulty(fault("final", "closed"), reply(550, "5.1.1", "no"), undefined));
   assert.deepEqual(
