@@ -40,6 +40,8 @@ export function report(pod: Pod, attempted: Attempted, decision: Decision, outco
     attempt: attempted.attempt,
     // Of others of the message that are deferred there may be one, of this recipient there is none.
     nextAttempt:
-      outcome.outcome === "deferred" && decision.next.kind === "defer" ? decision.next.due : undefined,
+      outcome.outcome === "deferred" && decision.next.kind === "defer" && decision.next.fresh === undefined
+        ? decision.next.due
+        : undefined,
   });
 }

@@ -222,8 +222,9 @@ export function createSettlement(deps: SettlementDeps): Settlement {
         case "done":
           return notify(attempted, decision, { told: () => remove(attempted, done), left: done });
         case "defer": {
-          const { due, attempt, open, last } = decision.next;
-          const rest = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last };
+          const { due, attempt, open, fresh, last } = decision.next;
+          const turns = fresh === undefined ? {} : { fresh };
+          const rest = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last, ...turns };
           const isTaken = decision.recipients.some(({ outcome }) => outcome !== "deferred");
           const told = () => writeState({ attempted, rest, isTaken, waits: 0 }, done);
           return notify(attempted, decision, { told, left: done });
