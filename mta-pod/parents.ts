@@ -252,7 +252,7 @@ export function createParents(deps: ParentsDeps): Parents {
       const wasBegun = of.at === "splitting";
       if (wasBegun) await new Promise<void>((resolve) => (of.wanted = resolve));
       of.wanted = undefined;
-      if (of.at === "over") return undefined;
+      if (of.at === "over" || of.at === "splitting") return undefined;
       clearTimeout(of.timer);
       of.at = "taken";
       const found = deps.mayBegin({ shard, seq }) ? await read(of).catch(() => retryMs) : lookMs;

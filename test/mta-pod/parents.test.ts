@@ -409,7 +409,7 @@ describe("a parent that ends its pod as it is split", () => {
     const split: number[] = [];
     const { poison, parent } = world({ to: addresses(2), how: "witnessed" });
     const deliver = createDeliver({
-      pod: {},
+      pod: { clock: { now: () => parent.receivedAt } },
       poison,
       repeats: { isRepeat: () => false },
       parents: { split: (_shard: number, seq: number) => void split.push(seq) },
