@@ -265,11 +265,14 @@ test("queue suspend and resume say what holds now, where, and until when", async
   });
   const one = await mailboat("queue", "suspend", "--state", admin.state, "--tenant", "acme", "--for", "30m");
   assert.deepEqual([one.code, one.out], [0, "suspend: 3 entries now, and what comes, for 30m"]);
+  const message = await mailboat("queue", "suspend", "--state", admin.state, "--id", "01jz");
+  assert.match(message.out, /, until resumed, or 168 h after it was accepted$/);
   const none = await mailboat("queue", "resume", "--state", admin.state, "--all");
   assert.deepEqual([none.code, none.out], [1, "resume: 0 suspensions lifted"]);
   assert.match(none.err, /not yet confirmed by a-1/);
   assert.deepEqual(admin.asked, [
     'POST /v1/queue/suspend {"tenant":"acme","forSeconds":1800}',
+    'POST /v1/queue/suspend {"id":"01jz"}',
     'POST /v1/queue/resume {"all":true}',
   ]);
 });
