@@ -68,6 +68,36 @@ test("a host that takes two recipients at a time gets five in three transactions
   assert.deepEqual([peer.mismatches, peer.bodies.length], [[], 3]);
 });
 
+test("of a host that takes one recipient at a time one that it puts off does not hold up the others", async () => {
+  const rcpt = (count: number) => "C: RCPT*\n".repeat(count);
+  const surplus = (count: number) => "S: 452 4.5.3 one at a time\n".repeat(count);
+  const putOff = `C: MAIL*\n${rcpt(3)}C: DATA\nS: 250 m\nS: 450 4.2.0 later\n${surplus(2)}S: 503 nobody`;
+  const second = `C: RSET\nC: MAIL*\n${rcpt(2)}C: DATA\nS: 250 reset\nS: 250 m\nS: 250 r\n${surplus(1)}${taken}`;
+  const last = `C: MAIL*\n${rcpt(1)}C: DATA\nS: 250 m\nS: 250 r\n${taken}`;
+  await using peer = await startPeer([[offer, putOff, second, last].join("\n")]);
+  const rules = [
+    ruleTo("single", peer.target.port, { tls: { mode: "None" }, retry: { first: "1h", max: "1h" } }),
+  ];
+  await using local = await startLocal({ resources: testResources({ rules }), pods: 1 });
+  const to = [1, 2, 3].map((n) => `u${n}@single.example`);
+  const id = await submit(local, { to });
+  const { events, entries } = await until(
+    "the others to have it",
+    async () => {
+      const now = await explain(local, id);
+      return now.events.filter(({ type }) => type === "delivered").length === 2 && now;
+    },
+    20_000,
+  );
+  const of = (type: string) => events.filter((one) => one.type === type).flatMap((one) => one.to ?? []);
+  assert.deepEqual([of("deferred"), of("delivered")], [[to[0]], [to[1], to[2]]]);
+  assert.deepEqual(
+    entries.map((entry) => Reflect.get(entry, "to") as unknown),
+    [[to[0]]],
+  );
+  assert.deepEqual([peer.mismatches, peer.bodies.length], [[], 2]);
+});
+
 /** MX hosts are spoken to at port 25. */
 const isPrivileged = process.getuid?.() === 0;
 

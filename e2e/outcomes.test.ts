@@ -215,7 +215,10 @@ describe("outcomes", { concurrency: true }, () => {
 
   test("a host that hangs up after the dot gets the message again, and that is counted as a possible double", async () => {
     const id = await submit(local, { to: "u@lost.example" });
-    await settled(local, id, { types: ["received", "deferred", "delivered"] });
+    const { events } = await settled(local, id, { types: ["received", "deferred", "delivered"] });
+    const deferred = events.find(({ type }) => type === "deferred");
+    assert.equal(deferred?.class, "unanswered");
+    assert.match(deferred?.text ?? "", /^connection lost after the dot: /);
     assert.equal(copies("u@lost.example").length, 2);
     // The second at most is that of the host which is silent after the dot.
     const counted = sumOf(await scrape(local), "mailboat_possible_duplicates_total");

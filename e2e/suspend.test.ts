@@ -184,7 +184,8 @@ test("a suspended message, and mail to a suspended domain, wait beside mail that
   assert.equal(((await act(local, "resume", { domain: "one.example" })) as Applied).suspensions, 1);
   await until("two to arrive", () => got("u0@one.example") === 1 && got("u2@one.example") === 1);
   const why = (await local.admin(`/v1/messages/${id}`)) as { binding: string };
-  assert.equal(why.binding, `a suspension of message ${id}, until resumed`);
+  // As long as it may stay: nobody resumes what is gone.
+  assert.match(why.binding, new RegExp(`^a suspension of message ${id}, until \\d{4}-\\d\\d-\\d\\dT`));
   assert.equal(got("u1@one.example"), 0);
   await act(local, "resume", { all: true });
   await until("the third", () => got("u1@one.example") === 1);

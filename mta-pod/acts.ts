@@ -4,12 +4,14 @@
  */
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Deliver } from "./deliver.ts";
+import type { Unsplit } from "./parents.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import type { Purging } from "./purging.ts";
 import { type Pod, silentOf } from "./pod.ts";
 import { type QueueQuery, selectorOf } from "./queue-query.ts";
 import type { ListedEntry } from "./schedule/types.ts";
 import type { Peers } from "./spool/peers.ts";
+import type { UnsplitActs } from "./unsplit-acts.ts";
 
 /** `discard` is the operator's alone, for tenants that are deleted: the admin port does not know it. */
 export type ActionName = "retry" | "bounce" | "discard";
@@ -20,7 +22,7 @@ export interface Progress {
   readonly total: number;
   readonly affected: number;
   readonly isDone: boolean;
-  /** Shards went to others, or were read again, before it was done: not all that was queued there was looked at. Absent from pods of a release before. */
+  /** Shards went to others, or were read again, or messages were split, before it was done: not all that was queued was looked at. Absent from pods of a release before. */
   readonly isInterrupted?: boolean;
 }
 
@@ -30,7 +32,7 @@ export interface ActAnswer extends Omit<Progress, "isInterrupted"> {
   readonly pods: readonly string[];
   /** Pods that did not say how far they are, or went before they were done. */
   readonly silent: readonly string[];
-  /** Pods that gave shards away, or read them again, meanwhile. */
+  /** Pods that gave shards away, read them again, or split messages meanwhile. */
   readonly interrupted: readonly string[];
 }
 
@@ -39,6 +41,7 @@ export interface ActsDeps {
   readonly peers: Peers;
   readonly deliver: Deliver;
   readonly parked: ParkedActs;
+  readonly unsplit: UnsplitActs;
   readonly purging: Purging;
   /** All shards of this pod are read: what is stored in them is known. */
   isIndexed(): boolean;
@@ -75,7 +78,7 @@ interface Job {
   ended: Promise<void>;
 }
 
-export function createActs({ pod, peers, deliver, parked, purging, isIndexed, changes }: ActsDeps) {
+export function createActs({ pod, peers, deliver, parked, unsplit, purging, isIndexed, changes }: ActsDeps) {
   const { scheduler, clock } = pod;
   const jobs = new Map<string, Job>();
 
@@ -98,10 +101,18 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed, ch
   const mayBeForLater = ({ state, entry }: Omit<ListedEntry, "handle">, { id }: QueueQuery): boolean =>
     id === undefined && state === "waiting" && entry.attempt <= 1 && entry.due > clock.now();
 
-  const oneByOne = async (
+  const newlyOf = (whole: readonly Unsplit[], all: readonly number[], known: readonly number[]): number[] => {
+    const isKnown = new Set(known);
+    const messages = new Set(whole.map(({ idHash }) => idHash));
+    const isPart = (handle: number): boolean =>
+      messages.has(scheduler.entryOf(handle)?.entry.idHash ?? Number.NaN);
+    return all.filter((handle) => !isKnown.has(handle) && isPart(handle));
+  };
+
+  const oneByOne = async <T>(
     job: Job,
-    handles: readonly number[],
-    act: (handle: number) => Promise<boolean>,
+    handles: readonly T[],
+    act: (handle: T) => Promise<boolean>,
   ): Promise<void> => {
     let next = 0;
     const worker = async (): Promise<void> => {
@@ -122,16 +133,27 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed, ch
     while (!isIndexed() && clock.monotonic() < until)
       await new Promise((resolve) => setTimeout(resolve, indexPollMs));
     const selector = selectorOf(pod, query);
-    let handles =
+    const queued = (): readonly number[] =>
       query.id === undefined
         ? scheduler.handles(selector)
         : scheduler.withIdHash(idHashOf(query.id), selector).map(({ handle }) => handle);
+    let handles = queued();
     const aside = parked.list(query);
-    job.total = handles.length + aside.length;
+    const whole = unsplit.list(query);
+    job.total = handles.length + aside.length + whole.length;
     for (const entry of aside) {
       if (await parked.act(action, entry, query)) job.affected++;
       job.looked++;
     }
+    await oneByOne(job, whole, async (parent) => {
+      const { isAffected, isPassedOver } = await unsplit.act(action, parent, query);
+      job.isInterrupted ||= isPassedOver;
+      return isAffected;
+    });
+    // What came of them meanwhile as well, and not what was taken in since.
+    const come = whole.length === 0 ? [] : newlyOf(whole, queued(), handles);
+    handles = [...handles, ...come];
+    job.total += come.length;
     if (action === "discard" && selector.tenant !== undefined && selector.site === undefined) {
       const { together, single } = await purging.sort(handles);
       await oneByOne(job, single, (handle) => actOn(action, query, handle));
@@ -141,7 +163,7 @@ export function createActs({ pod, peers, deliver, parked, purging, isIndexed, ch
       job.affected += gone;
     }
     await oneByOne(job, handles, (handle) => actOn(action, query, handle));
-    job.isInterrupted = changes() !== before;
+    job.isInterrupted ||= changes() !== before;
     job.endedAt = clock.monotonic();
     deliver.pump();
   };

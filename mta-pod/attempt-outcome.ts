@@ -17,6 +17,9 @@ export interface Run {
   readonly dispatch: Dispatch;
   readonly loaded: Loaded;
   readonly ended: Ended;
+  /** Recipients that it is for, by index; `waiting` have had their turn before those. */
+  readonly open: readonly number[];
+  readonly waiting: readonly number[];
   key: string;
   route: SiteRoute | undefined;
   connection: Connection | undefined;
@@ -27,7 +30,9 @@ export interface Run {
 
 export function newRun(dispatch: Dispatch, loaded: Loaded, ended: Ended): Run {
   const nothing = { route: undefined, connection: undefined, at: undefined } as const;
-  return { dispatch, loaded, ended, key: "", ...nothing, isAnswered: false };
+  const { open: all, fresh = all.length } = loaded;
+  const turns = { open: all.slice(0, fresh), waiting: all.slice(fresh) };
+  return { dispatch, loaded, ended, ...turns, key: "", ...nothing, isAnswered: false };
 }
 
 /**
@@ -42,7 +47,7 @@ export function wasStale(connection: Connection, result: TransactionResult): boo
 }
 
 export function answered(run: Run, reply: Parameters<typeof replied>[1]): TransactionResult {
-  return replied(run.loaded.open.length, reply);
+  return replied(run.open.length, reply);
 }
 
 function replied(
@@ -54,7 +59,7 @@ function replied(
 
 /** No recipient has a reply of its own. */
 export function unanswered(run: Run, fault: Fault): TransactionResult {
-  return { kind: "fault", fault, replies: run.loaded.open.map(() => undefined) };
+  return { kind: "fault", fault, replies: run.open.map(() => undefined) };
 }
 
 /** DNS trouble of one domain is that entry's, not the site's: 451 4.4.3 as RFC 3463 names it. */
@@ -63,12 +68,14 @@ export function unresolved(run: Run, text: string): TransactionResult {
 }
 
 export function decisionOf(pod: Pod, run: Run, result: TransactionResult): Decision {
-  const { envelope, open } = run.loaded;
+  const { envelope, last } = run.loaded;
+  const { open, waiting } = run;
   const defaults = pod.config().manifest.retry;
   const own = run.route?.rule?.retry;
   return decide({
     to: envelope.to,
     open,
+    waiting: { open: waiting, last },
     attempt: run.dispatch.entry.attempt,
     receivedAt: envelope.receivedAt,
     expiresAt: envelope.expiresAt,
@@ -91,7 +98,7 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
     result.kind === "fault" ? placeOf(result.fault) : (decision.recipients[0]?.outcome ?? "requeued");
   pod.metrics.attempts.inc({ provider, source: run.dispatch.source, result: outcome });
   if (decision.next.kind !== "requeue" || result.kind !== "fault") return;
-  const { envelope, open } = run.loaded;
+  const { envelope } = run.loaded;
   const { entry, source, lane } = run.dispatch;
   const { site } = lane;
   const { text, reply, target } = result.fault;
@@ -103,7 +110,7 @@ export function countAttempt(pod: Pod, run: Run, result: TransactionResult, deci
     tenant: envelope.tenant,
     stream: envelope.stream,
     from: envelope.from,
-    to: open.map((index) => envelope.to[index] ?? ""),
+    to: run.open.map((index) => envelope.to[index] ?? ""),
     site,
     provider: run.route?.provider ?? site,
     source,

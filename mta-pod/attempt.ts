@@ -144,7 +144,7 @@ export function createAttempts(deps: AttemptDeps) {
     fullHosts.reached(run.key);
     const transaction: Transaction = {
       from: envelope.from,
-      to: loaded.open.map((index) => envelope.to[index] ?? ""),
+      to: run.open.map((index) => envelope.to[index] ?? ""),
       message: pieces,
       size: totalLength(pieces),
       eightBit: envelope.eightBit,

@@ -236,7 +236,9 @@ export function createDeliver(deps: DeliverDeps) {
         seq,
         idHash,
         size: envelope.size,
-        receivedAt: envelope.receivedAt,
+        // Of mail for later that was tried before: it did not wait until its time came.
+        receivedAt: Math.max(envelope.receivedAt, envelope.sendAt <= clock.now() ? envelope.sendAt : 0),
+        sendAt: envelope.sendAt,
         expiresAt: envelope.expiresAt,
         due: stored?.due ?? envelope.due,
         attempt: stored?.attempt ?? envelope.attempt,

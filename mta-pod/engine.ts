@@ -15,9 +15,8 @@ import { createMessageHolds } from "./message-holds.ts";
 import { createParkedActs } from "./parked-acts.ts";
 import { createPoison } from "./poison.ts";
 import { createParents } from "./parents.ts";
-import type { Pod } from "./pod.ts";
 import { createPacing } from "./pacing.ts";
-import { createPoolFacts, queuedQuestion } from "./pool-facts.ts";
+import { createPoolFacts, queuedQuestion, testify } from "./pool-facts.ts";
 import { createPoolQueueLimits } from "./pool-queue-limits.ts";
 import { createPurging } from "./purging.ts";
 import { createReceive } from "./receive.ts";
@@ -43,6 +42,7 @@ import { createTenantRates } from "./tenant-rates.ts";
 import { statusOf } from "./status.ts";
 import { createSuspending } from "./suspend.ts";
 import { createTransfers } from "./transfers.ts";
+import { createUnsplitActs } from "./unsplit-acts.ts";
 
 /** Deletions that are under way at the end get so long. */
 const handOverMs = 5000;
@@ -199,14 +199,15 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   pod.ownership.setHeartbeatPayload(facts.payload);
   const parked = createParkedActs({ pod, poison, deliver: () => deliver, leaseSeqOf });
   const purging = createPurging({ pod, hot, purges: createPurges(spool, bundles) });
-  const acts = createActs({ pod, peers, deliver, parked, purging, isIndexed, changes });
+  const unsplit = createUnsplitActs({ pod, parents, settlement });
+  const acts = createActs({ pod, peers, deliver, parked, unsplit, purging, isIndexed, changes });
   const suspending = createSuspending({ pod, spool, peers, holds, pump: () => deliver.pump() });
   const explain = createExplain({
     pod,
     peers,
     acts,
     parked,
-    parents,
+    unsplit,
     suspending,
     troubleOf: sites.troubleOf,
     answer: async (kind, query) => {
@@ -289,12 +290,4 @@ function tenantPolicies(config: PodConfig): Map<string, { weight: number; held: 
   return new Map(
     [...config.tenants].map(([id, { weight, state }]) => [id, { weight, held: state === "Hold" }]),
   );
-}
-
-/** Somebody knows that an incarnation of a pod is dead: what it held is free. */
-function testify(pod: Pod, query: unknown): Promise<object> {
-  const { pod: name, incarnation } = query as { pod?: unknown; incarnation?: unknown };
-  if (typeof name !== "string" || typeof incarnation !== "string")
-    throw new Error("Cannot take a witness's word: expected the names of a pod and an incarnation");
-  return pod.ownership.freeDead(name, incarnation);
 }

@@ -9,7 +9,6 @@ import { idHashOf } from "#crds/wire/state-record.ts";
 import { isOfMessages, type Selection } from "#crds/wire/selection.ts";
 import { parentSite } from "#crds/wire/subject.ts";
 import type { ActionName, Acts } from "./acts.ts";
-import type { Parents } from "./parents.ts";
 import type { ParkedActs } from "./parked-acts.ts";
 import { type Pod, silentOf, tenantOf } from "./pod.ts";
 import {
@@ -25,6 +24,7 @@ import { domainOf } from "./smtp/address.ts";
 import type { Peers } from "./spool/peers.ts";
 import type { Suspending } from "./suspend.ts";
 import { createTop, mergeTop, type Top } from "./top.ts";
+import type { UnsplitActs } from "./unsplit-acts.ts";
 
 const askMs = 4000;
 /** Events not stored by then are not in the answer: JetStream is away. */
@@ -53,7 +53,7 @@ export interface ExplainDeps {
   readonly peers: Peers;
   readonly acts: Acts;
   readonly parked: Pick<ParkedActs, "list">;
-  readonly parents: Pick<Parents, "list">;
+  readonly unsplit: Pick<UnsplitActs, "list">;
   readonly suspending: Suspending;
   /** What keeps mail from being tried there, in words; "" = nothing is known. */
   troubleOf(site: string): string;
@@ -66,14 +66,6 @@ export type Explain = ReturnType<typeof createExplain>;
 export function createExplain(deps: ExplainDeps) {
   const { pod, peers, acts, suspending } = deps;
   const top = createTop(pod, suspending);
-
-  /** Messages for several sites that are not split yet, within a selection. */
-  const unsplit = (query: QueueQuery): ReturnType<Parents["list"]> => {
-    const { tenant, site = parentSite } = selectorOf(pod, query);
-    if (site !== parentSite) return [];
-    const idHash = query.id === undefined ? undefined : idHashOf(query.id);
-    return deps.parents.list(tenant).filter((one) => idHash === undefined || one.idHash === idHash);
-  };
 
   const listHere = async (query: QueueQuery): Promise<QueueList> => {
     const limit = limitOf(query);
@@ -102,7 +94,7 @@ export function createExplain(deps: ExplainDeps) {
       if (!matches(envelope, query)) continue;
       if (!add(shown(deps, item, envelope))) return { entries, truncated: true };
     }
-    for (const { shard, seq } of unsplit(query)) {
+    for (const { shard, seq } of deps.unsplit.list(query)) {
       if (entries.length >= limit || pod.clock.monotonic() > endsAt) return { entries, truncated: true };
       const fetched = await pod.entries.fetch(shard, seq);
       if (fetched.kind !== "entry" || fetched.envelope.site !== parentSite) continue;

@@ -4,6 +4,7 @@
  */
 import { LRUCache } from "lru-cache";
 import type { Pod } from "./pod.ts";
+import { Backoff } from "./schedule/backoff.ts";
 import type { Dispatch } from "./schedule/types.ts";
 
 export interface FullHosts {
@@ -13,18 +14,28 @@ export interface FullHosts {
   reached(key: string): void;
 }
 
-const pauseMs = { first: 500, most: 15_000 } as const;
+const pause = { firstMs: 500, maxMs: 15_000 } as const;
 const maxKept = 1000;
 
-export function createFullHosts({ scheduler, clock }: Pick<Pod, "scheduler" | "clock">): FullHosts {
-  /** The last pause, ms. */
-  const pauses = new LRUCache<string, number>({ max: maxKept });
+export function createFullHosts({
+  scheduler,
+  clock,
+  random,
+}: Pick<Pod, "scheduler" | "clock" | "random">): FullHosts {
+  /** On the monotonic clock. */
+  const pauses = new LRUCache<string, Backoff>({ max: maxKept });
+  /** So long from now. What was begun before the pause that runs found the same. */
+  const waitMs = (key: string): number => {
+    const now = clock.monotonic();
+    const backoff = pauses.get(key) ?? new Backoff(pause);
+    pauses.set(key, backoff);
+    if (backoff.until <= now) backoff.strike(now, now, random);
+    return backoff.until - now;
+  };
   return {
     comeBack({ handle, entry, lane }, key, isApart) {
       const now = clock.now();
-      const last = pauses.get(key);
-      const ms = last === undefined ? pauseMs.first : Math.min(pauseMs.most, 2 * last);
-      pauses.set(key, ms);
+      const ms = waitMs(key);
       if (isApart) scheduler.defer(handle, Math.min(now + ms, entry.expiresAt), entry.attempt, now);
       else {
         scheduler.setSite(lane.site, { crowdedUntil: now + ms }, now);

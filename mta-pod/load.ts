@@ -12,6 +12,8 @@ export interface Loaded {
   /** Under which it is stored; undefined when that is not known. */
   readonly subject: string | undefined;
   readonly open: readonly number[];
+  /** So many of them, the first, are to go next; absent = all. */
+  readonly fresh?: number | undefined;
   readonly stateSeq: number;
   readonly leaseSeq: number;
   /** What the attempt before left, "" = there was none. */
@@ -59,7 +61,8 @@ export function createLoad(
     if (state.kind === "unavailable") return "unavailable";
     if (state.kind === "none" || state.record.idHash !== idHash) return asNew;
     const open = state.record.open.filter((index) => index < all.length);
-    const { last, started = 0 } = state.record;
-    return { ...asNew, open: open.length === 0 ? all : open, stateSeq: state.stateSeq, last, started };
+    const { last, started = 0, fresh } = state.record;
+    const left = open.length === 0 ? { open: all } : { open, fresh };
+    return { ...asNew, ...left, stateSeq: state.stateSeq, last, started };
   };
 }

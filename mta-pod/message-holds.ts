@@ -3,9 +3,11 @@
  * comes, for an hour at most, and looked at again; those of whole tenants and sites wait as lanes do, in the scheduler. Never fails.
  */
 import type { Envelope } from "#crds/wire/envelope.ts";
-import { covers, isOfMessages } from "#crds/wire/selection.ts";
+import { covers, isOfMessages, type Selection } from "#crds/wire/selection.ts";
+import { maxStayMs } from "./admit/send-at.ts";
 import type { Pod } from "./pod.ts";
 import { sorted } from "./queue-query.ts";
+import { timeOfId } from "./runtime/message-id.ts";
 import type { Suspension } from "./spool/suspensions.ts";
 
 export interface MessageHolds {
@@ -71,6 +73,24 @@ export function createMessageHolds(
       return Math.min(longestMs, (by.until ?? Number.POSITIVE_INFINITY) - clock.now());
     },
   };
+}
+
+/**
+ * When a suspension stated at `at` ends, ms since 1970; undefined = when it is resumed. That of one message ends when nothing of it can be queued
+ * any more: nobody resumes what is gone, and it would stand for ever.
+ */
+export function endOf(
+  { id }: Selection,
+  {
+    at,
+    forSeconds = Number.POSITIVE_INFINITY,
+  }: { readonly at: number; readonly forSeconds?: number | undefined },
+): number | undefined {
+  const acceptedAt = id === undefined ? Number.POSITIVE_INFINITY : Math.min(timeOfId(id), at);
+  // An id that is none of ours is that of nothing, and harmless.
+  const goneAt = (Number.isNaN(acceptedAt) ? at : acceptedAt) + maxStayMs;
+  const until = Math.min(at + forSeconds * 1000, goneAt);
+  return Number.isFinite(until) ? until : undefined;
 }
 
 interface Index {

@@ -3,37 +3,28 @@
  * state, then deletes the parent. A crash in between publishes again under the same ids, which the duplicate window drops.
  * One that the owner before may have died of is noted first, as any entry is (poison.ts).
  */
-import { hash32 } from "#crds/values/hash.ts";
-import { formatIssue } from "#crds/values/issue.ts";
-import { parentSite, shardOf } from "#crds/wire/subject.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
-import type { Loaded } from "./load.ts";
-import { envelopeOf, type Group, type Intake, type StoredAt } from "./intake.ts";
+import { type Child, type ChildrenDeps, createChildren } from "./children.ts";
 import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";
 import { domainOf } from "./smtp/address.ts";
-import { createSplitQueue, type Splitting } from "./split-queue.ts";
+import { createSplitQueue, mostAtOnce, type Splitting } from "./split-queue.ts";
+import { type At, createStoredParents, type Found, type Taken } from "./stored-parents.ts";
 
 /** Children published before progress is written down. */
 const batch = 64;
 const retryMs = 2000;
 /** Pauses are multiplied by 1 − jitter … 1 + jitter: a shard's parents must not be read again all at once. */
 const jitter = 0.2;
-/** Together, of those that are being split: a quarter of what the publisher takes, and half of its bytes (`spool/publisher.ts`). */
-const mostAtOnce = { children: 1024, bytes: 32_000_000 } as const;
 /** How often it is looked whether the owner before is through with one. */
 const lookMs = 100;
 
-export interface ParentsDeps {
+export interface ParentsDeps extends ChildrenDeps {
   readonly pod: Pick<Pod, "entries" | "states" | "publisher" | "settled" | "random">;
-  readonly intake: Intake;
-  readonly shards: number;
   leaseSeqOf(shard: number): number;
-  owns(shard: number): boolean;
-  stored(at: StoredAt, envelope: Envelope, body: Buffer): void;
   /** False while an owner of the shard before us is still at it. */
-  mayBegin(at: Pick<StoredAt, "shard" | "seq">): boolean;
+  mayBegin(at: At): boolean;
   /** Its shard was handed over while it was being split: the next owner leaves it alone until we are through with it. */
   isAwaited(shard: number, seq: number): boolean;
   /** Default 1,024 children and 32 MB. */
@@ -54,73 +45,72 @@ export interface Parents {
   /** Entries that may come of a tenant's. */
   weightOf(tenant: string): number;
   has(shard: number, seq: number): boolean;
-  /** Those of a tenant, or all: for a look. */
-  list(tenant?: string): readonly Pick<Busy, "shard" | "seq" | "idHash">[];
+  /** Those of a tenant, or all: for a look, or an act. */
+  list(tenant?: string): readonly Unsplit[];
+  /**
+   * Out of its turn, for an act; what is being split just now is waited for. It goes on when it is put back. undefined = it is done with, or
+   * cannot be read.
+   */
+  take(at: At): Promise<Taken | undefined>;
+  /** One that pauses is tried at once; of the message `id` also what is for later. False = it is done with. */
+  hasten(at: At, id?: string): boolean;
 }
 
+export type Unsplit = Pick<Busy, "shard" | "seq" | "idHash">;
+
 export function createParents(deps: ParentsDeps): Parents {
-  const { pod, intake, atOnce = mostAtOnce } = deps;
+  const { pod, atOnce = mostAtOnce } = deps;
+  const children = createChildren(deps);
+  const stored = createStoredParents(pod, deps.leaseSeqOf);
   const busy = new Map<string, Busy>();
   /** Of those being split, once it is read: for whoever has to look at one that fails. */
   const envelopes = new Map<string, Envelope>();
 
+  const read = async (of: Busy): Promise<Found | Split> => {
+    const found = await stored.read(of);
+    if (found === "gone") return "done";
+    if (found === "unavailable") return retryMs;
+    if (found.envelope !== undefined) envelopes.set(`${of.shard}:${of.seq}`, found.envelope);
+    if ("damaged" in found) throw new Error(found.damaged);
+    return found;
+  };
+
   const split = async (of: Busy): Promise<Split> => {
     const { shard, seq } = of;
-    const fetched = await pod.entries.fetch(shard, seq);
-    if (fetched.kind === "gone") return "done";
-    if (fetched.kind === "unavailable") return retryMs;
-    if (fetched.envelope !== undefined) envelopes.set(`${shard}:${seq}`, fetched.envelope);
-    if (fetched.kind === "damaged") throw new Error(fetched.issues.map(formatIssue).join("; "));
-    const { envelope, body, subject } = fetched;
-    // A server that lost its end uses sequences again: this one is not for us.
-    if (envelope.site !== parentSite) return "done";
-    const state = await pod.states.read(shard, seq);
-    if (state.kind === "unavailable") return retryMs;
-    const idHash = idHashOf(envelope.id);
-    const known = state.kind === "state" && state.record.idHash === idHash ? state : undefined;
-    const found: Found = {
-      envelope,
-      body,
-      subject,
-      open: known?.record.open ?? envelope.to.map((_, index) => index),
-      stateSeq: known?.stateSeq ?? 0,
-      leaseSeq: deps.leaseSeqOf(shard),
-      last: "",
-      started: known?.record.started ?? 0,
-    };
+    const found = await read(of);
+    if (typeof found !== "object") return found;
     // What goes on after a hand-over was noted before it began.
-    if (!deps.owns(shard) || !deps.poison.isSuspectParent(shard, envelope.receivedAt))
+    if (!deps.owns(shard) || !deps.poison.isSuspectParent(shard, found.envelope.receivedAt))
       return publishAll(of, found);
     // One that has to wait is read anew: its shard may have gone and come back under another lease, and the note is fenced by that.
+    const idHash = idHashOf(found.envelope.id);
     const noted = await deps.poison.note({ shard, seq, idHash, attempt: 0, due: 0 }, found);
     return typeof noted === "number" ? noted : publishAll(of, noted.loaded).finally(noted.over);
   };
 
   const publishAll = async (of: Busy, found: Found): Promise<Split> => {
-    const { shard, seq } = of;
-    const { envelope, body, started } = found;
-    const idHash = idHashOf(envelope.id);
-    const open = new Set(found.open);
-    const indexed = (await childrenOf(of, found)).filter(({ indexes }) =>
-      indexes.some((index) => open.has(index)),
-    );
+    const { shard } = of;
+    const { envelope, body } = found;
+    const known = new Set(found.open);
+    const isLeft = (index: number): boolean => known.has(index);
+    const indexed = (await grouped(of, found)).filter(({ indexes }) => indexes.some(isLeft));
+    const open = new Set(indexed.flatMap(({ indexes }) => indexes.filter(isLeft)));
     let { stateSeq } = found;
     for (let start = 0; start < indexed.length; start += batch) {
       const some = indexed.slice(start, start + batch);
-      const results = await Promise.all(some.map((child) => publish(envelope, body, child)));
+      const message = of.now === envelope.id ? { ...envelope, sendAt: 0 } : envelope;
+      const results = await Promise.all(some.map((child) => children.publish(message, body, child)));
       const published = some.filter((_, place) => results[place] === true);
       for (const { indexes } of published) for (const index of indexes) open.delete(index);
-      const { grouped } = of;
-      if (grouped?.id === envelope.id)
-        grouped.children = grouped.children.filter((child) => !published.includes(child));
+      if (of.grouped?.id === envelope.id)
+        of.grouped.children = of.grouped.children.filter((child) => !published.includes(child));
       if (open.size === 0) break;
       if (published.length === 0) return retryMs;
       // The note is its owner's; who goes on after a hand-over remembers it.
       if (!deps.owns(shard) && published.length < some.length) return retryMs;
       if (!deps.owns(shard)) continue;
       // Also when others failed: a child that is published again after the duplicate window is mailed again.
-      const record = { attempt: 0, due: 0, open: [...open], idHash, last: "", started };
-      const written = await pod.states.write(shard, seq, { record, leaseSeq: deps.leaseSeqOf(shard) });
+      const written = await stored.note(of, found, [...open]);
       if (written.kind !== "written") return retryMs;
       stateSeq = written.stateSeq;
       if (published.length < some.length) return retryMs;
@@ -143,52 +133,45 @@ export function createParents(deps: ParentsDeps): Parents {
   };
 
   /** The same however often it is tried here: who is in a child that was published must not come to be in another one. */
-  const childrenOf = async (of: Busy, { envelope, open }: Found): Promise<readonly Child[]> => {
+  const grouped = async (of: Busy, { envelope, open }: Found): Promise<readonly Child[]> => {
     // A server that lost its end uses sequences again.
     if (of.grouped?.id === envelope.id) return of.grouped.children;
-    const groups = await intake.group({ id: envelope.id, to: open.map((index) => envelope.to[index] ?? "") });
-    const children = indexesOf(envelope, groups);
-    of.grouped = { id: envelope.id, children };
-    return children;
+    const made = await children.of(envelope, open);
+    of.grouped = { id: envelope.id, children: made };
+    return made;
   };
 
-  const publish = (parent: Envelope, body: Buffer, child: Child): Promise<boolean> => {
-    const {
-      bodyChunks,
-      site: _site,
-      size: _size,
-      moves: _moves,
-      attempt: _attempt,
-      due: _due,
-      ...facts
-    } = parent;
-    const made = envelopeOf({ ...facts, to: child.group.to, body }, child.group.site, child.group.maxAgeMs);
-    const shard = shardOf(child.group.site, deps.shards);
-    const envelope = { ...made, bodyChunks, isBodyShared: bodyChunks > 0, size: parent.size };
-    return new Promise((resolve) => {
-      pod.publisher.store(
-        {
-          shard,
-          envelope,
-          body,
-          messageId: messageIdOf(parent.id, child.indexes),
-          by: "pod",
-          isForeign: !deps.owns(shard),
-        },
-        (stored) => {
-          if (stored.kind === "stored" && !stored.duplicate)
-            deps.stored({ shard, seq: stored.seq, subject: stored.subject }, envelope, body);
-          resolve(stored.kind === "stored");
-        },
-      );
-    });
+  const taken = (of: Busy, found: Found, wasBegun: boolean): Taken => {
+    const { envelope, open } = found;
+    const begun = of.grouped?.id === envelope.id ? of.grouped.children : undefined;
+    const parts = begun?.map(({ indexes }) => indexes) ?? open.map((index) => [index]);
+    return {
+      loaded: found,
+      wasBegun,
+      parts,
+      async putBack(settled) {
+        const rest = parts.filter((part) => !settled.includes(part)).flat();
+        if (settled.length === 0) return enter(of);
+        if (rest.length === 0) return remove(of, found, found.stateSeq).then(() => end(of));
+        // Also when nothing of it was published: who is settled is not to come into a child.
+        const left =
+          begun?.filter(({ indexes }) => !settled.includes(indexes)) ?? (await children.of(envelope, rest));
+        of.grouped = { id: envelope.id, children: left };
+        while (deps.owns(of.shard) && (await stored.note(of, found, rest)).kind === "unavailable")
+          await new Promise((resolve) => setTimeout(resolve, retryMs));
+        return enter(of);
+      },
+    };
   };
 
   const queue = createSplitQueue<Busy>(atOnce, (of) => {
     const { shard, seq } = of;
+    // It was taken out of its turn meanwhile.
+    if (of.at !== "queue") return false;
     if (!isOurs(of)) end(of);
     else if (!deps.mayBegin({ shard, seq })) again(of, lookMs);
     else {
+      of.at = "splitting";
       void split(of).then(
         (result) => (result === "done" ? end(of) : again(of, result)),
         (error: unknown) => failed(of, error instanceof Error ? error.message : String(error)),
@@ -214,16 +197,26 @@ export function createParents(deps: ParentsDeps): Parents {
   };
   const end = (of: Busy): void => {
     queue.leave(of);
+    of.at = "over";
     busy.delete(`${of.shard}:${of.seq}`);
     envelopes.delete(`${of.shard}:${of.seq}`);
+    of.wanted?.();
   };
   /** Also what has begun when its shard is handed over: its next owner may group in another way. */
   const isOurs = ({ shard, seq, grouped }: Busy): boolean =>
     deps.owns(shard) || (grouped !== undefined && deps.isAwaited(shard, seq));
+  const enter = (of: Busy): void => {
+    clearTimeout(of.timer);
+    if (!isOurs(of)) return end(of);
+    of.at = "queue";
+    return queue.enter(of);
+  };
   const again = (of: Busy, ms: number): void => {
     if (!isOurs(of)) return end(of);
     queue.leave(of);
-    setTimeout(() => (isOurs(of) ? queue.enter(of) : end(of)), ms * (1 + jitter * (2 * pod.random() - 1)));
+    of.at = "pausing";
+    if (of.wanted !== undefined) return of.wanted();
+    of.timer = setTimeout(() => enter(of), ms * (1 + jitter * (2 * pod.random() - 1)));
     return undefined;
   };
 
@@ -233,13 +226,14 @@ export function createParents(deps: ParentsDeps): Parents {
       if (busy.has(key)) return;
       const weight = new Set(to.map(domainOf)).size;
       const facts = { shard, seq, idHash: idHashOf(id), tenant, weight };
-      const of = { ...facts, children: Math.min(weight, batch), bytes: size };
+      const of: Busy = { ...facts, children: Math.min(weight, batch), bytes: size, at: "queue" };
       busy.set(key, of);
       queue.enter(of);
     },
     drop(shard) {
       // What has begun, its next owner would group in another way.
-      for (const of of queue.drop((one) => one.shard === shard && one.grouped === undefined)) end(of);
+      const waits = ({ at, grouped }: Busy): boolean => at === "queue" && grouped === undefined;
+      for (const of of queue.drop((one) => one.shard === shard && waits(one))) end(of);
     },
     underWay: (shard) => [...busy.values()].filter((of) => of.shard === shard).length,
     sequences: (shard) => [...busy.values()].filter((of) => of.shard === shard).map(({ seq }) => seq),
@@ -251,50 +245,46 @@ export function createParents(deps: ParentsDeps): Parents {
     },
     has: (shard, seq) => busy.has(`${shard}:${seq}`),
     list: (tenant) => [...busy.values()].filter((of) => tenant === undefined || of.tenant === tenant),
+    async take({ shard, seq }) {
+      const of = busy.get(`${shard}:${seq}`);
+      // Two acts at a time: the other one has it.
+      if (of === undefined || of.at === "taken" || of.wanted !== undefined) return undefined;
+      const wasBegun = of.at === "splitting";
+      if (wasBegun) await new Promise<void>((resolve) => (of.wanted = resolve));
+      of.wanted = undefined;
+      if (of.at === "over" || of.at === "splitting") return undefined;
+      clearTimeout(of.timer);
+      of.at = "taken";
+      const found = deps.mayBegin({ shard, seq }) ? await read(of).catch(() => retryMs) : lookMs;
+      if (typeof found === "object") return taken(of, found, wasBegun);
+      if (found === "done") end(of);
+      else again(of, found);
+      return undefined;
+    },
+    hasten({ shard, seq }, id) {
+      const of = busy.get(`${shard}:${seq}`);
+      if (of === undefined) return false;
+      of.now = id ?? of.now;
+      if (of.at === "pausing") enter(of);
+      return true;
+    },
   };
 }
 
-/**
- * Names who is in it: when the recipients are grouped in another way after a crash, since a site has changed, a child with others in it must not
- * be taken for one that is stored.
- */
-function messageIdOf(id: string, indexes: readonly number[]): string {
-  const name = `${id}:${indexes[0] ?? 0}`;
-  return indexes.length === 1 ? name : `${name}:${hash32(indexes.join()).toString(36)}`;
-}
-
-interface Busy extends Splitting {
-  readonly shard: number;
-  readonly seq: number;
+interface Busy extends Splitting, At {
   readonly idHash: number;
   readonly tenant: string;
   /** A child per site, hence per domain at most. */
   readonly weight: number;
   /** Since its recipients were grouped for the first time: the children that are left. */
   grouped?: { readonly id: string; children: readonly Child[] };
+  at: "queue" | "splitting" | "pausing" | "taken" | "over";
+  timer?: NodeJS.Timeout;
+  /** An act waits for it. */
+  wanted?: (() => void) | undefined;
+  /** The message whose children are not for later. */
+  now?: string | undefined;
 }
 
 /** A number = ms until it is tried again. */
 type Split = "done" | number;
-
-/** A parent in hand, with what its state record says. */
-interface Found extends Omit<Loaded, "subject"> {
-  readonly subject: string;
-}
-
-interface Child {
-  readonly group: Group;
-  /** Into the parent's recipients, ascending. */
-  readonly indexes: readonly number[];
-}
-
-/** The same address may stand in an envelope twice: each of its places goes to one child. */
-function indexesOf(envelope: Envelope, groups: readonly Group[]): Child[] {
-  const places = new Map<string, number[]>();
-  for (const [index, address] of envelope.to.entries())
-    places.set(address, [...(places.get(address) ?? []), index]);
-  return groups.map((group) => ({
-    group,
-    indexes: [...new Set(group.to.flatMap((address) => places.get(address) ?? []))].sort((a, b) => a - b),
-  }));
-}

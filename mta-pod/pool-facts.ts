@@ -102,3 +102,11 @@ function createBusyMeter({ clock }: Pod): () => number {
     return busy;
   };
 }
+
+/** Somebody knows that an incarnation of a pod is dead: what it held is free. */
+export function testify(pod: Pick<Pod, "ownership">, query: unknown): Promise<object> {
+  const { pod: name, incarnation } = query as { pod?: unknown; incarnation?: unknown };
+  if (typeof name !== "string" || typeof incarnation !== "string")
+    throw new Error("Cannot take a witness's word: expected the names of a pod and an incarnation");
+  return pod.ownership.freeDead(name, incarnation);
+}

@@ -7,10 +7,11 @@ import { type Envelope, entryName } from "#crds/wire/envelope.ts";
 import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
 import type { Intake } from "./intake.ts";
 import { moveEntry } from "./moves.ts";
-import { type Pod, record } from "./pod.ts";
+import { report } from "./outcome-report.ts";
+import type { Pod } from "./pod.ts";
 import type { Dispatch } from "./schedule/types.ts";
 import { composeDsn } from "./settle/dsn.ts";
-import type { Decision, RecipientOutcome } from "./settle/decide.ts";
+import type { Decision } from "./settle/decide.ts";
 import type { PeerFacts } from "./smtp/transaction.ts";
 
 const rewriteMs = 2000;
@@ -51,6 +52,11 @@ interface Deferral {
 export interface Settlement {
   /** `done` once the entry is deleted, or its state is stored, or its shard is gone. */
   carryOut(attempted: Attempted, decision: Decision, done: () => void): void;
+  /**
+   * Only tells: the entry is somebody else's to change, as a parent is. `done(false)` = the shard is gone before the report is stored, and the
+   * next owner finds all as it was.
+   */
+  tell(attempted: Attempted, decision: Decision, done: (isTold: boolean) => void): void;
 }
 
 export interface SettlementDeps {
@@ -206,14 +212,19 @@ export function createSettlement(deps: SettlementDeps): Settlement {
   };
 
   return {
+    tell(attempted, decision, done) {
+      for (const outcome of decision.recipients) report(pod, attempted, decision, outcome);
+      notify(attempted, decision, { told: () => done(true), left: () => done(false) });
+    },
     carryOut(attempted, decision, done) {
       for (const outcome of decision.recipients) report(pod, attempted, decision, outcome);
       switch (decision.next.kind) {
         case "done":
           return notify(attempted, decision, { told: () => remove(attempted, done), left: done });
         case "defer": {
-          const { due, attempt, open, last } = decision.next;
-          const rest = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last };
+          const { due, attempt, open, fresh, last } = decision.next;
+          const turns = fresh === undefined ? {} : { fresh };
+          const rest = { attempt, due, open, idHash: idHashOf(attempted.envelope.id), last, ...turns };
           const isTaken = decision.recipients.some(({ outcome }) => outcome !== "deferred");
           const told = () => writeState({ attempted, rest, isTaken, waits: 0 }, done);
           return notify(attempted, decision, { told, left: done });
@@ -231,48 +242,6 @@ export function createSettlement(deps: SettlementDeps): Settlement {
       }
     },
   };
-}
-
-/** Metrics and the event of one recipient's outcome. */
-function report(pod: Pod, attempted: Attempted, decision: Decision, outcome: RecipientOutcome): void {
-  const { envelope, peer, provider } = attempted;
-  const tenant = pod.metrics.tenantLabel(envelope.tenant);
-  const label = pod.metrics.providerLabel(provider);
-  const seconds = (pod.clock.now() - Math.max(envelope.receivedAt, envelope.sendAt)) / 1000;
-  if (outcome.outcome === "deferred")
-    pod.metrics.deferrals.inc({ tenant, provider: label, class: outcome.class });
-  else
-    pod.metrics.recipients.inc({
-      tenant,
-      stream: envelope.stream,
-      provider: label,
-      outcome: outcome.outcome,
-    });
-  if (outcome.outcome === "delivered")
-    pod.metrics.delivery.observe({ tenant, stream: envelope.stream }, seconds);
-  record(pod, {
-    id: envelope.id,
-    type: outcome.outcome,
-    tenant: envelope.tenant,
-    stream: envelope.stream,
-    from: envelope.from,
-    to: [envelope.to[outcome.index] ?? ""],
-    site: envelope.site,
-    provider,
-    source: attempted.source,
-    seconds,
-    text: outcome.text,
-    class: outcome.outcome === "delivered" ? undefined : outcome.class,
-    code: outcome.reply?.code,
-    enhanced: outcome.reply?.enhanced,
-    mx: peer?.target.host,
-    tls: peer?.tls,
-    rule: attempted.rule,
-    attempt: attempted.attempt,
-    // Of others of the message that are deferred there may be one, of this recipient there is none.
-    nextAttempt:
-      outcome.outcome === "deferred" && decision.next.kind === "defer" ? decision.next.due : undefined,
-  });
 }
 
 /** The entry as it was dispatched and as it was loaded, and what the attempt adds. */

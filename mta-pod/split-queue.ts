@@ -18,6 +18,8 @@ export interface SplitQueue<T extends Splitting> {
   drop(isMeant: (one: T) => boolean): readonly T[];
 }
 
+/** A quarter of what the publisher takes, and half of its bytes (`spool/publisher.ts`). */
+export const mostAtOnce = { children: 1024, bytes: 32_000_000 } as const;
 /** Those that wait are kept in an array whose head moves on; it is cut off from here on. */
 const compactFrom = 1024;
 

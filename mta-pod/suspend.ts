@@ -5,7 +5,7 @@
 import type { Envelope } from "#crds/wire/envelope.ts";
 import { covers, isOfMessages, type Selection } from "#crds/wire/selection.ts";
 import { type Pod, silentOf } from "./pod.ts";
-import type { MessageHolds } from "./message-holds.ts";
+import { endOf, type MessageHolds } from "./message-holds.ts";
 import type { Peers } from "./spool/peers.ts";
 import { createSuspensions, type Stated, type Suspension } from "./spool/suspensions.ts";
 import type { Spool } from "./spool/connection.ts";
@@ -89,12 +89,13 @@ export function createSuspending({ pod, spool, peers, holds, pump }: SuspendDeps
         count: scheduler.count(laneOf(selection)),
       };
     },
-    /** Mail that is queued and mail that comes, for `forSeconds` or until resumed. Rejects when the spool does not answer. */
+    /** Mail that is queued and mail that comes, for `forSeconds` or until resumed; of one message until it can be queued no more. Rejects when the spool does not answer. */
     async suspend(selection: Selection, forSeconds?: number): Promise<Applied> {
       const at = clock.now();
+      const until = endOf(selection, { at, forSeconds });
       const suspension: Suspension = {
         ...selectorOf(selection),
-        ...(forSeconds === undefined ? {} : { until: at + forSeconds * 1000 }),
+        ...(until === undefined ? {} : { until }),
         by: pod.name,
         at,
       };

@@ -10,8 +10,10 @@ export interface StateRecord {
   readonly attempt: number;
   /** When the next one is due, ms since 1970. */
   readonly due: number;
-  /** Indexes into the envelope's recipients that are still open, ascending, 1 or more. */
+  /** Indexes into the envelope's recipients that are still open, 1 or more. */
   readonly open: readonly number[];
+  /** So many of them, the first, go next, the others when those had their turn; absent = all together. */
+  readonly fresh?: number;
   /** `hash32` of the entry's id: a sequence that was used again must not inherit somebody else's state. */
   readonly idHash: number;
   /** The reply or fault of the last attempt, at most 512 characters: for `why` and the DSN. */
@@ -40,6 +42,7 @@ export function encodeState(record: StateRecord): string {
     record.children ?? 0,
     record.started ?? 0,
     record.parked === true ? 1 : 0,
+    ...(record.fresh === undefined ? [] : [record.fresh]),
   ]);
 }
 
@@ -64,7 +67,7 @@ export function decodeState(text: string): Parsed<StateRecord> {
     return refused("", "JSON", text.slice(0, 40));
   }
   if (!Array.isArray(fields)) return refused("", "an array", describe(fields));
-  const [version, attempt, due, open, idHash, last, children, started, parked] = fields as unknown[];
+  const [version, attempt, due, open, idHash, last, children, started, parked, fresh] = fields as unknown[];
   const count = "a whole number of 0 or more";
   if (version !== stateVersion) return refused("version", String(stateVersion), describe(version));
   if (!isCount(attempt)) return refused("attempt", count, describe(attempt));
@@ -76,6 +79,7 @@ export function decodeState(text: string): Parsed<StateRecord> {
   if (!isCountOrAbsent(started)) return refused("started", count, describe(started));
   if (parked !== undefined && parked !== 0 && parked !== 1)
     return refused("parked", "0 or 1", describe(parked));
+  if (!isCountOrAbsent(fresh)) return refused("fresh", count, describe(fresh));
   return {
     ok: true,
     value: {
@@ -87,6 +91,7 @@ export function decodeState(text: string): Parsed<StateRecord> {
       ...(children === undefined || children === 0 ? {} : { children }),
       ...(started === undefined || started === 0 ? {} : { started }),
       ...(parked === 1 ? { parked: true } : {}),
+      ...(fresh === undefined || fresh === 0 ? {} : { fresh }),
     },
   };
 }

@@ -142,9 +142,14 @@ function admitRecipient(tenant: TenantIndex | undefined, to: readonly string[], 
   const limit = tenant.config.limits.recipientsPerMessage;
   if (to.length >= limit)
     return refuse("too-many-recipients", `at most ${limit} recipients per message, send the rest in another`);
-  return isDeliverable(next)
-    ? { ok: true }
-    : refuse("bad-recipient", `"${quoted(next)}" is not a full address with a domain`);
+  return isDeliverable(next) ? { ok: true } : refuseRecipient(next);
+}
+
+function refuseRecipient(address: string): Refusal {
+  // RFC 5321 4.5.1 wants it taken, but nobody has a mailbox here: all mail is for somewhere else.
+  if (address.toLowerCase() === "postmaster")
+    return refuse("no-mailbox", "there are no mailboxes here: say at which domain the postmaster is meant");
+  return refuse("bad-recipient", `"${quoted(address)}" is not a full address with a domain`);
 }
 
 const addressLiteral = /^\[(?:\d{1,3}(?:\.\d{1,3}){3}|IPv6:[0-9a-f:.]{2,45})\]$/i;
@@ -163,8 +168,7 @@ function refuseMessage(tenant: TenantIndex | undefined, facts: MessageFacts): Re
   if (facts.to.length > limit)
     return refuse("too-many-recipients", `at most ${limit} recipients per message, send the rest in another`);
   const bad = facts.to.find((address) => !isDeliverable(address));
-  if (bad !== undefined)
-    return refuse("bad-recipient", `"${quoted(bad)}" is not a full address with a domain`);
+  if (bad !== undefined) return refuseRecipient(bad);
   return (
     refuseSender(tenant, facts.from) ??
     refuseSize(tenant, facts.size) ??

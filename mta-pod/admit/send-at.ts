@@ -1,11 +1,9 @@
 /** When a message asks to be sent (`X-Send-At`, the HTTP field `sendAt`): a date, or what is wrong with it. Pure. */
 import { quoted } from "./refusal.ts";
 
-/**
- * The longest that any mail may stay (decisions.md 11: large bodies are kept for two days more), less an hour in which it can be
- * tried.
- */
-const maxStayMs = 168 * 3_600_000;
+/** The longest that any mail may stay (decisions.md 11: large bodies are kept for two days more). */
+export const maxStayMs = 168 * 3_600_000;
+/** Mail for later has so long to be tried in. */
 const leastTrialMs = 3_600_000;
 
 const rfc3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)$/;

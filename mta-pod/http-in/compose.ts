@@ -1,5 +1,6 @@
 /** Makes a message and its envelope of what was posted: JSON or message/rfc822. Throws Problem on what cannot be sent. */
 import MailComposer from "nodemailer/lib/mail-composer";
+import { encodeWord } from "nodemailer/lib/mime-funcs";
 import { toCrlf } from "#mta-pod/smtp/crlf.ts";
 import { addressList, headerFields, isWholeHeader, valuesOf } from "#mta-pod/smtp/header.ts";
 import { withALabels } from "#mta-pod/smtp/utf8.ts";
@@ -14,6 +15,11 @@ export interface Composed {
 
 /** The header section of a posted message. */
 const maxHeaderBytes = 256 * 1024;
+
+/** RFC 5322 2.1.1: a line has 998 octets, and a folded one begins with a space. */
+const maxWordBytes = 997;
+/** Of an encoded word in a subject; RFC 2047 allows 75 with what is around it. */
+const maxEncodedLength = 52;
 
 /** What the envelope of a posted message is made of when the request says nothing else. */
 const recipientFields: ReadonlySet<string> = new Set(["to", "cc", "bcc"]);
@@ -51,6 +57,23 @@ function withOwnFields(
   return fields.length === 0 ? body : Buffer.concat([Buffer.from(fields.join("")), body]);
 }
 
+/** The composer folds at spaces: what has none for long is cut into encoded words. It encodes what is more than ASCII itself. */
+function foldable(subject: string): string {
+  return subject.split(" ").some((word) => word.length > maxWordBytes)
+    ? encodeWord(subject, "Q", maxEncodedLength)
+    : subject;
+}
+
+/** Encoded words have no place in an address, an id or a link, so what cannot be folded there cannot be sent. */
+function refuseLongLines(message: Buffer): void {
+  for (const { start, end } of headerFields(message, message.length)) {
+    const field = message.toString("latin1", start, end);
+    if (field.split("\r\n").every((line) => line.length <= maxWordBytes + 1)) continue;
+    const name = field.slice(0, field.indexOf(":"));
+    throw refuse(`${name}: expected white space every ${maxWordBytes} octets, to fold it at`);
+  }
+}
+
 export async function composeJson(message: PostedMessage): Promise<Composed> {
   const [from, ...more] = new Set(addressesOf("from", message.from));
   if (from === undefined) throw refuse("from: expected an address, got none");
@@ -64,7 +87,7 @@ export async function composeJson(message: PostedMessage): Promise<Composed> {
     from: message.from,
     to: [...asList(message.to)],
     cc: [...asList(message.cc)],
-    subject: message.subject,
+    subject: foldable(message.subject),
     ...(message.replyTo === undefined ? {} : { replyTo: message.replyTo }),
     ...(message.text === undefined ? {} : { text: message.text }),
     ...(message.html === undefined ? {} : { html: message.html }),
@@ -80,6 +103,7 @@ export async function composeJson(message: PostedMessage): Promise<Composed> {
     disableUrlAccess: true,
   }).compile();
   const built = toCrlf(await node.build());
+  refuseLongLines(built);
   return finish({ from, to }, withOwnFields(built, { stream: message.stream, sendAt: message.sendAt }));
 }
 

@@ -2,7 +2,7 @@
 import type { Flight } from "./feedback.ts";
 import type { SharedLink } from "./shared-hosts.ts";
 import { tuning } from "./tuning.ts";
-import type { MailTurn } from "./types.ts";
+import type { MailTurn } from "./turns.ts";
 
 /** Answers how long it has to wait, ms. */
 export function bookMail(flight: Flight, now: number): number {

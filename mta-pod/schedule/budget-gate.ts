@@ -9,7 +9,7 @@ import type { SiteState } from "./site-state.ts";
 import { TimerHeap } from "./timer-heap.ts";
 import { tuning } from "./tuning.ts";
 import type { Sent } from "./peer-count.ts";
-import type { MailTurn } from "./types.ts";
+import type { MailTurn } from "./turns.ts";
 
 const never = Number.POSITIVE_INFINITY;
 

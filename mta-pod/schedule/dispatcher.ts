@@ -23,13 +23,13 @@ import { TimerHeap } from "./timer-heap.ts";
 import { tuning } from "./tuning.ts";
 import type {
   FinishResult,
-  MailTurn,
   SchedulerOptions,
   SiteConfig,
   SiteHandover,
   SourceWeight,
   Step,
 } from "./types.ts";
+import type { MailTurn } from "./turns.ts";
 
 const never = Number.POSITIVE_INFINITY;
 const atOnce: MailTurn = { then: "send", ms: 0 };

@@ -12,8 +12,9 @@ export const slotStates = { free: 0, ready: 1, waiting: 2, inflight: 3 } as cons
 export type SlotState = (typeof slotStates)[keyof typeof slotStates];
 
 const slotSpan = 2 ** 26;
-/** Meta: generation << 8 | alarm << 2 | state. */
+/** Meta: generation << 8 | later << 3 | alarm << 2 | state. */
 const alarmBit = 4;
+const laterBit = 8;
 
 function isSlotState(value: number): value is SlotState {
   return value >= 0 && value <= 3;
@@ -116,6 +117,16 @@ export class EntryTable {
     this.#meta[slot] = (set ? meta | alarmBit : meta & ~alarmBit) >>> 0;
   }
 
+  /** True for mail for later whose time has not come. */
+  isLater(slot: number): boolean {
+    return ((this.#meta[slot] ?? 0) & laterBit) !== 0;
+  }
+
+  setLater(slot: number, set: boolean): void {
+    const meta = this.#meta[slot] ?? 0;
+    this.#meta[slot] = (set ? meta | laterBit : meta & ~laterBit) >>> 0;
+  }
+
   shardOf(slot: number): number {
     return this.#shard[slot] ?? 0;
   }
@@ -130,6 +141,10 @@ export class EntryTable {
 
   receivedAt(slot: number): number {
     return this.#receivedAt[slot] ?? 0;
+  }
+
+  setReceivedAt(slot: number, at: number): void {
+    this.#receivedAt[slot] = at;
   }
 
   expiresAt(slot: number): number {

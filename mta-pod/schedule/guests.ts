@@ -3,7 +3,8 @@
  * without lanes, so that they share its limits and take turns with it as rules with the same hosts do. Pure, never fails.
  */
 import type { SiteState } from "./site-state.ts";
-import type { MailTurn, SourceWeight } from "./types.ts";
+import type { MailTurn } from "./turns.ts";
+import type { SourceWeight } from "./types.ts";
 
 /** What the scheduler does for guests; one that is admitted ends by `finish`, with its connection closed. */
 export interface GuestTurns {

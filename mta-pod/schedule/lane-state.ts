@@ -47,6 +47,8 @@ export class LaneState implements RingItem<LaneState>, Timed, Sweepable {
   readonly ready: SlotList = emptyList();
   /** Waiting for their time, or in flight. */
   readonly away: SlotList = emptyList();
+  /** Mail for later: it has no age yet, and would stand before what has. */
+  readonly later: SlotList = emptyList();
   inflight = 0;
   /** Held or suspended: takes no turns. */
   parked = false;
@@ -90,7 +92,11 @@ export class LaneState implements RingItem<LaneState>, Timed, Sweepable {
     return this.parent?.isHeld ?? false;
   }
 
+  get lists(): readonly SlotList[] {
+    return [this.ready, this.away, this.later];
+  }
+
   get entries(): number {
-    return this.ready.length + this.away.length;
+    return this.ready.length + this.away.length + this.later.length;
   }
 }

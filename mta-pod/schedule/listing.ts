@@ -9,7 +9,7 @@ export function oldestOf(lanes: Iterable<LaneState>, table: EntryTable, limit: n
   const offer = (slot: number): void => {
     if (slot !== noSlot) heads.push(table.receivedAt(slot), slot);
   };
-  for (const lane of lanes) for (const { head } of [lane.ready, lane.away]) offer(head);
+  for (const lane of lanes) for (const { head } of lane.lists) offer(head);
   const oldest: number[] = [];
   while (heads.length > 0 && oldest.length < limit) {
     const slot = heads.topSlot();

@@ -52,6 +52,8 @@ export class Queue {
   }
 
   toReady(slot: number, place: "head" | "tail"): void {
+    // It is as old as if it had been accepted when its time came.
+    if (this.table.isLater(slot)) this.table.setReceivedAt(slot, this.table.dueOf(slot));
     const lane = this.#leave(slot);
     const expiresAt = this.table.expiresAt(slot);
     const old = lane.ready.head;
@@ -72,12 +74,22 @@ export class Queue {
     this.refresh(lane);
   }
 
-  /** An entry that is to wait beyond its expiry is looked at when it expires; one that has expired, at `due`. */
-  toWaiting(slot: number, due: number, now: number): void {
+  /** Before its time. */
+  wakeNow(slot: number, now: number): void {
+    this.table.setDue(slot, now);
+    this.toReady(slot, "tail");
+  }
+
+  /**
+   * An entry that is to wait beyond its expiry is looked at when it expires; one that has expired, at `due`. Mail for later stays that when it
+   * waits no shorter than before.
+   */
+  toWaiting(slot: number, due: number, now: number, isLater = this.#isLaterStill(slot, due)): void {
     const expiresAt = this.table.expiresAt(slot);
     const wakeAt = expiresAt > now ? Math.min(due, expiresAt) : due;
     const lane = this.#leave(slot);
-    appendSlot(this.table, lane.away, slot);
+    appendSlot(this.table, isLater ? lane.later : lane.away, slot);
+    this.table.setLater(slot, isLater);
     this.table.setState(slot, slotStates.waiting);
     this.table.setDue(slot, wakeAt);
     lane.tenant.waiting++;
@@ -104,11 +116,12 @@ export class Queue {
   /** To another lane, in the state it has. */
   relane(slot: number, to: LaneState, now: number): void {
     const state = this.table.stateOf(slot);
+    const isLater = this.table.isLater(slot);
     const from = this.#leave(slot);
     this.table.setState(slot, slotStates.free);
     this.table.setLane(slot, to.id);
     if (state === slotStates.ready) this.toReady(slot, "tail");
-    else if (state === slotStates.waiting) this.toWaiting(slot, this.table.dueOf(slot), now);
+    else if (state === slotStates.waiting) this.toWaiting(slot, this.table.dueOf(slot), now, isLater);
     else this.toInflight(slot);
     this.refresh(from);
     if (from.entries === 0) this.#registry.noteEmpty(from, now);
@@ -203,7 +216,8 @@ export class Queue {
       if (lane.parked) lane.tenant.suspended--;
       else lane.tenant.ready--;
     } else if (state !== slotStates.free) {
-      unlinkSlot(this.table, lane.away, slot);
+      unlinkSlot(this.table, this.table.isLater(slot) ? lane.later : lane.away, slot);
+      this.table.setLater(slot, false);
       if (state === slotStates.waiting) lane.tenant.waiting--;
       else {
         lane.tenant.inflight--;
@@ -211,6 +225,10 @@ export class Queue {
       }
     }
     return lane;
+  }
+
+  #isLaterStill(slot: number, due: number): boolean {
+    return this.table.isLater(slot) && due >= this.table.dueOf(slot);
   }
 
   #place(lane: LaneState): void {

@@ -107,18 +107,18 @@ export function countQueue(tenants: ReadonlyMap<string, TenantState>, table: Ent
   const total = { ready: 0, waiting: 0, suspended: 0, inflight: 0, oldest: 0 };
   for (const tenant of tenants.values()) {
     const { ready, waiting, suspended, inflight } = tenant;
-    if (tenant.lanes.size === 0) continue;
-    let oldest = Number.POSITIVE_INFINITY;
+    if (ready + waiting + suspended + inflight === 0) continue;
+    let since = Number.POSITIVE_INFINITY;
     for (const lane of tenant.lanes)
       for (const head of [lane.ready.head, lane.away.head])
-        if (head !== noSlot) oldest = Math.min(oldest, table.receivedAt(head));
-    if (oldest === Number.POSITIVE_INFINITY) continue;
+        if (head !== noSlot) since = Math.min(since, table.receivedAt(head));
+    const oldest = since === Number.POSITIVE_INFINITY ? 0 : since;
     counts.set(tenant.id, { ready, waiting, suspended, inflight, oldest });
     total.ready += ready;
     total.waiting += waiting;
     total.suspended += suspended;
     total.inflight += inflight;
-    total.oldest = total.oldest === 0 ? oldest : Math.min(total.oldest, oldest);
+    total.oldest = Math.min(total.oldest || oldest, oldest || total.oldest);
   }
   return { tenants: counts, total };
 }

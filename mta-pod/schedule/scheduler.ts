@@ -15,7 +15,6 @@ import type {
   HeldTime,
   Lane,
   ListedEntry,
-  MailTurn,
   QueueCounts,
   Scheduler,
   SchedulerOptions,
@@ -28,6 +27,7 @@ import type {
   TenantPolicy,
   Unserved,
 } from "./types.ts";
+import type { MailTurn } from "./turns.ts";
 
 /** Worked example: `add` an entry, `setSite` and `setTenants` its site and tenant, then call `next` until it sleeps. */
 export function createScheduler(options: SchedulerOptions): Scheduler {
@@ -49,7 +49,7 @@ class PodScheduler implements Scheduler {
     this.#dispatcher.tell(now);
     const state = this.#registry.laneOf(lane);
     const slot = this.#queue.table.take(entry, state.id);
-    if (entry.due > now) this.#queue.toWaiting(slot, entry.due, now);
+    if (entry.due > now) this.#queue.toWaiting(slot, entry.due, now, (entry.sendAt ?? 0) > now);
     else this.#queue.toReady(slot, "tail");
     return this.#queue.table.handleOf(slot);
   }
@@ -75,7 +75,7 @@ class PodScheduler implements Scheduler {
     const slot = this.#queue.table.slotOf(handle);
     if (slot === noSlot) return;
     const state = this.#queue.table.stateOf(slot);
-    if (state === slotStates.waiting) this.#queue.toReady(slot, "tail");
+    if (state === slotStates.waiting) this.#queue.wakeNow(slot, now);
     else if (state === slotStates.inflight)
       this.#dispatcher.afterFlight(handle, () => this.#queue.toReady(slot, "head"));
   }
@@ -227,7 +227,7 @@ class PodScheduler implements Scheduler {
     const handles: number[] = [];
     const { table } = this.#queue;
     for (const lane of this.#registry.lanesOf(filter))
-      for (const { head } of [lane.ready, lane.away])
+      for (const { head } of lane.lists)
         for (let slot = head; slot !== noSlot; slot = table.nextOf(slot)) handles.push(table.handleOf(slot));
     return handles;
   }

@@ -1,6 +1,7 @@
 /** The scheduler's vocabulary: what it is told, what it answers. Types only. */
 import type { Random } from "#mta-pod/runtime/clock.ts";
 import type { GuestTurns } from "./guests.ts";
+import type { MailTurns } from "./turns.ts";
 
 /** What one source may do at one site (decisions.md 2); rates are even, without bursts (decisions.md 3). */
 export interface SiteLimits {
@@ -29,6 +30,8 @@ export interface Entry {
   readonly size: number;
   readonly receivedAt: number;
   readonly expiresAt: number;
+  /** Absent or 0 = at once. When that has come, it counts as received then. */
+  readonly sendAt?: number;
   /** 0 = at once. Of a waiting entry: when it is looked at next, its expiry included. */
   readonly due: number;
   /** Attempts made so far. */
@@ -73,15 +76,6 @@ export type Step =
  * reason of our own; says nothing about the site.
  */
 export type Feedback = "good" | "throttled" | "unreachable" | "proxy" | "neutral";
-
-/**
- * send: after `ms`. ask: again after `ms`, for its tenant or sender domain has its turn then. requeue: that is so much later that
- * the entry had better wait in its lane.
- */
-export interface MailTurn {
-  readonly then: "send" | "ask" | "requeue";
-  readonly ms: number;
-}
 
 export interface FinishResult {
   readonly feedback: Feedback;
@@ -156,7 +150,7 @@ export interface TenantCounts {
   /** Ready, but held or suspended. */
   readonly suspended: number;
   readonly inflight: number;
-  /** `receivedAt` of the oldest entry, judged by the heads of its lanes; 0 = none. */
+  /** `receivedAt` of the oldest entry, judged by the heads of its lanes; mail for later has no age. 0 = none. */
   readonly oldest: number;
 }
 
@@ -224,7 +218,7 @@ export interface SchedulerOptions {
  * monotonic time since): a backward jump is made good, a forward jump that `clockSet` does not tell may cost a message of pacing.
  * A handle whose entry is gone is harmless everywhere.
  */
-export interface Scheduler extends GuestTurns {
+export interface Scheduler extends MailTurns, GuestTurns {
   /** Throws RangeError for a shard above 255, a time that is no number, or beyond 67 million entries. */
   add(lane: Lane, entry: Entry, now: number): number;
   /** Gone for good: delivered, bounced, moved, purged. */
@@ -243,10 +237,6 @@ export interface Scheduler extends GuestTurns {
   next(now: number): Step;
   /** The clock was set by so much: pauses and rates go on from the new time. Called before anything is told it. */
   clockSet(byMs: number): void;
-  /** How a dispatch has to wait before its MAIL: rates hold at the peer, and connecting took its time. "send" books the moment, once. */
-  holdBeforeMail(handle: number, now: number): MailTurn;
-  /** Ms that its final dot has to wait, then to be asked again; 0 = it is written now, and rates count it so. */
-  finalDotMs(handle: number, now: number): number;
   /** Connections of (source, site) above what limits and window allow: close, do not keep, that many. */
   surplus(site: string, source: string): number;
   /** False for a site never set, or forgotten since it had no mail for a minute. */

@@ -33,6 +33,7 @@ export function classifyFault(fault: Fault): OutcomeClass {
     const byReply = classifyReply(fault.reply);
     if (byReply !== "delivered") return byReply;
   }
+  if (isUnanswered(fault)) return "unanswered";
   switch (fault.kind) {
     case "refused":
     case "closed":
@@ -49,4 +50,13 @@ export function classifyFault(fault: Fault): OutcomeClass {
     default:
       return fault.kind satisfies never;
   }
+}
+
+/** The message was sent whole and no reply came: its peer may have taken it (RFC 1047). */
+export function isUnanswered({ stage, kind, reply }: Fault): boolean {
+  return (
+    stage === "final" &&
+    reply === undefined &&
+    (kind === "closed" || kind === "network" || kind === "timeout")
+  );
 }

@@ -3,17 +3,20 @@ import type { Random } from "#mta-pod/runtime/clock.ts";
 import type { Reply } from "#mta-pod/smtp/reply.ts";
 import { describeReply, maxDescription, ownReply } from "#mta-pod/smtp/reply.ts";
 import type { Fault, TransactionResult } from "#mta-pod/smtp/transaction.ts";
-import { classifyFault, classifyReply } from "./classify.ts";
+import { classifyFault, classifyReply, isUnanswered } from "./classify.ts";
 import { lastOf, readLast } from "./last-reply.ts";
 import type { OutcomeClass } from "./reply-rules.ts";
 import { nextDelay } from "./retry.ts";
 import type { RetryPolicy } from "./retry.ts";
+import { isSurplus, turnsOf } from "./surplus.ts";
 
 export interface DecideInput {
   /** All recipients of the envelope. */
   readonly to: readonly string[];
-  /** Indexes into `to` that this attempt was for, ascending. */
+  /** Indexes into `to` that this attempt was for. */
   readonly open: readonly number[];
+  /** Others that are open: this round has put them off before; `last` is what they were told. Default none. */
+  readonly waiting?: { readonly open: readonly number[]; readonly last: string };
   /** Attempts made before this one. */
   readonly attempt: number;
   readonly receivedAt: number;
@@ -53,6 +56,8 @@ type Next =
       /** Attempts made, this one included. */
       readonly attempt: number;
       readonly open: readonly number[];
+      /** So many of them, the first, go at once, and the others when those had their turn; absent = all together. */
+      readonly fresh?: number;
       readonly last: string;
     }
   /**
@@ -172,20 +177,6 @@ export function isBeforeMail(fault: Pick<Fault, "stage">): boolean {
   }
 }
 
-/**
- * One recipient too many for the transaction that took others: the rest goes in the next ones, also after a 552, as which this was
- * known before (RFC 5321 4.5.3.1.10).
- */
-function isSurplus(given: Reply | null | undefined): boolean {
-  if (given?.code !== 452 && given?.code !== 552) return false;
-  return (
-    tooManyRecipients.has(given.enhanced) ||
-    (given.enhanced === "" && /too many recipients/i.test(given.text))
-  );
-}
-
-const tooManyRecipients: ReadonlySet<string> = new Set(["4.5.3", "5.5.3"]);
-
 function outcomeOfReply(index: number, given: Reply | undefined): RecipientOutcome {
   if (given === undefined)
     return {
@@ -213,7 +204,7 @@ function outcomeOfCode(code: number): RecipientOutcome["outcome"] {
 
 /** What a fault means for the recipients that have no reply of their own; the index is the caller's. */
 function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
-  const text = fault.text.slice(0, maxDescription);
+  const text = textOfFault(fault).slice(0, maxDescription);
   const shared = { class: classifyFault(fault), reply: fault.reply ?? null, text };
   if (fault.kind === "unsupported")
     return { ...shared, outcome: "bounced", reply: fault.reply ?? unsupportedReply(text) };
@@ -221,6 +212,12 @@ function outcomeOfFault(fault: Fault): Omit<RecipientOutcome, "index"> {
   // A refusal while connecting is about us and the host; only from MAIL on is it about this mail.
   const refused = !isBeforeMail(fault) && !isDisorder(fault) && code >= 500 && code < 600;
   return { ...shared, outcome: refused ? "bounced" : "deferred" };
+}
+
+/** Who reads it wants to know that the mail may have arrived, whatever ended the connection. */
+function textOfFault(fault: Fault): string {
+  if (!isUnanswered(fault)) return fault.text;
+  return `${fault.kind === "timeout" ? "no answer" : "connection lost"} after the dot: ${fault.text}`;
 }
 
 function unsupportedReply(text: string): Reply {
@@ -258,11 +255,14 @@ function settled(
   const failed = recipients.filter((one) => one.outcome === "bounced" || one.outcome === "expired");
   const notify = input.from === "" ? [] : failed.map((one) => one.index);
   const deferred = recipients.filter((one) => one.outcome === "deferred");
-  const [first] = deferred;
-  if (first === undefined) return { recipients, next: { kind: "done" }, notify, feedback, possibleDuplicate };
-  // No wait, and no attempt that counts but the first, which says that there is a record: some were taken, so that it has an end.
-  const goesOn =
-    recipients.some(({ outcome }) => outcome === "delivered") && deferred.some((one) => isSurplus(one.reply));
+  const { open: waiting, last } = input.waiting ?? { open: [], last: "" };
+  if (deferred.length + waiting.length === 0)
+    return { recipients, next: { kind: "done" }, notify, feedback, possibleDuplicate };
+  const own = deferred.find((one) => !isSurplus(one.reply));
+  const told = own ?? (waiting.length > 0 ? undefined : deferred[0]);
+  // No wait, and no attempt that counts but the first, which says that there is a record: somebody's turn is over, so that it has an end.
+  const { open, fresh } = turnsOf(deferred, waiting);
+  const goesOn = input.result.kind === "answered" && fresh > 0 && fresh < recipients.length;
   const waitMs = goesOn ? 0 : nextDelay(input.attempt, input.policy, input.random);
   return {
     recipients: goesOn ? recipients.filter((one) => !isSurplus(one.reply)) : recipients,
@@ -271,8 +271,9 @@ function settled(
       // The last try falls on the expiry itself, so that no time is left unused and none is waited in vain.
       due: Math.min(input.now + waitMs, input.expiresAt),
       attempt: goesOn ? Math.max(1, input.attempt) : input.attempt + 1,
-      open: deferred.map((one) => one.index),
-      last: lastOf(first),
+      open,
+      ...(goesOn && fresh < open.length ? { fresh } : {}),
+      last: told === undefined ? last : lastOf(told),
     },
     notify,
     feedback,

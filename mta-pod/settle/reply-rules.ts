@@ -17,6 +17,7 @@ export const outcomeClasses = [
   "dns",
   "connect",
   "timeout",
+  "unanswered",
   "tls",
   "protocol",
   "unavailable",

@@ -180,6 +180,17 @@ export function parsePath(text: string, start: number, smtpUtf8: boolean): Parse
   return { kind: "path", address: parsed.text, end: parsed.end + 1 };
 }
 
+/**
+ * Reads a recipient: as `parsePath`, and `<postmaster>` in any case, the one address that needs no domain (RFC 5321 4.1.1.3). What that is good
+ * for others say.
+ */
+export function parseRecipient(text: string, start: number, smtpUtf8: boolean): ParsedPath {
+  const [whole = "", address = ""] = /^ *<(postmaster)>/i.exec(text.slice(start, start + maxPath)) ?? [];
+  return whole === ""
+    ? parsePath(text, start, smtpUtf8)
+    : { kind: "path", address, end: start + whole.length };
+}
+
 /** `text` as one bare mailbox in the form `parsePath` returns; undefined when it is none. UTF-8 is allowed. */
 export function parseMailbox(text: string): string | undefined {
   const parsed = mailbox(text, 0);

@@ -206,7 +206,7 @@ function declareGauges(registry: Registry, sources: MetricsSources): void {
   );
   gauge(
     "mailboat_queue_oldest_seconds",
-    "Age of the oldest entry queued in the shards this pod owns.",
+    "Age of the oldest entry queued in the shards this pod owns; of mail for later from its time on.",
     ["tenant"],
     (age) => {
       for (const [tenant, { oldest }] of sums())

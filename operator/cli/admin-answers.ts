@@ -128,7 +128,7 @@ export const actSchema = z.object({
   pods: z.array(z.string()),
   /** Pods that said nothing, or went before they were through. */
   silent: z.array(z.string()),
-  /** Pods that gave shards away, or read them again, meanwhile. Absent from servers of a release before. */
+  /** Pods that gave shards away, read them again, or split messages meanwhile. Absent from servers of a release before. */
   interrupted: z.array(z.string()).default([]),
 });
 

@@ -26,7 +26,7 @@ export async function act(action: "bounce" | "retry", options: ActOptions, io: C
     );
   if (interrupted.length > 0)
     io.complain(
-      `${interrupted.join(", ")} gave shards away meanwhile: what is queued there may be left as it was, ${action} again`,
+      `${interrupted.join(", ")} gave shards away or split messages meanwhile: some of them may be left as they were, ${action} again`,
     );
   if (affected === 0 || !isDone || silent.length + interrupted.length > 0) io.setExitCode(1);
 }
@@ -67,7 +67,7 @@ export async function suspendOrResume(
   const place = placeOf(pools, pool);
   if (options.json === true) io.print(jsonOf(pools, { pool, answer }));
   else if (action === "suspend")
-    io.print(`suspend: ${entries(affected)}${place} now, and what comes, ${endOf(options.for)}`);
+    io.print(`suspend: ${entries(affected)}${place} now, and what comes, ${endOf(options)}`);
   else io.print(`resume: ${suspensions} ${suspensions === 1 ? "suspension" : "suspensions"} lifted${place}`);
   if (pending.length > 0) io.complain(`stored, but not yet confirmed by ${pending.join(", ")}`);
   if (action === "resume" && suspensions === 0) io.setExitCode(1);
@@ -80,8 +80,9 @@ function durationOf(action: string, text: string | undefined): number | undefine
   throw new CommandError(`Cannot ${action}: expected --for with a duration such as 30m, got "${text}"`, 2);
 }
 
-function endOf(duration: string | undefined): string {
-  return duration === undefined ? "until resumed" : `for ${duration}`;
+function endOf({ for: duration, id }: Pick<ActOptions, "for" | "id">): string {
+  if (duration !== undefined) return `for ${duration}`;
+  return id === undefined ? "until resumed" : "until resumed, or 168 h after it was accepted";
 }
 
 function entries(count: number): string {

@@ -21,15 +21,16 @@ function only(acts: () => Acts) {
 function scene() {
   const scheduler = createScheduler({ random: () => 0.5, sources: [{ name: "default", weight: 1 }] });
   scheduler.setTenants(new Map([["mail/a", { weight: 1, held: true }]]), now);
-  const add = (seq: number): void => {
+  const add = (seq: number, idHash = seq): void => {
     const times = { receivedAt: now, expiresAt: now + 1e9, due: 0, attempt: 0 };
     const lane = { site: "s", tenant: "mail/a", class: "bulk" } as const;
-    scheduler.add(lane, { shard: 0, seq, idHash: seq, size: 1000, ...times }, now);
+    scheduler.add(lane, { shard: 0, seq, idHash, size: 1000, ...times }, now);
   };
-  [1, 2].forEach(add);
+  [1, 2].forEach((seq) => add(seq));
   let isIndexed = false;
   let changes = 0;
   const bounced: number[] = [];
+  const whole = Object.assign<number[], { onAct(seq: number): object }>([], { onAct: () => ({}) });
   const members = [{ pod: "pod-0" }];
   const acts: Acts = createActs({
     pod: {
@@ -49,6 +50,10 @@ function scene() {
       },
     } as never,
     parked: { list: () => [] } as never,
+    unsplit: {
+      list: () => whole.map((seq) => ({ shard: 0, seq, idHash: seq })),
+      act: async (_action: string, { seq }: { seq: number }) => whole.onAct(seq),
+    } as never,
     purging: {} as never,
     isIndexed: () => isIndexed,
     changes: () => changes,
@@ -56,9 +61,12 @@ function scene() {
   return {
     acts,
     bounced,
+    add,
+    /** Sequences of messages that are not split yet. */
+    whole,
     giveAway: () => void changes++,
     index() {
-      [3, 4].forEach(add);
+      [3, 4].forEach((seq) => add(seq));
       isIndexed = true;
     },
   };
@@ -72,6 +80,23 @@ test("an act waits for shards that are being indexed: what is stored is meant, n
   index();
   const { affected, total, isDone } = await acting;
   assert.deepEqual([bounced.toSorted((a, b) => a - b), affected, total, isDone], [[1, 2, 3, 4], 4, 4, true]);
+});
+
+test("an act meets messages that are not split yet first, then what came of them meanwhile, and nothing that was taken in since", async () => {
+  const { acts, bounced, index, whole, add } = scene();
+  index();
+  whole.push(7, 8);
+  whole.onAct = (seq) => {
+    add(10 * seq, seq);
+    add(10 * seq + 1);
+    return { isAffected: seq === 7, isPassedOver: seq === 8 };
+  };
+  const { affected, total, looked, interrupted } = await acts.act("bounce", { tenant: "mail/a" });
+  assert.deepEqual(
+    bounced.toSorted((a, b) => a - b),
+    [1, 2, 3, 4, 70, 80],
+  );
+  assert.deepEqual([affected, looked, total, interrupted], [7, 8, 8, ["pod-0"]]);
 });
 
 /** The act of one pod in a pool of several, whose answers are prepared: those to each question in turn, the last one again and again. */
@@ -93,6 +118,7 @@ function asking(turns: readonly Readonly<Record<string, object | null>>[], membe
     } as never,
     deliver: {} as never,
     parked: {} as never,
+    unsplit: {} as never,
     purging: {} as never,
     isIndexed: () => true,
     changes: () => 0,
@@ -189,6 +215,7 @@ function waiting(mails: Readonly<Record<string, { readonly isLater: boolean; rea
     peers: only(() => acts),
     deliver: { pump: () => {}, ...queuedActs } as never,
     parked: { list: () => [] } as never,
+    unsplit: { list: () => [] } as never,
     purging: {} as never,
     isIndexed: () => true,
     changes: () => 0,

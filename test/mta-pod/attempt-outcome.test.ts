@@ -49,6 +49,7 @@ function eventOf(fault: Fault, route: object | undefined): object {
   const run = {
     dispatch: { entry: { attempt: 2 }, lane: { site: "mx:1" }, source: "ip-a" },
     loaded: { envelope: envelope({ id: "i", to: ["a@x.example", "b@x.example"] }), open: [1] },
+    open: [1],
     route,
   };
   const result = { kind: "fault", fault, replies: [undefined] } as const;

@@ -3,6 +3,8 @@ import { test } from "node:test";
 import { maxListed, maxPeerAnswerBytes } from "#crds/wire/peer.ts";
 import { idHashOf } from "#crds/wire/state-record.ts";
 import { createExplain, type Explain } from "#mta-pod/explain.ts";
+import type { Parents } from "#mta-pod/parents.ts";
+import { createUnsplitActs } from "#mta-pod/unsplit-acts.ts";
 import { createScheduler } from "#mta-pod/schedule/scheduler.ts";
 import type { Scheduler } from "#mta-pod/schedule/types.ts";
 import type { Suspension } from "#mta-pod/spool/suspensions.ts";
@@ -49,31 +51,35 @@ function scene(options: SceneOptions = {}): Scene {
   let serving: Scene["ask"] = async () => undefined;
   let elapsed = 0;
   const said = options.answers ?? answers;
-  const explain = createExplain({
-    pod: {
-      name: "pod-0",
-      scheduler,
-      clock: { now: () => now, monotonic: () => elapsed },
-      metrics: { received: none, recipients: none, attempts: none },
-      config: () => ({
-        tenants: new Map(
-          (options.tenants ?? ["mail/a"]).map((name) => [name, { state: options.state ?? "Active" }]),
-        ),
-        manifest: { egress: { sources: [] } },
-      }),
-      ownership: { members: () => [{ pod: "pod-0" }, { pod: "pod-1" }] },
-      eventLog: { find: async () => ({ events: options.events ?? [], until: "end" }) },
-      entries: {
-        async fetch() {
-          elapsed += options.fetchMs ?? 0;
-          return {
-            kind: "entry",
-            envelope: { id, to: ["b@x.example"], receivedAt: now, ...options.envelope },
-          };
-        },
+  const pod = {
+    name: "pod-0",
+    scheduler,
+    clock: { now: () => now, monotonic: () => elapsed },
+    metrics: { received: none, recipients: none, attempts: none },
+    config: () => ({
+      tenants: new Map(
+        (options.tenants ?? ["mail/a"]).map((name) => [name, { state: options.state ?? "Active" }]),
+      ),
+      manifest: { egress: { sources: [] } },
+    }),
+    ownership: { members: () => [{ pod: "pod-0" }, { pod: "pod-1" }] },
+    eventLog: { find: async () => ({ events: options.events ?? [], until: "end" }) },
+    entries: {
+      async fetch() {
+        elapsed += options.fetchMs ?? 0;
+        return {
+          kind: "entry",
+          envelope: { id, to: ["b@x.example"], receivedAt: now, ...options.envelope },
+        };
       },
-      states: { read: async () => options.record ?? { kind: "none" } },
-    } as never,
+    },
+    states: { read: async () => options.record ?? { kind: "none" } },
+  } as never;
+  const listed: Pick<Parents, "list"> = {
+    list: (tenant) => (options.parents ?? []).filter((one) => (tenant ?? one.tenant) === one.tenant),
+  };
+  const explain = createExplain({
+    pod,
     peers: {
       serve(handler: Scene["ask"], isLook: (kind: string) => boolean) {
         serving = handler;
@@ -101,9 +107,7 @@ function scene(options: SceneOptions = {}): Scene {
     } as never,
     acts: { act: async () => ({ affected: 0 }) } as never,
     parked: { list: () => [] },
-    parents: {
-      list: (tenant) => (options.parents ?? []).filter((one) => (tenant ?? one.tenant) === one.tenant),
-    },
+    unsplit: createUnsplitActs({ pod, parents: listed as Parents, settlement: {} as never }),
     troubleOf: (site) => (site === "down" ? "no host answers" : ""),
     suspending: {
       list: () => options.suspensions ?? [],

@@ -11,6 +11,7 @@ function world() {
   const fullHosts = createFullHosts({
     scheduler: scene.scheduler,
     clock: { now: () => scene.now, monotonic: () => scene.now },
+    random: () => 0.5,
   });
   return { scene, fullHosts };
 }
@@ -34,6 +35,16 @@ test("a site whose last hosts are full is tried more and more rarely, until one 
   at.fullHosts.comeBack(at.scene.dispatch(), "key", false);
   assert.equal(pauseOf(at), 500);
   assert.equal(at.scene.scheduler.siteState("s").open, 0);
+});
+
+test("attempts that found them full at the same time are one reason to wait longer", () => {
+  const at = world();
+  const both = [at.scene.dispatch(), at.scene.dispatch()];
+  for (const dispatch of both) at.fullHosts.comeBack(dispatch, "key", false);
+  assert.equal(pauseOf(at), 500);
+  at.scene.now += 500;
+  at.fullHosts.comeBack(at.scene.dispatch(), "key", false);
+  assert.equal(pauseOf(at), 1000);
 });
 
 test("where the site has other hosts only the entry waits", () => {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createMessageHolds } from "#mta-pod/message-holds.ts";
+import { createMessageHolds, endOf } from "#mta-pod/message-holds.ts";
 import type { Pod } from "#mta-pod/pod.ts";
+import { createIdMaker } from "#mta-pod/runtime/message-id.ts";
 import type { Suspension } from "#mta-pod/spool/suspensions.ts";
 import { envelope } from "#test/kit/spool.ts";
 
@@ -103,4 +104,22 @@ test("holdMs() costs what fits the message, not what is suspended", () => {
   // 20 s when each of them is looked at.
   assert.ok(performance.now() - startedAt < 2000, `${performance.now() - startedAt} ms`);
   assert.equal(holds.holdMs(7, mail, [1]), hour);
+});
+
+test("a suspension of one message ends when that cannot be queued any more, whatever was asked for; others as asked for", () => {
+  const longest = 168 * hour;
+  const at = 1_700_000_000_000;
+  const acceptedAt = at - 24 * hour;
+  const id = createIdMaker(() => acceptedAt)();
+  for (const [selection, forSeconds, until] of [
+    [{ id }, undefined, acceptedAt + longest],
+    [{ id, domain: "one.example" }, undefined, acceptedAt + longest],
+    [{ id }, 60, at + 60_000],
+    [{ id }, 1_000_000_000, acceptedAt + longest],
+    [{ id: "no id of ours" }, undefined, at + longest],
+    [{ domain: "one.example" }, undefined, undefined],
+    [{ tenant: "mail/acme" }, 60, at + 60_000],
+    [{}, undefined, undefined],
+  ] as const)
+    assert.equal(endOf(selection, { at, forSeconds }), until, JSON.stringify([selection, forSeconds]));
 });

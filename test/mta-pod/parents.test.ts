@@ -1,179 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { hash32 } from "#crds/values/hash.ts";
-import type { Envelope } from "#crds/wire/envelope.ts";
-import { idHashOf, type StateRecord } from "#crds/wire/state-record.ts";
-import { parentSite } from "#crds/wire/subject.ts";
-import type { Intake } from "#mta-pod/intake.ts";
+import { idHashOf } from "#crds/wire/state-record.ts";
 import { createDeliver, type DeliverDeps } from "#mta-pod/deliver.ts";
-import { createParents } from "#mta-pod/parents.ts";
-import { createPoison } from "#mta-pod/poison.ts";
-import { silentLog } from "#mta-pod/runtime/log.ts";
-import type { Entries } from "#mta-pod/spool/entries.ts";
-import type { How } from "#mta-pod/spool/lease-state.ts";
-import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
-import type { States } from "#mta-pod/spool/states.ts";
+import type { Stored } from "#mta-pod/spool/publisher.ts";
 import { envelope } from "#test/kit/spool.ts";
 import { until } from "#test/kit/until.ts";
-
-const body = Buffer.from("Subject: x\r\n\r\n");
-const at = { shard: 3, seq: 41 };
-const retryMs = 2000;
-
-interface Setting {
-  readonly to: readonly string[];
-  /** Of the shard's owner before; default none that died. */
-  readonly how?: How;
-  readonly fields?: Partial<Envelope>;
-  readonly state?: StateRecord;
-  /** Its body is not whole. */
-  readonly isDamaged?: boolean;
-  /** Sites of domains, asked each time; default the domain itself. */
-  readonly siteOf?: (domain: string) => string;
-  /** Until then what is read does not come; default at once. */
-  readonly isRead?: Promise<void>;
-  readonly random?: () => number;
-  /** What the nth publish is answered with; default stored. */
-  readonly answers?: (count: number) => Stored | undefined;
-}
-
-/** A spool of one parent that notes what is done to it, in order. Each domain is a site of its own. */
-function world(setting: Setting) {
-  const { to, fields = {}, state, answers, how = "released", isDamaged = false } = setting;
-  const { siteOf = (domain: string): string => domain, isRead, random = () => 0.5 } = setting;
-  let parent = envelope({ id: "parent", site: parentSite, to, size: body.length, ...fields });
-  const done: string[] = [];
-  const children: { messageId: string | undefined; envelope: Envelope }[] = [];
-  const written: StateRecord[] = [];
-  const indexed: string[] = [];
-  /** Parents that were noted as settled, and what was done by then. */
-  const noted: { id: string; children: number; isRemoved: boolean }[] = [];
-  const fetched: number[] = [];
-  let isGone = false;
-  let owned = true;
-  let leaseSeq = 5;
-  let isFenced = false;
-  let isFormers = false;
-  let isAwaited = false;
-  let areRemovalsHeld = false;
-  const entries: Pick<Entries, "fetch" | "remove"> = {
-    async fetch(_shard, seq) {
-      fetched.push(seq);
-      await isRead;
-      if (isGone) return { kind: "gone" };
-      const issues = [{ where: "body", expected: "14 bytes", got: "no chunk 1 of 2" }];
-      if (isDamaged) return { kind: "damaged", envelope: parent, issues };
-      return { kind: "entry", subject: "", envelope: parent, body };
-    },
-    remove(_entry, removed) {
-      if (areRemovalsHeld) return;
-      done.push("parent removed");
-      isGone = true;
-      queueMicrotask(() => removed("removed"));
-    },
-  };
-  const states: Pick<States, "read" | "write" | "remove"> = {
-    async read() {
-      const last = written.at(-1);
-      if (last !== undefined) return { kind: "state", stateSeq: 100 + written.length, record: last };
-      return state === undefined ? { kind: "none" } : { kind: "state", stateSeq: 7, record: state };
-    },
-    async write(_shard, seq, { record, leaseSeq: by }) {
-      if (by !== leaseSeq || isFenced) return { kind: "fenced" };
-      if (seq !== at.seq) return { kind: "written", stateSeq: 1 };
-      written.push(record);
-      done.push(`state: ${record.open.length} open`);
-      return { kind: "written", stateSeq: 100 + written.length };
-    },
-    remove: (_shard, stateSeq) => void done.push(`state ${stateSeq} removed`),
-  };
-  const publisher: Pick<Publisher, "store"> = {
-    store(entry, answer) {
-      const stored = { kind: "stored", seq: 1, duplicate: false, bodyChunks: 0, subject: "mb.q" } as const;
-      const said = answers?.(children.length) ?? stored;
-      children.push({ messageId: entry.messageId, envelope: entry.envelope });
-      queueMicrotask(() => answer(said));
-    },
-  };
-  const intake: Pick<Intake, "group"> = {
-    async group({ to: addresses }) {
-      const bySite = new Map<string, string[]>();
-      for (const address of addresses) {
-        const site = siteOf(address.slice(address.indexOf("@") + 1));
-        bySite.set(site, [...(bySite.get(site) ?? []), address]);
-      }
-      return [...bySite].map(([site, some]) => ({ site, maxAgeMs: undefined, to: some, first: 0 }));
-    },
-  };
-  const pod = {
-    log: silentLog,
-    random,
-    entries: entries as Entries,
-    states: states as States,
-    publisher: publisher as Publisher,
-    settled: {
-      was: () => false,
-      note: ({ id }: Envelope) => void noted.push({ id, children: children.length, isRemoved: isGone }),
-    },
-  };
-  const metrics = { parked: { set: () => {} } } as never;
-  const poison = createPoison({
-    pod: { ...pod, clock: { now: () => parent.receivedAt + 1000, monotonic: () => 0 }, metrics },
-    owns: () => owned,
-    leaseSeqOf: () => leaseSeq,
-    concurrencyOf: () => 1,
-  });
-  poison.owned(at.shard, how);
-  const parents = createParents({
-    pod,
-    intake: intake as Intake,
-    shards: 8,
-    leaseSeqOf: () => leaseSeq,
-    owns: () => owned,
-    stored: (_at, child) => void indexed.push(child.site),
-    mayBegin: () => !isFormers,
-    isAwaited: () => isAwaited,
-    poison,
-  });
-  const split = async (): Promise<void> => {
-    parents.split(at.shard, at.seq, parent);
-    await until("the parent to be split", () => parents.underWay(at.shard) === 0);
-  };
-  return {
-    poison,
-    parents,
-    parent,
-    split,
-    children,
-    done,
-    written,
-    indexed,
-    noted,
-    fetched,
-    lose: () => void (owned = false),
-    replace: (by: Envelope) => void (parent = by),
-    /** Its next owner waits for us. */
-    handOver(): void {
-      owned = false;
-      isFenced = true;
-      isAwaited = true;
-    },
-    holdRemovals: () => void (areRemovalsHeld = true),
-    /** The owner before us is at it. */
-    former: (is: boolean) => void (isFormers = is),
-    fence: (is: boolean) => void (isFenced = is),
-    regain(): void {
-      owned = true;
-      leaseSeq++;
-      poison.owned(at.shard, "resumed");
-      parents.split(at.shard, at.seq, parent);
-    },
-  };
-}
-
-function addresses(count: number): string[] {
-  return Array.from({ length: count }, (_, index) => `user@site${index}.example`);
-}
+import { addresses, at, body, retryMs, settle, world } from "./parents-world.ts";
 
 describe("createParents()", () => {
   test("publishes a child for each site, then deletes the parent, and nothing before", async () => {
@@ -576,7 +409,7 @@ describe("a parent that ends its pod as it is split", () => {
     const split: number[] = [];
     const { poison, parent } = world({ to: addresses(2), how: "witnessed" });
     const deliver = createDeliver({
-      pod: {},
+      pod: { clock: { now: () => parent.receivedAt } },
       poison,
       repeats: { isRepeat: () => false },
       parents: { split: (_shard: number, seq: number) => void split.push(seq) },
@@ -588,8 +421,3 @@ describe("a parent that ends its pod as it is split", () => {
     assert.deepEqual([split, poison.sizeOf(at.shard)], [[at.seq], 1]);
   });
 });
-
-/** All promises that wait for nothing but each other come to their end. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 5; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
-}

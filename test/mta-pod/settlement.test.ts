@@ -147,6 +147,8 @@ function world({ mail = {}, stateSeq = 0, puts = [], states = [] }: Setting = {}
     recent,
     attempted,
     carryOut: (decision: Decision) => settlement.carryOut(attempted, decision, () => void calls.push("done")),
+    tell: (decision: Decision) =>
+      settlement.tell(attempted, decision, (isTold) => void calls.push(isTold ? "told" : "not told")),
     anew,
     lose: () => void (isOwned = false),
     /** Who had the shard meanwhile has it under way. */
@@ -231,6 +233,19 @@ describe("an entry that is done", () => {
       await turn();
       assert.deepEqual(calls, [...removal, ...(isBodyShared ? [] : ["remove body mail-id"]), "done"]);
     }
+  });
+
+  test("that is somebody else's to change is only told of", async () => {
+    const { calls, tell, events } = world();
+    tell(bounced);
+    await turn();
+    assert.deepEqual(calls, ["report put", "report stored", "told"]);
+    assert.equal(events.length, bounced.recipients.length);
+    const gone = world({ puts: [refused] });
+    gone.tell(bounced);
+    gone.lose();
+    await turn();
+    assert.equal(gone.calls.at(-1), "not told");
   });
 
   test("that bounced is deleted only when the report is stored, which is tried again and is one and the same", async (context) => {

@@ -1,6 +1,6 @@
 /** MAIL and RCPT: syntax, sequence and the hooks' verdicts. Refusals are replies; a hook that throws is 451. */
 import { recipientBytes } from "#crds/wire/envelope.ts";
-import { parsePath } from "#mta-pod/smtp/address.ts";
+import { parsePath, parseRecipient } from "#mta-pod/smtp/address.ts";
 import { checkRecipientParameters, parseMailParameters } from "#mta-pod/smtp/parameters.ts";
 import { type Reply, reply } from "#mta-pod/smtp/reply.ts";
 import { bounds } from "../options.ts";
@@ -98,7 +98,7 @@ export function rcpt(state: SessionState, argument: string): void {
   if (transaction.reading === "bdat") return state.fault(503, "5.5.1", "the message has begun");
   if (argument.slice(0, 3).toUpperCase() !== "TO:")
     return state.fault(501, "5.5.4", "syntax: RCPT TO:<address>");
-  const path = parsePath(argument, 3, transaction.smtpUtf8);
+  const path = parseRecipient(argument, 3, transaction.smtpUtf8);
   if (path.kind === "needs-smtputf8") return state.say(needsUtf8);
   if (path.kind === "malformed") return state.fault(501, "5.1.3", `malformed recipient: ${path.text}`);
   if (path.address === "") return state.fault(501, "5.1.3", "malformed recipient: no address");

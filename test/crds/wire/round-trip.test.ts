@@ -54,6 +54,7 @@ const states: fc.Arbitrary<StateRecord> = fc.record(
     idHash: fc.nat({ max: 2 ** 32 - 1 }),
     last: fc.string({ maxLength: 512 }),
     children: fc.integer({ min: 1, max: 1000 }),
+    fresh: fc.integer({ min: 1, max: 1000 }),
   },
   { noNullPrototype: true, requiredKeys: ["attempt", "due", "open", "idHash", "last"] },
 );
@@ -168,6 +169,7 @@ test("decodeState() names the field that is wrong, and takes records without the
     children: 2,
     started: 1,
     parked: true,
+    fresh: 1,
   };
   const fields = JSON.parse(encodeState(record)) as unknown[];
   assert.deepEqual(decodeState(JSON.stringify(fields)), { ok: true, value: record });
@@ -183,6 +185,7 @@ test("decodeState() names the field that is wrong, and takes records without the
     [6, "x", "state.children"],
     [7, -1, "state.started"],
     [8, true, "state.parked"],
+    [9, -1, "state.fresh"],
   ];
   for (const [index, value, where] of wrong) {
     const decoded = decodeState(JSON.stringify(fields.with(index, value)));

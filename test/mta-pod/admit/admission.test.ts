@@ -166,7 +166,7 @@ for (const to of [
 
 for (const to of [
   "",
-  "postmaster",
+  "postmasters",
   "a@localhost",
   "a@",
   "@b.example",
@@ -178,6 +178,11 @@ for (const to of [
   test(`recipient() refuses ${JSON.stringify(to)}`, () => {
     assertRefused(admissionOf().recipient(login, [], to), "bad-recipient", 550, "5.1.3");
   });
+
+test("recipient() says that it has no mailboxes of its own, not even postmaster's", () => {
+  for (const to of ["postmaster", "PostMaster"])
+    assertRefused(admissionOf().recipient(login, [], to), "no-mailbox", 550, "5.1.1");
+});
 
 test("recipient() takes as many as the tenant may have, and asks for another message for the rest", () => {
   const admission = admissionOf();

@@ -339,6 +339,41 @@ test("a message may have UTF-8 wherever it likes; whether it is 8-bit is told", 
   );
 });
 
+/** RFC 2047's Q encoding, as we make it. */
+function decoded(text: string): string {
+  return text
+    .replace(/\?=\s+=\?/g, "?==?")
+    .replace(/=\?UTF-8\?Q\?(.*?)\?=/gi, (_all, word: string) =>
+      decodeURIComponent(word.replace(/_/g, " ").replace(/%/g, "=25").replace(/=/g, "%")),
+    );
+}
+
+test("no line of a composed header is longer than 998 octets: a subject is encoded where it cannot be folded, other fields are refused", async () => {
+  await using server = await start();
+  const words = `${"word ".repeat(300)}end`;
+  const subjects = ["x".repeat(997), "x".repeat(998), `a ${"50%=_?".repeat(300)} z`, words, "ü".repeat(2000)];
+  for (const subject of subjects) {
+    const response = await server.post({ ...simple, subject });
+    assert.equal(response.status, 202, await response.text());
+  }
+  for (const [at, message] of server.messages.entries()) {
+    const lines = message.body.toString("latin1").split("\r\n");
+    assert.ok(
+      lines.every(({ length }) => length <= 998),
+      subjects[at] ?? "",
+    );
+    assert.equal(decoded(field(message, "subject") ?? ""), subjects[at]);
+  }
+  const headers = { "List-Unsubscribe": `<https://acme.example/${"x".repeat(1000)}>` };
+  const refused = await server.post({ ...simple, headers });
+  assert.equal(refused.status, 422);
+  assert.match(
+    await refused.text(),
+    /List-Unsubscribe: expected white space every 997 octets, to fold it at/,
+  );
+  assert.equal((await server.post({ ...simple, headers: { "X-Words": words.repeat(5) } })).status, 202);
+});
+
 test("a message above the bound is 413, composed or raw", async () => {
   await using server = await start({}, { maxMessageBytes: () => 5000 });
   assert.equal((await server.post({ ...simple, text: "x".repeat(6000) })).status, 413);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { start, World } from "./world.ts";
+import { day, start, World } from "./world.ts";
 
 function two(): World {
   const world = new World();
@@ -108,4 +108,44 @@ test("counts follow entries through their states, and lanes through theirs", () 
   world.run(1000);
   assert.deepEqual(counts(), [0, 0, 1, 0]);
   assert.deepEqual([...world.scheduler.counts().tenants.keys()], ["c"]);
+});
+
+test("mail for later has no age until its time has come, and hides none: what stands behind it in its lane is as old as it is", () => {
+  const world = new World();
+  world.tenants({ a: 1 });
+  world.site("s", { connections: 5 });
+  const oldest = () => world.scheduler.counts().tenants.get("a")?.oldest;
+  const sendAt = start + 7 * day;
+  const later = world.add({}, { due: sendAt, sendAt, expiresAt: sendAt + day });
+  assert.deepEqual([oldest(), world.scheduler.counts().total.oldest], [0, 0]);
+  assert.equal(world.scheduler.counts().total.waiting, 1);
+  world.now = start + 1000;
+  const deferred = world.add({}, { due: start + 5000, attempt: 1 });
+  assert.equal(oldest(), start + 1000);
+  world.scheduler.settle(deferred);
+  // Some of its recipients were bounced: it waits on as before, also in another lane.
+  world.scheduler.defer(later, sendAt, 1, world.now);
+  world.scheduler.relane(later, { site: "s", tenant: "a", class: "bulk" }, world.now);
+  assert.equal(oldest(), 0);
+  assert.deepEqual(
+    world.scheduler.list({}, 5).map(({ handle }) => handle),
+    [later],
+  );
+  assert.deepEqual(world.scheduler.handles({ tenant: "a" }), [later]);
+  world.now = sendAt;
+  const dispatch = world.dispatch();
+  assert.equal(oldest(), sendAt);
+  world.scheduler.defer(later, sendAt + 60_000, 2, world.now);
+  world.end(dispatch);
+  world.now = sendAt + 50_000;
+  assert.equal(oldest(), sendAt, "also when it was put off");
+});
+
+test("mail for later that is let go before its time is as old as that", () => {
+  const world = new World();
+  world.tenants({ a: 1 });
+  const later = world.add({}, { due: start + day, sendAt: start + day, expiresAt: start + 2 * day });
+  world.now = start + 1000;
+  world.scheduler.requeue(later, world.now);
+  assert.equal(world.scheduler.counts().tenants.get("a")?.oldest, start + 1000);
 });

@@ -113,6 +113,15 @@ test("classifyFault() goes by the kind, or by the reply that came with it", () =
   assert.equal(classifyFault({ ...fault, kind: "refused" }), "connect");
   assert.equal(classifyFault({ ...fault, kind: "tls" }), "tls");
   assert.equal(classifyFault({ ...fault, kind: "fenced" }), "fenced");
+  for (const kind of ["closed", "network", "timeout"] as const) {
+    assert.equal(classifyFault({ stage: "final", text: "", kind }), "unanswered");
+    assert.notEqual(classifyFault({ stage: "body", text: "", kind }), "unanswered");
+  }
+  assert.equal(classifyFault({ stage: "final", text: "", kind: "fenced" }), "fenced");
+  assert.equal(
+    classifyFault({ stage: "final", text: "", kind: "closed", reply: reply(421, "4.4.2", "bye") }),
+    "connect",
+  );
   assert.equal(
     classifyFault({ ...fault, kind: "closed", reply: reply(421, "", "too many connections") }),
     "rate-limited",

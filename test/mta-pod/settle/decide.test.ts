@@ -88,7 +88,8 @@ test("decide() settles each recipient by its own reply and keeps only the deferr
     kind: "defer",
     due: now,
     attempt: 2,
-    open: [4, 7],
+    open: [7, 4],
+    fresh: 1,
     last: "450 4.2.0 later",
   });
   assert.deepEqual(decision.notify, [3]);
@@ -123,6 +124,93 @@ for (const given of surplus)
       });
     else assert.deepEqual(alone.notify, [0, 1]);
   });
+
+/** Transactions of one entry, until it waits: who was asked for in each, at a host with these manners. */
+function transactionsOf(count: number, answer: (open: readonly number[]) => Reply[]) {
+  let open: readonly number[] = Array.from({ length: count }, (_, index) => index);
+  let fresh = count;
+  let attempt = 0;
+  let last = "";
+  const asked: (readonly number[])[] = [];
+  for (;;) {
+    const now = open.slice(0, fresh);
+    asked.push(now);
+    const waiting = { open: open.slice(fresh), last };
+    const decision = decided(answered(...answer(now)), { open: now, waiting, attempt });
+    const { next } = decision;
+    if (next.kind !== "defer" || next.due > 1_000_000_000) return { asked, next };
+    assert.ok(asked.length < 20, "it has an end");
+    ({ open, attempt, last } = next);
+    fresh = next.fresh ?? open.length;
+  }
+}
+
+const noMore = reply(452, "4.5.3", "one at a time");
+const oneAtATime =
+  (of: (index: number) => Reply) =>
+  (open: readonly number[]): Reply[] =>
+    open.map((index, at) => (at === 0 ? of(index) : noMore));
+
+test("decide() gives each recipient its turn where a host takes one at a time: one that is put off, or refused, holds up none", () => {
+  const later = reply(450, "4.2.0", "later");
+  const said = [later, reply(550, "5.1.1", "no"), later, reply(250, "2.0.0", "ok")];
+  const { asked, next } = transactionsOf(
+    4,
+    oneAtATime((index) => said[index] ?? later),
+  );
+  assert.deepEqual(asked, [[0, 1, 2, 3], [1, 2, 3], [2, 3], [3]]);
+  assert.deepEqual(next, {
+    kind: "defer",
+    due: now + nextDelay(1, policy, () => 0.5),
+    attempt: 2,
+    open: [0, 2],
+    last: "450 4.2.0 later",
+  });
+});
+
+test("decide() asks a host that puts all off once for each, and then waits", () => {
+  const { asked, next } = transactionsOf(
+    5,
+    oneAtATime(() => reply(451, "4.7.1", "greylisted")),
+  );
+  assert.deepEqual(asked.at(-1), [4]);
+  assert.equal(asked.length, 5);
+  assert.deepEqual(next.kind === "defer" && [next.open, next.fresh], [[0, 1, 2, 3, 4], undefined]);
+});
+
+test("decide() begins with those that had no turn when a fault ended the transaction of another", () => {
+  const { next } = decided(faulty(fault("body", "closed"), undefined, noMore, noMore));
+  assert.deepEqual(next.kind === "defer" && [next.open, next.fresh, next.attempt, next.due > now], [
+    [1, 2, 0],
+    undefined,
+    1,
+    true,
+  ]);
+});
+
+test("decide() waits with all that are left when a fault ends the round", () => {
+  const waiting = { open: [0], last: "450 later" };
+  const { next } = decided(faulty(fault("rcpt", "closed"), undefined, undefined), { open: [1, 2], waiting });
+  assert.deepEqual(next.kind === "defer" && [next.open, next.fresh, next.last], [
+    [0, 1, 2],
+    undefined,
+    "closed at rcpt",
+  ]);
+});
+
+test("decide() is not done while others wait for the end of the round", () => {
+  const waiting = { open: [0], last: "450 4.2.0 later" };
+  for (const given of [reply(250, "", "ok"), reply(550, "5.1.1", "no")]) {
+    const { next } = decided(answered(given), { open: [1], waiting, attempt: 1 });
+    assert.deepEqual(next, {
+      kind: "defer",
+      due: now + nextDelay(1, policy, () => 0.5),
+      attempt: 2,
+      open: [0],
+      last: "450 4.2.0 later",
+    });
+  }
+});
 
 test("decide() takes no other 452 or 552 for one recipient too many", () => {
   const taken = reply(250, "2.0.0", "ok");
@@ -171,6 +259,20 @@ for (const kind of ["timeout", "closed", "network", "protocol", "tls"] as const)
     assert.equal(decision.next.kind, "defer");
     assert.equal(decision.possibleDuplicate, true);
   });
+
+test("decide() says of a message without a last reply that it was lost after the dot: it may have arrived", () => {
+  for (const [kind, said] of [
+    ["closed", "connection lost after the dot: closed at final"],
+    ["network", "connection lost after the dot: network at final"],
+    ["timeout", "no answer after the dot: timeout at final"],
+  ] as const) {
+    const { recipients, next } = decided(faulty(fault("final", kind)));
+    assert.deepEqual([recipients[0]?.class, recipients[0]?.text], ["unanswered", said]);
+    assert.equal(next.kind === "defer" && next.last, said);
+  }
+  const before = decided(faulty(fault("body", "closed"))).recipients[0];
+  assert.deepEqual([before?.class, before?.text], ["connect", "closed at body"]);
+});
 
 test("decide() after the dot keeps what RCPT said of those that were refused", () => {
   const decision = decided(faulty(fault("final", "closed"), reply(550, "5.1.1", "no"), undefined));

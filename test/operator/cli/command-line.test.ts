@@ -245,7 +245,7 @@ test("an act that a pod was interrupted in ends with 1 and says so", async () =>
   assert.deepEqual([code, out], [1, "bounce: 5 entries"]);
   assert.match(
     err,
-    /^a-0 gave shards away meanwhile: what is queued there may be left as it was, bounce again$/,
+    /^a-0 gave shards away or split messages meanwhile: some of them may be left as they were, bounce again$/,
   );
 });
 
@@ -265,11 +265,14 @@ test("queue suspend and resume say what holds now, where, and until when", async
   });
   const one = await mailboat("queue", "suspend", "--state", admin.state, "--tenant", "acme", "--for", "30m");
   assert.deepEqual([one.code, one.out], [0, "suspend: 3 entries now, and what comes, for 30m"]);
+  const message = await mailboat("queue", "suspend", "--state", admin.state, "--id", "01jz");
+  assert.match(message.out, /, until resumed, or 168 h after it was accepted$/);
   const none = await mailboat("queue", "resume", "--state", admin.state, "--all");
   assert.deepEqual([none.code, none.out], [1, "resume: 0 suspensions lifted"]);
   assert.match(none.err, /not yet confirmed by a-1/);
   assert.deepEqual(admin.asked, [
     'POST /v1/queue/suspend {"tenant":"acme","forSeconds":1800}',
+    'POST /v1/queue/suspend {"id":"01jz"}',
     'POST /v1/queue/resume {"all":true}',
   ]);
 });
