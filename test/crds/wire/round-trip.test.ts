@@ -54,6 +54,10 @@ const states: fc.Arbitrary<StateRecord> = fc.record(
     idHash: fc.nat({ max: 2 ** 32 - 1 }),
     last: fc.string({ maxLength: 512 }),
     children: fc.integer({ min: 1, max: 1000 }),
+    moving: fc.record(
+      { site: text, open: fc.array(fc.nat(), { maxLength: 8 }), attempt: count, isBodyShared: fc.boolean() },
+      { noNullPrototype: true },
+    ),
   },
   { noNullPrototype: true, requiredKeys: ["attempt", "due", "open", "idHash", "last"] },
 );

@@ -62,6 +62,8 @@ export class Ledger implements Watcher, HostEvents {
   trace: ((what: string) => void) | undefined;
   /** It is frozen or cut off. */
   cannotAnswer: (process: Process) => boolean = () => false;
+  /** Mail of a shard is stored elsewhere. */
+  moved: (from: number) => void = () => {};
   othersThatMayProceed: (than: Process, shard: number) => string[] = () => [];
 
   constructor(time: VirtualTime, shards: number) {
@@ -89,7 +91,6 @@ export class Ledger implements Watcher, HostEvents {
     const { names } = this.#store();
     for (const { shard, seq } of splitting) this.#splitAgain(`${names.shardStream(shard)}:${seq}:`);
     this.#excuse("death", (delivery) => delivery.process === process);
-    this.#breakMoves();
   }
 
   /** A shard was taken; `from` = whose lease it was. */
@@ -101,7 +102,6 @@ export class Ledger implements Watcher, HostEvents {
         if (this.cannotAnswer(process)) this.#orphaned.add(`${incarnation}:${shard}`);
       this.#splitAgain(`${this.#store().names.shardStream(shard)}:`);
     }
-    if (how !== "resumed") this.#breakMoves();
     if (how !== "expired" || from === null) return;
     for (const [process, incarnation] of this.#incarnations) {
       if (process.name !== from.pod || incarnation !== from.incarnation) continue;
@@ -109,12 +109,6 @@ export class Ledger implements Watcher, HostEvents {
       if (process.frozenUntil > this.#time.now) this.#frozenOut.add(`${incarnation}:${shard}`);
       this.#excuse("lease ran out", (one) => one.process === process && one.shard === shard);
     }
-  }
-
-  /** Who moved them may be gone: where their domain goes somewhere else by now, the next owner does not go on with that. */
-  #breakMoves(): void {
-    for (const parcel of this.#parcels.values())
-      if (parcel.movesFrom !== undefined) parcel.excuse ??= "in the middle of a move";
   }
 
   #splitAgain(parentIn: string): void {
@@ -140,6 +134,7 @@ export class Ledger implements Watcher, HostEvents {
     const isNoted = this.#noted.wasSettled(envelope);
     this.trace?.(`store: ${id} to ${to.join(" ")} ${why} as ${message.seq}${isParent ? ", a parent" : ""}`);
     if (isMove) this.counts.moves++;
+    if (isMove && why === "published") this.moved(Number(messageId.split(":")[1]));
     if (isParent) this.counts.parents++;
     for (const address of to) {
       const parcel = this.#of(id, address);
@@ -149,7 +144,6 @@ export class Ledger implements Watcher, HostEvents {
       const before = parcel.envelope;
       if (isParent) parcel.parentIn = `${stream}:${message.seq}:`;
       else if (!isMove) parcel.envelope = envelope;
-      if (isMove && parcel.copies > 1) parcel.movesFrom = envelope.moves - 1;
       const isKnown = isNoted || (isParent && before !== undefined && this.#noted.wasSettled(before));
       if (why === "back" && isParent && !isNoted) parcel.isSplitAgain = true;
       // Its site had changed when the parent was split again: the same child would not have come anew.
@@ -174,7 +168,6 @@ export class Ledger implements Watcher, HostEvents {
     for (const address of to) {
       const parcel = this.#of(id, address);
       parcel.copies--;
-      if (envelope.moves === parcel.movesFrom) parcel.movesFrom = undefined;
       if (envelope.site === parentSite) parcel.parentIn = undefined;
       if (why === "lost") {
         parcel.isHurt = true;

@@ -3,6 +3,7 @@ import { parentSite } from "#crds/wire/subject.ts";
 import type { Outbound } from "#mta-pod/outbound.ts";
 import type { Repeats } from "#mta-pod/repeats.ts";
 import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
+import type { States } from "#mta-pod/spool/states.ts";
 
 /** What is wrong. */
 export type Mutant =
@@ -20,7 +21,8 @@ export type Mutant =
   | "counts no connection that is closing"
   | "goes by new slices at once"
   | "knows nothing of shared hosts"
-  | "asks nobody for hosts of others";
+  | "asks nobody for hosts of others"
+  | "forgets where mail was going";
 
 /** Connections that are closing are none. */
 export function countedClosed(outbound: Outbound): Outbound {
@@ -42,6 +44,19 @@ export function answeringAtOnce(publisher: Publisher): Publisher {
     store(entry, done) {
       publisher.store(entry, () => {});
       setImmediate(done, said);
+    },
+  };
+}
+
+/** Does not read what is noted of moves. */
+export function withoutMoves(states: States): States {
+  return {
+    ...states,
+    async read(shard, seq) {
+      const read = await states.read(shard, seq);
+      if (read.kind !== "state") return read;
+      const { moving: _moving, ...record } = read.record;
+      return { ...read, record };
     },
   };
 }

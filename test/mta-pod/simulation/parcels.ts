@@ -28,8 +28,6 @@ export interface Parcel {
   isLost: boolean;
   /** A host said 2xx or 5xx to it. */
   isSettled: boolean;
-  /** It was stored elsewhere, and the entry that it comes from may still be there. */
-  movesFrom: number | undefined;
   /** Where its parent is stored: `stream:seq:`. */
   parentIn: string | undefined;
   /** The owner of its parent died or lost it, so what had come of it may have been unknown to the next one. */
@@ -48,7 +46,6 @@ export function newParcel(name: string): Parcel {
     isHurt: false,
     isLost: false,
     isSettled: false,
-    movesFrom: undefined,
     parentIn: undefined,
     isSplitAgain: false,
     excuse: undefined,

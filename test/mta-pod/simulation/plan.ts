@@ -12,6 +12,13 @@ export type Fault = { readonly at: number } & (
       readonly witnessMs: number;
       readonly restartMs: number;
     }
+  /** The next pod that moves mail dies with it, so long after the new entry is stored. */
+  | {
+      readonly kind: "ambush";
+      readonly afterMs: number;
+      readonly witnessMs: number;
+      readonly restartMs: number;
+    }
   | { readonly kind: "term"; readonly pod: number; readonly restartMs: number }
   /** Cut off from NATS. */
   | { readonly kind: "cut"; readonly pod: number; readonly ms: number }
@@ -200,6 +207,31 @@ export function backedUp(plan: Plan): Plan {
     mail,
     reshapes: [],
     backup: { host, at: 0 },
+  };
+}
+
+/** The same where domains go to other shards and back again and again, and pods die at it: much of the mail waits in between. */
+export function wandering(plan: Plan): Plan {
+  const last = plan.hosts.length - 1;
+  if (last === 0) return plan;
+  const chance = random(Math.imul(plan.seed + 1, 0x165667b1));
+  const shards = Math.max(2, plan.shards);
+  const some = (count: number): number => Math.floor(chance() * count);
+  const more = Array.from({ length: 4 }, (): Fault[] => {
+    const at = 3_000 + chance() * (plan.calmAt - 3_000);
+    const ms = 200 + chance() * 4_000;
+    const move = { at, kind: "move", host: some(last + 1), ms } as const;
+    const witnessMs = chance() < 2 / 3 ? 100 + chance() * 3_000 : 0;
+    const restartMs = 300 + chance() * 10_000;
+    const ambush = { at, kind: "ambush", afterMs: chance() * 4, witnessMs, restartMs } as const;
+    return chance() < 1 / 3 ? [move, ambush] : [move];
+  });
+  return {
+    ...plan,
+    shards,
+    hosts: inShardsOf(plan.hosts, shards).map((host) => ({ ...host, deferred: 0.7 })),
+    faults: [...plan.faults, ...more.flat()].sort((a, b) => a.at - b.at),
+    reshapes: [],
   };
 }
 

@@ -115,7 +115,7 @@ class Pool {
         time.after(reshape.at + (reshape.delays[slot.index] ?? 0), () => this.#reshape(slot, reshape));
     for (const slot of this.#slots) time.after(plan.pods[slot.index]?.startMs ?? 0, () => this.#start(slot));
     for (const [index, mail] of plan.mail.entries()) time.after(mail.at, () => this.#send(index, mail));
-    const befall = createFaults({
+    const faults = createFaults({
       shards: plan.shards,
       network: this.#network,
       hosts: this.#hosts,
@@ -124,10 +124,11 @@ class Pool {
       end: (pod) => this.#end(pod),
       start: (index) => this.#start(this.#slots[index] as Slot),
     });
+    this.#ledger.moved = faults.moved;
     for (const fault of plan.faults)
       time.after(fault.at, () => {
         this.#trace?.(`FAULT ${JSON.stringify(fault)}`);
-        befall(fault);
+        faults.befall(fault);
       });
     time.after(plan.calmAt, () => this.#calm());
   }

@@ -37,7 +37,7 @@ import { createStates } from "#mta-pod/spool/states.ts";
 import type { Target } from "#mta-pod/smtp/transaction.ts";
 import type { Connection, ConnectionEvents } from "#mta-pod/smtp-out/connection.ts";
 import { createTransfers } from "#mta-pod/transfers.ts";
-import { answeringAtOnce, countedClosed, type Mutant, repeatsOf } from "./mutants.ts";
+import { answeringAtOnce, countedClosed, type Mutant, repeatsOf, withoutMoves } from "./mutants.ts";
 import type { ReceivingHost } from "./receiving-hosts.ts";
 import { connectInTurn } from "./in-turn.ts";
 import { createSimSpool, type Network, type SimSpool } from "./sim-spool.ts";
@@ -145,6 +145,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     heard: (one, two) => recent.heard(one, two, clock.monotonic()),
     heardOld: (one, two) => recent.heardOld(one, two),
   });
+  const states = createStates(spool, (shard, leaseSeq) => ownership.fenced(shard, leaseSeq));
   const pod = {
     name: process.name,
     incarnation,
@@ -169,7 +170,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     scheduler,
     publisher: createPublisher(spool),
     entries: deletes.entries,
-    states: createStates(spool, (shard, leaseSeq) => ownership.fenced(shard, leaseSeq)),
+    states: mutant === "forgets where mail was going" ? withoutMoves(states) : states,
     deletes,
     eventLog: { append: () => {} },
     settledLog,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { backedUp, overlapping, type Plan, planOf, sharing } from "./plan.ts";
+import { backedUp, overlapping, type Plan, planOf, sharing, wandering } from "./plan.ts";
 import { type Outcome, simulate } from "./pool.ts";
 import { storyOf } from "./shrink.ts";
 import type { Mutant } from "./mutants.ts";
@@ -33,8 +33,8 @@ function summary() {
   };
 }
 
-/** Some as they are, the rest where hosts are shared in one way or the other. */
-const kinds = [sharing, undefined, overlapping, backedUp];
+/** Some as they are, the rest where hosts are shared in one way or the other, or where domains go there and back. */
+const kinds = [sharing, undefined, overlapping, backedUp, wandering];
 
 describe("a pool of real pods on virtual time", () => {
   test(`keeps its promises in ${seeds} runs from seed ${firstSeed} on`, async () => {
@@ -102,6 +102,7 @@ describe("the simulation finds what is wrong on purpose:", () => {
     ["forgets what was settled", /is delivered by/],
     ["deletes a parent before its children are stored", /was not settled/],
     ["knows nothing of shared hosts", /connections at|messages in a second/, (seed) => sharing(planOf(seed))],
+    ["forgets where mail was going", /is delivered by/, (seed) => wandering(planOf(seed))],
     [
       "asks nobody for hosts of others",
       /connections at|messages in a second/,
