@@ -4,6 +4,7 @@
  * they were its own (decisions.md 16). Nothing is promised for longer than `permitMs`; bounded; never throws.
  */
 import { isGuestSite, placeOf } from "#crds/wire/subject.ts";
+import { createGuestLimits, type Room } from "./guest-limits.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteLimits } from "./schedule/types.ts";
 import type { Identity } from "./spool/lease-record.ts";
@@ -34,6 +35,10 @@ export interface GuestsDeps {
   mayBegin(shard: number): boolean;
   /** A site is met that the scheduler does not know. */
   met(site: string): void;
+  /** What guests there may do at most, besides their own limits; undefined = there are none now. */
+  roomAt(place: string): Room | undefined;
+  /** What others may have sent there by other slices counts. */
+  spent(site: string): void;
   pump(): void;
 }
 
@@ -68,7 +73,7 @@ interface Staying {
   turnAt: number | undefined;
 }
 
-export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps): Guests {
+export function createGuests({ pod, shardOf, mayBegin, met, roomAt, spent, pump }: GuestsDeps): Guests {
   const { scheduler, clock, log, incarnation, ownership } = pod;
   const waiting = new Map<number, Waiting>();
   const staying = new Map<number, Staying>();
@@ -92,6 +97,10 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
     return isTold;
   };
 
+  const limits = createGuestLimits({ scheduler, clock, roomAt });
+  const mayStay = ({ site, shard }: { readonly site: string; readonly shard: number }): boolean =>
+    mayBegin(shard) && roomAt(placeOf(site)) !== undefined;
+
   const leave = (handle: number, isGood: boolean): void => {
     if (!staying.delete(handle)) return;
     const feedback = isGood ? "good" : "neutral";
@@ -106,11 +115,12 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
       log.info("guest is gone", { pod: owner.pod, isSilent });
       leave(handle, false);
     }
-    for (const guest of waiting.values()) if (!mayBegin(guest.shard)) guest.end({});
+    for (const guest of waiting.values()) if (!mayStay(guest)) guest.end({});
     for (const { shard } of staying.values()) {
       const known = hosting.get(shard);
       if (known !== undefined) known.usedAt = now;
     }
+    limits.sweep();
     for (const [shard, { usedAt }] of hosting) if (now - usedAt > rememberMs) hosting.delete(shard);
   };
   const timer = setInterval(look, lookMs);
@@ -134,12 +144,14 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
       enteringInAll--;
     }
   };
-  const letIn = async ({ site, source, limits, owner }: Entering): Promise<object> => {
+  const letIn = async ({ site, source, limits: own, owner }: Entering): Promise<object> => {
     const askedAt = clock.monotonic();
     const shard = shardOf(site);
-    if (!mayBegin(shard) || !(await tell(shard)) || !mayBegin(shard)) return {};
+    const at = { site, shard };
+    if (!mayStay(at) || !(await tell(shard)) || !mayStay(at)) return {};
     if (!scheduler.knowsSite(site)) met(site);
-    scheduler.setSite(site, { limits }, clock.now());
+    spent(site);
+    limits.set(site, own);
     const handle = scheduler.addGuest(site, source, clock.now());
     return new Promise((resolve) => {
       const end = (answer: object): void => {
@@ -165,7 +177,7 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
   /** undefined = it was given up, or nothing is promised any more. */
   const known = (handle: number): Staying | undefined => {
     const guest = staying.get(handle);
-    if (guest === undefined || !mayBegin(guest.shard)) return undefined;
+    if (guest === undefined || !mayStay(guest)) return undefined;
     guest.heardAt = clock.monotonic();
     return guest;
   };
@@ -210,7 +222,7 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
     },
     admitted(handle) {
       const guest = waiting.get(handle);
-      if (guest === undefined || !mayBegin(guest.shard)) {
+      if (guest === undefined || !mayStay(guest)) {
         const result = { feedback: "neutral", connection: "closed", isUnspent: true } as const;
         scheduler.finish(handle, result, clock.now());
         return guest?.end({});

@@ -2,7 +2,7 @@
  * CORRIDOR: the guest side of `guests.ts`: before a host is connected to whose connections are counted elsewhere, its home is asked, again
  * before the message, and told when the connection is closed. A permit that is not renewed in time holds no more. Never rejects.
  */
-import { guestSite, shardOf } from "#crds/wire/subject.ts";
+import { guestSite, isSiteWithin, placeOf, shardOf } from "#crds/wire/subject.ts";
 import { admitMs, guestQuestion, type GuestQuestion, permitMs } from "./guests.ts";
 import type { LeftOver } from "./hand-over.ts";
 import type { Pod } from "./pod.ts";
@@ -33,6 +33,8 @@ export interface Permits {
   /** Connections that this pod has, or is about to have, as a guest: by guest site and source; but for those that a pod of this incarnation let in. */
   open(butBy?: string): LeftOver["open"];
   gate(guest: Guest, told: Told): Gate;
+  /** The slices of a rule change: what goes on at its places as a guest is cut off as far as it can be, and nothing begins there until they are agreed. */
+  leave(rule: string): void;
 }
 
 interface Told {
@@ -53,6 +55,8 @@ export interface PermitsDeps {
   readonly pod: Pick<Pod, "name" | "incarnation" | "clock" | "ownership">;
   readonly peers: Pick<Peers, "askPod">;
   readonly shards: number;
+  /** Guests may be at this place, as far as this pod is concerned. */
+  mayBeAt(place: string): boolean;
 }
 
 const answerMs = 500;
@@ -78,7 +82,7 @@ interface Held {
   readonly told: Told;
 }
 
-export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
+export function createPermits({ pod, peers, shards, mayBeAt }: PermitsDeps): Permits {
   const { clock, ownership } = pod;
   const owner = { pod: pod.name, incarnation: pod.incarnation };
   const held = new Set<Held>();
@@ -170,9 +174,10 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     const site = guestSite(place, rule);
     const shard = shardOf(site, shards);
     const home = ownership.ownerOf(shard);
-    if (home === undefined) return undefined;
+    if (home === undefined || !mayBeAt(place)) return undefined;
     const admitted = await waitFor(home, shard, { op: "enter", site, owner, ...wanted });
     if (admitted === undefined) return undefined;
+    if (!mayBeAt(place)) return void tellEnd({ home, ...admitted }, false);
     const one: Held = { site, source, home, ...admitted, sendsUntil: 0, isWanted: false, told };
     held.add(one);
     timer ??= setInterval(renewAll, renewMs).unref();
@@ -201,6 +206,9 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
   });
 
   return {
+    leave(rule) {
+      for (const one of held) if (isSiteWithin(placeOf(one.site), rule)) lapse(one);
+    },
     open(butBy) {
       const others = [...held].filter(({ incarnation }) => incarnation !== butBy);
       const bySource = Map.groupBy(others, ({ site, source }) => `${source} ${site}`).values();

@@ -141,4 +141,22 @@ describe("createSlicing()", () => {
     slicing.adopt([]);
     assert.deepEqual(slicing.told(), {});
   });
+
+  test("guests may be at the first slice, within its share, once the slices are agreed; of a whole site nobody is held back", () => {
+    const { slicing, state, pass } = world();
+    const share = { connections: 4, messagesPerSecond: 7 };
+    const sliced = { ...ruleOf("hot", 2), slices: [share, { connections: 3 }] } as Rule;
+    slicing.adopt([sliced, ruleOf("cold")]);
+    assert.equal(slicing.guestsAt("hot~0"), undefined);
+    state.others = [{ hot: 2 }];
+    pass(7_000);
+    assert.deepEqual(slicing.guestsAt("hot~0"), share);
+    for (const place of ["hot", "hot~1", "gone~0"]) assert.equal(slicing.guestsAt(place), undefined, place);
+    for (const place of ["cold", "mx:a.example/mx"]) assert.deepEqual(slicing.guestsAt(place), {}, place);
+    slicing.adopt([ruleOf("hot"), ruleOf("cold")]);
+    assert.deepEqual([slicing.guestsAt("hot"), slicing.guestsAt("hot~0")], [undefined, undefined]);
+    state.others = [{}];
+    pass(7_000);
+    assert.deepEqual([slicing.guestsAt("hot"), slicing.guestsAt("hot~0")], [{}, undefined]);
+  });
 });

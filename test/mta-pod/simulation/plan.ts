@@ -235,6 +235,51 @@ export function wandering(plan: Plan): Plan {
   };
 }
 
+/** The same where the backup is divided into slices, one number of them after the other. */
+export function backedUpBySlices(plan: Plan): Plan {
+  const chance = random(Math.imul(plan.seed + 1, 0x632be5ab));
+  const { reshapes: _none, hosts, ...backed } = backedUp(plan);
+  if (backed.backup === undefined) return plan;
+  const [first, ...others] = hosts;
+  if (first === undefined) return plan;
+  // Enough for two or three slices of it; in half of the plans it is never whole.
+  const least = chance() < 1 / 2 ? 1 : 2;
+  const connections = 2 + Math.floor(chance() * 3);
+  const messagesPerSecond = chance() < 1 / 2 ? 2 + Math.floor(chance() * 6) : undefined;
+  const most = Math.min(connections, messagesPerSecond ?? connections);
+  // A change takes some eight seconds, and so does the start.
+  const calmAt = plan.calmAt + 25_000;
+  const times = [
+    0,
+    ...Array.from({ length: Math.floor(chance() * 3) }, () => 10_000 + chance() * (calmAt - 10_000)),
+  ];
+  const reshapes = times
+    .sort((a, b) => a - b)
+    .map((at) => ({
+      at,
+      host: backed.backup?.at ?? 0,
+      slices: least + Math.floor(chance() * (most + 1 - least)),
+      delays: plan.pods.map(() => (at === 0 ? 0 : chance() ** 3 * 8_000)),
+    }));
+  // Guests, and mail of its own, around each change.
+  const around = reshapes.flatMap(({ at }) =>
+    Array.from({ length: 16 }, () => ({
+      at: Math.max(3_000, at - 4_000) + chance() * 14_000,
+      host: chance() < 2 / 3 ? others.length : 0,
+      pod: Math.floor(chance() * plan.pods.length),
+    })),
+  );
+  const away = { at: 1_500, kind: "down", host: others.length, ms: calmAt + 10_000 } as const;
+  return {
+    ...backed,
+    hosts: [{ ...first, connections, messagesPerSecond }, ...others],
+    mail: [...backed.mail, ...around].sort((a, b) => a.at - b.at),
+    faults: chance() < 2 / 3 ? [away, ...backed.faults].sort((a, b) => a.at - b.at) : backed.faults,
+    reshapes,
+    calmAt,
+  };
+}
+
 /** With names by which the first is in another shard than the last: in most plans another pod is its home. */
 function inShardsOf(hosts: readonly HostOptions[], shards: number): readonly HostOptions[] {
   const [first, ...others] = hosts;

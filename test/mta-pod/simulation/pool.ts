@@ -1,6 +1,6 @@
 /** A simulated pool: pods on virtual time around one modelled JetStream, with clients, hosts and faults as its plan says. */
 import type { Rule } from "#crds/pod-config/schema.ts";
-import { isSiteWithin, placeOf, siteBeside } from "#crds/wire/subject.ts";
+import { isSiteWithin, placeOf, siteBeside, sliceName } from "#crds/wire/subject.ts";
 import type { ParkedEntry } from "#mta-pod/poison.ts";
 import type { Hop, SiteRoute } from "#mta-pod/route/site.ts";
 import { random } from "#test/kit/random.ts";
@@ -262,8 +262,9 @@ class Pool {
     const { beside, backup } = this.#plan;
     const hops: Hop[] = [{ host: rule.name, port: 25, preference: 0 }];
     if (backup?.host === host) {
-      const home = optionsOf(this.#plan, backup.at).site;
-      hops.push({ host: home, port: 25, preference: 10, home });
+      const to = optionsOf(this.#plan, backup.at).site;
+      const home = (slot.slices[backup.at] ?? 1) > 1 ? sliceName(to, 0) : to;
+      hops.push({ host: to, port: 25, preference: 10, home });
     }
     const isBeside =
       beside?.host === host && beside.isNamed !== true && this.#mutant !== "knows nothing of shared hosts";
@@ -328,6 +329,8 @@ function takenBy(plan: Plan, index: number): HostOptions {
   const host = optionsOf(plan, index);
   const shared = plan.beside ?? plan.backup;
   if (shared?.at !== index) return host;
+  // Guests of slices have a part of what the host takes, and do not raise it.
+  if (plan.reshapes.length > 0 && plan.reshapes.every(({ slices }) => slices > 1)) return host;
   const other = optionsOf(plan, shared.host);
   const rates = [host.messagesPerSecond ?? Infinity, other.messagesPerSecond ?? Infinity];
   const messagesPerSecond = Math.max(...rates);

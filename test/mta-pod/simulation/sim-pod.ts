@@ -239,6 +239,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
       wake: () => deliver.pump(),
       peers,
       shards: shardCount,
+      slicing,
       connect({ targets, admit }, events) {
         const site = targets[0]?.host ?? "";
         const connect = (target: Target, to: ConnectionEvents): Connection =>

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { backedUp, overlapping, type Plan, planOf, sharing, wandering } from "./plan.ts";
+import { backedUp, backedUpBySlices, overlapping, type Plan, planOf, sharing, wandering } from "./plan.ts";
 import { type Outcome, simulate } from "./pool.ts";
 import { storyOf } from "./shrink.ts";
 import type { Mutant } from "./mutants.ts";
@@ -34,7 +34,7 @@ function summary() {
 }
 
 /** Some as they are, the rest where hosts are shared in one way or the other, or where domains go there and back. */
-const kinds = [sharing, undefined, overlapping, backedUp, wandering];
+const kinds = [sharing, undefined, overlapping, backedUp, wandering, backedUpBySlices];
 
 describe("a pool of real pods on virtual time", () => {
   test(`keeps its promises in ${seeds} runs from seed ${firstSeed} on`, async () => {
@@ -107,6 +107,11 @@ describe("the simulation finds what is wrong on purpose:", () => {
       "asks nobody for hosts of others",
       /connections at|messages in a second/,
       (seed) => backedUp(planOf(seed)),
+    ],
+    [
+      "asks nobody for hosts of others",
+      /connections at|messages in a second/,
+      (seed) => backedUpBySlices(planOf(seed)),
     ],
   ];
   for (const [mutant, violation, plan = planOf] of mutants)
