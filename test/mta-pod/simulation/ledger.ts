@@ -165,8 +165,11 @@ export class Ledger implements Watcher, HostEvents {
       if (isRegrouped && parcel.isSplitAgain) parcel.excuse ??= "grouped anew";
       if (isKnown || isRegrouped) continue;
       // The server forgot a delete, or an id that was published again, before the note of its end came to the store.
-      if (why === "back") for (const delivery of parcel.deliveries) delivery.excuse ??= "delete lost";
-      else if (parcel.isSettled && !isMove)
+      if (why === "back") {
+        for (const delivery of parcel.deliveries) delivery.excuse ??= "delete lost";
+        // It had moved, and is on its way to its end elsewhere.
+        if (parcel.copies > 1) parcel.excuse ??= "delete lost";
+      } else if (parcel.isSettled && !isMove)
         for (const delivery of parcel.deliveries) delivery.excuse ??= "id forgotten";
     }
     return undefined;
