@@ -330,7 +330,8 @@ function takenBy(plan: Plan, index: number): HostOptions {
   const shared = plan.beside ?? plan.backup;
   if (shared?.at !== index) return host;
   // Guests of slices have a part of what the host takes, and do not raise it.
-  if (plan.reshapes.length > 0 && plan.reshapes.every(({ slices }) => slices > 1)) return host;
+  const isSliced = plan.backup !== undefined && plan.reshapes.length > 0;
+  if (isSliced && plan.reshapes.every(({ slices }) => slices > 1)) return host;
   const other = optionsOf(plan, shared.host);
   const rates = [host.messagesPerSecond ?? Infinity, other.messagesPerSecond ?? Infinity];
   const messagesPerSecond = Math.max(...rates);
