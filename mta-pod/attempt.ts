@@ -255,7 +255,7 @@ export function createAttempts(deps: AttemptDeps) {
           return run.ended(true);
         }
         if (site.id !== dispatch.lane.site) {
-          return sites.rehome(dispatch, loaded, { route: site, ended: () => run.ended(true) });
+          return sites.rehome(dispatch, loaded, { route: site, ended: run.ended });
         }
         sites.found(dispatch.lane.site, site, domain);
         run.route = site;

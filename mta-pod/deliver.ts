@@ -10,7 +10,7 @@ import { createHandling } from "./handling.ts";
 import type { HotBodies } from "./hot-bodies.ts";
 import type { StoredAt } from "./intake.ts";
 import { createInFlight } from "./in-flight.ts";
-import { createLoad, isLoaded, type Loaded } from "./load.ts";
+import { createLoad, isLoaded, isMoving, type Loaded } from "./load.ts";
 import type { Parents } from "./parents.ts";
 import type { Poison } from "./poison.ts";
 import type { Pod } from "./pod.ts";
@@ -126,20 +126,28 @@ export function createDeliver(deps: DeliverDeps) {
 
   const attempt = (dispatch: Dispatch, loaded: Loaded, ended: () => void): void => {
     const { envelope, subject } = loaded;
+    const finish = (): void =>
+      scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+    // Not known yet when it was indexed, if its first copy was still under way.
+    if (repeats.isRepeat(envelope)) {
+      const { shard, seq } = dispatch.entry;
+      finish();
+      return repeats.drop({ shard, seq, subject }, envelope, () => {
+        scheduler.settle(dispatch.handle);
+        ended();
+      });
+    }
+    if (isMoving(loaded)) {
+      finish();
+      return sites.goOn(dispatch, loaded, ended);
+    }
     if (sites.sortIn(dispatch, envelope)) return ended();
     const holdMs = deps.holdMs(dispatch.handle, envelope, loaded.open);
     if (holdMs > 0) {
       postpone(dispatch, holdMs, true);
       return ended();
     }
-    // Not known yet when it was indexed, if its first copy was still under way.
-    if (!repeats.isRepeat(envelope)) return start(dispatch, loaded, ended);
-    const { shard, seq } = dispatch.entry;
-    scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
-    return repeats.drop({ shard, seq, subject }, envelope, () => {
-      scheduler.settle(dispatch.handle);
-      ended();
-    });
+    return start(dispatch, loaded, ended);
   };
 
   /** What was received long ago may have been settled then: so much later it may be known. */
@@ -204,6 +212,8 @@ export function createDeliver(deps: DeliverDeps) {
         return ended();
       }
       const { open, envelope, last } = loaded;
+      // What is stored of it elsewhere expires there.
+      if (isMoving(loaded)) return sites.goOn(step, loaded, ended);
       const decision = expire({
         open,
         from: envelope.from,
@@ -245,7 +255,8 @@ export function createDeliver(deps: DeliverDeps) {
       };
       if (verdict === "deadly") {
         const reason = "its pod died with it again and again";
-        return poison.park(entry, { envelope, open: stored?.open, reason }, () => {});
+        const open = stored?.moving === undefined ? stored?.open : undefined;
+        return poison.park(entry, { envelope, open, reason }, () => {});
       }
       const handle = scheduler.add(sites.laneOf(envelope), entry, clock.now());
       // What is still under way, here or with an owner before, may come to be stored anew or be gone: then it has to be read again.

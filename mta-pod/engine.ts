@@ -93,12 +93,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     roomy: () => shards.wantBodies(true),
   });
   const intake = createIntake({ router, publisher, shards: shardCount, owns, enter, stored });
-  const poison = createPoison({
-    pod,
-    owns,
-    leaseSeqOf,
-    concurrencyOf: (site) => sites.concurrencyOf(site),
-  });
+  const poison = createPoison({ pod, owns, leaseSeqOf, concurrencyOf: (site) => sites.concurrencyOf(site) });
   const settlement = createSettlement({
     pod,
     intake,
@@ -108,10 +103,11 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     isOthers: (shard, seq) => !former.mayBegin({ shard, seq }),
   });
+  const wake = (): void => deliver.pump();
   const slicing = slicingOf(pod, () => ({ sites, outbound, deliver }));
   const sites = createSites(pod, {
     shards: shardCount,
-    wake: () => deliver.pump(),
+    wake,
     met: (site) => former.met(site),
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     tenureOf: (shard) => former.tenureOf(shard),
@@ -129,7 +125,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     lost: () => void process.kill(process.pid, "SIGTERM"),
   });
   const peers = createPeers({ spool, members: () => pod.ownership.members() });
-  const outbound = createOutbound(pod, egress, { wake: () => deliver.pump(), peers, shards: shardCount });
+  const outbound = createOutbound(pod, egress, { wake, peers, shards: shardCount, slicing });
   const mayProceed = (shard: number) =>
     owns(shard) && !leaving.isFrozen(shard) && pod.ownership.mayProceed(shard);
   const sunk = createSunkStore(spool);

@@ -4,7 +4,7 @@
  * under-used; every wait has a bound.
  */
 import { isGuestSite } from "#crds/wire/subject.ts";
-import { guestsGoneMs } from "./guests.ts";
+import { guestsGoneMs } from "./guest-protocol.ts";
 import type { Identity } from "./spool/lease-record.ts";
 import type { HandOver } from "./spool/handover.ts";
 import type { How } from "./spool/lease-state.ts";

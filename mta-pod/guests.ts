@@ -3,21 +3,12 @@
  * smart-host route): who owns their site lets the other pods' connections in, counts them, and gives their messages their moment, as if
  * they were its own (decisions.md 16). Nothing is promised for longer than `permitMs`; bounded; never throws.
  */
-import { isGuestSite, placeOf } from "#crds/wire/subject.ts";
+import { placeOf } from "#crds/wire/subject.ts";
+import { createGuestLimits, type Room } from "./guest-limits.ts";
+import { admitMs, type Entering, full, onTimeMs, permitMs, questionIn } from "./guest-protocol.ts";
 import type { FormerOwner } from "./hand-over-record.ts";
 import type { Pod } from "./pod.ts";
-import type { SiteLimits } from "./schedule/types.ts";
 import type { Identity } from "./spool/lease-record.ts";
-
-/** What is promised holds so long from the moment that it was asked for. */
-export const permitMs = 2000;
-/** The dot of a guest's message comes so much after its moment at the most, or gets another one: answers and timers take their time. */
-export const onTimeMs = 50;
-/** By then a guest whose home is gone has seen it, and cut off what is before its dot: so long a new home lets nothing begin. */
-export const guestsGoneMs = 3250;
-/** A guest waits so long to be let in; then it looks elsewhere, and may come back, behind the others. */
-export const admitMs = 8000;
-export const guestQuestion = "guest";
 
 /** Where others wait, a guest keeps its connection so long. */
 const turnMs = 1000;
@@ -27,8 +18,6 @@ const maxWaiting = { atPlace: 8, inAll: 64 } as const;
 /** One that says nothing any more has been cut off by then, unless it waits for the reply to its dot: then as with any silent pod. */
 const silentMs = { beforeMail: 20_000, after: 60_000 } as const;
 const lookMs = 1000;
-/** The answer where others are before it. */
-const full = { isFull: true } as const;
 /** Heartbeats tell for so long of a shard that it has had guests. */
 const rememberMs = 60_000;
 
@@ -39,6 +28,10 @@ export interface GuestsDeps {
   mayBegin(shard: number): boolean;
   /** A site is met that the scheduler does not know. */
   met(site: string): void;
+  /** What guests there may do at most, besides their own limits; undefined = there are none now. */
+  roomAt(place: string): Room | undefined;
+  /** What others may have sent there by other slices counts. */
+  spent(site: string): void;
   pump(): void;
 }
 
@@ -75,7 +68,7 @@ interface Staying {
   turnAt: number | undefined;
 }
 
-export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps): Guests {
+export function createGuests({ pod, shardOf, mayBegin, met, roomAt, spent, pump }: GuestsDeps): Guests {
   const { scheduler, clock, log, incarnation, ownership } = pod;
   const waiting = new Map<number, Waiting>();
   const staying = new Map<number, Staying>();
@@ -99,6 +92,10 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
     return isTold;
   };
 
+  const limits = createGuestLimits({ scheduler, clock, roomAt });
+  const mayStay = ({ site, shard }: { readonly site: string; readonly shard: number }): boolean =>
+    mayBegin(shard) && roomAt(placeOf(site)) !== undefined;
+
   const leave = (handle: number, isGood: boolean): void => {
     if (!staying.delete(handle)) return;
     const feedback = isGood ? "good" : "neutral";
@@ -113,11 +110,12 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
       log.info("guest is gone", { pod: owner.pod, isSilent });
       leave(handle, false);
     }
-    for (const guest of waiting.values()) if (!mayBegin(guest.shard)) guest.end({});
+    for (const guest of waiting.values()) if (!mayStay(guest)) guest.end({});
     for (const { shard } of staying.values()) {
       const known = hosting.get(shard);
       if (known !== undefined) known.usedAt = now;
     }
+    limits.sweep();
     for (const [shard, { usedAt }] of hosting) if (now - usedAt > rememberMs) hosting.delete(shard);
   };
   const timer = setInterval(look, lookMs);
@@ -141,12 +139,14 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
       enteringInAll--;
     }
   };
-  const letIn = async ({ site, source, limits, owner }: Entering): Promise<object> => {
+  const letIn = async ({ site, source, limits: own, owner }: Entering): Promise<object> => {
     const askedAt = clock.monotonic();
     const shard = shardOf(site);
-    if (!mayBegin(shard) || !(await tell(shard)) || !mayBegin(shard)) return {};
+    const at = { site, shard };
+    if (!mayStay(at) || !(await tell(shard)) || !mayStay(at)) return {};
     if (!scheduler.knowsSite(site)) met(site);
-    scheduler.setSite(site, { limits }, clock.now());
+    spent(site);
+    limits.set(site, own);
     const handle = scheduler.addGuest(site, source, clock.now());
     return new Promise((resolve) => {
       const end = (answer: object): void => {
@@ -172,7 +172,7 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
   /** undefined = it was given up, or nothing is promised any more. */
   const known = (handle: number): Staying | undefined => {
     const guest = staying.get(handle);
-    if (guest === undefined || !mayBegin(guest.shard)) return undefined;
+    if (guest === undefined || !mayStay(guest)) return undefined;
     guest.heardAt = clock.monotonic();
     return guest;
   };
@@ -224,7 +224,7 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
     },
     admitted(handle) {
       const guest = waiting.get(handle);
-      if (guest === undefined || !mayBegin(guest.shard)) {
+      if (guest === undefined || !mayStay(guest)) {
         const result = { feedback: "neutral", connection: "closed", isUnspent: true } as const;
         scheduler.finish(handle, result, clock.now());
         return guest?.end({});
@@ -241,58 +241,4 @@ export function createGuests({ pod, shardOf, mayBegin, met, pump }: GuestsDeps):
     told: () => [...hosting.keys()],
     stop: () => clearInterval(timer),
   };
-}
-
-interface Entering {
-  readonly op: "enter";
-  /** A guest site's name: where, and by which rule. */
-  readonly site: string;
-  readonly source: string;
-  readonly limits: SiteLimits;
-  /** The pod that asks. */
-  readonly owner: Identity;
-}
-
-/** `incarnation`: that of the pod that let it in. */
-export type GuestQuestion =
-  | Entering
-  | { readonly op: "turn" | "dot"; readonly incarnation: string; readonly handle: number }
-  | { readonly op: "stay"; readonly incarnation: string; readonly handles: readonly number[] }
-  | { readonly op: "leave"; readonly incarnation: string; readonly handle: number; readonly isGood: boolean };
-
-function questionIn(query: unknown): GuestQuestion | undefined {
-  if (typeof query !== "object" || query === null) return undefined;
-  const { op, incarnation, handle, handles, isGood } = query as Record<string, unknown>;
-  if (op === "enter") return enteringIn(query as Record<string, unknown>);
-  if (typeof incarnation !== "string") return undefined;
-  if (op === "stay" && Array.isArray(handles) && handles.every((one) => typeof one === "number"))
-    return { op, incarnation, handles };
-  if (typeof handle !== "number") return undefined;
-  if (op === "turn") return { op, incarnation, handle };
-  if (op === "dot") return { op, incarnation, handle };
-  return op === "leave" ? { op, incarnation, handle, isGood: isGood === true } : undefined;
-}
-
-function enteringIn({ site, source, limits, owner }: Record<string, unknown>): Entering | undefined {
-  if (typeof site !== "string" || !isGuestSite(site) || typeof source !== "string") return undefined;
-  if (typeof limits !== "object" || limits === null || typeof owner !== "object" || owner === null)
-    return undefined;
-  const { connections, messagesPerSecond, connectionsPerSecond } = limits as Record<string, unknown>;
-  const { pod, incarnation } = owner as Record<string, unknown>;
-  if (typeof pod !== "string" || typeof incarnation !== "string" || !isAbove(connections)) return undefined;
-  return {
-    op: "enter",
-    site,
-    source,
-    limits: {
-      connections,
-      ...(isAbove(messagesPerSecond) ? { messagesPerSecond } : {}),
-      ...(isAbove(connectionsPerSecond) ? { connectionsPerSecond } : {}),
-    },
-    owner: { pod, incarnation },
-  };
-}
-
-function isAbove(value: unknown): value is number {
-  return typeof value === "number" && value > 0;
 }

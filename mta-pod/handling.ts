@@ -1,6 +1,6 @@
 /** CORRIDOR: an attempt with what may go wrong around it: a suspect is noted first, what throws is tried again or set aside. */
 import type { Attempts, Trouble } from "./attempt.ts";
-import type { Damaged, Loaded } from "./load.ts";
+import { type Damaged, isMoving, type Loaded } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";
 import type { Dispatch } from "./schedule/types.ts";
@@ -28,7 +28,8 @@ export function createHandling({ pod, poison, attempts, postpone }: HandlingDeps
       }
       scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
       scheduler.settle(dispatch.handle);
-      const open = "damaged" in loaded ? undefined : loaded.open;
+      // As it is noted, where more than who is left is.
+      const open = "damaged" in loaded || isMoving(loaded) ? undefined : loaded.open;
       return poison.park(dispatch.entry, { envelope: loaded.envelope, open, reason }, ended);
     },
     start(dispatch: Dispatch, loaded: Loaded, ended: () => void): void {

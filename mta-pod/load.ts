@@ -1,7 +1,7 @@
 /** CORRIDOR: reads a queued entry for whoever is to handle it: the stored message and, when it was deferred, its state. Never rejects. */
 import { formatIssue } from "#crds/values/issue.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
-import { idHashOf } from "#crds/wire/state-record.ts";
+import { idHashOf, type Moving } from "#crds/wire/state-record.ts";
 import type { Pod } from "./pod.ts";
 import type { Entry } from "./schedule/types.ts";
 
@@ -22,7 +22,11 @@ export interface Loaded {
   readonly started: number;
   /** When it was read or stored, monotonic ms; absent = unknown. */
   readonly since?: number;
+  readonly moving?: Moving | undefined;
 }
+
+/** Some of it was being stored as an entry of its own: that is finished before anything else (rehoming.ts). */
+export type LoadedMoving = Loaded & { readonly moving: Moving };
 
 /** "changed": another message is stored there than the one that was indexed. */
 type NotLoaded = "gone" | "changed" | "unavailable" | Damaged;
@@ -35,6 +39,10 @@ export interface Damaged {
 
 export function isLoaded(loaded: Loaded | NotLoaded): loaded is Loaded {
   return typeof loaded === "object" && !("damaged" in loaded);
+}
+
+export function isMoving(loaded: Loaded): loaded is LoadedMoving {
+  return loaded.moving !== undefined;
 }
 
 /** `withState` = look for a state record also when no attempt was made. */
@@ -61,8 +69,10 @@ export function createLoad(
     if (state.kind === "unavailable") return "unavailable";
     if (state.kind === "none" || state.record.idHash !== idHash) return asNew;
     const open = state.record.open.filter((index) => index < all.length);
-    const { last, started = 0, fresh } = state.record;
+    const { last, started = 0, fresh, moving } = state.record;
     const left = open.length === 0 ? { open: all } : { open, fresh };
-    return { ...asNew, ...left, stateSeq: state.stateSeq, last, started };
+    const isMoving = moving?.open.some((index) => left.open.includes(index)) === true;
+    const { stateSeq } = state;
+    return { ...asNew, ...left, stateSeq, last, started, moving: isMoving ? moving : undefined };
   };
 }

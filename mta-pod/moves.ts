@@ -37,16 +37,23 @@ export function moveEntry(
   to: MovedTo,
   done: (isMoved: boolean) => void,
 ): void {
-  const { entries, states, settled } = pod;
-  const { shard, seq, subject, since, stateSeq } = from;
   copyEntry(pod, from, to, (isStored, envelope) => {
     if (!isStored) return done(false);
-    // Should its delete be forgotten, whoever owns the shard then is to know; but of the same name the new one would be taken for it.
-    if (entryName(envelope) !== entryName(from.envelope)) settled.note(from.envelope);
-    return entries.remove({ shard, seq, entry: from.envelope, subject, since }, () => {
-      done(true);
-      if (stateSeq > 0) states.remove(shard, stateSeq, { of: seq, since });
-    });
+    return removeMoved(pod, from, { as: envelope, done: () => done(true) });
+  });
+}
+
+/** What is left of it is stored `as` another one. `done` once it is deleted. */
+export function removeMoved(
+  { entries, states, settled }: Pick<Pod, "entries" | "states" | "settled">,
+  { shard, seq, subject, since, stateSeq, envelope }: Omit<Moving, "body" | "open">,
+  { as, done }: { as: Envelope; done(): void },
+): void {
+  // Should its delete be forgotten, whoever owns the shard then is to know; but of the same name the new one would be taken for it.
+  if (entryName(as) !== entryName(envelope)) settled.note(envelope);
+  entries.remove({ shard, seq, entry: envelope, subject, since }, () => {
+    done();
+    if (stateSeq > 0) states.remove(shard, stateSeq, { of: seq, since });
   });
 }
 

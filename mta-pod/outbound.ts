@@ -10,6 +10,7 @@ import type { Pod } from "./pod.ts";
 import type { SiteRoute } from "./route/router.ts";
 import type { Dispatch, FinishResult } from "./schedule/types.ts";
 import type { Clock } from "./runtime/clock.ts";
+import type { Slicing } from "./slicing.ts";
 import {
   type Connection,
   type ConnectionEvents,
@@ -38,6 +39,8 @@ export interface Outbound {
   keep(key: string, connection: Connection, limit: number): FinishResult["connection"];
   /** As `Permits.open`. */
   guests(butBy?: string): LeftOver["open"];
+  /** As `Permits.leave`. */
+  leave(rule: string): void;
   /** What its host's home allows it; undefined = the site's own hosts are asked for nothing. */
   permitOf(connection: Connection): Permit | undefined;
   /** How a dispatch ends whose connection is not idle any more. */
@@ -75,6 +78,7 @@ interface OutboundOptions {
   wake(): void;
   readonly peers: Pick<Peers, "askPod">;
   readonly shards: number;
+  readonly slicing: Pick<Slicing, "guestsAt">;
   /** Default `openConnection`. */
   readonly connect?: Connect;
 }
@@ -98,7 +102,7 @@ export function siteKey({ site, source }: SiteSource): string {
 export function createOutbound(
   pod: PermitsDeps["pod"] & Pick<Pod, "log" | "scheduler">,
   egress: Pick<Egress, "wayOf">,
-  { wake, peers, shards, connect = connecting(pod.clock) }: OutboundOptions,
+  { wake, peers, shards, slicing, connect = connecting(pod.clock) }: OutboundOptions,
 ): Outbound {
   const { clock, log, scheduler } = pod;
   const pool = createPool({ clock, log, idleMs });
@@ -107,7 +111,12 @@ export function createOutbound(
   const isCurrent = new WeakMap<Connection, () => boolean>();
   const closing = new WeakSet<Connection>();
   const gone = new WeakSet<Connection>();
-  const permits = createPermits({ pod, peers, shards });
+  const permits = createPermits({
+    pod,
+    peers,
+    shards,
+    mayBeAt: (place) => slicing.guestsAt(place) !== undefined,
+  });
   const permitOf = new WeakMap<Connection, Permit>();
   const unreached = createUnreached(clock);
   const proxyRest = new Map<string, { readonly until: number; readonly fault: Fault }>();
@@ -124,6 +133,7 @@ export function createOutbound(
   };
   return {
     guests: permits.open,
+    leave: permits.leave,
     permitOf: (connection) => permitOf.get(connection),
     take: (key) => pool.take(key),
     keep(key, connection, limit) {

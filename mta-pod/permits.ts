@@ -2,9 +2,19 @@
  * CORRIDOR: the guest side of `guests.ts`: before a host is connected to whose connections are counted elsewhere, its home is asked, again
  * before the message, and told when the connection is closed. A permit that is not renewed in time holds no more. Never rejects.
  */
-import { guestSite, shardOf } from "#crds/wire/subject.ts";
-import { type Admission, admissionIn, type Admitted, type GuestAnswer, isIn } from "./guest-answers.ts";
-import { admitMs, guestQuestion, type GuestQuestion, onTimeMs, permitMs } from "./guests.ts";
+import { guestSite, isSiteWithin, placeOf, shardOf } from "#crds/wire/subject.ts";
+import {
+  type Admission,
+  admissionIn,
+  type Admitted,
+  admitMs,
+  type GuestAnswer,
+  guestQuestion,
+  type GuestQuestion,
+  isIn,
+  onTimeMs,
+  permitMs,
+} from "./guest-protocol.ts";
 import type { LeftOver } from "./hand-over.ts";
 import type { Pod } from "./pod.ts";
 import type { SiteLimits } from "./schedule/types.ts";
@@ -36,6 +46,8 @@ export interface Permits {
   /** Connections that this pod has, or is about to have, as a guest: by guest site and source; but for those that a pod of this incarnation let in. */
   open(butBy?: string): LeftOver["open"];
   gate(guest: Guest, told: Told): Gate;
+  /** The slices of a rule change: what goes on at its places as a guest is cut off as far as it can be, and nothing begins there until they are agreed. */
+  leave(rule: string): void;
 }
 
 interface Told {
@@ -56,6 +68,8 @@ export interface PermitsDeps {
   readonly pod: Pick<Pod, "name" | "incarnation" | "clock" | "ownership">;
   readonly peers: Pick<Peers, "askPod">;
   readonly shards: number;
+  /** Guests may be at this place, as far as this pod is concerned. */
+  mayBeAt(place: string): boolean;
 }
 
 const answerMs = 500;
@@ -91,7 +105,7 @@ interface Held {
 
 const late = { from: 0, by: 0 } as const;
 
-export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
+export function createPermits({ pod, peers, shards, mayBeAt }: PermitsDeps): Permits {
   const { clock, ownership } = pod;
   const owner = { pod: pod.name, incarnation: pod.incarnation };
   const held = new Set<Held>();
@@ -184,11 +198,13 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
     const shard = shardOf(site, shards);
     const until = clock.monotonic() + admitMs;
     for (;;) {
-      const home = ownership.ownerOf(shard);
+      const home = mayBeAt(place) ? ownership.ownerOf(shard) : undefined;
       const found =
         home === undefined ? "not its" : await waitFor(home, shard, { op: "enter", site, owner, ...wanted });
-      if (typeof found === "object" && home !== undefined)
-        return hold({ site, source: guest.source, home, ...found, told });
+      if (typeof found === "object" && home !== undefined) {
+        if (mayBeAt(place)) return hold({ site, source: guest.source, home, ...found, told });
+        void tellEnd({ home, ...found }, false);
+      }
       if (found === "full" || !isWanted() || clock.monotonic() >= until) return undefined;
       await new Promise((resolve) => setTimeout(resolve, lookMs));
     }
@@ -243,6 +259,9 @@ export function createPermits({ pod, peers, shards }: PermitsDeps): Permits {
   });
 
   return {
+    leave(rule) {
+      for (const one of held) if (isSiteWithin(placeOf(one.site), rule)) lapse(one);
+    },
     open(butBy) {
       const others = [...held].filter(({ incarnation }) => incarnation !== butBy);
       const bySource = Map.groupBy(others, ({ site, source }) => `${source} ${site}`).values();

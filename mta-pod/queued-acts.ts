@@ -1,6 +1,6 @@
 /** CORRIDOR: acts on entries that wait in the index, one by one: tried at once, bounced, discarded; what is under way is left alone. Never rejects. */
 import type { Envelope } from "#crds/wire/envelope.ts";
-import { isLoaded, type Load, type Loaded } from "./load.ts";
+import { isLoaded, isMoving, type Load, type Loaded } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import { isAbout, type QueueQuery, sorted } from "./queue-query.ts";
 import type { Entry, Lane } from "./schedule/types.ts";
@@ -39,7 +39,8 @@ export function createQueuedActs({ pod, load, hold, isFree, settleWithout }: Que
     const loaded = await load(queued.entry);
     // While it was read the scheduler may have begun with it.
     const isStill = scheduler.entryOf(handle)?.state !== "inflight";
-    if (!isLoaded(loaded) || !isStill || !fits(loaded)) {
+    // What is being stored elsewhere is met there.
+    if (!isLoaded(loaded) || !isStill || isMoving(loaded) || !fits(loaded)) {
       ended();
       return false;
     }

@@ -1,27 +1,16 @@
 /**
- * CORRIDOR: an entry goes to the site where its recipients belong by now: publish → ack → delete (design.md §3, Moves). Where they belong to
- * several, all but the first part are stored as entries of their own: publish → ack → note who is left.
+ * CORRIDOR: an entry goes to the site where its recipients belong by now: note where to → publish → ack → delete (design.md §3, Moves). Where
+ * they belong to several, all but the first part are stored as entries of their own: note → publish → ack → note who is left. What is noted
+ * is finished, by whoever owns the shard then, also when the recipients belong somewhere else again: the new entry may be stored.
  */
 import { shardOf } from "#crds/wire/subject.ts";
-import type { Envelope } from "#crds/wire/envelope.ts";
-import { idHashOf } from "#crds/wire/state-record.ts";
+import { idHashOf, type Moving } from "#crds/wire/state-record.ts";
 import type { Ended } from "./attempt-outcome.ts";
-import type { Loaded } from "./load.ts";
-import { copyEntry, moveEntry } from "./moves.ts";
+import type { Loaded, LoadedMoving } from "./load.ts";
+import { copyEntry, moveEntry, removeMoved } from "./moves.ts";
 import type { Pod } from "./pod.ts";
-import type { Dispatch, Entry } from "./schedule/types.ts";
 import type { Repeats } from "./spool/outbox.ts";
-
-/** Recipients that are still open, and the state record (0 = none). */
-export interface EntryInHand {
-  readonly envelope: Envelope;
-  readonly body: Buffer;
-  readonly open: readonly number[];
-  readonly stateSeq: number;
-  readonly subject: string | undefined;
-  /** When it was read or stored, monotonic ms. */
-  readonly since?: number;
-}
+import type { Queued } from "./without-attempt.ts";
 
 /** Recipients of it that belong together, by their indexes, and where. */
 export interface Part {
@@ -38,10 +27,16 @@ export interface RehomingOptions {
   tenureOf(shard: number): number;
 }
 
-/** An entry that is being moved. */
-interface Moved extends Pick<Entry, "shard" | "seq"> {
+/** An entry that is being moved, or divided. */
+interface Moved {
+  readonly queued: Queued;
+  readonly found: Loaded;
   /** Of its shard as the move began. */
   readonly tenure: number;
+  /** Recipients that are left, and the state record that says so. */
+  readonly open: readonly number[];
+  readonly stateSeq: number;
+  readonly ended: Ended;
 }
 
 const againMs = 15_000;
@@ -53,99 +48,142 @@ const quickMoves = 3;
 const slowMoveMs = { first: 15_000, most: 600_000 } as const;
 
 export function createRehoming(pod: Pod, { shards, wake, isAwaited, tenureOf }: RehomingOptions) {
-  const { scheduler, clock } = pod;
+  const { scheduler, clock, ownership } = pod;
 
   /**
    * Whose shard is lost waits: nobody else need have had it when it comes back. Who has had it has the entry under way, or has sent a part of
    * it, or has done with it.
    */
-  const repeatsOf = (entry: Envelope, { shard, seq, tenure }: Moved): Repeats => {
-    if (pod.settled.was(entry) || tenureOf(shard) !== tenure) return "never";
-    return pod.ownership.mayProceed(shard) || isAwaited(shard, seq) ? "now" : "later";
+  const repeatsOf = ({ queued, found, tenure }: Moved): Repeats => {
+    const { shard, seq } = queued.entry;
+    if (pod.settled.was(found.envelope) || tenureOf(shard) !== tenure) return "never";
+    return ownership.mayProceed(shard) || isAwaited(shard, seq) ? "now" : "later";
   };
-
-  const move = (
-    dispatch: Dispatch,
-    { found, site, isBodyShared }: { found: EntryInHand; site: string; isBodyShared: boolean },
-    ended: () => void,
-  ): void => {
-    const { entry, handle } = dispatch;
-    const { attempt, due, shard, seq } = entry;
+  /** From the fourth on it waits where it comes to. */
+  const dueOf = ({ queued, found }: Moved): number => {
     const { moves } = found.envelope;
     const waits = Math.min(slowMoveMs.most, slowMoveMs.first * 2 ** (moves - quickMoves));
-    const moved = { shard, seq, tenure: tenureOf(shard) };
-    const changed = {
-      site,
-      moves: moves + 1,
-      attempt,
-      due: moves < quickMoves ? due : Math.max(due, clock.now() + waits),
-      isBodyShared,
-    };
-    const to = { shard: shardOf(site, shards), changed, repeats: () => repeatsOf(found.envelope, moved) };
-    moveEntry(pod, { ...found, shard, seq }, to, (isMoved) => {
-      if (isMoved) scheduler.settle(handle);
-      else scheduler.defer(handle, clock.now() + againMs, attempt, clock.now());
-      ended();
-      if (!isMoved) wake();
+    const { due } = queued.entry;
+    return moves < quickMoves ? due : Math.max(due, clock.now() + waits);
+  };
+  const copyOf = (of: Moved, { site, attempt, isBodyShared }: Omit<Moving, "open">) => ({
+    shard: shardOf(site, shards),
+    changed: { site, moves: of.found.envelope.moves + 1, attempt, due: dueOf(of), isBodyShared },
+    repeats: () => repeatsOf(of),
+  });
+  const entryIn = ({ queued, found, open, stateSeq }: Moved) => {
+    const { shard, seq } = queued.entry;
+    const { envelope, body, subject, since } = found;
+    return { shard, seq, envelope, body, subject, since, open, stateSeq };
+  };
+  const done = ({ queued, ended }: Moved): void => {
+    scheduler.settle(queued.handle);
+    ended();
+  };
+  /** Looked at again by then. Noted = its next attempt looks for the record, and has been one. */
+  const over = ({ queued, ended }: Moved, ms: number, isNoted = true): void => {
+    const { handle, entry } = queued;
+    const { attempt } = entry;
+    scheduler.defer(handle, clock.now() + ms, isNoted ? Math.max(1, attempt) : attempt, clock.now());
+    ended(!isNoted);
+    wake();
+  };
+
+  /** `then` with the record's sequence; else says whether it is still ours to go on without. */
+  const note = (
+    of: Moved,
+    moving: Moving | undefined,
+    then: (stateSeq: number | "unknown" | "no") => void,
+  ) => {
+    const { queued, found, open } = of;
+    const { shard, seq, due, attempt } = queued.entry;
+    const { envelope, last, leaseSeq } = found;
+    const about = { attempt: Math.max(1, attempt), due, open, idHash: idHashOf(envelope.id), last };
+    const record = moving === undefined ? about : { ...about, moving };
+    void pod.states.write(shard, seq, { record, leaseSeq }).then((written) => {
+      if (written.kind === "written") then(written.stateSeq);
+      else then(written.kind === "unavailable" ? "unknown" : "no");
+    });
+  };
+
+  /** Stores what is noted to be moving, then what comes after it. */
+  const carry = (of: Moved, moving: Moving, others: readonly Moving[]): void => {
+    if (repeatsOf(of) !== "now") return over(of, againMs);
+    const from = { ...entryIn(of), open: moving.open };
+    return copyEntry(pod, from, copyOf(of, moving), (isStored, envelope) => {
+      if (!isStored) return putOff(of, moving, others);
+      const open = of.open.filter((index) => !moving.open.includes(index));
+      if (open.length === 0) return removeMoved(pod, from, { as: envelope, done: () => done(of) });
+      return carryRest({ ...of, open }, others);
+    });
+  };
+  /** The shard was read again meanwhile, perhaps before it was noted: the index would not look for the record. */
+  const isReread = ({ queued: { handle, entry } }: Moved): boolean =>
+    scheduler.entryOf(handle) === undefined && ownership.mayProceed(entry.shard);
+  const putOff = (of: Moved, moving: Moving, others: readonly Moving[]): void => {
+    if (isReread(of)) setTimeout(() => carry(of, moving, others), againMs);
+    else over(of, againMs);
+  };
+  const carryRest = (of: Moved, others: readonly Moving[], tries = noteTries): void => {
+    const [next, ...later] = others;
+    note(of, next, (noted) => {
+      if (typeof noted === "number") {
+        const rest = { ...of, stateSeq: noted };
+        if (next !== undefined) return carry(rest, next, later);
+        return isReread(of) ? carryRest(rest, [{ ...anew(of), open: of.open }]) : over(rest, 0);
+      }
+      // The lease is another one, and what reads the shard anew would not look for a record: as with a deferral the entry itself says who is left.
+      const may = repeatsOf(of);
+      if (may === "never" || tries === 0) return of.ended();
+      if (noted === "no" && may === "now") return storeRest(of);
+      return void setTimeout(() => carryRest(of, others, tries - 1), noteAgainMs);
+    });
+  };
+  const anew = ({ queued: { lane, entry } }: Moved): Omit<Moving, "open"> => ({
+    site: lane.site,
+    attempt: entry.attempt,
+    isBodyShared: true,
+  });
+  const storeRest = (of: Moved): void =>
+    moveEntry(pod, entryIn(of), copyOf(of, anew(of)), (isMoved) => (isMoved ? done(of) : over(of, againMs)));
+
+  const begin = (
+    queued: Queued,
+    found: Loaded,
+    { parts, isBodyShared, ended }: { parts: readonly Part[]; isBodyShared: boolean; ended: Ended },
+  ): void => {
+    const { shard, attempt } = queued.entry;
+    const { open, stateSeq } = found;
+    const of = { queued, found, tenure: tenureOf(shard), open, stateSeq, ended };
+    const [first, ...others] = parts.map((part): Moving => ({ ...part, attempt, isBodyShared }));
+    if (first === undefined || repeatsOf(of) !== "now") return over(of, againMs, false);
+    return note(of, first, (noted) => {
+      // Nothing is stored yet: what is not noted, its owner does another time.
+      if (typeof noted === "number") carry({ ...of, stateSeq: noted }, first, others);
+      else over(of, againMs);
     });
   };
 
   return {
-    move(dispatch: Dispatch, found: EntryInHand, { site, ended }: { site: string; ended(): void }): void {
-      move(dispatch, { found, site, isBodyShared: found.envelope.isBodyShared }, ended);
+    /** All of it goes there. */
+    move(queued: Queued, found: Loaded, { site, ended }: { site: string; ended: Ended }): void {
+      const { isBodyShared } = found.envelope;
+      begin(queued, found, { parts: [{ site, open: found.open }], isBodyShared, ended });
     },
     /** The parts but the first become entries of their own; what is stored is noted, so that it is not stored, or sent, once more. */
-    divide(
-      dispatch: Dispatch,
-      found: Loaded,
-      { parts, ended }: { parts: readonly Part[]; ended: Ended },
-    ): void {
-      const { entry, handle, lane } = dispatch;
-      const { shard, seq, due } = entry;
-      const { envelope, last, leaseSeq } = found;
+    divide(queued: Queued, found: Loaded, { parts, ended }: { parts: readonly Part[]; ended: Ended }): void {
+      const { bodyChunks, isBodyShared } = found.envelope;
+      const { site } = queued.lane;
       // Whoever is through first must not delete it from under the others: said first, then divided.
-      if (envelope.bodyChunks > 0 && !envelope.isBodyShared)
-        return move(dispatch, { found, site: lane.site, isBodyShared: true }, ended);
-      const moved = { shard, seq, tenure: tenureOf(shard) };
-      const attempt = Math.max(1, entry.attempt);
-      let { open } = found;
-      const over = (ms: number): void => {
-        const isUntried = open === found.open;
-        scheduler.defer(handle, clock.now() + ms, isUntried ? entry.attempt : attempt, clock.now());
-        ended(isUntried);
-        wake();
-      };
-      const note = (then: () => void, tries = noteTries): void => {
-        const record = { attempt, due, open, idHash: idHashOf(envelope.id), last };
-        void pod.states.write(shard, seq, { record, leaseSeq }).then(({ kind }) => {
-          if (kind === "written") return then();
-          // The lease is another one, and what reads the shard anew would not look for a record: as with a deferral the entry itself says who is left.
-          const may = repeatsOf(envelope, moved);
-          if (may === "never" || tries === 0) return ended();
-          if (kind !== "unavailable" && may === "now")
-            return move(dispatch, { found: { ...found, open }, site: lane.site, isBodyShared: true }, ended);
-          setTimeout(() => note(then, tries - 1), noteAgainMs);
-          return undefined;
-        });
-      };
-      const next = ([part, ...others]: readonly Part[]): void => {
-        if (part === undefined) return over(0);
-        if (repeatsOf(envelope, moved) !== "now") return over(againMs);
-        const changed = {
-          site: part.site,
-          moves: envelope.moves + 1,
-          attempt: entry.attempt,
-          due,
-          isBodyShared: true,
-        };
-        const to = { shard: shardOf(part.site, shards), changed, repeats: () => repeatsOf(envelope, moved) };
-        return copyEntry(pod, { ...found, open: part.open, shard, seq }, to, (isStored) => {
-          if (!isStored) return over(againMs);
-          open = open.filter((index) => !part.open.includes(index));
-          return note(() => next(others));
-        });
-      };
-      next(parts.slice(1));
+      const isFirst = bodyChunks > 0 && !isBodyShared;
+      const to = isFirst ? [{ site, open: found.open }] : parts.slice(1);
+      begin(queued, found, { parts: to, isBodyShared: true, ended });
+    },
+    /** What was begun with it, here or by an owner before, comes to its end. */
+    finish(queued: Queued, found: LoadedMoving, ended: Ended): void {
+      const { open, stateSeq, moving } = found;
+      const of = { queued, found, tenure: tenureOf(queued.entry.shard), open, stateSeq, ended };
+      carry(of, moving, []);
     },
   };
 }

@@ -6,15 +6,16 @@ import { LRUCache } from "lru-cache";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Envelope } from "#crds/wire/envelope.ts";
-import { createRehoming, type EntryInHand, type Part } from "./rehoming.ts";
+import { createRehoming, type Part } from "./rehoming.ts";
 import type { Ended } from "./attempt-outcome.ts";
-import type { Loaded } from "./load.ts";
+import type { Loaded, LoadedMoving } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import { sliceNamed, type SiteRoute } from "./route/router.ts";
 import type { Dispatch, Lane } from "./schedule/types.ts";
 import { defaultConnections, limitsOf } from "./site-limits.ts";
 import type { Slicing } from "./slicing.ts";
 import { domainOf } from "./smtp/address.ts";
+import type { Queued } from "./without-attempt.ts";
 
 const retryUnknownMs = 15_000;
 /** Sites of which it is kept what is wrong with them. */
@@ -27,9 +28,11 @@ export interface Sites {
   /** An entry that was indexed before limits asked for its sender's domain goes to that lane. False = it is in the right one. */
   sortIn(dispatch: Dispatch, envelope: Envelope): boolean;
   /** An entry met another site than its lane's on the way out. `ended` once it is at rest, here or in another shard. */
-  rehome(dispatch: Dispatch, found: EntryInHand, to: { route: SiteRoute; ended(): void }): void;
+  rehome(dispatch: Dispatch, found: Loaded, to: { route: SiteRoute; ended: Ended }): void;
   /** Its recipients belong to different sites or hosts by now: each part but the first becomes an entry of its own. */
   divide(dispatch: Dispatch, found: Loaded, to: { parts: readonly Part[]; ended: Ended }): void;
+  /** Some of it was being moved, or divided off: that goes on, wherever its recipients belong by now. */
+  goOn(queued: Queued, found: LoadedMoving, ended: Ended): void;
   /** False: its slices change, and nothing may be sent there yet. */
   isOpen(route: SiteRoute): boolean;
   /** It goes back to the head of its lane, which waits until the route is open. */
@@ -205,7 +208,7 @@ export function createSites(
       scheduler.requeue(handle, clock.now());
       learn(route.id, domainOf(found.envelope.to[found.open[0] ?? 0] ?? ""), route);
       scheduler.relane(handle, { ...lane, site: route.id }, clock.now());
-      return ended();
+      return ended(true);
     },
     divide(dispatch, found, { parts, ended }) {
       const { handle, lane } = dispatch;
@@ -213,6 +216,10 @@ export function createSites(
       const sites = parts.map(({ site }) => site);
       log.info("recipients parted", { id: found.envelope.id, from: lane.site, to: sites });
       rehoming.divide(dispatch, found, { parts, ended });
+    },
+    goOn(queued, found, ended) {
+      log.info("move goes on", { id: found.envelope.id, from: queued.lane.site, to: found.moving.site });
+      rehoming.finish(queued, found, ended);
     },
     found(site, route, domain) {
       const of = known.get(site);

@@ -4,12 +4,15 @@
  * says another number stops, closes what it has open, tells the new number, and goes on when all tell the same (decisions.md 16).
  */
 import type { Rule } from "#crds/pod-config/schema.ts";
+import { isSiteWithin, placeOf, sliceIn } from "#crds/wire/subject.ts";
 import type { Deliver } from "./deliver.ts";
+import type { Room } from "./guest-limits.ts";
 import { connectionsMs } from "./former-owners.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Pod } from "./pod.ts";
 import type { Clock } from "./runtime/clock.ts";
 import type { Log } from "./runtime/log.ts";
+import { defaultConnections } from "./site-limits.ts";
 import type { Sites } from "./sites.ts";
 
 export interface SlicingDeps {
@@ -35,7 +38,9 @@ export interface Slicing {
   /** False: nothing may be sent there yet. */
   isOpen(rule: Rule | null): boolean;
   /** Somebody may have sent by other slices as late as then, ms since 1970; undefined = nobody has since this pod runs. */
-  changedAt(rule: Rule | null): number | undefined;
+  changedAt(rule: Pick<Rule, "name"> | null): number | undefined;
+  /** What guests at a place (guests.ts) may do at most, besides their own limits; undefined = nothing, as its slices are others or change. */
+  guestsAt(place: string): Room | undefined;
   /** By how many slices this pod may be sending, by rule; 1 is left out. */
   told(): Readonly<Record<string, number>>;
   stop(): void;
@@ -59,6 +64,7 @@ interface State {
 export function createSlicing(deps: SlicingDeps): Slicing {
   const { clock, log, every = timer } = deps;
   const states = new Map<string, State>();
+  let known = new Map<string, Rule>();
   let stopLooking: (() => void) | undefined;
 
   const differs = (rule: string, count: number): boolean =>
@@ -103,10 +109,13 @@ export function createSlicing(deps: SlicingDeps): Slicing {
     stopLooking = undefined;
   }
 
+  const isOpen = (rule: Rule | null): boolean =>
+    rule === null || (states.get(rule.name) ?? begin(rule.name, rule.slices?.length ?? 1)).isOpen;
+
   return {
     adopt(rules) {
-      const names = new Set(rules.map(({ name }) => name));
-      for (const name of states.keys()) if (!names.has(name)) states.delete(name);
+      known = new Map(rules.map((rule) => [rule.name, rule]));
+      for (const name of states.keys()) if (!known.has(name)) states.delete(name);
       for (const { name, slices } of rules) {
         const wanted = slices?.length ?? 1;
         const state = states.get(name);
@@ -120,9 +129,14 @@ export function createSlicing(deps: SlicingDeps): Slicing {
         }
       }
     },
-    isOpen(rule) {
-      if (rule === null) return true;
-      return (states.get(rule.name) ?? begin(rule.name, rule.slices?.length ?? 1)).isOpen;
+    isOpen,
+    guestsAt(place) {
+      const { whole, slice } = sliceIn(place);
+      const rule = known.get(whole);
+      if (rule === undefined) return slice === undefined ? {} : undefined;
+      if (!isOpen(rule) || slice !== (rule.slices === undefined ? undefined : 0)) return undefined;
+      const share = rule.slices?.[0];
+      return share === undefined ? {} : { ...share, connections: share.connections ?? defaultConnections };
     },
     changedAt: (rule) => (rule === null ? undefined : states.get(rule.name)?.openedAt),
     told: () =>
@@ -136,7 +150,11 @@ export function createSlicing(deps: SlicingDeps): Slicing {
 /** Of a pod, with what its other corridors know. */
 export function slicingOf(
   { clock, log, ownership }: Pick<Pod, "clock" | "log" | "ownership">,
-  of: () => { sites: Sites; outbound: Pick<Outbound, "closeIdle">; deliver: Pick<Deliver, "pump"> },
+  of: () => {
+    sites: Sites;
+    outbound: Pick<Outbound, "closeIdle" | "guests" | "leave">;
+    deliver: Pick<Deliver, "pump">;
+  },
 ): Slicing {
   return createSlicing({
     clock,
@@ -144,10 +162,16 @@ export function slicingOf(
     others: () =>
       ownership.ended.perhapsAlive(clock.monotonic(), connectionsMs).map(({ payload }) => payload["slices"]),
     isKnown: () => ownership.members().some(({ isSelf, state }) => isSelf && state !== "joining"),
-    openAt: (rule) => of().sites.openAt(rule),
+    openAt(rule) {
+      const { sites, outbound } = of();
+      let open = sites.openAt(rule);
+      for (const [site, , count] of outbound.guests()) if (isSiteWithin(placeOf(site), rule)) open += count;
+      return open;
+    },
     hold(rule) {
       const { sites, outbound } = of();
       for (const site of sites.hold(rule)) outbound.closeIdle(site);
+      outbound.leave(rule);
     },
     released() {
       const { sites, deliver } = of();

@@ -1,10 +1,11 @@
 /** CORRIDOR: both sides of the hand-over of shards, wired to the rooms of this pod; heartbeats tell what may be left of it. */
-import { isGuestSite, shardOf } from "#crds/wire/subject.ts";
+import { isGuestSite, placeOf, shardOf, sliceIn } from "#crds/wire/subject.ts";
 import type { Deliver } from "./deliver.ts";
 import { connectionsMs, createFormer, type Former } from "./former-owners.ts";
 import { createLeaving, type Leaving, type LeftOver } from "./hand-over.ts";
 import type { FormerOwner } from "./hand-over-record.ts";
-import { createGuests, type Guests, guestQuestion } from "./guests.ts";
+import { guestQuestion } from "./guest-protocol.ts";
+import { createGuests, type Guests } from "./guests.ts";
 import type { Outbound } from "./outbound.ts";
 import type { Parents } from "./parents.ts";
 import type { Pod } from "./pod.ts";
@@ -23,7 +24,7 @@ export interface TransfersDeps {
   readonly poison: Pick<Poison, "suspicion">;
   readonly shards: Shards;
   readonly outbound: Outbound;
-  readonly slicing: Pick<Slicing, "told">;
+  readonly slicing: Pick<Slicing, "told" | "guestsAt" | "changedAt">;
 }
 
 export interface Transfers {
@@ -111,6 +112,11 @@ export function createTransfers(deps: TransfersDeps): Transfers {
       former.askingMs(shard) === 0 &&
       pod.ownership.mayProceed(shard),
     met: former.met,
+    roomAt: deps.slicing.guestsAt,
+    spent(site) {
+      const at = deps.slicing.changedAt({ name: sliceIn(placeOf(site)).whole });
+      if (at !== undefined) former.spent(site, at);
+    },
     pump: deliver.pump,
   });
   return {

@@ -5,6 +5,17 @@ import { describe } from "#crds/values/zod-issue.ts";
 
 const stateVersion = 1;
 
+/** Recipients that are being stored as an entry of their own. */
+export interface Moving {
+  readonly site: string;
+  /** Indexes into the envelope's recipients, 1 or more of those that are open. */
+  readonly open: readonly number[];
+  /** What the new entry went through: attempts made. */
+  readonly attempt: number;
+  /** The chunks of its body belong to several entries. */
+  readonly isBodyShared: boolean;
+}
+
 export interface StateRecord {
   /** Attempts made so far, 1 or more (0 for a record that only holds the entry back). */
   readonly attempt: number;
@@ -24,6 +35,8 @@ export interface StateRecord {
   readonly started?: number;
   /** Set aside: not attempted until somebody says so; `last` tells why. */
   readonly parked?: boolean;
+  /** Perhaps stored there by now: finished before anything else is done, wherever these recipients belong by then. */
+  readonly moving?: Moving;
 }
 
 export function idHashOf(id: string): number {
@@ -32,6 +45,7 @@ export function idHashOf(id: string): number {
 
 /** One line of JSON, the payload of the message on the state subject. */
 export function encodeState(record: StateRecord): string {
+  const { moving } = record;
   return JSON.stringify([
     stateVersion,
     record.attempt,
@@ -42,7 +56,10 @@ export function encodeState(record: StateRecord): string {
     record.children ?? 0,
     record.started ?? 0,
     record.parked === true ? 1 : 0,
-    ...(record.fresh === undefined ? [] : [record.fresh]),
+    ...(moving === undefined && record.fresh === undefined ? [] : [record.fresh ?? 0]),
+    ...(moving === undefined
+      ? []
+      : [[moving.site, moving.open, moving.attempt, moving.isBodyShared ? 1 : 0]]),
   ]);
 }
 
@@ -52,6 +69,15 @@ function isCount(value: unknown): value is number {
 
 function isList(value: unknown): value is number[] {
   return Array.isArray(value) && value.every(isCount);
+}
+
+/** undefined = it is none. */
+function movingIn(value: unknown): Moving | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const [site, open, attempt, isBodyShared] = value as unknown[];
+  if (typeof site !== "string" || !isList(open) || !isCount(attempt)) return undefined;
+  if (isBodyShared !== 0 && isBodyShared !== 1) return undefined;
+  return { site, open, attempt, isBodyShared: isBodyShared === 1 };
 }
 
 function isCountOrAbsent(value: unknown): value is number | undefined {
@@ -67,7 +93,8 @@ export function decodeState(text: string): Parsed<StateRecord> {
     return refused("", "JSON", text.slice(0, 40));
   }
   if (!Array.isArray(fields)) return refused("", "an array", describe(fields));
-  const [version, attempt, due, open, idHash, last, children, started, parked, fresh] = fields as unknown[];
+  const [version, attempt, due, open, idHash, last, children, started, parked, fresh, to] =
+    fields as unknown[];
   const count = "a whole number of 0 or more";
   if (version !== stateVersion) return refused("version", String(stateVersion), describe(version));
   if (!isCount(attempt)) return refused("attempt", count, describe(attempt));
@@ -80,6 +107,9 @@ export function decodeState(text: string): Parsed<StateRecord> {
   if (parked !== undefined && parked !== 0 && parked !== 1)
     return refused("parked", "0 or 1", describe(parked));
   if (!isCountOrAbsent(fresh)) return refused("fresh", count, describe(fresh));
+  const moving = movingIn(to);
+  if (to !== undefined && moving === undefined)
+    return refused("moving", "a site, recipients, attempts and whether the body is shared", describe(to));
   return {
     ok: true,
     value: {
@@ -92,6 +122,7 @@ export function decodeState(text: string): Parsed<StateRecord> {
       ...(started === undefined || started === 0 ? {} : { started }),
       ...(parked === 1 ? { parked: true } : {}),
       ...(fresh === undefined || fresh === 0 ? {} : { fresh }),
+      ...(moving === undefined ? {} : { moving }),
     },
   };
 }

@@ -170,6 +170,12 @@ export function sliceName(site: string, slice: number): string {
   return `${site}${sliceMark}${slice}`;
 }
 
+/** The site that `name` is a slice of, and which; of another one itself. */
+export function sliceIn(name: string): { readonly whole: string; readonly slice?: number } {
+  const [, whole, slice] = sliced.exec(name) ?? [];
+  return whole === undefined ? { whole: name } : { whole, slice: Number(slice) };
+}
+
 /** Is `site` the selected one, or one of its slices? */
 export function isSiteWithin(site: string, selected: string): boolean {
   return site === selected || (site.includes(sliceMark) && sliced.exec(site)?.[1] === selected);
@@ -185,9 +191,10 @@ export function shardOf(site: string, shards: number): number {
 
 /** The busy sites of a pod are few, and each message asks: remembered, unlike the ids of parents. */
 const siteHash = remember({ max: 10_000, maxLength: 1024 }, (site: string): number => {
-  const [, whole = site, slice = "0"] = sliced.exec(site) ?? [];
+  // Guests of a slice go with it.
+  const { whole, slice = 0 } = sliceIn(placeOf(site));
   const place = placeOf(whole);
-  return hash32(`${hostsOfPlace.exec(place)?.[1] ?? place}#0`) + Number(slice);
+  return hash32(`${hostsOfPlace.exec(place)?.[1] ?? place}#0`) + slice;
 });
 
 /** Shard of a parent entry, from the message's id. */

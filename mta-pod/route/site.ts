@@ -76,16 +76,15 @@ function withHomes(
   if (hops.length < 2) return hops;
   const own = sharedPlaces(id);
   return hops.map((hop) => {
-    const home = rule !== null && rule.routes.length > 0 ? hostAndPort(hop) : placeOfHost(rules, hop.host);
-    return home === undefined || own.includes(home) ? hop : { ...hop, home };
+    const isRoute = rule !== null && rule.routes.length > 0;
+    const provider = isRoute ? undefined : rules.providerOf([hop.host]);
+    const place = isRoute
+      ? hostAndPort(hop)
+      : (provider?.name ?? siteOfHosts(organisationOf([hop.host]), [hop.host]));
+    if (own.includes(place)) return hop;
+    // Of a provider with slices the first one lets guests in, within its share.
+    return { ...hop, home: provider?.slices === undefined ? place : sliceName(place, 0) };
   });
-}
-
-/** Of the sites whose mail goes to this host first; undefined = they are slices, which share with none. */
-function placeOfHost(rules: Ruleset, host: string): string | undefined {
-  const provider = rules.providerOf([host]);
-  if (provider === undefined) return siteOfHosts(organisationOf([host]), [host]);
-  return provider.slices === undefined ? provider.name : undefined;
 }
 
 /** The slice that mail of this id goes to, the same each time it is asked; a site without slices is its own. */

@@ -65,7 +65,7 @@ class PodScheduler implements Scheduler {
     if (slot === noSlot) return;
     this.#queue.table.setAttempt(slot, attempt);
     this.#dispatcher.afterFlight(handle, () => {
-      if (due > this.#dispatcher.now) this.#queue.toWaiting(slot, due, this.#dispatcher.now);
+      if (due > this.#dispatcher.now) this.#queue.toWaiting(slot, Math.ceil(due), this.#dispatcher.now);
       else this.#queue.toReady(slot, "tail");
     });
   }

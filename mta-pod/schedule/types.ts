@@ -223,7 +223,7 @@ export interface Scheduler extends MailTurns, GuestTurns {
   add(lane: Lane, entry: Entry, now: number): number;
   /** Gone for good: delivered, bounced, moved, purged. */
   settle(handle: number): void;
-  /** Waits until `due`; called before `finish`, it takes effect at `finish`. */
+  /** Waits until `due`, in whole milliseconds; called before `finish`, it takes effect at `finish`. */
   defer(handle: number, due: number, attempt: number, now: number): void;
   /** Ends a dispatch's hold on its connection, also when the entry is gone. The second call does nothing. */
   finish(handle: number, result: FinishResult, now: number): void;

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import { guestSite } from "#crds/wire/subject.ts";
-import { createGuests, type Guests, permitMs } from "#mta-pod/guests.ts";
+import type { Room } from "#mta-pod/guest-limits.ts";
+import { permitMs } from "#mta-pod/guest-protocol.ts";
+import { createGuests, type Guests } from "#mta-pod/guests.ts";
 import { createPermits, type Gate } from "#mta-pod/permits.ts";
 import type { Pod } from "#mta-pod/pod.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
@@ -30,6 +32,8 @@ function world() {
     told: [] as number[][],
     met: [] as string[],
     asked: [] as unknown[],
+    room: {} as Room | undefined,
+    mayBe: true,
   };
   const clock = { now: () => start + state.now, monotonic: () => state.now };
   const scheduler = createScheduler({ random: () => 0.5, sources: [{ name: "default", weight: 1 }] });
@@ -53,11 +57,14 @@ function world() {
     shardOf: () => 3,
     mayBegin: () => state.owns,
     met: (site) => void state.met.push(site),
+    roomAt: () => state.room,
+    spent: () => {},
     pump,
   });
   const permits = createPermits({
     pod: podOf("guest"),
     shards: 8,
+    mayBeAt: () => state.mayBe,
     peers: {
       async askPod(pod, kind, { query }) {
         state.asked.push(query);
@@ -84,6 +91,7 @@ function world() {
     state,
     scheduler,
     guests,
+    permits,
     happened,
     gateOf,
     settle,
@@ -234,6 +242,61 @@ test("nobody is let in by a pod that does not own the shard, or could not say th
   state.tells = true;
   assert.equal(await enter(gateOf("three")), true, "it is told again");
   assert.equal(open(), 1);
+});
+
+test("guests have no more than there is room for at the place, which holds for all that were there before", async () => {
+  const { guests, scheduler, state, settle } = world();
+  const enter = async (rule: string, connections: number): Promise<void> => {
+    const site = guestSite(place, rule);
+    const owner = { pod: "guest", incarnation: "guest.1" };
+    // One that waits is not answered yet.
+    void guests.answer({ op: "enter", site, source: "default", limits: { connections }, owner });
+    await settle();
+  };
+  const windows = (): number[] =>
+    ["one", "two"].map((rule) => scheduler.siteState(guestSite(place, rule)).window);
+  state.room = { connections: 3 };
+  await enter("one", 9);
+  await enter("two", 2);
+  assert.deepEqual(windows(), [3, 2]);
+  state.room = { connections: 1, messagesPerSecond: 5 };
+  await enter("two", 2);
+  assert.deepEqual(windows(), [1, 1]);
+});
+
+test("nobody is let in, nor asks, where slices change; who is there is cut off, by its home and by itself", async () => {
+  for (const side of ["home", "guest", "itself"] as const) {
+    const { enter, turn, pass, gateOf, state, happened, permits } = world();
+    const gate = gateOf("guest");
+    await enter(gate);
+    await turn(gate);
+    if (side === "home") state.room = undefined;
+    if (side === "guest") state.mayBe = false;
+    if (side === "itself") permits.leave("mx:isp.example/mx");
+    const asked = state.asked.length;
+    if (side !== "itself") {
+      assert.equal(await enter(gateOf("late")), undefined);
+      assert.equal(state.asked.length - asked, side === "home" ? 1 : 0);
+    }
+    await pass(600);
+    assert.deepEqual(happened, side === "guest" ? [] : ["guest lapsed"]);
+    assert.equal(gate.permit()?.holds(), side === "guest");
+  }
+});
+
+test("a guest that is let in where it may not be any more leaves at once", async () => {
+  const { gateOf, settle, pass, state, open } = world();
+  state.answerAfter = new Promise((resolve) => (state.release = resolve));
+  let isAdmitted: boolean | undefined;
+  gateOf("guest").admit(target, (is) => (isAdmitted = is));
+  await settle();
+  state.mayBe = false;
+  state.release();
+  state.answerAfter = undefined;
+  await pass(600);
+  assert.deepEqual([isAdmitted, open()], [undefined, 0]);
+  await pass(8000);
+  assert.deepEqual([isAdmitted, open()], [false, 0]);
 });
 
 test("when its home is lost, or does not answer, what was permitted lapses in time, and no turn is given", async () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { StateRecord } from "#crds/wire/state-record.ts";
 import { shardOf } from "#crds/wire/subject.ts";
 import type { Pod } from "#mta-pod/pod.ts";
 import type { SiteRoute } from "#mta-pod/route/router.ts";
@@ -9,6 +10,7 @@ import type { Dispatch, Lane } from "#mta-pod/schedule/types.ts";
 import { createSites } from "#mta-pod/sites.ts";
 import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
 import { envelope } from "#test/kit/spool.ts";
+import { until } from "#test/kit/until.ts";
 
 const shards = 8;
 const route: SiteRoute = { id: "mx:new", label: "mx", provider: "mx", rule: null, hops: [] };
@@ -43,6 +45,7 @@ function world(answer: Stored, { rules = [], found, ...more }: Circumstances = {
       requeue: note("requeue"),
       relane: (_handle: number, lane: Lane) => void done.push(`relane${senderOf(lane)}`),
       setSite: () => {},
+      entryOf: () => ({}),
       knowsSite: more.knowsSite ?? ((): boolean => true),
     },
     publisher: {
@@ -57,7 +60,13 @@ function world(answer: Stored, { rules = [], found, ...more }: Circumstances = {
         removed();
       },
     },
-    states: { remove: note("state removed") },
+    states: {
+      remove: note("state removed"),
+      async write(_shard: number, _seq: number, { record }: { record: StateRecord }) {
+        done.push(`noted: ${record.moving?.open.join()} to ${record.moving?.site}`);
+        return { kind: "written", stateSeq: 13 };
+      },
+    },
     settled: { was: () => false, note: note("mail settled") },
     ownership: { mayProceed: more.mayProceed ?? ((): boolean => true) },
   } as unknown as Pod;
@@ -88,13 +97,17 @@ const found = {
   open: [1],
   stateSeq: 12,
   subject: "mb.q",
+  leaseSeq: 5,
+  last: "",
+  started: 0,
 };
 const stored: Stored = { kind: "stored", seq: 1, duplicate: false, bodyChunks: 0, subject: "mb.q" };
 
-test("rehome() to another shard takes only the open recipients along, then deletes entry and state, in this order", () => {
+test("rehome() to another shard notes it, takes only the open recipients along, then deletes entry and state, in this order", async () => {
   const { sites, done, published } = world(stored);
   let ended = 0;
   sites.rehome(dispatchIn((target + 1) % shards), found, { route, ended: () => ended++ });
+  await until("its rest", () => ended > 0);
   const [moved] = published;
   assert.equal(published.length, 1);
   assert.equal(moved?.shard, target);
@@ -104,7 +117,14 @@ test("rehome() to another shard takes only the open recipients along, then delet
     [moved?.envelope.site, moved?.envelope.moves, moved?.envelope.attempt, moved?.envelope.due],
     ["mx:new", 1, 2, 5],
   );
-  assert.deepEqual(done, ["finish", "mail settled", "entry removed", "settle", "state removed"]);
+  assert.deepEqual(done, [
+    "finish",
+    "noted: 1 to mx:new",
+    "mail settled",
+    "entry removed",
+    "settle",
+    "state removed",
+  ]);
   assert.equal(ended, 1);
 });
 
@@ -114,27 +134,30 @@ for (const [moves, waits] of [
   [5, 60_000],
   [400, 600_000],
 ] as const)
-  test(`rehome() after ${moves} moves waits ${waits / 1000} s in its new shard: no other may send it`, () => {
+  test(`rehome() after ${moves} moves waits ${waits / 1000} s in its new shard: no other may send it`, async () => {
     const { sites, published } = world(stored);
     const often = { ...found, envelope: { ...found.envelope, moves } };
     sites.rehome(dispatchIn((target + 1) % shards), often, { route, ended: () => {} });
+    await until("its copy", () => published.length > 0);
     assert.equal(published[0]?.envelope.due, waits === 0 ? 5 : 1000 + waits);
     assert.equal(published[0]?.envelope.moves, moves + 1);
   });
 
-test("rehome() that cannot be stored keeps the entry for later", () => {
+test("rehome() that cannot be stored keeps the entry for later", async () => {
   const { sites, done } = world({ kind: "refused", reason: "unavailable" });
   let ended = 0;
   sites.rehome(dispatchIn((target + 1) % shards), found, { route, ended: () => ended++ });
-  assert.deepEqual(done, ["finish", "defer"]);
+  await until("its rest", () => ended > 0);
+  assert.deepEqual(done, ["finish", "noted: 1 to mx:new", "defer"]);
   assert.equal(ended, 1);
 });
 
-test("rehome() is repeated while the shard is ours, waits when that is lost, and never goes on after somebody else has had it", () => {
+test("rehome() is repeated while the shard is ours, waits when that is lost, and never goes on after somebody else has had it", async () => {
   let isOurs = true;
   let tenure = 1;
   const { sites, published } = world(stored, { mayProceed: () => isOurs, tenureOf: () => tenure });
   sites.rehome(dispatchIn((target + 1) % shards), found, { route, ended: () => {} });
+  await until("its copy", () => published.length > 0);
   const told = [published[0]?.repeats?.()];
   isOurs = false;
   told.push(published[0]?.repeats?.());

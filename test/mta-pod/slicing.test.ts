@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, mock, test } from "node:test";
 import type { Rule } from "#crds/pod-config/schema.ts";
 import { silentLog } from "#mta-pod/runtime/log.ts";
-import { createSlicing } from "#mta-pod/slicing.ts";
+import type { Outbound } from "#mta-pod/outbound.ts";
+import type { Pod } from "#mta-pod/pod.ts";
+import type { Sites } from "#mta-pod/sites.ts";
+import { createSlicing, slicingOf } from "#mta-pod/slicing.ts";
 
 const ruleOf = (name: string, slices = 1): Rule =>
   ({ name, ...(slices === 1 ? {} : { slices: Array.from({ length: slices }, () => ({})) }) }) as Rule;
@@ -141,4 +144,54 @@ describe("createSlicing()", () => {
     slicing.adopt([]);
     assert.deepEqual(slicing.told(), {});
   });
+
+  test("guests may be at the first slice, within its share, once the slices are agreed; of a whole site nobody is held back", () => {
+    const { slicing, state, pass } = world();
+    const share = { connections: 4, messagesPerSecond: 7 };
+    const sliced = { ...ruleOf("hot", 2), slices: [share, { connections: 3 }] } as Rule;
+    slicing.adopt([sliced, ruleOf("cold")]);
+    assert.equal(slicing.guestsAt("hot~0"), undefined);
+    state.others = [{ hot: 2 }];
+    pass(7_000);
+    assert.deepEqual(slicing.guestsAt("hot~0"), share);
+    for (const place of ["hot", "hot~1", "gone~0"]) assert.equal(slicing.guestsAt(place), undefined, place);
+    for (const place of ["cold", "mx:a.example/mx"]) assert.deepEqual(slicing.guestsAt(place), {}, place);
+    slicing.adopt([ruleOf("hot"), ruleOf("cold")]);
+    assert.deepEqual([slicing.guestsAt("hot"), slicing.guestsAt("hot~0")], [undefined, undefined]);
+    state.others = [{}];
+    pass(7_000);
+    assert.deepEqual([slicing.guestsAt("hot"), slicing.guestsAt("hot~0")], [{}, undefined]);
+  });
+});
+
+test("slicingOf() has this pod's guests leave the hosts of a rule whose slices change, and waits until they are gone", () => {
+  mock.timers.enable({ apis: ["setInterval"] });
+  try {
+    let guests: ReturnType<Outbound["guests"]> = [
+      ["hot~0+@rest", "default", 1],
+      ["cold+@rest", "default", 1],
+    ];
+    const left: string[] = [];
+    const ownership = {
+      ended: { perhapsAlive: () => [] },
+      members: () => [{ isSelf: true, state: "alive" }],
+    };
+    const clock = { now: () => 0, monotonic: () => 0 };
+    const slicing = slicingOf({ clock, log: silentLog, ownership } as unknown as Pod, () => ({
+      sites: { openAt: () => 0, hold: () => [], refresh: () => {} } as unknown as Sites,
+      outbound: { closeIdle: () => {}, guests: () => guests, leave: (rule) => void left.push(rule) },
+      deliver: { pump: () => {} },
+    }));
+    slicing.adopt([ruleOf("hot", 3), ruleOf("cold")]);
+    slicing.adopt([ruleOf("hot", 2), ruleOf("cold")]);
+    assert.deepEqual(left, ["hot"]);
+    mock.timers.tick(1000);
+    assert.deepEqual(slicing.told(), { hot: 3 });
+    guests = guests.slice(1);
+    mock.timers.tick(1000);
+    assert.deepEqual(slicing.told(), { hot: 2 });
+    slicing.stop();
+  } finally {
+    mock.timers.reset();
+  }
 });

@@ -55,6 +55,10 @@ const states: fc.Arbitrary<StateRecord> = fc.record(
     last: fc.string({ maxLength: 512 }),
     children: fc.integer({ min: 1, max: 1000 }),
     fresh: fc.integer({ min: 1, max: 1000 }),
+    moving: fc.record(
+      { site: text, open: fc.array(fc.nat(), { maxLength: 8 }), attempt: count, isBodyShared: fc.boolean() },
+      { noNullPrototype: true },
+    ),
   },
   { noNullPrototype: true, requiredKeys: ["attempt", "due", "open", "idHash", "last"] },
 );

@@ -5,12 +5,14 @@ import {
   isEntryOf,
   isSiteWithin,
   parentSite,
+  guestSite,
   placeOf,
   poolNames,
   sharedPlaces,
   shardOf,
   siteBeside,
   siteOfHosts,
+  sliceIn,
   sliceName,
 } from "#crds/wire/subject.ts";
 import { hashToken } from "#crds/values/hash.ts";
@@ -64,6 +66,15 @@ test("sites that share their hosts have one place, and one shard; slices have pl
   assert.equal(shardOf(beside, 64), shardOf("relay:25", 64));
   for (const site of [beside, "relay:25"]) assert.equal(placeOf(sliceName(site, 1)), sliceName(site, 1));
   assert.equal(shardOf(sliceName(beside, 1), 64), shardOf(sliceName("relay:25", 1), 64));
+});
+
+test("guests of a slice have its place and its shard", () => {
+  const slice = sliceName("mail/hot/rule", 3);
+  const guest = guestSite(slice, "mail/shapes/vip");
+  assert.deepEqual([placeOf(guest), sharedPlaces(guest)], [slice, sharedPlaces(slice)]);
+  assert.equal(shardOf(guest, 64), shardOf(slice, 64));
+  assert.deepEqual(sliceIn(slice), { whole: "mail/hot/rule", slice: 3 });
+  assert.deepEqual(sliceIn("mail/hot/rule"), { whole: "mail/hot/rule" });
 });
 
 test("the site of MX hosts of one organisation names them, in one shard with others of its; sites with some in common share places", () => {

@@ -321,6 +321,7 @@ test("hosts that a site has from elsewhere say where their connections are count
       "backup.example": list("a.backup.example", "b.backup.example", "mx.isp.example", "smtp-in.orange.fr"),
       "even.example": list("a.even.example", "a.odd.example"),
       "served.example": list("smtp-in.orange.fr", "smtp-in.orange.fr", "mx.served.example"),
+      "big.example": list("mx1.big.example", "mx2.big.example"),
       "sliced.example": list("a.sliced.example", "b.sliced.example", "mx.big.example"),
     },
     [
@@ -352,9 +353,10 @@ test("hosts that a site has from elsewhere say where their connections are count
   assert.deepEqual(await homes("served.example"), [undefined, "mx:served.example/mx"]);
   assert.deepEqual(
     await homes("sliced.example"),
-    [undefined, undefined, undefined],
-    "slices share with none",
+    [undefined, undefined, "mail/shapes/big~0"],
+    "the first slice lets them in",
   );
+  assert.deepEqual(await homes("big.example"), [undefined, undefined], "its own mail asks nobody");
   assert.deepEqual(await homes("relayed.example"), [undefined, "other.example:2525"]);
 });
 

@@ -28,6 +28,14 @@ test("a stale handle is harmless everywhere", () => {
   assert.equal(world.dispatch().connection, "reuse");
 });
 
+test("defer() counts in whole milliseconds, never early: what a pause has left is a fraction, and due times are stored", () => {
+  const world = one();
+  const { handle } = world.dispatch();
+  world.scheduler.defer(handle, start + 1000.25, 1, world.now);
+  world.scheduler.finish(handle, { feedback: "neutral", connection: "closed" }, world.now);
+  assert.equal(world.scheduler.entryOf(handle)?.entry.due, start + 1001);
+});
+
 test("list() takes the oldest by the heads of the lanes, not what the first lane has", () => {
   const world = new World();
   const tenants = ["a", "b", "c"];

@@ -20,9 +20,16 @@ export interface FaultsDeps {
 
 const testifyMs = 500;
 
-export function createFaults(deps: FaultsDeps): (fault: Fault) => void {
+export interface Faults {
+  befall(fault: Fault): void;
+  /** Mail of a shard is stored as an entry elsewhere, and perhaps still where it was. */
+  moved(from: number): void;
+}
+
+export function createFaults(deps: FaultsDeps): Faults {
   const { network, hosts, siteOf } = deps;
   const { time, jetStream } = network;
+  const ambushes: Extract<Fault, { readonly kind: "ambush" }>[] = [];
   const cutUntil = new Map<SimPod, number>();
 
   const podAt = (index: number): SimPod | undefined => {
@@ -53,17 +60,22 @@ export function createFaults(deps: FaultsDeps): (fault: Fault) => void {
     });
   };
 
+  const kill = (pod: SimPod, { witnessMs, restartMs }: { witnessMs: number; restartMs: number }): void => {
+    const index = deps.pods().indexOf(pod);
+    if (index < 0 || !pod.process.alive) return;
+    deps.end(pod);
+    if (witnessMs > 0) time.after(witnessMs, () => testify(pod.process.name, pod.incarnation));
+    startLater(index, restartMs);
+  };
+
   const onPod = (pod: SimPod, fault: Extract<Fault, { readonly pod: number }>): void => {
     const { process } = pod;
     switch (fault.kind) {
       case "freeze":
         process.frozenUntil = Math.max(process.frozenUntil, time.now + fault.ms);
         return;
-      case "kill": {
-        deps.end(pod);
-        if (fault.witnessMs > 0) time.after(fault.witnessMs, () => testify(process.name, pod.incarnation));
-        return startLater(fault.pod, fault.restartMs);
-      }
+      case "kill":
+        return kill(pod, fault);
       case "term":
         return time.arrive(process, 0, () =>
           pod.stop(() => {
@@ -87,7 +99,7 @@ export function createFaults(deps: FaultsDeps): (fault: Fault) => void {
     }
   };
 
-  return (fault) => {
+  const befall = (fault: Fault): void => {
     switch (fault.kind) {
       case "away": {
         const stream = streamAt(fault.stream);
@@ -101,6 +113,9 @@ export function createFaults(deps: FaultsDeps): (fault: Fault) => void {
           if (stream === streamAt(fault.stream)) jetStream.loseEnd(stream, fault.count);
           else jetStream.restart(stream, 0);
         });
+      case "ambush":
+        ambushes.push(fault);
+        return;
       case "down": {
         const host = hosts[fault.host];
         if (host === undefined) return;
@@ -122,5 +137,14 @@ export function createFaults(deps: FaultsDeps): (fault: Fault) => void {
       default:
         fault satisfies never;
     }
+  };
+  return {
+    befall,
+    moved(from) {
+      const pod = deps.pods().find((one) => one?.process.alive === true && one.ownership.mayProceed(from));
+      if (pod === undefined) return;
+      const ambush = ambushes.shift();
+      if (ambush !== undefined) time.after(ambush.afterMs, () => kill(pod, ambush));
+    },
   };
 }

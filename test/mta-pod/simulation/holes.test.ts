@@ -176,6 +176,28 @@ describe("on virtual time:", () => {
       without: "splits a parent again",
       violation: /is delivered by/,
     },
+    {
+      name: "a move that its pod's death cut short: it is finished, also when the domain has gone back by then",
+      plan: {
+        shards: 4,
+        hosts: [
+          { ...host, connections: 20, deferred: 0.7 },
+          { ...host, site: "site-1", messagesPerSecond: 1 },
+        ],
+        // What is deferred is due again three seconds later, and moves then.
+        mail: mailAt(4_000, 120),
+        faults: [
+          { at: 6_900, kind: "move", host: 0, ms: 2_000 },
+          // The hashing makes it the owner. The next one begins when the domain is back.
+          { at: 7_400, kind: "kill", pod: 1, witnessMs: 1_500, restartMs: 30_000 },
+        ],
+        slow: 0.01,
+        calmAt: 20_000,
+      },
+      happens: ({ counts }) => counts.moves,
+      without: "forgets where mail was going",
+      violation: /is delivered by/,
+    },
   ];
   for (const { name, plan, happens, without, violation } of holes)
     test(name, async () => {

@@ -2,6 +2,7 @@
  * The truth about a simulated pool, and what must hold of it: who may start a transaction, what a host may see, what may be deleted, and what
  * may come twice. It looks at the store, the hosts and the clock alone, never at what a pod believes.
  */
+import { decodeState } from "#crds/wire/state-record.ts";
 import { parentSite, shardOf } from "#crds/wire/subject.ts";
 import { RecentIds } from "#mta-pod/recent-ids.ts";
 import { decodeLease } from "#mta-pod/spool/lease-record.ts";
@@ -62,6 +63,8 @@ export class Ledger implements Watcher, HostEvents {
   trace: ((what: string) => void) | undefined;
   /** It is frozen or cut off. */
   cannotAnswer: (process: Process) => boolean = () => false;
+  /** Mail of a shard is stored elsewhere. */
+  moved: (from: number) => void = () => {};
   othersThatMayProceed: (than: Process, shard: number) => string[] = () => [];
 
   constructor(time: VirtualTime, shards: number) {
@@ -89,7 +92,7 @@ export class Ledger implements Watcher, HostEvents {
     const { names } = this.#store();
     for (const { shard, seq } of splitting) this.#splitAgain(`${names.shardStream(shard)}:${seq}:`);
     this.#excuse("death", (delivery) => delivery.process === process);
-    this.#breakMoves();
+    this.#breakAnew();
   }
 
   /** A shard was taken; `from` = whose lease it was. */
@@ -101,7 +104,7 @@ export class Ledger implements Watcher, HostEvents {
         if (this.cannotAnswer(process)) this.#orphaned.add(`${incarnation}:${shard}`);
       this.#splitAgain(`${this.#store().names.shardStream(shard)}:`);
     }
-    if (how !== "resumed") this.#breakMoves();
+    if (how !== "resumed") this.#breakAnew();
     if (how !== "expired" || from === null) return;
     for (const [process, incarnation] of this.#incarnations) {
       if (process.name !== from.pod || incarnation !== from.incarnation) continue;
@@ -111,10 +114,10 @@ export class Ledger implements Watcher, HostEvents {
     }
   }
 
-  /** Who moved them may be gone: where their domain goes somewhere else by now, the next owner does not go on with that. */
-  #breakMoves(): void {
+  /** Who stored them anew may be gone; without a lease nothing could be noted of that. */
+  #breakAnew(): void {
     for (const parcel of this.#parcels.values())
-      if (parcel.movesFrom !== undefined) parcel.excuse ??= "in the middle of a move";
+      if (parcel.anewFrom !== undefined) parcel.excuse ??= "stored anew";
   }
 
   #splitAgain(parentIn: string): void {
@@ -135,11 +138,16 @@ export class Ledger implements Watcher, HostEvents {
     const isParent = envelope.site === parentSite;
     const { id, to } = envelope;
     const messageId = message.headers.get("Nats-Msg-Id") ?? "";
-    const isMove = messageId.startsWith("mv:");
+    const [kind, fromShard, fromSeq] = messageId.split(":");
+    const isMove = kind === "mv";
+    const { names, streams } = this.#store();
+    const from = names.shardStream(Number(fromShard));
+    const isAnew = isMove && from === stream && streams.get(from)?.messages.has(Number(fromSeq)) === true;
     const isChild = messageId.startsWith(`${id}:`);
     const isNoted = this.#noted.wasSettled(envelope);
     this.trace?.(`store: ${id} to ${to.join(" ")} ${why} as ${message.seq}${isParent ? ", a parent" : ""}`);
     if (isMove) this.counts.moves++;
+    if (isMove && why === "published") this.moved(Number(fromShard));
     if (isParent) this.counts.parents++;
     for (const address of to) {
       const parcel = this.#of(id, address);
@@ -149,7 +157,7 @@ export class Ledger implements Watcher, HostEvents {
       const before = parcel.envelope;
       if (isParent) parcel.parentIn = `${stream}:${message.seq}:`;
       else if (!isMove) parcel.envelope = envelope;
-      if (isMove && parcel.copies > 1) parcel.movesFrom = envelope.moves - 1;
+      if (isAnew) parcel.anewFrom = `${stream}:${fromSeq}`;
       const isKnown = isNoted || (isParent && before !== undefined && this.#noted.wasSettled(before));
       if (why === "back" && isParent && !isNoted) parcel.isSplitAgain = true;
       // Its site had changed when the parent was split again: the same child would not have come anew.
@@ -157,8 +165,11 @@ export class Ledger implements Watcher, HostEvents {
       if (isRegrouped && parcel.isSplitAgain) parcel.excuse ??= "grouped anew";
       if (isKnown || isRegrouped) continue;
       // The server forgot a delete, or an id that was published again, before the note of its end came to the store.
-      if (why === "back") for (const delivery of parcel.deliveries) delivery.excuse ??= "delete lost";
-      else if (parcel.isSettled && !isMove)
+      if (why === "back") {
+        for (const delivery of parcel.deliveries) delivery.excuse ??= "delete lost";
+        // It had moved, and is on its way to its end elsewhere.
+        if (parcel.copies > 1) parcel.excuse ??= "delete lost";
+      } else if (parcel.isSettled && !isMove)
         for (const delivery of parcel.deliveries) delivery.excuse ??= "id forgotten";
     }
     return undefined;
@@ -174,7 +185,7 @@ export class Ledger implements Watcher, HostEvents {
     for (const address of to) {
       const parcel = this.#of(id, address);
       parcel.copies--;
-      if (envelope.moves === parcel.movesFrom) parcel.movesFrom = undefined;
+      if (parcel.anewFrom === `${stream}:${message.seq}`) parcel.anewFrom = undefined;
       if (envelope.site === parentSite) parcel.parentIn = undefined;
       if (why === "lost") {
         parcel.isHurt = true;
@@ -192,14 +203,18 @@ export class Ledger implements Watcher, HostEvents {
     }
   }
 
-  /** Who has an entry's mail already stands in its state record. */
-  #stateLost(stream: string, { subject }: Stored): void {
+  /** Who has an entry's mail already stands in its state record, and where it is going. */
+  #stateLost(stream: string, { subject, data }: Stored): void {
     const seq = /\.s\.(\d+)$/.exec(subject)?.[1];
     const entry = this.#store().streams.get(stream)?.messages.get(Number(seq));
     const envelope = entry === undefined ? undefined : entryOf(entry);
-    for (const address of envelope?.to ?? [])
-      for (const delivery of this.#of(envelope?.id ?? "", address).deliveries)
-        delivery.excuse ??= "store lost";
+    const record = entry === undefined ? undefined : decodeState(data.toString("utf8"));
+    const isMoving = record?.ok === true && record.value.moving !== undefined;
+    for (const address of envelope?.to ?? []) {
+      const parcel = this.#of(envelope?.id ?? "", address);
+      if (isMoving) parcel.excuse ??= "store lost";
+      for (const delivery of parcel.deliveries) delivery.excuse ??= "store lost";
+    }
   }
 
   // The hosts.

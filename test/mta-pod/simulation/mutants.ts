@@ -4,6 +4,7 @@ import type { Outbound } from "#mta-pod/outbound.ts";
 import type { Repeats } from "#mta-pod/repeats.ts";
 import type { Scheduler } from "#mta-pod/schedule/types.ts";
 import type { Publisher, Stored } from "#mta-pod/spool/publisher.ts";
+import type { States } from "#mta-pod/spool/states.ts";
 
 /** What is wrong. */
 export type Mutant =
@@ -22,7 +23,8 @@ export type Mutant =
   | "goes by new slices at once"
   | "knows nothing of shared hosts"
   | "asks nobody for hosts of others"
-  | "writes its dots whenever they are ready";
+  | "writes its dots whenever they are ready"
+  | "forgets where mail was going";
 
 /** Connections that are closing are none. */
 export function countedClosed(outbound: Outbound): Outbound {
@@ -50,6 +52,19 @@ export function answeringAtOnce(publisher: Publisher): Publisher {
     store(entry, done) {
       publisher.store(entry, () => {});
       setImmediate(done, said);
+    },
+  };
+}
+
+/** Does not read what is noted of moves. */
+export function withoutMoves(states: States): States {
+  return {
+    ...states,
+    async read(shard, seq) {
+      const read = await states.read(shard, seq);
+      if (read.kind !== "state") return read;
+      const { moving: _moving, ...record } = read.record;
+      return { ...read, record };
     },
   };
 }

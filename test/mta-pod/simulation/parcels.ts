@@ -28,8 +28,8 @@ export interface Parcel {
   isLost: boolean;
   /** A host said 2xx or 5xx to it. */
   isSettled: boolean;
-  /** It was stored elsewhere, and the entry that it comes from may still be there. */
-  movesFrom: number | undefined;
+  /** What is left of it is stored anew in its own shard, and the entry that it comes from is still there: `stream:seq`. */
+  anewFrom: string | undefined;
   /** Where its parent is stored: `stream:seq:`. */
   parentIn: string | undefined;
   /** The owner of its parent died or lost it, so what had come of it may have been unknown to the next one. */
@@ -48,7 +48,7 @@ export function newParcel(name: string): Parcel {
     isHurt: false,
     isLost: false,
     isSettled: false,
-    movesFrom: undefined,
+    anewFrom: undefined,
     parentIn: undefined,
     isSplitAgain: false,
     excuse: undefined,

@@ -12,6 +12,13 @@ export type Fault = { readonly at: number } & (
       readonly witnessMs: number;
       readonly restartMs: number;
     }
+  /** The next pod that moves mail dies with it, so long after the new entry is stored. */
+  | {
+      readonly kind: "ambush";
+      readonly afterMs: number;
+      readonly witnessMs: number;
+      readonly restartMs: number;
+    }
   | { readonly kind: "term"; readonly pod: number; readonly restartMs: number }
   /** Cut off from NATS. */
   | { readonly kind: "cut"; readonly pod: number; readonly ms: number }
@@ -200,6 +207,76 @@ export function backedUp(plan: Plan): Plan {
     mail,
     reshapes: [],
     backup: { host, at: 0 },
+  };
+}
+
+/** The same where domains go to other shards and back again and again, and pods die at it: much of the mail waits in between. */
+export function wandering(plan: Plan): Plan {
+  const last = plan.hosts.length - 1;
+  if (last === 0) return plan;
+  const chance = random(Math.imul(plan.seed + 1, 0x165667b1));
+  const shards = Math.max(2, plan.shards);
+  const some = (count: number): number => Math.floor(chance() * count);
+  const more = Array.from({ length: 4 }, (): Fault[] => {
+    const at = 3_000 + chance() * (plan.calmAt - 3_000);
+    const ms = 200 + chance() * 4_000;
+    const move = { at, kind: "move", host: some(last + 1), ms } as const;
+    const witnessMs = chance() < 2 / 3 ? 100 + chance() * 3_000 : 0;
+    const restartMs = 300 + chance() * 10_000;
+    const ambush = { at, kind: "ambush", afterMs: chance() * 4, witnessMs, restartMs } as const;
+    return chance() < 1 / 3 ? [move, ambush] : [move];
+  });
+  return {
+    ...plan,
+    shards,
+    hosts: inShardsOf(plan.hosts, shards).map((host) => ({ ...host, deferred: 0.7 })),
+    faults: [...plan.faults, ...more.flat()].sort((a, b) => a.at - b.at),
+    reshapes: [],
+  };
+}
+
+/** The same where the backup is divided into slices, one number of them after the other. */
+export function backedUpBySlices(plan: Plan): Plan {
+  const chance = random(Math.imul(plan.seed + 1, 0x632be5ab));
+  const { reshapes: _none, hosts, ...backed } = backedUp(plan);
+  if (backed.backup === undefined) return plan;
+  const [first, ...others] = hosts;
+  if (first === undefined) return plan;
+  // Enough for two or three slices of it; in half of the plans it is never whole.
+  const least = chance() < 1 / 2 ? 1 : 2;
+  const connections = 2 + Math.floor(chance() * 3);
+  const messagesPerSecond = chance() < 1 / 2 ? 2 + Math.floor(chance() * 6) : undefined;
+  const most = Math.min(connections, messagesPerSecond ?? connections);
+  // A change takes some eight seconds, and so does the start.
+  const calmAt = plan.calmAt + 25_000;
+  const times = [
+    0,
+    ...Array.from({ length: Math.floor(chance() * 3) }, () => 10_000 + chance() * (calmAt - 10_000)),
+  ];
+  const reshapes = times
+    .sort((a, b) => a - b)
+    .map((at) => ({
+      at,
+      host: backed.backup?.at ?? 0,
+      slices: least + Math.floor(chance() * (most + 1 - least)),
+      delays: plan.pods.map(() => (at === 0 ? 0 : chance() ** 3 * 8_000)),
+    }));
+  // Guests, and mail of its own, around each change.
+  const around = reshapes.flatMap(({ at }) =>
+    Array.from({ length: 16 }, () => ({
+      at: Math.max(3_000, at - 4_000) + chance() * 14_000,
+      host: chance() < 2 / 3 ? others.length : 0,
+      pod: Math.floor(chance() * plan.pods.length),
+    })),
+  );
+  const away = { at: 1_500, kind: "down", host: others.length, ms: calmAt + 10_000 } as const;
+  return {
+    ...backed,
+    hosts: [{ ...first, connections, messagesPerSecond }, ...others],
+    mail: [...backed.mail, ...around].sort((a, b) => a.at - b.at),
+    faults: chance() < 2 / 3 ? [away, ...backed.faults].sort((a, b) => a.at - b.at) : backed.faults,
+    reshapes,
+    calmAt,
   };
 }
 

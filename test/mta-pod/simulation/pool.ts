@@ -1,6 +1,6 @@
 /** A simulated pool: pods on virtual time around one modelled JetStream, with clients, hosts and faults as its plan says. */
 import type { Rule } from "#crds/pod-config/schema.ts";
-import { isSiteWithin, placeOf, siteBeside } from "#crds/wire/subject.ts";
+import { isSiteWithin, placeOf, siteBeside, sliceName } from "#crds/wire/subject.ts";
 import type { ParkedEntry } from "#mta-pod/poison.ts";
 import type { Hop, SiteRoute } from "#mta-pod/route/site.ts";
 import { random } from "#test/kit/random.ts";
@@ -115,7 +115,7 @@ class Pool {
         time.after(reshape.at + (reshape.delays[slot.index] ?? 0), () => this.#reshape(slot, reshape));
     for (const slot of this.#slots) time.after(plan.pods[slot.index]?.startMs ?? 0, () => this.#start(slot));
     for (const [index, mail] of plan.mail.entries()) time.after(mail.at, () => this.#send(index, mail));
-    const befall = createFaults({
+    const faults = createFaults({
       shards: plan.shards,
       network: this.#network,
       hosts: this.#hosts,
@@ -124,10 +124,11 @@ class Pool {
       end: (pod) => this.#end(pod),
       start: (index) => this.#start(this.#slots[index] as Slot),
     });
+    this.#ledger.moved = faults.moved;
     for (const fault of plan.faults)
       time.after(fault.at, () => {
         this.#trace?.(`FAULT ${JSON.stringify(fault)}`);
-        befall(fault);
+        faults.befall(fault);
       });
     time.after(plan.calmAt, () => this.#calm());
   }
@@ -261,8 +262,9 @@ class Pool {
     const { beside, backup } = this.#plan;
     const hops: Hop[] = [{ host: rule.name, port: 25, preference: 0 }];
     if (backup?.host === host) {
-      const home = optionsOf(this.#plan, backup.at).site;
-      hops.push({ host: home, port: 25, preference: 10, home });
+      const to = optionsOf(this.#plan, backup.at).site;
+      const home = (slot.slices[backup.at] ?? 1) > 1 ? sliceName(to, 0) : to;
+      hops.push({ host: to, port: 25, preference: 10, home });
     }
     const isBeside =
       beside?.host === host && beside.isNamed !== true && this.#mutant !== "knows nothing of shared hosts";
@@ -327,6 +329,9 @@ function takenBy(plan: Plan, index: number): HostOptions {
   const host = optionsOf(plan, index);
   const shared = plan.beside ?? plan.backup;
   if (shared?.at !== index) return host;
+  // Guests of slices have a part of what the host takes, and do not raise it.
+  const isSliced = plan.backup !== undefined && plan.reshapes.length > 0;
+  if (isSliced && plan.reshapes.every(({ slices }) => slices > 1)) return host;
   const other = optionsOf(plan, shared.host);
   const rates = [host.messagesPerSecond ?? Infinity, other.messagesPerSecond ?? Infinity];
   const messagesPerSecond = Math.max(...rates);

@@ -37,7 +37,14 @@ import { createStates } from "#mta-pod/spool/states.ts";
 import type { Target } from "#mta-pod/smtp/transaction.ts";
 import type { Connection, ConnectionEvents } from "#mta-pod/smtp-out/connection.ts";
 import { createTransfers } from "#mta-pod/transfers.ts";
-import { answeringAtOnce, countedClosed, type Mutant, repeatsOf, withDotsAtOnce } from "./mutants.ts";
+import {
+  answeringAtOnce,
+  countedClosed,
+  type Mutant,
+  repeatsOf,
+  withDotsAtOnce,
+  withoutMoves,
+} from "./mutants.ts";
 import type { ReceivingHost } from "./receiving-hosts.ts";
 import { connectInTurn } from "./in-turn.ts";
 import { createSimSpool, type Network, type SimSpool } from "./sim-spool.ts";
@@ -147,6 +154,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     heard: (one, two) => recent.heard(one, two, clock.monotonic()),
     heardOld: (one, two) => recent.heardOld(one, two),
   });
+  const states = createStates(spool, (shard, leaseSeq) => ownership.fenced(shard, leaseSeq));
   const pod = {
     name: process.name,
     incarnation,
@@ -171,7 +179,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
     scheduler,
     publisher: createPublisher(spool),
     entries: deletes.entries,
-    states: createStates(spool, (shard, leaseSeq) => ownership.fenced(shard, leaseSeq)),
+    states: mutant === "forgets where mail was going" ? withoutMoves(states) : states,
     deletes,
     eventLog: { append: () => {} },
     settledLog,
@@ -240,6 +248,7 @@ export function createSimPod(options: SimPodOptions): SimPod {
       wake: () => deliver.pump(),
       peers,
       shards: shardCount,
+      slicing,
       connect({ targets, admit }, events) {
         const site = targets[0]?.host ?? "";
         const connect = (target: Target, to: ConnectionEvents): Connection =>

@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { backedUp, overlapping, type Plan, planOf, sharing, stalling } from "./plan.ts";
+import {
+  backedUp,
+  backedUpBySlices,
+  overlapping,
+  type Plan,
+  planOf,
+  sharing,
+  stalling,
+  wandering,
+} from "./plan.ts";
 import { type Outcome, simulate } from "./pool.ts";
 import { storyOf } from "./shrink.ts";
 import type { Mutant } from "./mutants.ts";
@@ -33,12 +42,14 @@ function summary() {
   };
 }
 
-/** Some as they are, the rest where hosts are shared in one way or the other, or pods stand still again and again. */
+/** Some as they are, the rest where hosts are shared in one way or the other, domains go there and back, or pods stand still again and again. */
 const kinds = [
   sharing,
   undefined,
   overlapping,
   backedUp,
+  wandering,
+  backedUpBySlices,
   stalling,
   (plan: Plan): Plan => stalling(backedUp(plan)),
 ] as const;
@@ -109,12 +120,18 @@ describe("the simulation finds what is wrong on purpose:", () => {
     ["forgets what was settled", /is delivered by/],
     ["deletes a parent before its children are stored", /was not settled/],
     ["knows nothing of shared hosts", /connections at|messages in a second/, (seed) => sharing(planOf(seed))],
+    ["forgets where mail was going", /is delivered by/, (seed) => wandering(planOf(seed))],
     [
       "asks nobody for hosts of others",
       /connections at|messages in a second/,
       (seed) => backedUp(planOf(seed)),
     ],
     ["writes its dots whenever they are ready", /messages in a second/, (seed) => stalling(planOf(seed))],
+    [
+      "asks nobody for hosts of others",
+      /connections at|messages in a second/,
+      (seed) => backedUpBySlices(planOf(seed)),
+    ],
   ];
   for (const [mutant, violation, plan = planOf] of mutants)
     test(`a pod that ${mutant}`, async () => {
