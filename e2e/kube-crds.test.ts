@@ -143,7 +143,7 @@ async function printerColumns(cluster: Cluster, api: Api): Promise<void> {
 /** Every field of a status, the optional ones too; each condition once. */
 function fullStatus(schema: Schema, path: string): unknown {
   if (path.endsWith(".conditions"))
-    return ["Accepted", "ResolvedRefs", "Programmed", "Ready"].map((type) => ({
+    return ["Accepted", "ResolvedRefs", "Programmed", "Ready", "Moving"].map((type) => ({
       type,
       status: "True",
       reason: `${type}Reason`,

@@ -177,6 +177,13 @@ export function createGuests({ pod, shardOf, mayBegin, met, roomAt, spent, pump 
     return guest;
   };
 
+  /** Of its message, `ms` from now or later. Answers when, ms from now. */
+  const momentOf = (handle: number, ms: number): number => {
+    const at = scheduler.bookFinalDot(handle, clock.now() + ms, onTimeMs);
+    scheduler.promise(handle, at + permitMs);
+    return at - clock.now();
+  };
+
   return {
     async answer(query) {
       const asked = questionIn(query);
@@ -191,15 +198,11 @@ export function createGuests({ pod, shardOf, mayBegin, met, roomAt, spent, pump 
           const { then, ms } = ask.call(scheduler, asked.handle, clock.now());
           if (then !== "send") return {};
           guest.turnAt ??= clock.monotonic();
-          scheduler.bookFinalDot(asked.handle, clock.now() + ms + onTimeMs);
-          scheduler.promise(asked.handle, clock.now() + ms + permitMs);
-          return { ms, wanted: isWanted(guest) ? [asked.handle] : [] };
+          return { ms: momentOf(asked.handle, ms), wanted: isWanted(guest) ? [asked.handle] : [] };
         }
         case "dot": {
           if (known(asked.handle) === undefined) return {};
-          const at = scheduler.bookFinalDot(asked.handle, clock.now() + onTimeMs) - onTimeMs;
-          scheduler.promise(asked.handle, at + permitMs);
-          return { ms: at - clock.now() };
+          return { ms: momentOf(asked.handle, 0) };
         }
         case "stay": {
           const guests = asked.handles.flatMap((handle) => {

@@ -49,10 +49,10 @@ export function finalDotMs(flight: Flight, now: number): number {
   return 0;
 }
 
-/** The same for one that others write: counted at its moment, which is `from` or later. Answers when that is. */
-export function bookFinalDot(flight: Flight, from: number): number {
+/** The same for one that others write, at a moment from `from` on, which is answered, or up to `lateMs` later: it counts as late as that. */
+export function bookFinalDot(flight: Flight, from: number, lateMs: number): number {
   const at = Math.max(from, dotAt(flight));
-  dotWritten(flight, at);
+  dotWritten(flight, at + lateMs);
   return at;
 }
 

@@ -14,8 +14,8 @@ export interface GuestTurns {
   dropGuest(handle: number, now: number): void;
   /** As `holdBeforeMail`, for each message of an admitted guest on its connection but the first. "requeue" = its turn is not soon. */
   nextTurn(handle: number, now: number): MailTurn;
-  /** The final dot of an admitted guest is written at `from` or later; answers when. Infinity = nobody knows the guest. */
-  bookFinalDot(handle: number, from: number): number;
+  /** The final dot of an admitted guest is written at a moment from `from` on, which is answered, or up to `lateMs` later. Infinity = nobody knows the guest. */
+  bookFinalDot(handle: number, from: number, lateMs: number): number;
   /** The message of an admitted guest may be counted as late as `until`: its host's next owner waits that long. */
   promise(handle: number, until: number): void;
 }

@@ -127,9 +127,9 @@ class PodScheduler implements Scheduler {
     if (site !== undefined) this.#dispatcher.poke(site);
   }
 
-  bookFinalDot(handle: number, from: number): number {
+  bookFinalDot(handle: number, from: number, lateMs: number): number {
     const flight = this.#dispatcher.flightOf(handle);
-    return flight === undefined ? Number.POSITIVE_INFINITY : bookFinalDot(flight, from);
+    return flight === undefined ? Number.POSITIVE_INFINITY : bookFinalDot(flight, from, lateMs);
   }
 
   promise(handle: number, until: number): void {

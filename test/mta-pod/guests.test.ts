@@ -326,17 +326,26 @@ test("a message that is late for its dot is given another moment, which its home
   const dots = (): number => state.asked.filter((query) => (query as { op: string }).op === "dot").length;
   await pass(1500);
   // Its home counts ten a second, so that this one would be the eleventh.
-  for (let n = 0; n < 9; n++) scheduler.bookFinalDot(-1, start + state.now);
+  for (let n = 0; n < 9; n++) scheduler.bookFinalDot(-1, start + state.now, 0);
   assert.ok((permit?.finalDotMs() ?? 0) > 0, "asked for");
   assert.ok((permit?.finalDotMs() ?? 0) > 0, "on its way");
   await settle();
   assert.equal(dots(), 1);
   assert.equal(permit?.finalDotMs(), 0);
-  for (let n = 0; n < 9; n++) scheduler.bookFinalDot(-1, start + state.now);
+  for (let n = 0; n < 9; n++) scheduler.bookFinalDot(-1, start + state.now, 0);
   await pass(200);
   assert.ok((permit?.finalDotMs() ?? 0) > 0);
   await settle();
-  assert.equal(permit?.finalDotMs(), 815, "a second and some after the tenth before it");
+  assert.equal(permit?.finalDotMs(), 865, "a second and some after the tenth before it, which may have been late");
+});
+
+test("the turn of a message is as late as its dot has to be, though its MAIL could go", async () => {
+  const { enter, turn, gateOf, state, scheduler } = world();
+  const gate = gateOf("guest");
+  await enter(gate);
+  // Ten dots were held up, and have just been written.
+  for (let n = 0; n < 10; n++) scheduler.bookFinalDot(-1, start + state.now, 0);
+  assert.equal(await turn(gate), 1015);
 });
 
 test("a home that does not know a guest any more says so: what was permitted lapses when it is renewed next", async () => {
