@@ -9,7 +9,7 @@ export interface Run {
 }
 
 export function pageOf({ seed, minutes, pods, shown }: Run): string[] {
-  const { lost, damaged, violations, faults } = shown;
+  const { lost, damaged, violations, faults, waits } = shown;
   const rows = faults
     .toSorted((a, b) => b.times - a.times)
     .map(({ name, times, doubled, acceptGapMs, arrivalGapMs }) => [
@@ -26,6 +26,15 @@ export function pageOf({ seed, minutes, pods, shown }: Run): string[] {
     `longest pause: nothing accepted for ${seconds(shown.acceptGapMs)}, nothing arrived for ${seconds(shown.arrivalGapMs)}`,
     "",
     ...tableOf([["FAULT", "TIMES", "DOUBLED", "ACCEPTED NOTHING", "ARRIVED NOTHING"], ...rows]),
+    "",
+    ...tableOf([
+      ["WAITED", "DELIVERED", "HALF", "99 %", "LONGEST"],
+      ...waits.map((one) => [
+        one.stream,
+        String(one.count),
+        ...[one.medianMs, one.p99Ms, one.longestMs].map(seconds),
+      ]),
+    ]),
     "",
   ];
 }

@@ -5,6 +5,7 @@ import type { Sink } from "#e2e/kit/sink.ts";
 import { type Double, isForgotten, mostOpen, owedTo, transactionsOf } from "./owed.ts";
 import { type Doubtful, tooDoubtful } from "./limit-watch.ts";
 import type { Struck } from "./schedule.ts";
+import { type Wait, waitsOf } from "./waits.ts";
 
 export interface Shown {
   readonly accepted: number;
@@ -36,6 +37,7 @@ export interface Shown {
   readonly acceptGapMs: number;
   readonly arrivalGapMs: number;
   readonly faults: readonly FaultCost[];
+  readonly waits: readonly Wait[];
 }
 
 interface FaultCost {
@@ -92,6 +94,7 @@ export function judge(seen: Seen): Shown {
     acceptGapMs: longestGap(accepts, { from, to }),
     arrivalGapMs: longestGap(arrivals, { from, to }),
     faults: costsOf(struck, { owed, accepts, arrivals, to }),
+    waits: waitsOf(seen),
   };
 }
 

@@ -336,7 +336,11 @@ test("a message that is late for its dot is given another moment, which its home
   await pass(200);
   assert.ok((permit?.finalDotMs() ?? 0) > 0);
   await settle();
-  assert.equal(permit?.finalDotMs(), 865, "a second and some after the tenth before it, which may have been late");
+  assert.equal(
+    permit?.finalDotMs(),
+    865,
+    "a second and some after the tenth before it, which may have been late",
+  );
 });
 
 test("the turn of a message is as late as its dot has to be, though its MAIL could go", async () => {

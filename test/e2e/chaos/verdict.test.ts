@@ -269,3 +269,16 @@ test("failures() says so when the watch of the limits was not sure too often", (
     /not sure of 11 of 1000/,
   );
 });
+
+test("how long each stream waited is told, the slowest first; what was not delivered, and what came before its 250, is none of it", () => {
+  const arrived = Object.fromEntries([
+    ...Array.from({ length: 100 }, (_, n) => [`slow${n}-0`, [copyBy(pod, 1000 + n * 10)]]),
+    ["quick1-0", [copyBy(pod, 900)]],
+    ["quick2-0", [copyBy(pod, 1500)]],
+  ]) as Record<string, Copy[]>;
+  const { waits } = judged({ struck: [], arrived, refused: { "refused1-0": [copyBy(pod, 5000)] } });
+  assert.deepEqual(waits, [
+    { stream: "slow", count: 100, medianMs: 490, p99Ms: 980, longestMs: 990 },
+    { stream: "quick", count: 2, medianMs: 0, p99Ms: 500, longestMs: 500 },
+  ]);
+});
