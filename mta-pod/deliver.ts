@@ -20,7 +20,7 @@ import { createSettleWithout, parkedAt, type Settling } from "./without-attempt.
 import type { Dispatch, Entry, Lane, SiteConfig } from "./schedule/types.ts";
 import { expire } from "./settle/decide.ts";
 import type { Settlement } from "./settlement.ts";
-import { type Sites, unused } from "./sites.ts";
+import { type Sites, untried } from "./sites.ts";
 import { domainOf } from "./smtp/address.ts";
 
 const inFlightBounds = { entries: 5000, bytes: 256 * 1024 * 1024 } as const;
@@ -109,7 +109,7 @@ export function createDeliver(deps: DeliverDeps) {
   /** `isUnspent`: it costs others nothing of what rates allow. */
   const postpone = (dispatch: Dispatch, ms: number, isUnspent = false): void => {
     const { handle, entry } = dispatch;
-    const result = { feedback: "neutral", connection: unused(dispatch), isUnspent } as const;
+    const result = { ...untried(dispatch), isUnspent };
     scheduler.defer(handle, clock.now() + ms, entry.attempt, clock.now());
     scheduler.finish(handle, result, clock.now());
   };
@@ -119,15 +119,14 @@ export function createDeliver(deps: DeliverDeps) {
     const now = clock.now();
     scheduler.setSite(dispatch.lane.site, config, now);
     scheduler.requeue(dispatch.handle, now);
-    scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, now);
+    scheduler.finish(dispatch.handle, untried(dispatch), now);
   };
 
   const { start, failed } = createHandling({ pod, poison, attempts, postpone });
 
   const attempt = (dispatch: Dispatch, loaded: Loaded, ended: () => void): void => {
     const { envelope, subject } = loaded;
-    const finish = (): void =>
-      scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+    const finish = (): void => scheduler.finish(dispatch.handle, untried(dispatch), clock.now());
     // Not known yet when it was indexed, if its first copy was still under way.
     if (repeats.isRepeat(envelope)) {
       const { shard, seq } = dispatch.entry;
@@ -181,7 +180,7 @@ export function createDeliver(deps: DeliverDeps) {
       if (loaded === "unavailable") return retryLater(unavailableRetryMs);
       if (typeof loaded === "object")
         return failed(dispatch, loaded, { error: loaded.damaged, isAnswered: false, ended });
-      scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+      scheduler.finish(dispatch.handle, untried(dispatch), clock.now());
       scheduler.settle(dispatch.handle);
       if (loaded === "changed") deps.reindex(shard);
       return ended();

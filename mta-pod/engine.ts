@@ -140,7 +140,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
       sunk.put({ id, at: clock.now(), tenant, from, to: [...to], site, source, ehlo }, pieces);
     },
     mayProceed,
-    freed: () => deliver.pump(),
+    freed: wake,
     failed: (dispatch, loaded, trouble) => deliver.failed(dispatch, loaded, trouble),
   });
   const parents = createParents({
@@ -154,7 +154,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
     isAwaited: (shard, seq) => leaving.isAwaited(shard, seq),
     poison,
   });
-  const holds = createMessageHolds(pod, () => deliver.pump());
+  const holds = createMessageHolds(pod, wake);
   const deliver = createDeliver({
     pod,
     mayBegin: (entry) => leaving.mayBegin(entry) && former.mayBegin(entry),
@@ -197,7 +197,7 @@ export function buildEngine({ options, log, clock, incarnation, live, spool }: E
   const purging = createPurging({ pod, hot, purges: createPurges(spool, bundles) });
   const unsplit = createUnsplitActs({ pod, parents, settlement });
   const acts = createActs({ pod, peers, deliver, parked, unsplit, purging, isIndexed, changes });
-  const suspending = createSuspending({ pod, spool, peers, holds, pump: () => deliver.pump() });
+  const suspending = createSuspending({ pod, spool, peers, holds, pump: wake });
   const explain = createExplain({
     pod,
     peers,

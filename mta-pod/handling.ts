@@ -4,7 +4,7 @@ import { type Damaged, isMoving, type Loaded } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import type { Poison } from "./poison.ts";
 import type { Dispatch } from "./schedule/types.ts";
-import { unused } from "./sites.ts";
+import { untried } from "./sites.ts";
 
 interface HandlingDeps {
   readonly pod: Pick<Pod, "scheduler" | "clock">;
@@ -26,7 +26,7 @@ export function createHandling({ pod, poison, attempts, postpone }: HandlingDeps
         postpone(dispatch, next);
         return ended();
       }
-      scheduler.finish(dispatch.handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+      scheduler.finish(dispatch.handle, untried(dispatch), clock.now());
       scheduler.settle(dispatch.handle);
       // As it is noted, where more than who is left is.
       const open = "damaged" in loaded || isMoving(loaded) ? undefined : loaded.open;

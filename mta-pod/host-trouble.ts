@@ -12,7 +12,7 @@ import { Backoff } from "./schedule/backoff.ts";
 import { tuning } from "./schedule/tuning.ts";
 import type { Dispatch } from "./schedule/types.ts";
 import { type Decision, isBeforeMail } from "./settle/decide.ts";
-import { unused } from "./sites.ts";
+import { untried } from "./sites.ts";
 import type { Fault, TransactionResult } from "./smtp/transaction.ts";
 
 /** An attempt at one set of hosts of a site that has others, by one source. */
@@ -162,5 +162,5 @@ export function leaveAlone(
   const { handle, entry } = dispatch;
   const now = clock.now();
   scheduler.defer(handle, Math.min(now + ms, entry.expiresAt), entry.attempt, now);
-  scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch), isUnspent: true }, now);
+  scheduler.finish(handle, { ...untried(dispatch), isUnspent: true }, now);
 }

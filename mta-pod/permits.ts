@@ -235,8 +235,7 @@ export function createPermits({ pod, peers, shards, mayBeAt }: PermitsDeps): Per
       one.tries = 0;
       void ask(home, { op: "turn", incarnation, handle }).then((answer) => {
         const ms = given(one, answer, askedAt);
-        const isGiven = ms !== undefined;
-        one.isWanted ||= !isGiven || isIn(answer?.wanted, handle);
+        one.isWanted ||= ms === undefined || isIn(answer?.wanted, handle);
         then(ms);
       });
     },

@@ -11,7 +11,7 @@ import type { Ended } from "./attempt-outcome.ts";
 import type { Loaded, LoadedMoving } from "./load.ts";
 import type { Pod } from "./pod.ts";
 import { sliceNamed, type SiteRoute } from "./route/router.ts";
-import type { Dispatch, Lane } from "./schedule/types.ts";
+import type { Dispatch, FinishResult, Lane } from "./schedule/types.ts";
 import { defaultConnections, limitsOf } from "./site-limits.ts";
 import type { Slicing } from "./slicing.ts";
 import { domainOf } from "./smtp/address.ts";
@@ -55,6 +55,11 @@ export interface Sites {
 /** How to end a dispatch that did not touch its connection: an idle one stays idle, one to be opened never was. */
 export function unused(dispatch: Dispatch): "kept" | "closed" {
   return dispatch.connection === "reuse" ? "kept" : "closed";
+}
+
+/** The end of a dispatch that came to no transaction, for a reason of our own. */
+export function untried(dispatch: Dispatch): FinishResult {
+  return { feedback: "neutral", connection: unused(dispatch) };
 }
 
 interface KnownSite {
@@ -193,7 +198,7 @@ export function createSites(
       const { handle, lane } = dispatch;
       if (!isAsked || lane.senderDomain !== undefined) return false;
       if (known.get(lane.site)?.isBySender !== true) return false;
-      const result = { feedback: "neutral", connection: unused(dispatch), isUnspent: true } as const;
+      const result = { ...untried(dispatch), isUnspent: true };
       scheduler.finish(handle, result, clock.now());
       scheduler.requeue(handle, clock.now());
       scheduler.relane(handle, { ...lane, senderDomain: domainOf(from) }, clock.now());
@@ -202,7 +207,7 @@ export function createSites(
     rehome(dispatch, found, { route, ended }) {
       const { handle, entry, lane } = dispatch;
       const shard = shardOf(route.id, shards);
-      scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+      scheduler.finish(handle, untried(dispatch), clock.now());
       log.info("site changed", { id: found.envelope.id, from: lane.site, to: route.id, shard });
       if (shard !== entry.shard) return rehoming.move(dispatch, found, { site: route.id, ended });
       scheduler.requeue(handle, clock.now());
@@ -212,7 +217,7 @@ export function createSites(
     },
     divide(dispatch, found, { parts, ended }) {
       const { handle, lane } = dispatch;
-      scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch) }, clock.now());
+      scheduler.finish(handle, untried(dispatch), clock.now());
       const sites = parts.map(({ site }) => site);
       log.info("recipients parted", { id: found.envelope.id, from: lane.site, to: sites });
       rehoming.divide(dispatch, found, { parts, ended });
@@ -233,7 +238,7 @@ export function createSites(
       const now = clock.now();
       holdAt(lane.site, known.get(lane.site)?.domain ?? lane.site, rule);
       scheduler.requeue(handle, now);
-      scheduler.finish(handle, { feedback: "neutral", connection: unused(dispatch), isUnspent: true }, now);
+      scheduler.finish(handle, { ...untried(dispatch), isUnspent: true }, now);
     },
     openAt(rule) {
       let open = 0;

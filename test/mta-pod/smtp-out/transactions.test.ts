@@ -14,6 +14,8 @@ const hello = (...offers: string[]) =>
 const piped = hello("PIPELINING");
 const lockStep = hello("SIZE");
 const bdat = hello("PIPELINING", "CHUNKING");
+/** One message by DATA. */
+const takesOne = `${piped}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 250 r\nS: 354 go\nBODY\nS: 250 ok`;
 const envelope =
   "C: MAIL FROM:<a@x.test>\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@y.test>\nC: RCPT TO:<d@y.test>";
 const three = ["b@y.test", "c@y.test", "d@y.test"];
@@ -542,9 +544,7 @@ test("with BDAT a lease that runs out leaves nothing at the peer at all", async 
 });
 
 test("a long message whose lease runs out on the way lacks its end", async () => {
-  await using peer = await startPeer([
-    `${piped}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 250 r\nS: 354 go\nBODY\nS: 250 ok`,
-  ]);
+  await using peer = await startPeer([takesOne]);
   const { opened, send, closed } = client([peer.target]);
   await opened;
   let asked = 0;
@@ -560,9 +560,7 @@ for (const [name, message] of [
   ["long", [Buffer.alloc(3_000_000, "x\r\n")]],
 ] as const) {
   test(`the final dot waits for its moment, and is asked for again then (${name})`, async () => {
-    await using peer = await startPeer([
-      `${piped}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 250 r\nS: 354 go\nBODY\nS: 250 ok`,
-    ]);
+    await using peer = await startPeer([takesOne]);
     const { opened, send } = client([peer.target]);
     await opened;
     const answers = [5, 3, 0];
@@ -578,9 +576,7 @@ for (const [name, message] of [
 }
 
 test("a lease that runs out while the final dot waits: the message is not finished", async () => {
-  await using peer = await startPeer([
-    `${piped}\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 m\nS: 250 r\nS: 354 go\nBODY\nS: 250 ok`,
-  ]);
+  await using peer = await startPeer([takesOne]);
   const { opened, send, closed } = client([peer.target]);
   await opened;
   let asked = 0;
