@@ -124,9 +124,12 @@ class PodTransport extends NodeTransport {
       // One buffer for all reads: Node's own are 64 KB each, garbage with every read.
       onread: {
         buffer: () => this.#reader.room(),
-        callback: (bytes) => {
+        callback: (bytes, buffer) => {
           this.#read(() => this.#reader.filled(bytes));
-          return true;
+          if (bytes < buffer.length) return true;
+          // A full buffer, so more is waiting: libuv would take 32 of them, a fifth of a second of a long index, before any other socket.
+          setImmediate(() => socket.resume());
+          return false;
         },
       },
     });
