@@ -137,27 +137,44 @@ export function createFormer(deps: FormerDeps) {
   /**
    * Nobody told what is under way: the last owner may have been waiting for one before it when it died, and what it knew of that went with it.
    * So every pod is asked; nothing begins until all have answered, or have let their time pass: of those the connections count that they last
-   * reported, until more is known of them. `counted`: its are already.
+   * reported, until more is known of them. One that may have been let in a moment ago, before it reported anything, is asked until it answers or
+   * is dead. `counted`: its are already.
    */
   const askAll = async (shard: number, counted: Identity): Promise<void> => {
     const question = {};
     asking.set(shard, question);
+    const isAsking = (): boolean => asking.get(shard) === question;
+    const mayHaveEntered = deps.hadGuests(counted, shard);
+    const until = clock.monotonic() + connectionsMs;
+    const answerOf = async (owner: Identity): Promise<Awaited<ReturnType<FormerDeps["ask"]>>> => {
+      const left = await deps.ask(owner, shard);
+      const isOver =
+        !mayHaveEntered ||
+        owner.pod === counted.pod ||
+        deps.isDead(owner) ||
+        clock.monotonic() >= until ||
+        !isAsking();
+      if (left !== undefined || isOver) return left;
+      await new Promise((resolve) => setTimeout(resolve, pollMs));
+      return answerOf(owner);
+    };
     const answers = await Promise.all(
       deps
         .all()
         .filter((owner) => !deps.isDead(owner))
-        .map(async (owner) => ({ owner, left: await deps.ask(owner, shard) })),
+        .map(async (owner) => ({ owner, left: await answerOf(owner) })),
     );
-    if (asking.get(shard) !== question) return;
+    if (!isAsking()) return;
     asking.delete(shard);
     const found = answers.flatMap(({ owner, left }): (LeftOver & { readonly owner: Identity })[] => {
       if (left !== undefined) return left.incarnation === owner.incarnation ? [{ ...left, owner }] : [];
-      if (owner.pod === counted.pod) return [];
+      if (owner.pod === counted.pod || deps.isDead(owner)) return [];
       const open = deps.lastReported(owner).filter(([site]) => deps.shardOf(site) === shard);
       return [{ owner, inFlight: [], open }];
     });
-    const until = clock.now() + inFlightMs;
-    for (const site of openAt(found.flatMap(({ open }) => open))) scheduler.restore(site, until, clock.now());
+    const inFlightUntil = clock.now() + inFlightMs;
+    for (const site of openAt(found.flatMap(({ open }) => open)))
+      scheduler.restore(site, inFlightUntil, clock.now());
     for (const { owner, inFlight, open } of found)
       watch({ owner, shard, inFlight: new Set(inFlight), sites: new Set(open.map(([site]) => site)) });
     deps.pump();
