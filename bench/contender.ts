@@ -10,6 +10,8 @@ export interface StartOptions {
   readonly durability: Durability;
   readonly keys: RunKeys;
   readonly sinkPort: number;
+  /** Of the next hop for `slowDomain`; undefined = the scenario has nothing for it. */
+  readonly slowPort: number | undefined;
   readonly pods: number;
   /** An empty folder for its state. */
   readonly folder: string;
@@ -24,6 +26,8 @@ export interface RunningPath {
   readonly natsPid: number | undefined;
   /** CPU-seconds of all that ever ran in it, where processes come and go; else those of `podPids` are counted. */
   cpuSeconds?(): number;
+  /** Collections of garbage of more than 50 ms so far, in all pods; absent = it does not tell. */
+  longCollections?(): Promise<number>;
   stop(): Promise<void>;
 }
 

@@ -22,9 +22,7 @@ export interface Entrant {
 /** Of a scenario, in the order of the columns. */
 export function entrantsOf(scenario: Scenario, options: Options): Entrant[] {
   const { podCounts } = options;
-  // Many tenants are compared with one.
-  const variants =
-    scenario.tenants > 1 ? [1, scenario.tenants].map((tenants) => ({ ...scenario, tenants })) : [scenario];
+  const variants = variantsOf(scenario);
   return namesOf(options)
     .filter((name) => scenario.leftOut[name] === undefined)
     .flatMap((name) => {
@@ -35,15 +33,36 @@ export function entrantsOf(scenario: Scenario, options: Options): Entrant[] {
           label: [
             name,
             ...(podCounts.length > 1 ? [counted(pods, "pod")] : []),
-            ...(variants.length > 1 ? [counted(variant.tenants, "tenant")] : []),
+            ...(variant.label === undefined ? [] : [variant.label]),
           ].join(", "),
           contender,
           isPeer: !ownContenders.includes(name),
           pods,
-          scenario: variant,
+          scenario: variant.scenario,
         })),
       );
     });
+}
+
+interface Variant {
+  /** undefined = there is only one. */
+  readonly label: string | undefined;
+  readonly scenario: Scenario;
+}
+
+/** Many tenants are compared with one, a long queue with none. */
+function variantsOf(scenario: Scenario): Variant[] {
+  if (scenario.tenants > 1)
+    return [1, scenario.tenants].map((tenants) => ({
+      label: counted(tenants, "tenant"),
+      scenario: { ...scenario, tenants },
+    }));
+  if (scenario.queued > 0)
+    return [0, scenario.queued].map((queued) => ({
+      label: `${queued.toLocaleString("en")} queued`,
+      scenario: { ...scenario, queued },
+    }));
+  return [{ label: undefined, scenario }];
 }
 
 function counted(count: number, what: string): string {

@@ -35,6 +35,7 @@ export const usage = `npm run bench -- [options]
   --scenario NAME     one of: ${scenarios.map(({ name }) => name).join(", ")}; may be repeated (default: ${defaultScenarios.join(", ")})
   --messages N        in place of the scenario's
   --size BYTES        in place of the scenario's
+  --queued N          messages that wait for a slow next hop meanwhile, in place of the scenario's
   --rate N            messages per second in place of the scenario's; 0 = as fast as they are accepted
   --pods N            pods, and processes of the stock path (default 2); 1,2,4 = each in turn, of the product alone
   --repetitions N     of each contender, interleaved (default 3)
@@ -57,6 +58,7 @@ export function readOptions(args: readonly string[]): Options {
       scenario: { type: "string", multiple: true },
       messages: { type: "string" },
       size: { type: "string" },
+      queued: { type: "string" },
       rate: { type: "string" },
       pods: { type: "string" },
       repetitions: { type: "string" },
@@ -79,6 +81,7 @@ export function readOptions(args: readonly string[]): Options {
     (soak !== undefined ? ["paced"] : values.profile === true ? ["burst"] : defaultScenarios);
   const messages = soak ?? whole("messages", values.messages, 1);
   const bytes = whole("size", values.size, 600);
+  const queued = whole("queued", values.queued, 0);
   const ratePerSecond = whole("rate", values.rate, 0);
   const podCounts = (values.pods ?? "2").split(",").map((text) => whole("pods", text, 1));
   const kumod = values.kumod;
@@ -88,6 +91,7 @@ export function readOptions(args: readonly string[]): Options {
       ...scenario,
       ...(messages === undefined ? {} : { messages }),
       ...(bytes === undefined ? {} : { bytes }),
+      ...(queued === undefined ? {} : { queued }),
       ...(ratePerSecond === undefined ? {} : { ratePerSecond }),
     })),
     pods: podCounts[0] ?? 2,

@@ -8,6 +8,7 @@ import type { Tools } from "./build.ts";
 import type { Contender, Durability, RunningPath } from "./contender.ts";
 import { generate } from "./generator.ts";
 import { makeKeys, type RunKeys } from "./keys.ts";
+import { slowDomain } from "./resources.ts";
 import type { Scenario } from "./scenarios.ts";
 import { type Sink, type SinkCounts, startSink } from "./sink.ts";
 import { cpuSecondsOf, proportionalBytes, type Usage, usageOf } from "./usage.ts";
@@ -53,6 +54,8 @@ export interface Measurement {
   /** Undefined for a peer without nats-server, as what it writes is. */
   readonly natsBytes: number | undefined;
   readonly writtenBytesPerMessage: number | undefined;
+  /** Collections of garbage of more than 50 ms in the pods; undefined = not known. */
+  readonly longCollections: number | undefined;
   readonly maxLagMs: number;
   readonly audit: Audit & {
     readonly duplicates: number;
@@ -62,6 +65,10 @@ export interface Measurement {
   readonly sink: SinkCounts;
 }
 
+/** What waits is not what is measured, and its text is the store's alone. */
+const queuedBytes = 2048;
+/** Before the slow next hop's reply to the final dot. */
+const slowMs = 1000;
 const pollMs = 20;
 const stallMs = 30_000;
 /** After the last delivery: deletes, acknowledgements, events and late doubles belong to the run. */
@@ -75,11 +82,21 @@ export async function measure(options: RunOptions): Promise<Measurement> {
     const timesFile = join(folder, "sink.times");
     const { nextHop, recipients } = scenario;
     const keys = await makeKeys(folder, scenario);
-    const certificate = keys.sink;
-    const sink = await startSink({ program: tools.sink, nextHop, recipients, timesFile, certificate });
+    const common = { program: tools.sink, certificate: keys.sink };
+    const sink = await startSink({ ...common, nextHop, recipients, timesFile });
+    const slow =
+      scenario.queued === 0
+        ? undefined
+        : await startSink({
+            ...common,
+            nextHop: { ...nextHop, delayMs: slowMs },
+            recipients: 1,
+            timesFile: join(folder, "slow.times"),
+          });
     try {
-      return { ...(await withPath(options, { folder, sink, keys })), loadBefore };
+      return { ...(await withPath(options, { folder, sink, slow, keys })), loadBefore };
     } finally {
+      await slow?.stop();
       await sink.stop();
     }
   } finally {
@@ -89,12 +106,18 @@ export async function measure(options: RunOptions): Promise<Measurement> {
 
 async function withPath(
   options: RunOptions,
-  { folder, sink, keys }: Omit<Started, "running"> & { readonly keys: RunKeys },
+  {
+    folder,
+    sink,
+    slow,
+    keys,
+  }: Omit<Started, "running"> & { readonly slow: Sink | undefined; readonly keys: RunKeys },
 ): Promise<Omit<Measurement, "loadBefore">> {
   const { contender, scenario, pods, env, durability = "os" } = options;
   const pathFolder = join(folder, "path");
   await mkdir(pathFolder);
-  const start = { scenario, durability, keys, sinkPort: sink.port, pods, folder: pathFolder };
+  const ports = { sinkPort: sink.port, slowPort: slow?.port };
+  const start = { scenario, durability, keys, ...ports, pods, folder: pathFolder };
   const running = await contender.start(env === undefined ? start : { ...start, env });
   try {
     return await load(options, { folder, sink, running });
@@ -125,8 +148,18 @@ async function load(
     timesFile: join(folder, "warm-up.times"),
   });
   await allComplete(sink, warmUp);
+  if (scenario.queued > 0)
+    await generate({
+      ...common,
+      scenario: { ...scenario, domains: [slowDomain], recipients: 1, bytes: queuedBytes },
+      messages: scenario.queued,
+      firstId: 0,
+      ratePerSecond: 0,
+      timesFile: join(folder, "queued.times"),
+    });
   await delay(settleMs);
 
+  const collected = await running.longCollections?.();
   const end = await observe?.(running);
   const before = snapshot(running, sink);
   const generated = await generate({
@@ -141,6 +174,7 @@ async function load(
   await end?.();
   await delay(settleMs);
   const after = snapshot(running, sink);
+  const collectedAfter = await running.longCollections?.();
   const { counts, completeAt } = await sink.end();
   if (scenario.dkim && counts.signed < counts.messages)
     throw new Error(
@@ -171,6 +205,8 @@ async function load(
       after.nats === undefined || before.nats === undefined
         ? undefined
         : (after.nats.writtenBytes - before.nats.writtenBytes) / messages,
+    longCollections:
+      collected === undefined || collectedAfter === undefined ? undefined : collectedAfter - collected,
     maxLagMs: generated.maxLagMs,
     audit: {
       ...audit({ firstId, acceptedAt, completeAt }),

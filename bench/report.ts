@@ -49,6 +49,11 @@ const rows: readonly Row[] = [
   { label: "accepted → delivered, ms: p50", digits: 1, read: ({ audit }) => audit.latencyMs.p50 },
   { label: "  p95", digits: 1, read: ({ audit }) => audit.latencyMs.p95 },
   { label: "  p99", digits: 1, read: ({ audit }) => audit.latencyMs.p99 },
+  {
+    label: "collections of garbage over 50 ms, all pods",
+    digits: 0,
+    read: ({ longCollections }) => longCollections,
+  },
 ];
 
 function scaled(value: number | undefined, unit: number): number | undefined {

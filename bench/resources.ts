@@ -11,6 +11,8 @@ const senderDigits = 5;
 /** Of every tenant: the passwords are not what is measured. */
 export const tenantPassword = "bench-password";
 export const tenantLoginStart = "t";
+/** Its mail waits for a next hop of its own. */
+export const slowDomain = "slow.test";
 const namespace = "mail";
 const poolName = "bench";
 
@@ -42,17 +44,23 @@ function document(kind: string, name: string, content: object): string {
   return JSON.stringify({ apiVersion, kind, metadata: { name, namespace }, ...content });
 }
 
-/** One rule for all mail; who needs no login is trusted by address. */
-function poolDocuments({ scenario, sinkPort, pods }: StartOptions): string[] {
-  const rule = {
-    name: "all",
-    match: { domains: ["*"] },
-    limits: { connections: scenario.nextHopConnections, messagesPerConnection: 1_000_000 },
+const slowConnections = 2;
+
+/** One rule for all mail, but for what has to wait; who needs no login is trusted by address. */
+function poolDocuments({ scenario, sinkPort, slowPort, pods }: StartOptions): string[] {
+  const ruleTo = (port: number, name: string, domain: string, connections: number): object => ({
+    name,
+    match: { domains: [domain] },
+    limits: { connections, messagesPerConnection: 1_000_000 },
     ...(scenario.tls ? { tls: { mode: "Required" } } : {}),
     // A 4xx of the next hop is tried again soon: the benchmark waits for it.
     retry: { first: "1s", max: "2s" },
-    routes: [{ host: "127.0.0.1", port: sinkPort }],
-  };
+    routes: [{ host: "127.0.0.1", port }],
+  });
+  const rules = [
+    ...(slowPort === undefined ? [] : [ruleTo(slowPort, "slow", slowDomain, slowConnections)]),
+    ruleTo(sinkPort, "all", "*", scenario.nextHopConnections),
+  ];
   const trust = [{ cidr: "127.0.0.0/8", tenantRef: { name: "bench" } }];
   const spec = {
     replicas: pods,
@@ -64,7 +72,7 @@ function poolDocuments({ scenario, sinkPort, pods }: StartOptions): string[] {
   };
   return [
     document("SendingPool", poolName, { spec }),
-    document("TrafficShape", "bench", { spec: { rules: [rule] } }),
+    document("TrafficShape", "bench", { spec: { rules } }),
   ];
 }
 

@@ -33,6 +33,7 @@ export async function tenants({ options, say }: Run): Promise<boolean> {
     keys: {},
     // Nothing is sent.
     sinkPort: 1,
+    slowPort: undefined,
     pods: options.pods,
     folder,
     env: { ...process.env, NODE_OPTIONS: "" },

@@ -37,13 +37,17 @@ describe("who takes part in a benchmark", () => {
     assert.ok(leftOut("--scenario", "dkim", "--peers").includes("postfix: signs only through a milter"));
   });
 
-  test("is one column per number of pods, and per number of tenants", () => {
+  test("is one column per number of pods, of tenants, and of messages that wait elsewhere", () => {
     assert.deepEqual(labels("--scenario", "paced", "--pods", "1,2,4"), [
       "mailboat, 1 pod",
       "mailboat, 2 pods",
       "mailboat, 4 pods",
     ]);
     assert.deepEqual(labels("--scenario", "tenants"), ["mailboat, 1 tenant", "mailboat, 10,000 tenants"]);
+    assert.deepEqual(labels("--scenario", "behind", "--queued", "20000"), [
+      "mailboat, 0 queued",
+      "mailboat, 20,000 queued",
+    ]);
   });
 
   test("is asked for in options that mean something", () => {

@@ -18,6 +18,7 @@ const run = (contender: string, pods: number, isPeer: boolean): Measurement => (
   memoryBytes: 3e8,
   natsBytes: isPeer ? undefined : 1e8,
   writtenBytesPerMessage: isPeer ? undefined : 12_000,
+  longCollections: isPeer ? undefined : 2,
   maxLagMs: 0,
   audit: {
     delivered: 1000,
