@@ -43,7 +43,7 @@ export interface Scenario {
   readonly dkim: boolean;
   /** 0 = one, trusted by its address; else so many, each with a login, limits and an Ed25519 key of its own. */
   readonly tenants: number;
-  /** So many messages of 2 KB wait meanwhile for a next hop that takes two a second; what is measured goes elsewhere. */
+  /** So many small messages wait meanwhile for a next hop that takes two a second; what is measured goes elsewhere. */
   readonly queued: number;
   /** Who is not run, and why: the table says so. */
   readonly leftOut: Readonly<Partial<Record<ContenderName, string>>>;
