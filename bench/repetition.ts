@@ -67,6 +67,8 @@ export interface Measurement {
 
 /** What waits is not what is measured; a million of these fit into a shard of 2 GiB. */
 const queuedBytes = 600;
+/** Until who indexes them is through, and the kernel has written them: what is measured is how they wait, not how they came. */
+const queuedMs = 20_000;
 /** Before the slow next hop's reply to the final dot. */
 const slowMs = 1000;
 const pollMs = 20;
@@ -148,7 +150,7 @@ async function load(
     timesFile: join(folder, "warm-up.times"),
   });
   await allComplete(sink, warmUp);
-  if (scenario.queued > 0)
+  if (scenario.queued > 0) {
     await generate({
       ...common,
       scenario: { ...scenario, domains: [slowDomain], recipients: 1, bytes: queuedBytes },
@@ -157,6 +159,8 @@ async function load(
       ratePerSecond: 0,
       timesFile: join(folder, "queued.times"),
     });
+    await delay(queuedMs);
+  }
   await delay(settleMs);
 
   const collected = await running.longCollections?.();
