@@ -68,7 +68,7 @@ export interface Measurement {
 /** What waits is not what is measured; a million of these fit into a shard of 2 GiB. */
 const queuedBytes = 600;
 /** Until who indexes them is through, and the kernel has written them: what is measured is how they wait, not how they came. */
-const queuedMs = 20_000;
+const queuedMs = 45_000;
 /** Before the slow next hop's reply to the final dot. */
 const slowMs = 1000;
 const pollMs = 20;
