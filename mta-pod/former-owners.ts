@@ -42,6 +42,8 @@ export type Former = ReturnType<typeof createFormer>;
 const inFlightMs = 660_000;
 /** decisions.md 13: after an expiry that nobody witnessed, and when a former owner has fallen silent. */
 export const connectionsMs = 60_000;
+/** As long as a lease: who is frozen for longer may exceed a limit when it wakes (README, the lease protocol). */
+const frozenMs = 15_000;
 /** While pods are asked, whoever would begin looks again so much later. */
 const askingLookMs = 20;
 /** Also how long connections that the former owner cut off count at least. */
@@ -137,15 +139,15 @@ export function createFormer(deps: FormerDeps) {
   /**
    * Nobody told what is under way: the last owner may have been waiting for one before it when it died, and what it knew of that went with it.
    * So every pod is asked; nothing begins until all have answered, or have let their time pass: of those the connections count that they last
-   * reported, until more is known of them. One that may have been let in a moment ago, before it reported anything, is asked until it answers or
-   * is dead. `counted`: its are already.
+   * reported, until more is known of them. One that may have been let in a moment ago, before it reported anything, is asked for as long as a
+   * lease, unless it answers or is dead. `counted`: its are already.
    */
   const askAll = async (shard: number, counted: Identity): Promise<void> => {
     const question = {};
     asking.set(shard, question);
     const isAsking = (): boolean => asking.get(shard) === question;
     const mayHaveEntered = deps.hadGuests(counted, shard);
-    const until = clock.monotonic() + connectionsMs;
+    const until = clock.monotonic() + frozenMs;
     const answerOf = async (owner: Identity): Promise<Awaited<ReturnType<FormerDeps["ask"]>>> => {
       const left = await deps.ask(owner, shard);
       const isOver =
