@@ -185,7 +185,7 @@ export const scenarios: readonly Scenario[] = [
     ...plain,
     name: "behind",
     about: "100,000 a minute while a million messages wait for a slow next hop",
-    messages: 25_000,
+    messages: 100_000,
     ratePerSecond: 1667,
     queued: 1_000_000,
     leftOut: { ...allButMailboat },
