@@ -8,6 +8,7 @@ import { guestsGoneMs } from "./guest-protocol.ts";
 import type { Identity } from "./spool/lease-record.ts";
 import type { HandOver } from "./spool/handover.ts";
 import type { How } from "./spool/lease-state.ts";
+import { ownershipTimes } from "./spool/ownership-times.ts";
 import { decodeHandOver, type FormerOwner, type HandedOver } from "./hand-over-record.ts";
 import { openAt, spentAt } from "./former-spent.ts";
 import type { LeftOver } from "./hand-over.ts";
@@ -42,8 +43,8 @@ export type Former = ReturnType<typeof createFormer>;
 const inFlightMs = 660_000;
 /** decisions.md 13: after an expiry that nobody witnessed, and when a former owner has fallen silent. */
 export const connectionsMs = 60_000;
-/** As long as a lease: who is frozen for longer may exceed a limit when it wakes (README, the lease protocol). */
-const frozenMs = 15_000;
+/** Who is frozen for longer than a lease may exceed a limit when it wakes (README, the lease protocol). */
+const { ttlMs: frozenMs } = ownershipTimes;
 /** While pods are asked, whoever would begin looks again so much later. */
 const askingLookMs = 20;
 /** Also how long connections that the former owner cut off count at least. */
@@ -142,19 +143,18 @@ export function createFormer(deps: FormerDeps) {
    * reported, until more is known of them. One that may have been let in a moment ago, before it reported anything, is asked for as long as a
    * lease, unless it answers or is dead. `counted`: its are already.
    */
-  const askAll = async (shard: number, counted: Identity): Promise<void> => {
+  const askAll = async (shard: number, counted: Identity, hadGuests: boolean): Promise<void> => {
     const question = {};
     asking.set(shard, question);
     const isAsking = (): boolean => asking.get(shard) === question;
-    const mayHaveEntered = deps.hadGuests(counted, shard);
-    const until = clock.monotonic() + frozenMs;
+    const askedUntil = clock.monotonic() + frozenMs;
     const answerOf = async (owner: Identity): Promise<Awaited<ReturnType<FormerDeps["ask"]>>> => {
       const left = await deps.ask(owner, shard);
       const isOver =
-        !mayHaveEntered ||
+        !hadGuests ||
         owner.pod === counted.pod ||
         deps.isDead(owner) ||
-        clock.monotonic() >= until ||
+        clock.monotonic() >= askedUntil ||
         !isAsking();
       if (left !== undefined || isOver) return left;
       await new Promise((resolve) => setTimeout(resolve, pollMs));
@@ -174,9 +174,8 @@ export function createFormer(deps: FormerDeps) {
       const open = deps.lastReported(owner).filter(([site]) => deps.shardOf(site) === shard);
       return [{ owner, inFlight: [], open }];
     });
-    const inFlightUntil = clock.now() + inFlightMs;
-    for (const site of openAt(found.flatMap(({ open }) => open)))
-      scheduler.restore(site, inFlightUntil, clock.now());
+    const until = clock.now() + inFlightMs;
+    for (const site of openAt(found.flatMap(({ open }) => open))) scheduler.restore(site, until, clock.now());
     for (const { owner, inFlight, open } of found)
       watch({ owner, shard, inFlight: new Set(inFlight), sites: new Set(open.map(([site]) => site)) });
     deps.pump();
@@ -221,10 +220,11 @@ export function createFormer(deps: FormerDeps) {
         if (how === "expired" || how === "witnessed") deps.vanished(handOver, shard);
         // Alive for all we know: its connections count. A dead one has none.
         const open = how === "expired" && !deps.isDead(handOver) ? deps.lastReported(handOver) : [];
-        const guestsUntil = deps.hadGuests(handOver, shard) ? now + guestsGoneMs : 0;
+        const hadGuests = deps.hadGuests(handOver, shard);
+        const guestsUntil = hadGuests ? now + guestsGoneMs : 0;
         const known = { takenAt: now, connectionsUntil: now + connectionsMs, open, guestsUntil };
         caution(shard, known);
-        void askAll(shard, handOver);
+        void askAll(shard, handOver, hadGuests);
         return undefined;
       }
       const openAt = told.sites

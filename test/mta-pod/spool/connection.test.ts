@@ -1,37 +1,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer, type Server, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { test } from "node:test";
 import { connect } from "@nats-io/transport-node";
 import { connectSpool } from "#mta-pod/spool/connection.ts";
 import { startTestNats } from "#test/kit/nats-server.ts";
+import { pretendServer } from "#test/kit/pretend-nats.ts";
 import { eventually, spoolOptions, startTestSpool } from "#test/kit/spool.ts";
-
-/** A listener that greets as a NATS server of `version` and answers pings. */
-async function pretendServer(version: string): Promise<{ server: Server; url: string }> {
-  const server = createServer((socket) => {
-    const info = {
-      server_id: "x",
-      version,
-      go: "go",
-      host: "127.0.0.1",
-      port: 1,
-      headers: true,
-      max_payload: 1e6,
-      proto: 1,
-    };
-    socket.on("error", () => {});
-    socket.write(`INFO ${JSON.stringify(info)}\r\n`);
-    socket.on("data", (data) => {
-      if (data.includes("PING")) socket.write("PONG\r\n");
-    });
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  return { server, url: `127.0.0.1:${typeof address === "object" ? address?.port : 0}` };
-}
 
 for (const version of ["2.10.27", "2.12.3", "1.4.0"])
   test(`connectSpool() refuses a server of version ${version}`, async () => {

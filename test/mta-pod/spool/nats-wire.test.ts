@@ -1,39 +1,21 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { test } from "node:test";
 import { silentLog } from "#mta-pod/runtime/log.ts";
 import { dialNats } from "#mta-pod/spool/nats-wire.ts";
-
-const info = {
-  server_id: "x",
-  version: "2.15.1",
-  go: "go",
-  host: "127.0.0.1",
-  port: 1,
-  headers: true,
-  max_payload: 1e6,
-  proto: 1,
-};
+import { pretendServer } from "#test/kit/pretend-nats.ts";
 
 test("a flood from the server leaves everybody else their turns: no more than two buffers of it in one", async () => {
   const payload = "x".repeat(400);
   const messages = 20_000;
-  const server = createServer((socket) => {
-    socket.on("error", () => {});
-    socket.write(`INFO ${JSON.stringify(info)}\r\n`);
+  const { server, url } = await pretendServer("2.15.1");
+  server.on("connection", (socket) => {
     socket.on("data", (data) => {
-      if (data.includes("PING")) socket.write("PONG\r\n");
       const sid = /SUB flood (\d+)/.exec(data.toString("latin1"))?.[1];
       if (sid !== undefined)
         socket.write(`MSG flood ${sid} ${payload.length}\r\n${payload}\r\n`.repeat(messages));
     });
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  const port = typeof address === "object" ? address?.port : 0;
-  const { nc, wire } = await dialNats({ servers: `127.0.0.1:${port}`, reconnect: false }, silentLog);
+  const { nc, wire } = await dialNats({ servers: url, reconnect: false }, silentLog);
   let heard = 0;
   let inTurn = 0;
   let mostInTurn = 0;
